@@ -1,0 +1,207 @@
+"""The classifier: a model file, an interpreter, and typed answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edge_fmnist import interpreter as interpreters
+from edge_fmnist.errors import ModelError, UsageError
+from edge_fmnist.interpreter import InterpreterInfo
+from edge_fmnist.labels import LABELS
+from edge_fmnist.metadata import Metadata, extract
+from edge_fmnist.predictions import Prediction, Predictions
+from edge_fmnist.registry import DEFAULT_MODEL, ModelBytes, read_model
+from edge_fmnist.tensors import (
+    TensorInfo,
+    are_probabilities,
+    check_images,
+    dequantize,
+    input_table,
+    normalize,
+    softmax,
+)
+
+# Images in one invocation of predict_batch: larger ones gained nothing on x86-64 and cost memory.
+BATCH = 128
+
+
+class Bound(NamedTuple):
+    """An interpreter with its tensors, used by one thread only."""
+
+    interpreter: Any
+    input: TensorInfo
+    output: TensorInfo
+
+
+class Classifier:
+    """Names the garment in 28x28 images with a TensorFlow Lite model.
+
+    Safe to share between threads: each thread gets interpreters of its own,
+    since an interpreter is not thread-safe (gh:tensorflow/tensorflow#26365).
+
+    Example:
+        >>> import numpy as np
+        >>> from edge_fmnist import Classifier
+        >>> classifier = Classifier.load("edge")
+        >>> classifier.predict(np.zeros((28, 28), np.uint8)).label in classifier.labels
+        True
+    """
+
+    def __init__(self, model: ModelBytes, *, threads: int = 1, interpreter: str | None = None) -> None:
+        """Make a classifier from a model's bytes; :meth:`load` is the usual way.
+
+        Args:
+            model: the model's bytes and what messages call it.
+            threads: how many threads an interpreter may use, at least 1.
+            interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
+
+        Raises:
+            UsageError: ``threads`` below 1, or an unknown interpreter.
+            InterpreterError: no interpreter can be used.
+            ModelError: not a model, a truncated one, or one whose input or output does not fit.
+        """
+        if threads < 1:
+            raise UsageError(f"expected at least 1 thread, got {threads}")
+        self._model = model
+        self._threads = threads
+        self._name = interpreters.choose(interpreter)
+        self._local = threading.local()
+        single = self._bound(1)
+        _check_tensors(single.input, single.output, model.source)
+        self._table = input_table(single.input)
+        self.metadata: Metadata | None = extract(model.content, model.source)
+        self.labels: tuple[str, ...] = _labels(self.metadata, single.output, model.source)
+        self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
+        self.input, self.output = single.input, single.output
+
+    @classmethod
+    def load(
+        cls, name_or_path: str | Path = DEFAULT_MODEL, *, threads: int = 1, interpreter: str | None = None
+    ) -> Classifier:
+        """Load a shipped model by name, or any model file by path.
+
+        A file without this project's metadata is taken for a Fashion-MNIST
+        model: the ten labels in their order, pixels scaled to 0..1, and an
+        output that is probabilities if it looks so (a quantized softmax, or
+        rows that sum to 1) and logits if not.
+
+        Args:
+            name_or_path: a name from ``edge-fmnist models``, or a ``.tflite`` file.
+            threads: how many threads an interpreter may use, at least 1.
+            interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
+
+        Raises:
+            ModelNotFoundError: neither a shipped model nor a file.
+            ModelHashError: a shipped model whose bytes have changed.
+            ModelError: not a model, a truncated one, or one whose input or output does not fit.
+            InterpreterError: no interpreter can be used.
+            UsageError: ``threads`` below 1, or an unknown interpreter.
+        """
+        return cls(read_model(name_or_path), threads=threads, interpreter=interpreter)
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """Classify one image.
+
+        Args:
+            image: uint8, shape (28, 28), the garment bright on black (0).
+
+        Raises:
+            ImageError: another dtype or shape.
+        """
+        check_images(image, 2)
+        started = time.perf_counter_ns()
+        scores = self._scores(self._invoke(self._bound(1), image[None]))[0]
+        index = int(scores.argmax())
+        milliseconds = (time.perf_counter_ns() - started) / 1e6
+        return Prediction(self.labels[index], index, float(scores[index]), scores, milliseconds, self.labels)
+
+    def predict_batch(self, images: np.ndarray) -> Predictions:
+        """Classify any number of images.
+
+        Args:
+            images: uint8, shape (N, 28, 28) with N at least 1, garments bright on black (0).
+
+        Raises:
+            ImageError: another dtype or shape, or an empty batch.
+        """
+        outputs = self.outputs(images)
+        return Predictions(self._scores(outputs[0]), self.labels, outputs[1])
+
+    def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the raw output tensor for any number of images, and the milliseconds it took.
+
+        Args:
+            images: uint8, shape (N, 28, 28) with N at least 1.
+
+        Returns:
+            The outputs as the model gives them, shape (N, classes), still quantized.
+
+        Raises:
+            ImageError: another dtype or shape, or an empty batch.
+        """
+        check_images(images, 3)
+        started = time.perf_counter_ns()
+        size = 1 if len(images) < BATCH // 4 else BATCH
+        bound = self._bound(size)
+        parts = [
+            self._invoke(bound, _padded(images[start : start + size], size)) for start in range(0, len(images), size)
+        ]
+        result = np.concatenate(parts)[: len(images)]
+        return result, (time.perf_counter_ns() - started) / 1e6
+
+    def _bound(self, batch: int) -> Bound:
+        """Return this thread's interpreter for a batch size, made on first use."""
+        bound: Bound | None = getattr(self._local, f"batch_{batch}", None)
+        if bound is None:
+            interpreter = interpreters.create(
+                self._model.content, name=self._name, threads=self._threads, batch=batch, source=self._model.source
+            )
+            bound = Bound(
+                interpreter,
+                TensorInfo.from_details(interpreter.get_input_details()[0]),
+                TensorInfo.from_details(interpreter.get_output_details()[0]),
+            )
+            setattr(self._local, f"batch_{batch}", bound)
+        return bound
+
+    def _invoke(self, bound: Bound, images: np.ndarray) -> np.ndarray:
+        values = images if self._table is None else self._table[images]
+        bound.interpreter.set_tensor(bound.input.index, values[..., None])
+        bound.interpreter.invoke()
+        # get_tensor copies, so the result stays valid after the next call.
+        result: np.ndarray = bound.interpreter.get_tensor(bound.output.index)
+        return result
+
+    def _scores(self, outputs: np.ndarray) -> np.ndarray:
+        values = dequantize(outputs, self.output)
+        if self.metadata is not None:
+            probabilities = self.metadata.output == "probabilities"
+        else:
+            probabilities = are_probabilities(values, self.output)
+        return normalize(values) if probabilities else softmax(values)
+
+
+def _padded(images: np.ndarray, size: int) -> np.ndarray:
+    """Return a batch filled up to ``size`` images with black ones."""
+    if len(images) == size:
+        return images
+    return np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
+
+
+def _check_tensors(input_: TensorInfo, output: TensorInfo, source: str) -> None:
+    if input_.shape != (1, 28, 28, 1):
+        raise ModelError(f"{source}: expected a model with input (1, 28, 28, 1), got {input_.shape}")
+    if len(output.shape) != 2 or output.shape[0] != 1:
+        raise ModelError(f"{source}: expected a model with output (1, classes), got {output.shape}")
+
+
+def _labels(metadata: Metadata | None, output: TensorInfo, source: str) -> tuple[str, ...]:
+    labels = metadata.labels if metadata else LABELS
+    if len(labels) != output.shape[1]:
+        raise ModelError(f"{source}: expected an output for {len(labels)} labels, got {output.shape[1]}")
+    return labels

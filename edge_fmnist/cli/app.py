@@ -1,0 +1,100 @@
+"""The command ``edge-fmnist``.
+
+Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; 3 a
+source (data, model, picture, run) is not there; 4 a gate failed; 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from edge_fmnist.cli import console
+from edge_fmnist.cli.classify import classify
+from edge_fmnist.cli.data import data
+from edge_fmnist.cli.doctor import doctor
+from edge_fmnist.cli.evaluate import evaluate
+from edge_fmnist.cli.models import models
+from edge_fmnist.errors import EdgeFmnistError
+
+COMMAND_GROUP = "edge_fmnist.commands"
+
+
+def plug_ins() -> dict[str, EntryPoint]:
+    """Return the commands that other packages add, by name, not yet imported."""
+    return {entry.name: entry for entry in entry_points(group=COMMAND_GROUP)}
+
+
+class CommandGroup(TyperGroup):
+    """Imports plugged-in commands when they are called, and turns our errors into messages and exit codes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands."""
+        return sorted({*super().list_commands(ctx), *plug_ins()})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by name, or None."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            return command
+        entry = plug_ins().get(cmd_name)
+        if entry is None:
+            return None
+        holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+        holder.command(name=cmd_name)(entry.load())
+        return typer.main.get_command(holder)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; one of our errors becomes one message and its exit code."""
+        try:
+            return super().invoke(ctx)
+        except EdgeFmnistError as error:
+            console.say(f"Error: {error}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            console.say("Interrupted.")
+            raise typer.Exit(130) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            console.say(f"Error: {error}")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=CommandGroup,
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Name the garment: int8 Fashion-MNIST models on small machines.",
+    epilog="Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; "
+    "3 a source is not there; 4 a gate failed; 130 interrupted.",
+)
+for command in (classify, data, doctor, evaluate):
+    app.command()(command)
+app.add_typer(models, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(version("edge-fmnist"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Name the garment: int8 Fashion-MNIST models on small machines."""
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="edge-fmnist")

@@ -1,0 +1,105 @@
+"""Every error this project raises on purpose.
+
+::
+
+    EdgeFmnistError                 exit code 1
+    ├── UsageError                  exit code 2   an option or argument that cannot work
+    │   └── RecipeError             a recipe with a wrong or unknown setting
+    ├── SourceError                 exit code 3   something to read is not there
+    │   ├── DataNotFoundError       no data set in any of the places looked in
+    │   ├── DownloadError           no mirror delivered the data set
+    │   ├── ModelNotFoundError      neither a file nor the name of a shipped model
+    │   └── RunNotFoundError        a run folder that is not there
+    ├── DataError                   exit code 1   a data set that is damaged or of another kind
+    ├── ImageError                  exit code 1   an image of the wrong dtype, shape or content
+    ├── ModelError                  exit code 1   a model file that cannot be used
+    │   └── ModelHashError          a shipped model whose bytes have changed
+    ├── RunError                    exit code 1   a run folder that is damaged or of another recipe
+    ├── CheckError                  exit code 1   a written model failed one of its checks
+    ├── InterpreterError            exit code 1   no TensorFlow Lite interpreter can be used
+    └── MissingExtraError           exit code 2   a command needs an extra that is not installed
+
+The command line turns each into one message on standard error and the exit
+code above; a traceback there is a bug.
+"""
+
+from __future__ import annotations
+
+
+class EdgeFmnistError(Exception):
+    """The base of every error that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(EdgeFmnistError):
+    """An option or argument that cannot work."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe with a wrong or unknown setting."""
+
+
+class SourceError(EdgeFmnistError):
+    """Something to read is not there."""
+
+    exit_code = 3
+
+
+class DataNotFoundError(SourceError):
+    """No data set in any of the places looked in."""
+
+
+class DownloadError(SourceError):
+    """No mirror delivered the data set."""
+
+
+class ModelNotFoundError(SourceError):
+    """Neither a file nor the name of a shipped model."""
+
+
+class RunNotFoundError(SourceError):
+    """A run folder that is not there."""
+
+
+class DataError(EdgeFmnistError):
+    """A data set that is damaged or of another kind."""
+
+
+class ImageError(EdgeFmnistError):
+    """An image of the wrong dtype, shape or content."""
+
+
+class ModelError(EdgeFmnistError):
+    """A model file that cannot be used."""
+
+
+class ModelHashError(ModelError):
+    """A shipped model whose bytes have changed."""
+
+
+class RunError(EdgeFmnistError):
+    """A run folder that is damaged or of another recipe."""
+
+
+class CheckError(EdgeFmnistError):
+    """A written model failed one of its checks."""
+
+
+class InterpreterError(EdgeFmnistError):
+    """No TensorFlow Lite interpreter can be used."""
+
+
+class MissingExtraError(EdgeFmnistError):
+    """A command needs an extra that is not installed."""
+
+    exit_code = 2
+
+    def __init__(self, extra: str, package: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed; "
+            f"install it with: pip install 'edge-fmnist[{extra}]'"
+        )
+        self.extra = extra

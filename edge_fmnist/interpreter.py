@@ -1,0 +1,123 @@
+"""Choose a TensorFlow Lite interpreter: LiteRT, then tflite-runtime, then TensorFlow's own.
+
+LiteRT comes first because it runs int8 through XNNPACK, which the wheels of
+tflite-runtime 2.14 do not: on the same file it is many times as fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+from edge_fmnist.errors import InterpreterError, ModelError, UsageError
+
+INTERPRETER_VARIABLE = "EDGE_FMNIST_INTERPRETER"
+
+# Distribution name: the module with its Interpreter class, in order of preference.
+MODULES = {
+    "ai-edge-litert": "ai_edge_litert.interpreter",
+    "tflite-runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+
+
+@dataclass(frozen=True)
+class InterpreterInfo:
+    """Which interpreter runs a model.
+
+    Attributes:
+        name: the distribution: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``.
+        version: its version.
+        delegate: ``"XNNPACK"`` where that delegate took over, else ``"none"``.
+        threads: how many threads it may use.
+    """
+
+    name: str
+    version: str
+    delegate: str
+    threads: int
+
+
+def installed() -> dict[str, str]:
+    """Return the installed interpreters and their versions, in order of preference."""
+    found = {}
+    for name, module in MODULES.items():
+        if find_spec(module.partition(".")[0]) is None:
+            continue
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "unknown"
+    return found
+
+
+def choose(preferred: str | None = None) -> str:
+    """Return the name of the interpreter to use.
+
+    Args:
+        preferred: insist on this one; None takes the environment variable
+            ``EDGE_FMNIST_INTERPRETER``, else the first that is installed.
+
+    Raises:
+        UsageError: ``preferred`` is no known name.
+        InterpreterError: it, or all of them, are not installed.
+    """
+    preferred = preferred or os.environ.get(INTERPRETER_VARIABLE) or None
+    if preferred is not None and preferred not in MODULES:
+        raise UsageError(f"unknown interpreter {preferred!r}; expected one of {', '.join(MODULES)}")
+    available = installed()
+    if preferred is not None and preferred not in available:
+        raise InterpreterError(
+            f"the interpreter {preferred} is not installed; installed: {', '.join(available) or 'none'}"
+        )
+    if not available:
+        raise InterpreterError(
+            "no TensorFlow Lite interpreter is installed; `pip install ai-edge-litert`, "
+            "or on 32-bit ARM `pip install tflite-runtime 'numpy<2'`"
+        )
+    return preferred or next(iter(available))
+
+
+def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Any:
+    """Return an interpreter for a model, its tensors allocated for ``batch`` images.
+
+    Args:
+        content: the bytes of the model file.
+        name: which interpreter, from :func:`choose`.
+        threads: how many threads it may use, at least 1.
+        batch: images in one invocation.
+        source: what messages call the model.
+
+    Raises:
+        ModelError: the bytes are no model, or a truncated one, or need an operation the interpreter lacks.
+        InterpreterError: the interpreter cannot be imported.
+    """
+    try:
+        interpreter_class = importlib.import_module(MODULES[name]).Interpreter
+    except (ImportError, AttributeError) as error:
+        hint = " (tflite-runtime needs numpy<2)" if name == "tflite-runtime" else ""
+        raise InterpreterError(f"the interpreter {name} cannot be imported{hint}: {error}") from error
+    try:
+        interpreter = interpreter_class(model_content=content, num_threads=threads)
+        if batch != 1:
+            details = interpreter.get_input_details()[0]
+            shape = [batch, *(int(size) for size in details["shape"][1:])]
+            interpreter.resize_tensor_input(details["index"], shape)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
+    return interpreter
+
+
+def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:
+    """Return what runs an allocated interpreter."""
+    try:
+        operations = [details["op_name"] for details in interpreter._get_ops_details()]
+    except AttributeError:
+        operations = []
+    delegate = "XNNPACK" if "DELEGATE" in operations else "none"
+    return InterpreterInfo(name, installed().get(name, "unknown"), delegate, threads)

@@ -1,0 +1,106 @@
+"""What a model file says of itself: ``metadata.json`` and ``labels.txt`` in a zip at its end.
+
+TensorFlow Lite Metadata keeps associated files the same way: the flatbuffer
+comes first and ignores what follows, a zip is read from its end.
+https://ai.google.dev/edge/litert/models/metadata
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edge_fmnist.errors import ModelError
+
+FORMAT = "edge-fmnist-model/1"
+METADATA_NAME = "metadata.json"
+LABELS_NAME = "labels.txt"
+# Far above any real metadata; stops a hostile zip from filling memory.
+MAX_BYTES = 1 << 20
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+OutputKind = Literal["logits", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """A model's labels and settings.
+
+    Attributes:
+        labels: the classes, in the order of the output.
+        output: whether the output tensor holds logits or probabilities.
+        settings: all of ``metadata.json``: name, preprocessing, tensors, accuracy, recipe, data hash.
+    """
+
+    labels: tuple[str, ...]
+    output: OutputKind
+    settings: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.settings.get("name", "unnamed"))
+
+
+def embed(flatbuffer: bytes, settings: dict[str, Any], labels: tuple[str, ...]) -> bytes:
+    """Return model bytes with labels and settings appended.
+
+    The same arguments give the same bytes: no time stamp goes in.
+
+    Args:
+        flatbuffer: the bytes of a model without appended metadata.
+        settings: goes into ``metadata.json``; a key ``output`` must be ``"logits"`` or ``"probabilities"``.
+        labels: goes into ``labels.txt``, one on a line.
+    """
+    stream = io.BytesIO()
+    stream.write(flatbuffer)
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
+        text = json.dumps({"format": FORMAT, **settings}, indent=1, sort_keys=True)
+        for name, content in ((METADATA_NAME, text), (LABELS_NAME, "\n".join(labels) + "\n")):
+            entry = zipfile.ZipInfo(name, ZIP_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, content)
+    return stream.getvalue()
+
+
+def extract(content: bytes, source: str) -> Metadata | None:
+    """Return the metadata at the end of a model's bytes, or None when there is none.
+
+    Args:
+        content: the bytes of the model file.
+        source: what messages call the model.
+
+    Raises:
+        ModelError: there is metadata, but damaged or of another format.
+    """
+    stream = io.BytesIO(content)
+    if not zipfile.is_zipfile(stream):
+        return None
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            if METADATA_NAME not in archive.namelist():
+                return None
+            settings = json.loads(_read(archive, METADATA_NAME))
+            labels = tuple(_read(archive, LABELS_NAME).decode().split("\n")[:-1])
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+        raise ModelError(f"{source}: its embedded metadata is damaged ({error})") from error
+    return _checked(settings, labels, source)
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > MAX_BYTES:
+        raise ValueError(f"{name} is larger than {MAX_BYTES >> 20} MiB")
+    return archive.read(name)
+
+
+def _checked(settings: Any, labels: tuple[str, ...], source: str) -> Metadata:
+    if not isinstance(settings, dict) or settings.get("format") != FORMAT:
+        found = settings.get("format") if isinstance(settings, dict) else type(settings).__name__
+        raise ModelError(f"{source}: expected metadata of format {FORMAT!r}, got {found!r}")
+    output = settings.get("output")
+    if output not in ("logits", "probabilities"):
+        raise ModelError(f"{source}: expected metadata with output 'logits' or 'probabilities', got {output!r}")
+    return Metadata(labels, output, settings)

@@ -1,0 +1,97 @@
+"""Picture files: find them by file, folder or glob, and decode them."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from edge_fmnist.errors import ImageError, SourceError
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+STDIN = "-"
+MAX_BYTES = 256 << 20
+
+
+def find_pictures(arguments: list[str]) -> Iterator[str]:
+    """Yield the picture files that files, folders, globs and ``-`` stand for, each argument in its order.
+
+    A folder gives the pictures directly in it, sorted by name. A path that is
+    not there is yielded as it is, so that reading it can report it.
+
+    Raises:
+        SourceError: a folder without pictures, or a glob that matches nothing.
+    """
+    for argument in arguments:
+        path = Path(argument)
+        if argument == STDIN or path.is_file():
+            yield argument
+        elif path.is_dir():
+            yield from _in_folder(path)
+        elif glob.has_magic(argument):
+            matches = [match for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]  # noqa: PTH207 - takes absolute patterns too
+            if not matches:
+                raise SourceError(f"{argument}: no file matches this pattern")
+            yield from matches
+        else:
+            yield argument
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not pictures:
+        raise SourceError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
+    yield from map(str, pictures)
+
+
+def read_picture(source: str) -> np.ndarray:
+    """Read and decode one picture.
+
+    Args:
+        source: a path, or ``-`` for standard input.
+
+    Returns:
+        uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+
+    Raises:
+        SourceError: the file is not there.
+        ImageError: it cannot be read or is no picture.
+    """
+    if source == STDIN:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    else:
+        path = Path(source)
+        if not path.exists():
+            raise SourceError(f"{source}: no such file")
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise ImageError(f"{source}: cannot be read ({error.strerror or error})") from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{source}: larger than {MAX_BYTES >> 20} MiB, so not a picture for this package")
+    return decode_picture(data, source)
+
+
+def decode_picture(data: bytes, source: str) -> np.ndarray:
+    """Decode the bytes of a picture file; ``source`` names it in messages.
+
+    Raises:
+        ImageError: no picture, or a damaged one.
+    """
+    import cv2
+
+    if not data:
+        raise ImageError(f"{source}: empty, expected a picture")
+    # A damaged file is told of once, by the error below.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise ImageError(f"{source}: cannot be decoded as a picture ({error.err})") from error
+    if picture is None:
+        raise ImageError(f"{source}: not a picture that OpenCV can decode, or a damaged one")
+    return np.asarray(picture)

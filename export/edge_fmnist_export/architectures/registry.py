@@ -1,0 +1,66 @@
+"""The registry of architectures: a name, and the function that builds the network.
+
+A builder takes the Keras module as its argument and uses only what Keras 3
+and ``tf_keras`` share, so that one function builds the float model (Keras 3)
+and the network that quantization-aware training starts from (``tf_keras``).
+Every network maps float32 images (N, 28, 28, 1), values 0 to 1, to float32
+logits (N, 10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from edge_fmnist.errors import UsageError
+
+INPUT_SHAPE = (28, 28, 1)
+CLASSES = 10
+
+# Keras 3 and tf_keras have no common type, so a Keras module and its models are Any.
+Builder = Callable[[Any], Any]
+
+_BUILDERS: dict[str, Builder] = {}
+
+
+def architecture(name: str) -> Callable[[Builder], Builder]:
+    """Register the decorated builder under ``name``."""
+
+    def register(builder: Builder) -> Builder:
+        _BUILDERS[name] = builder
+        return builder
+
+    return register
+
+
+def names() -> list[str]:
+    """Return the registered names, sorted."""
+    return sorted(_BUILDERS)
+
+
+def builder(name: str) -> Builder:
+    """Return the builder registered under ``name``.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    try:
+        return _BUILDERS[name]
+    except KeyError:
+        raise UsageError(f"unknown architecture {name!r}; expected one of {', '.join(names())}") from None
+
+
+def build(name: str, keras: Any) -> Any:
+    """Build architecture ``name`` with the Keras module given.
+
+    Args:
+        name: a registered name.
+        keras: the module ``keras`` (Keras 3) or ``tf_keras``.
+
+    Returns:
+        A freshly initialised, uncompiled functional model.
+
+    Raises:
+        UsageError: there is no architecture of that name.
+    """
+    return builder(name)(keras)

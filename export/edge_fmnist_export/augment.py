@@ -1,0 +1,112 @@
+"""Augmentation, vectorised over the batch in NumPy.
+
+One implementation serves every Keras back end and ``tf_keras``: it works on
+uint8 batches before they enter the graph, where it costs a few per cent of a
+training step (``tests/export/test_augment.py`` and ``export/RESULTS.md``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edge_fmnist_export.recipe import Augmentation
+
+
+def shift(images: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
+    """Return each image moved by up to ``limit`` pixels each way, the gap filled with background (0).
+
+    Args:
+        images: uint8, shape (N, H, W).
+        limit: largest shift in pixels.
+        rng: where the shifts come from.
+    """
+    count, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (limit, limit), (limit, limit)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
+    rows, columns = rng.integers(0, 2 * limit + 1, (2, count))
+    shifted: np.ndarray = windows[np.arange(count), rows, columns]
+    return shifted
+
+
+def flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the images (N, H, W), each mirrored left to right with probability 1/2."""
+    chosen = rng.random(len(images)) < 0.5
+    return np.where(chosen[:, None, None], images[:, :, ::-1], images)
+
+
+def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """Return the images with a random rectangle of noise in a share of them.
+
+    Random erasing, Zhong et al. 2017, arXiv:1708.04896: the area uniform in
+    ``area`` (shares of the image), the aspect ratio log-uniform from 0.3 to
+    3.3, the rectangle filled with uniform noise.
+
+    Args:
+        images: uint8, shape (N, H, W).
+        probability: share of the images that are erased, 0 to 1.
+        area: smallest and largest erased share of an image.
+        rng: where the choices come from.
+    """
+    count, height, width = images.shape
+    pixels = rng.uniform(*area, count) * height * width
+    ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3), count))
+    rows = np.clip(np.sqrt(pixels * ratio).round(), 1, height).astype(int)
+    columns = np.clip(np.sqrt(pixels / ratio).round(), 1, width).astype(int)
+    rows[rng.random(count) >= probability] = 0
+    top = rng.integers(0, height - rows + 1)
+    left = rng.integers(0, width - columns + 1)
+    y, x = np.arange(height), np.arange(width)
+    in_rows = (y >= top[:, None]) & (y < (top + rows)[:, None])
+    in_columns = (x >= left[:, None]) & (x < (left + columns)[:, None])
+    inside = in_rows[:, :, None] & in_columns[:, None, :]
+    result = images.copy()
+    result[inside] = rng.integers(0, 256, int(inside.sum()), dtype=np.uint8)
+    return result
+
+
+def mixup(
+    images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and targets blended with those of another image of the batch.
+
+    Mixup, Zhang et al. 2017, arXiv:1710.09412, with one weight for each image.
+
+    Args:
+        images: float32, shape (N, H, W).
+        targets: float32 class probabilities, shape (N, classes).
+        alpha: both parameters of the Beta distribution the weights come from.
+        rng: where weights and partners come from.
+    """
+    partner = rng.permutation(len(images))
+    weight = rng.beta(alpha, alpha, len(images)).astype(np.float32)
+    image_weight, target_weight = weight[:, None, None], weight[:, None]
+    return (
+        images * image_weight + images[partner] * (1 - image_weight),
+        targets * target_weight + targets[partner] * (1 - target_weight),
+    )
+
+
+def augment(
+    images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return an augmented batch as a network takes it.
+
+    Args:
+        images: uint8, shape (N, 28, 28).
+        targets: float32 class probabilities, shape (N, 10).
+        settings: which augmentations, and how strong.
+        rng: where all randomness comes from.
+
+    Returns:
+        Images as float32 (N, 28, 28, 1), values 0 to 1, and the targets.
+    """
+    if settings.shift:
+        images = shift(images, settings.shift, rng)
+    if settings.flip:
+        images = flip(images, rng)
+    if settings.erasing:
+        images = erase(images, settings.erasing, settings.erasing_area, rng)
+    result = images.astype(np.float32) / np.float32(255)
+    if settings.mixup:
+        result, targets = mixup(result, targets, settings.mixup, rng)
+    return result[..., None], targets

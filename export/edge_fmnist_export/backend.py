@@ -1,0 +1,83 @@
+"""Import Keras and TensorFlow: late, quietly, and with an error that names the extra."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from typing import Any
+
+from edge_fmnist.errors import MissingExtraError, UsageError
+
+
+def require(module: str, purpose: str) -> Any:
+    """Import a module of the extra ``[export]``.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise MissingExtraError("export", missing.partition(".")[0], purpose) from error
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's banners off standard error; set TF_CPP_MIN_LOG_LEVEL to see them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def keras_module(purpose: str = "training") -> Any:
+    """Return Keras 3, on the back end that ``KERAS_BACKEND`` names (TensorFlow by default).
+
+    Raises:
+        MissingExtraError: Keras or its back end is not installed.
+        UsageError: the installed Keras is version 2.
+    """
+    quiet_tensorflow()
+    keras = require("keras", purpose)
+    if int(keras.__version__.partition(".")[0]) < 3:
+        raise UsageError(f"expected Keras 3, got {keras.__version__}; pip install 'edge-fmnist[export]'")
+    # Keras warns about the shuffling of generators whatever is passed; ours yield shuffled batches.
+    warnings.filterwarnings("ignore", message=".*shuffle=True.*", module="keras")
+    return keras
+
+
+def tensorflow_module(purpose: str = "exporting") -> Any:
+    """Return TensorFlow.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    quiet_tensorflow()
+    return require("tensorflow", purpose)
+
+
+def keras_on_tensorflow(purpose: str = "exporting") -> Any:
+    """Return Keras 3 on the TensorFlow back end, which conversion to TFLite needs.
+
+    Raises:
+        MissingExtraError: Keras or TensorFlow is not installed.
+        UsageError: Keras runs on another back end in this process.
+    """
+    tensorflow_module(purpose)
+    keras = keras_module(purpose)
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"{purpose} needs Keras on TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; "
+            "unset it or set KERAS_BACKEND=tensorflow"
+        )
+    return keras
+
+
+def warm_up() -> None:
+    """Import TensorFlow and run one operation, so that all its start-up messages come now.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    tensorflow_module().constant(0)

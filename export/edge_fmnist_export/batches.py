@@ -1,0 +1,99 @@
+"""The validation split, and the batches of one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_fmnist.dataset import Split
+from edge_fmnist.errors import DataError
+from edge_fmnist_export.architectures.registry import CLASSES
+from edge_fmnist_export.augment import augment
+from edge_fmnist_export.recipe import Augmentation
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,))."""
+
+    images: np.ndarray
+    targets: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def inputs(self) -> np.ndarray:
+        """Return the images as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
+        scaled: np.ndarray = self.images[..., None].astype(np.float32) / np.float32(255)
+        return scaled
+
+    def one_hot(self) -> np.ndarray:
+        """Return the targets as float32 class probabilities, shape (N, 10)."""
+        return one_hot(self.targets)
+
+
+def one_hot(targets: np.ndarray) -> np.ndarray:
+    """Return integer targets (N,) as float32 class probabilities (N, 10)."""
+    return np.eye(CLASSES, dtype=np.float32)[targets]
+
+
+def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:
+    """Split the training images into a training and a validation subset, stratified and seeded.
+
+    Args:
+        train: the whole training split.
+        count: how many images validate.
+        seed: decides which.
+
+    Returns:
+        The training and the validation subset, each in the order of the data set.
+
+    Raises:
+        DataError: too few images for such a split.
+    """
+    from sklearn.model_selection import train_test_split
+
+    try:
+        rest, held_out = train_test_split(
+            np.arange(len(train)), test_size=count, stratify=train.targets, random_state=seed
+        )
+    except ValueError as error:
+        raise DataError(f"cannot hold {count} of {len(train)} training images out for validation: {error}") from error
+    return tuple(  # type: ignore[return-value]
+        Subset(train.images[chosen], train.targets[chosen]) for chosen in (np.sort(rest), np.sort(held_out))
+    )
+
+
+def steps_per_epoch(subset: Subset, batch_size: int) -> int:
+    """Return the number of batches in an epoch; a last batch that is not full is left out."""
+    if len(subset) < batch_size:
+        raise DataError(f"{len(subset)} training images are fewer than one batch of {batch_size}")
+    return len(subset) // batch_size
+
+
+def epoch_batches(
+    subset: Subset, batch_size: int, settings: Augmentation, seed: tuple[int, ...]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the shuffled, augmented batches of one epoch.
+
+    The order and the augmentation depend on ``seed`` alone, so that an epoch
+    can be run again after an interruption with the same batches.
+
+    Args:
+        subset: what to train on.
+        batch_size: images in a batch.
+        settings: the augmentation.
+        seed: the recipe's seed, the phase and the epoch.
+
+    Yields:
+        Images, float32 (batch, 28, 28, 1), values 0 to 1, and class
+        probabilities, float32 (batch, 10).
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(subset))
+    targets = subset.one_hot()
+    for step in range(steps_per_epoch(subset, batch_size)):
+        chosen = order[step * batch_size : (step + 1) * batch_size]
+        yield augment(subset.images[chosen], targets[chosen], settings, rng)

@@ -1,0 +1,1 @@
+"""The workstation's commands, plugged into ``edge-fmnist`` by an entry-point group."""

@@ -1,0 +1,141 @@
+"""``edge-fmnist export``: from a trained run to checked TensorFlow Lite files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_fmnist import dataset
+from edge_fmnist.cli import console, options
+from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
+from edge_fmnist_export import backend
+
+if TYPE_CHECKING:
+    from edge_fmnist.dataset import Split
+    from edge_fmnist_export.convert import Representative
+    from edge_fmnist_export.exporting import Exported, Exporter
+    from edge_fmnist_export.run import Run
+
+DEFAULT_RUN = "edge"
+EXPORTS = Path("exports")
+IO_TYPES = ("uint8", "int8", "float32")
+
+
+def export(
+    run: Annotated[str, typer.Argument(help="A run folder, or a shipped checkpoint's name.")] = DEFAULT_RUN,
+    int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
+    ptq: Annotated[bool, typer.Option("--ptq", help="int8 by post-training quantization.")] = False,
+    float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
+    float16: Annotated[bool, typer.Option("--float16", help="float16 weights.")] = False,
+    dynamic: Annotated[bool, typer.Option("--dynamic", help="int8 weights, float activations.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every format.")] = False,
+    io: Annotated[str, typer.Option("--io", help="Input and output of int8: uint8, int8 or float32.")] = "uint8",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="A folder, or a .tflite file when one format is written.")
+    ] = EXPORTS,
+    data: options.Data = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", help="Largest allowed drop of accuracy, in percentage points.")
+    ] = 0.5,
+    calibration: Annotated[int, typer.Option("--calibration", min=10, help="Representative images of --ptq.")] = 500,
+    json: options.Json = False,
+) -> None:
+    """Export a trained run as TensorFlow Lite files, each checked and evaluated before it is moved into place.
+
+    Without RUN it exports the shipped edge checkpoint, offline and without training. Exit code 1 when a file
+    fails a check; that file is not written.
+    """
+    if io not in IO_TYPES:
+        raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
+    chosen = {"float32": float32, "float16": float16, "dynamic": dynamic, "int8": int8 and not ptq, "int8-ptq": ptq}
+    kinds = [kind for kind, wanted in chosen.items() if wanted or every] or ["int8"]
+    if output.suffix == ".tflite" and len(kinds) > 1:
+        raise UsageError(f"{output}: one file for {len(kinds)} formats; name a folder with --output")
+    exporter = _prepare(run, io, data, calibration if "int8-ptq" in kinds else None)
+    results, failures = _export_all(exporter, kinds, output, max_drop)
+    if json:
+        console.emit_json([result.as_dict() for result in results])
+    else:
+        _show(results)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _prepare(name: str, io: str, data: Path | None, calibration: int | None) -> Exporter:
+    # Conversion works on TensorFlow alone, whichever back end trained.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    backend.require("pydantic", "exporting")
+    from edge_fmnist_export.run import open_run
+
+    run = open_run(name)
+    test = _test_split(data)
+    with console.quiet_native_log():
+        backend.warm_up()
+        from edge_fmnist_export.exporting import Exporter
+
+        representative = _representative(run, data, calibration) if calibration else None
+        return Exporter(run, io=io, test=test, representative=representative)  # type: ignore[arg-type]
+
+
+def _test_split(data: Path | None) -> Split | None:
+    try:
+        return dataset.load("test", data)
+    except DataNotFoundError as error:
+        if data is not None:
+            raise
+        console.warn(f"accuracy is not measured: {error}")
+        return None
+
+
+def _representative(run: Run, data: Path | None, count: int) -> Representative:
+    from edge_fmnist_export.batches import split_validation
+    from edge_fmnist_export.convert import representative_dataset
+
+    train, _ = split_validation(dataset.load("train", data), run.recipe.data.validation, run.recipe.seed)
+    return representative_dataset(train, count, run.recipe.seed)
+
+
+def _export_all(
+    exporter: Exporter, kinds: list[str], output: Path, max_drop: float
+) -> tuple[list[Exported], list[CheckError]]:
+    results, failures = [], []
+    for kind in kinds:
+        name = f"{exporter.run.recipe.name}-{kind}.tflite"
+        path = output if output.suffix == ".tflite" else output / name
+        with console.status(f"exporting {kind}"):
+            try:
+                with console.quiet_native_log():
+                    results.append(exporter.export(kind, path, max_drop=max_drop))
+            except CheckError as error:
+                failures.append(error)
+    for failure in failures:
+        console.say(f"Error: {failure}")
+    return results, failures
+
+
+def _show(results: list[Exported]) -> None:
+    if not results:
+        return
+    console.show_table(
+        "Exported: opened again, checked, evaluated",
+        ["format", "bytes", "top-1", "float", "drop", "difference, largest / mean"],
+        [(result.kind, f"{result.bytes:,}", *_parity_cells(result)) for result in results],
+    )
+    for result in results:
+        console.say(f"{result.kind}: {result.path}")
+
+
+def _parity_cells(result: Exported) -> tuple[str, ...]:
+    parity = result.parity
+    if parity is None:
+        return ("-",) * 4
+    unit = "steps" if parity.step else "logits"
+    return (
+        f"{parity.top1:.2%}",
+        f"{parity.float_top1:.2%}",
+        f"{parity.drop_points:+.2f}",
+        f"{parity.largest:.2f} / {parity.mean:.3f} {unit}",
+    )

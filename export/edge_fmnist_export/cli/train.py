@@ -1,0 +1,99 @@
+"""``edge-fmnist train``: train a recipe."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_fmnist.cli import console, options
+from edge_fmnist_export import backend
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.recipe import Recipe
+    from edge_fmnist_export.run import Run
+
+RUNS = Path("runs")
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name (edge-fmnist recipes) or a TOML file.")],
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Epochs of the float phase.", show_default=False)
+    ] = None,
+    qat_epochs: Annotated[
+        int | None, typer.Option("--qat-epochs", min=1, help="Epochs of the QAT phase.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.", show_default=False)] = None,
+    data: options.Data = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    qat: Annotated[bool, typer.Option("--qat/--no-qat", help="Quantization-aware training after the float phase.")] = (
+        True
+    ),
+    json: options.Json = False,
+) -> None:
+    """Train a recipe: the float model on Keras 3, then quantization-aware training.
+
+    Ctrl-C leaves a checkpoint; --resume goes on from it to the same result as an uninterrupted run.
+    """
+    backend.require("pydantic", "training")
+    wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
+    folder = output or RUNS / wanted.name
+    try:
+        run, metrics = _train(wanted, folder, data, resume)
+    except KeyboardInterrupt:
+        console.say(f"Interrupted. The checkpoint is in {folder}; go on with the same command and --resume.")
+        raise typer.Exit(130) from None
+    if json:
+        console.emit_json({"run": str(run.folder), "metrics": metrics})
+    else:
+        _show(run, metrics)
+
+
+def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | None) -> Recipe:
+    from edge_fmnist_export.recipe import load_recipe
+
+    recipe = load_recipe(name)
+    if epochs is not None:
+        recipe = recipe.with_changes(training={"epochs": epochs})
+    if qat_epochs is not None:
+        recipe = recipe.with_changes(qat={"epochs": qat_epochs})
+    return recipe if seed is None else recipe.model_copy(update={"seed": seed})
+
+
+def _train(recipe: Recipe, folder: Path, data: Path | None, resume: bool) -> tuple[Run, dict[str, Any]]:
+    from edge_fmnist import dataset
+    from edge_fmnist_export import training
+    from edge_fmnist_export.progress import ProgressListener
+    from edge_fmnist_export.run import create_run, resume_run
+
+    # All that can be wrong is found before the run folder is made.
+    images = dataset.load("train", data)
+    for module in ("sklearn", "keras", *(("tf_keras", "tensorflow_model_optimization") if recipe.qat.epochs else ())):
+        _check_installed(module)
+    run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
+    with ProgressListener(console.stderr_console()) as listener:
+        return run, training.train(run, images, listener)
+
+
+def _check_installed(module: str) -> None:
+    if find_spec(module) is None:
+        backend.require(module, "training")
+
+
+def _show(run: Run, metrics: dict[str, Any]) -> None:
+    console.show_table(
+        f"{run.folder}: {metrics['float']['parameters']:,} parameters",
+        ["phase", "epochs", "best epoch", "validation accuracy", "minutes"],
+        [
+            (phase, m["epochs"], m["best_epoch"], f"{m['validation_accuracy']:.2%}", f"{m['seconds'] / 60:.1f}")
+            for phase, m in metrics.items()
+        ],
+    )
+    flags = "--int8" if run.has("qat") else "--int8 --ptq"
+    console.say(f"Next: edge-fmnist export {run.folder} {flags}")

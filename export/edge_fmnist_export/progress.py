@@ -1,0 +1,63 @@
+"""Training progress for people: a bar with loss, accuracy and time left, and a line for each epoch."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edge_fmnist_export.phase import EpochRecord
+
+
+class ProgressListener:
+    """Shows training on a console; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._phase, self._epochs = "", 0
+
+    def __enter__(self) -> ProgressListener:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """Start a bar over all steps of a phase."""
+        self._phase, self._epochs = phase, epochs
+        self._task = self._progress.add_task(
+            self._title(done), total=epochs * steps, completed=done * steps, figures="starting"
+        )
+
+    def step_done(self, loss: float, accuracy: float) -> None:
+        """Move the bar by one step."""
+        if self._task is not None:
+            self._progress.update(self._task, advance=1, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        """Print the epoch's line."""
+        if self._task is not None:
+            self._progress.update(self._task, description=self._title(record.epoch))
+        self._progress.console.print(
+            f"{record.phase} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}, "
+            f"accuracy {record.accuracy:.2%}, validation loss {record.validation_loss:.4f}, "
+            f"validation accuracy {record.validation_accuracy:.2%}, {record.seconds:.1f} s, "
+            f"{record.images_per_second:,.0f} images/s"
+        )
+
+    def _title(self, done: int) -> str:
+        return f"{self._phase} epoch {min(done + 1, self._epochs)}/{self._epochs}"

@@ -1,0 +1,182 @@
+"""Recipes: everything that decides how a model is trained, in one TOML file."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from edge_fmnist.errors import RecipeError
+from edge_fmnist_export import architectures
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """What all parts of a recipe share: immutable, and strict about unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Section):
+    """Which images train and how they are split and batched."""
+
+    validation: Annotated[int, Field(gt=0)] = 5000
+    batch_size: Annotated[int, Field(gt=0)] = 128
+
+
+class Augmentation(Section):
+    """How training images vary; a value of 0 or false switches one off.
+
+    Attributes:
+        shift: largest shift in pixels, each way, both axes.
+        flip: mirror left to right with probability 1/2.
+        erasing: probability of random erasing (Zhong et al. 2017, arXiv:1708.04896).
+        erasing_area: smallest and largest share of the image that is erased.
+        mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
+    """
+
+    shift: Annotated[int, Field(ge=0, le=14)] = 0
+    flip: bool = False
+    erasing: Share = 0.0
+    erasing_area: tuple[Share, Share] = (0.02, 0.25)
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+
+    @field_validator("erasing_area")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < value[0] <= value[1]:
+            raise ValueError("expected [smallest, largest] with 0 < smallest <= largest")
+        return value
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is switched on."""
+        return bool(self.shift or self.flip or self.erasing or self.mixup)
+
+
+class FloatPhase(Section):
+    """How the float model is trained.
+
+    ``weight_decay`` is decoupled (each step shrinks weights by learning rate
+    times weight decay) and leaves biases and batch normalization alone.
+    """
+
+    epochs: Annotated[int, Field(gt=0)] = 30
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.1
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class QatPhase(Section):
+    """How quantization-aware training goes on from the float model; 0 epochs switch it off."""
+
+    epochs: Annotated[int, Field(ge=0)] = 3
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: Positive = 0.005
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    augmentation: bool = True
+
+
+class Recipe(Section):
+    """A whole recipe."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    description: str = ""
+    architecture: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    data: DataSettings = DataSettings()
+    augmentation: Augmentation = Augmentation()
+    training: FloatPhase = FloatPhase()
+    qat: QatPhase = QatPhase()
+
+    @field_validator("architecture")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in architectures.names():
+            raise ValueError(f"expected one of {', '.join(architectures.names())}")
+        return value
+
+    def with_changes(self, **sections: dict[str, Any]) -> Recipe:
+        """Return a validated copy in which the named sections have the given values.
+
+        Example: ``recipe.with_changes(training={"epochs": 3})``.
+
+        Raises:
+            RecipeError: a value is out of range or unknown.
+        """
+        merged = self.model_dump()
+        for section, values in sections.items():
+            merged[section] = {**merged[section], **values}
+        return _validated(merged, "the recipe as changed on the command line")
+
+    def to_toml(self) -> str:
+        """Return the recipe as TOML, every setting written out."""
+        return tomli_w.dumps(self.model_dump(mode="json"))
+
+
+def _validated(values: dict[str, Any], where: str) -> Recipe:
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, issue['loc'])) or 'recipe'}: {issue['msg']} (got {issue['input']!r})"
+            for issue in error.errors()
+        )
+        raise RecipeError(f"{where}: {problems}") from error
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """Parse the TOML ``text`` of a recipe; ``where`` names it in messages.
+
+    Raises:
+        RecipeError: not TOML, an unknown key, or a value out of range.
+    """
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{where}: not valid TOML: {error}") from error
+    return _validated(values, where)
+
+
+def shipped_recipes() -> dict[str, Recipe]:
+    """Return the recipes that come with the package, by name."""
+    folder = files("edge_fmnist_export") / "recipes"
+    paths = sorted((path for path in folder.iterdir() if path.name.endswith(".toml")), key=lambda path: path.name)
+    return {path.name.removesuffix(".toml"): parse_recipe(path.read_text("utf-8"), path.name) for path in paths}
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Return a shipped recipe by name, or one from a TOML file.
+
+    Raises:
+        RecipeError: neither a shipped recipe nor a readable TOML file, or a wrong setting.
+    """
+    shipped = shipped_recipes()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise RecipeError(f"{name_or_path}: neither a file nor a shipped recipe ({', '.join(shipped)})")
+    try:
+        return parse_recipe(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as text ({error})") from error

@@ -1,0 +1,107 @@
+"""Weights and training state as NumPy archives: exact, small, and never unpickled."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.errors import RunError
+from edge_fmnist.files import moved_into_place
+
+Arrays = list[np.ndarray]
+
+
+@dataclass
+class Checkpoint:
+    """The state of a training phase after a whole epoch.
+
+    Attributes:
+        phase: ``"float"`` or ``"qat"``.
+        epoch: how many epochs of the phase are done.
+        state: every variable of the model and its optimizer.
+        best: the model's weights at the best epoch so far; empty before the first.
+        best_accuracy: validation accuracy of ``best``, 0 to 1; -1 before the first epoch.
+        best_epoch: the epoch of ``best``, counted from 1; 0 before the first.
+    """
+
+    phase: str
+    epoch: int = 0
+    state: Arrays = field(default_factory=list)
+    best: Arrays = field(default_factory=list)
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+
+
+def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
+    """Write arrays to an ``.npz`` file, in order."""
+    with moved_into_place(path) as temporary:
+        named: dict[str, Any] = {f"{index:04}": array for index, array in enumerate(arrays)}
+        np.savez_compressed(temporary, **named)
+
+
+def load_arrays(path: Path) -> Arrays:
+    """Read the arrays of an ``.npz`` file in the order they were written.
+
+    Raises:
+        RunError: the file is missing, damaged, or not an archive of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return [archive[name] for name in sorted(archive.files)]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: not a readable archive of weights ({error})") from error
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to one file, moved into place when it is whole."""
+    header = {
+        "phase": checkpoint.phase,
+        "epoch": checkpoint.epoch,
+        "best_accuracy": checkpoint.best_accuracy,
+        "best_epoch": checkpoint.best_epoch,
+        "state": len(checkpoint.state),
+    }
+    encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    save_arrays(path, [encoded, *checkpoint.state, *checkpoint.best])
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint written by :func:`save_checkpoint`.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    encoded, *arrays = load_arrays(path)
+    try:
+        header = json.loads(encoded.tobytes())
+        count = header.pop("state")
+        return Checkpoint(**header, state=arrays[:count], best=arrays[count:])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path}: not a checkpoint ({error})") from error
+
+
+def read_variables(variables: Sequence[Any]) -> Arrays:
+    """Return the values of Keras or TensorFlow variables as NumPy arrays."""
+    return [np.array(variable.numpy()) for variable in variables]
+
+
+def assign_variables(variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str) -> None:
+    """Assign arrays to Keras or TensorFlow variables, after checking that they fit.
+
+    Raises:
+        RunError: another number of arrays, or another shape.
+    """
+    ours, theirs = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
+    if ours != theirs:
+        raise RunError(
+            f"{what} does not fit this network: expected {len(ours)} arrays, got {len(theirs)}, "
+            "or shapes differ; it was made with another architecture or version"
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

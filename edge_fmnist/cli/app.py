@@ -19,6 +19,7 @@ from edge_fmnist.cli.data import data
 from edge_fmnist.cli.doctor import doctor
 from edge_fmnist.cli.evaluate import evaluate
 from edge_fmnist.cli.models import models
+from edge_fmnist.cli.samples import samples
 from edge_fmnist.errors import EdgeFmnistError
 
 COMMAND_GROUP = "edge_fmnist.commands"
@@ -75,7 +76,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; "
     "3 a source is not there; 4 a gate failed; 130 interrupted.",
 )
-for command in (classify, data, doctor, evaluate):
+for command in (classify, data, doctor, evaluate, samples):
     app.command()(command)
 app.add_typer(models, name="models")
 

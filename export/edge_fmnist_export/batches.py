@@ -36,7 +36,8 @@ class Subset:
 
 def one_hot(targets: np.ndarray) -> np.ndarray:
     """Return integer targets (N,) as float32 class probabilities (N, 10)."""
-    return np.eye(CLASSES, dtype=np.float32)[targets]
+    encoded: np.ndarray = np.eye(CLASSES, dtype=np.float32)[targets]
+    return encoded
 
 
 def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:

@@ -34,11 +34,11 @@ FASHION_MNIST_SHA256 = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 
-HOW_TO_GET = (
-    "get it with `edge-fmnist data`, or on Debian and Raspberry Pi OS with "
-    "`apt install dataset-fashion-mnist`, or name a folder of IDX files with --data or the "
-    f"environment variable {DATA_VARIABLE}"
+OTHER_WAYS = (
+    "on Debian and Raspberry Pi OS `apt install dataset-fashion-mnist`, or name a folder of IDX files "
+    f"with --data or the environment variable {DATA_VARIABLE}"
 )
+HOW_TO_GET = f"get it with `edge-fmnist data`, or {OTHER_WAYS}"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from edge_fmnist.dataset import FASHION_MNIST_SHA256, HOW_TO_GET, idx_path
+from edge_fmnist.dataset import FASHION_MNIST_SHA256, OTHER_WAYS, idx_path
 from edge_fmnist.errors import DownloadError
 from edge_fmnist.files import moved_into_place
 from edge_fmnist.idx import MAX_BYTES
@@ -74,7 +74,7 @@ def _download_file(name: str, folder: Path, progress: Progress, mirrors: Sequenc
             failures.append(f"{url}: {getattr(error, 'reason', None) or error}")
         except OSError as error:
             raise DownloadError(f"{folder}: cannot be written to ({error.strerror or error})") from error
-    raise DownloadError(f"no mirror delivered {name}: {'; '.join(failures)}. Check the network, or {HOW_TO_GET}")
+    raise DownloadError(f"no mirror delivered {name}: {'; '.join(failures)}. Check the network, or {OTHER_WAYS}")
 
 
 def _fetch(url: str, path: Path, progress: Callable[[int, int | None], None]) -> None:
@@ -83,7 +83,7 @@ def _fetch(url: str, path: Path, progress: Callable[[int, int | None], None]) ->
     with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, path.open("wb") as file:  # noqa: S310
         length = response.headers.get("Content-Length")
         total, done = int(length) if length else None, 0
-        while chunk := response.read(CHUNK):
+        while chunk := _received(response):
             done += len(chunk)
             if done > MAX_COMPRESSED:
                 raise DownloadError(f"larger than {MAX_COMPRESSED >> 20} MiB, so not a file of Fashion-MNIST")
@@ -91,6 +91,13 @@ def _fetch(url: str, path: Path, progress: Callable[[int, int | None], None]) ->
             progress(done, total)
     if total is not None and done != total:
         raise DownloadError(f"the connection ended after {done} of {total} bytes")
+
+
+def _received(response: HTTPResponse) -> bytes:
+    try:
+        return response.read(CHUNK)
+    except OSError as error:
+        raise DownloadError(f"the connection broke ({error.strerror or error})") from error
 
 
 def _check(path: Path, name: str) -> None:

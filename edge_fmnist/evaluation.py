@@ -9,6 +9,7 @@ import numpy as np
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.dataset import Split
+from edge_fmnist.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,10 @@ def evaluate(classifier: Classifier, split: Split) -> Evaluation:
         classifier: the model to evaluate.
         split: images and targets.
     """
+    if split.targets.max() >= len(classifier.labels):
+        raise DataError(
+            f"expected labels of the model's {len(classifier.labels)} classes, got label {split.targets.max()}"
+        )
     predictions = classifier.predict_batch(split.images)
     confusion = confusion_matrix(split.targets, predictions.indexes, len(classifier.labels))
     return summarize(confusion, classifier.labels, predictions.milliseconds)

@@ -71,11 +71,13 @@ def parse_idx(data: bytes, *, dimensions: int, name: str) -> np.ndarray:
     """
     expected = bytes([0, 0, UNSIGNED_BYTE, dimensions])
     header_size = 4 + 4 * dimensions
-    if len(data) < header_size or data[:4] != expected:
+    if data[:4] != expected:
         raise DataError(
             f"{name}: wrong magic number: expected {expected.hex()} (IDX, uint8, {dimensions}-D), "
             f"got {data[:4].hex() or 'an empty file'}"
         )
+    if len(data) < header_size:
+        raise DataError(f"{name}: ends within its header of {header_size} bytes; it is truncated")
     shape = struct.unpack(f">{dimensions}I", data[4:header_size])
     if len(data) - header_size != math.prod(shape):
         raise DataError(

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +23,9 @@ LABELS_NAME = "labels.txt"
 # Far above any real metadata; stops a hostile zip from filling memory.
 MAX_BYTES = 1 << 20
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+# What zipfile, zlib and json raise on damaged input; RuntimeError holds NotImplementedError and RecursionError.
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, OSError, EOFError, RuntimeError)
 
 OutputKind = Literal["logits", "probabilities"]
 
@@ -85,15 +90,18 @@ def extract(content: bytes, source: str) -> Metadata | None:
                 return None
             settings = json.loads(_read(archive, METADATA_NAME))
             labels = tuple(_read(archive, LABELS_NAME).decode().split("\n")[:-1])
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
+    except DAMAGE as error:
         raise ModelError(f"{source}: its embedded metadata is damaged ({error})") from error
     return _checked(settings, labels, source)
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    if archive.getinfo(name).file_size > MAX_BYTES:
+    # Not archive.read: it would unpack all that the entry holds, whatever size it claims.
+    with archive.open(name) as stream:
+        content = stream.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
         raise ValueError(f"{name} is larger than {MAX_BYTES >> 20} MiB")
-    return archive.read(name)
+    return content
 
 
 def _checked(settings: Any, labels: tuple[str, ...], source: str) -> Metadata:

@@ -16,8 +16,8 @@ STDIN = "-"
 MAX_BYTES = 256 << 20
 
 
-def find_pictures(arguments: list[str]) -> Iterator[str]:
-    """Yield the picture files that files, folders, globs and ``-`` stand for, each argument in its order.
+def find_pictures(argument: str) -> Iterator[str]:
+    """Yield the picture files that a file, a folder, a glob or ``-`` stands for.
 
     A folder gives the pictures directly in it, sorted by name. A path that is
     not there is yielded as it is, so that reading it can report it.
@@ -25,19 +25,19 @@ def find_pictures(arguments: list[str]) -> Iterator[str]:
     Raises:
         SourceError: a folder without pictures, or a glob that matches nothing.
     """
-    for argument in arguments:
-        path = Path(argument)
-        if argument == STDIN or path.is_file():
-            yield argument
-        elif path.is_dir():
-            yield from _in_folder(path)
-        elif glob.has_magic(argument):
-            matches = [match for match in sorted(glob.glob(argument, recursive=True)) if Path(match).is_file()]  # noqa: PTH207 - takes absolute patterns too
-            if not matches:
-                raise SourceError(f"{argument}: no file matches this pattern")
-            yield from matches
-        else:
-            yield argument
+    path = Path(argument)
+    if argument == STDIN or path.is_file():
+        yield argument
+    elif path.is_dir():
+        yield from _in_folder(path)
+    elif glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns too
+        files = [match for match in matches if Path(match).is_file()]
+        if not files:
+            raise SourceError(f"{argument}: no file matches this pattern")
+        yield from files
+    else:
+        yield argument
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
@@ -89,7 +89,11 @@ def decode_picture(data: bytes, source: str) -> np.ndarray:
     # A damaged file is told of once, by the error below.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        content = np.frombuffer(data, np.uint8)
+        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        # IMREAD_UNCHANGED keeps alpha but leaves photographs as the Exif orientation found them.
+        if picture is not None and picture.shape[2:] != (4,):
+            picture = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(f"{source}: cannot be decoded as a picture ({error.err})") from error
     if picture is None:

@@ -66,9 +66,9 @@ def _border(grey: np.ndarray) -> np.ndarray:
 
 def _garment_box(difference: np.ndarray) -> tuple[slice, slice]:
     """Return the rows and columns that hold what stands out from the background; all of them if nothing does."""
-    level, mask = cv2.threshold(difference, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    _, mask = cv2.threshold(difference, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if level < 1 or not len(rows):
+    if not len(rows):
         return slice(None), slice(None)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 

@@ -101,7 +101,7 @@ def dequantize(values: np.ndarray, tensor: TensorInfo) -> np.ndarray:
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax over the last axis, as float32."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 

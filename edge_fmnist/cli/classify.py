@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.errors import EdgeFmnistError, ImageError, SourceError
 from edge_fmnist.pictures import find_pictures, read_picture
 from edge_fmnist.predictions import Prediction
 from edge_fmnist.registry import DEFAULT_MODEL
@@ -32,28 +33,36 @@ def classify(
         classifier = Classifier.load(model, threads=threads, interpreter=interpreter)
     if classifier.metadata is None:
         console.warn(f"{model} has no metadata; taking it for a Fashion-MNIST model")
-    failures = 0
-    for source in find_pictures(images):
-        try:
-            prediction = _classified(classifier, source)
-        except (ImageError, SourceError) as error:
-            failures += 1
-            console.say(f"Error: {error}")
+    failed = False
+    for source, answer in _answers(classifier, images):
+        if isinstance(answer, EdgeFmnistError):
+            failed = True
+            console.say(f"Error: {answer}")
             if json:
-                console.emit_json({"file": source, "error": str(error)}, indent=None)
-            continue
-        if json:
-            console.emit_json({"file": source, **prediction.as_dict(top_k)}, indent=None)
+                console.emit_json({"file": source, "error": str(answer)}, indent=None)
+        elif json:
+            console.emit_json({"file": source, **answer.as_dict(top_k)}, indent=None)
         else:
-            print(_line(source, prediction, top_k), flush=True)
-    if failures:
+            print(_line(source, answer, top_k), flush=True)
+    if failed:
         raise typer.Exit(1)
 
 
-def _classified(classifier: Classifier, source: str) -> Prediction:
+def _answers(classifier: Classifier, arguments: list[str]) -> Iterator[tuple[str, Prediction | EdgeFmnistError]]:
+    """Yield each picture with its prediction, or with what kept it from being read."""
     from edge_fmnist.preprocess import as_image
 
-    return classifier.predict(as_image(read_picture(source)))
+    for argument in arguments:
+        try:
+            sources = list(find_pictures(argument))
+        except SourceError as error:
+            yield argument, error
+            continue
+        for source in sources:
+            try:
+                yield source, classifier.predict(as_image(read_picture(source)))
+            except (ImageError, SourceError) as error:
+                yield source, error
 
 
 def _line(source: str, prediction: Prediction, top_k: int) -> str:

@@ -9,7 +9,7 @@ from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, arch
 
 @architecture("cnn-93k")
 def cnn_93k(keras: Any) -> Any:
-    """Build convolutions of 32, 64, 64 and Dense 64: 93,322 parameters, MACS MACs; published at 83 %."""
+    """Build convolutions of 32, 64, 64 and Dense 64: 93,322 parameters, 2,794,240 MACs; published at 83 %."""
     layers = keras.layers
     inputs = layers.Input(INPUT_SHAPE)
     x = layers.Conv2D(32, 3, activation="relu")(inputs)

@@ -26,17 +26,17 @@ def plain_cnn(keras: Any, depth: int) -> Any:
 
 @architecture("cnn-1")
 def cnn_1(keras: Any) -> Any:
-    """Build one convolution and Dense 128: PARAMS parameters, MACS MACs."""
+    """Build one convolution and Dense 128: 804,554 parameters, 1,029,888 MACs."""
     return plain_cnn(keras, 1)
 
 
 @architecture("cnn-2")
 def cnn_2(keras: Any) -> Any:
-    """Build two convolutions and Dense 128: PARAMS parameters, MACS MACs."""
+    """Build two convolutions and Dense 128: 421,642 parameters, 4,241,152 MACs."""
     return plain_cnn(keras, 2)
 
 
 @architecture("cnn-3")
 def cnn_3(keras: Any) -> Any:
-    """Build three convolutions and Dense 128: PARAMS parameters, MACS MACs."""
+    """Build three convolutions and Dense 128: 241,546 parameters, 7,599,872 MACs."""
     return plain_cnn(keras, 3)

@@ -9,7 +9,7 @@ from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, arch
 
 @architecture("cnn-dropout")
 def cnn_dropout(keras: Any) -> Any:
-    """Build convolutions of 32, 64, 128 with dropout: 241,546 parameters, MACS MACs; published at 93 %."""
+    """Build convolutions of 32, 64, 128 with dropout: 241,546 parameters, 3,237,248 MACs; published at 93 %."""
     layers = keras.layers
     inputs = layers.Input(INPUT_SHAPE)
     x = layers.Conv2D(32, 3, activation="relu")(inputs)

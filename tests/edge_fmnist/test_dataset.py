@@ -1,0 +1,209 @@
+"""Finding and loading data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist.dataset import (
+    DATA_VARIABLE,
+    FASHION_MNIST_SHA256,
+    IMAGES,
+    TARGETS,
+    SplitName,
+    find_data,
+    idx_path,
+    is_fashion_mnist,
+    load,
+    load_split,
+    missing_files,
+    search_places,
+    user_cache,
+)
+from edge_fmnist.errors import DataError, DataNotFoundError
+from edge_fmnist.idx import read_bytes
+
+MakeIdx = Callable[..., Path]
+
+
+@pytest.mark.parametrize("gz", [True, False])
+def test_load_both_splits(make_idx: MakeIdx, gz: bool) -> None:
+    images = np.arange(20 * 28 * 28, dtype=np.uint32).astype(np.uint8).reshape(20, 28, 28)
+    labels = (np.arange(20) % 10).astype(np.uint8)
+    folder = make_idx(train_images=images, train_labels=labels, gz=gz)
+    train = load("train", folder)
+    assert np.array_equal(train.images, images)
+    assert np.array_equal(train.targets, labels)
+    assert (len(train), len(load("test", folder))) == (20, 40)
+
+
+def test_plain_and_gzip_have_the_same_hashes(make_idx: MakeIdx) -> None:
+    plain, packed = load("test", make_idx("plain", gz=False)), load("test", make_idx("packed", gz=True))
+    assert plain.sha256 == packed.sha256
+
+
+def test_other_data_is_not_fashion_mnist(small_data: Path) -> None:
+    assert not is_fashion_mnist(load("test", small_data))
+
+
+def test_data_with_the_published_hashes_is_fashion_mnist(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = load("test", small_data)
+    for name, sha256 in zip((IMAGES["test"], TARGETS["test"]), split.sha256, strict=True):
+        monkeypatch.setitem(FASHION_MNIST_SHA256, name, sha256)
+    assert is_fashion_mnist(load_split(small_data, "test", fashion_mnist=True))
+
+
+def test_images_of_another_shape(make_idx: MakeIdx) -> None:
+    folder = make_idx(test_images=np.zeros((40, 32, 32), np.uint8))
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz: expected images of 28 x 28, got 32 x 32"):
+        load("test", folder)
+
+
+def test_counts_that_differ(make_idx: MakeIdx) -> None:
+    folder = make_idx(test_labels=np.zeros(39, np.uint8))
+    with pytest.raises(DataError, match=r"images-idx3-ubyte\.gz holds 40 images but .*ubyte\.gz 39 labels"):
+        load("test", folder)
+
+
+def test_no_images(make_idx: MakeIdx) -> None:
+    folder = make_idx(test_images=np.zeros((0, 28, 28), np.uint8), test_labels=np.zeros(0, np.uint8))
+    with pytest.raises(DataError, match="holds no images"):
+        load("test", folder)
+
+
+def test_label_outside_the_classes(make_idx: MakeIdx) -> None:
+    labels = np.zeros(40, np.uint8)
+    labels[[7, 9]] = 10
+    with pytest.raises(DataError, match="label 10 at position 7 is outside the classes 0 to 9"):
+        load("test", make_idx(test_labels=labels))
+
+
+def test_images_in_place_of_labels(small_data: Path) -> None:
+    labels, images = (small_data / f"{names['test']}.gz" for names in (TARGETS, IMAGES))
+    labels.write_bytes(images.read_bytes())
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: wrong magic number: expected 00000801"):
+        load("test", small_data)
+
+
+def test_truncated_file_names_itself(small_data: Path) -> None:
+    path = small_data / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte\.gz: the gzip stream ends early"):
+        load("test", small_data)
+
+
+def test_a_damaged_split_leaves_the_other_usable(small_data: Path) -> None:
+    (small_data / "t10k-images-idx3-ubyte.gz").write_bytes(b"x")
+    assert len(load("train", small_data)) == 60
+
+
+def test_no_such_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="absent: no such folder"):
+        find_data(tmp_path / "absent")
+
+
+def test_file_in_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(DataNotFoundError, match="file: no such folder"):
+        find_data(tmp_path / "file")
+
+
+def test_folder_without_the_files(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match="not a data set folder, it lacks train-images-idx3-ubyte, t10k-images"):
+        find_data(tmp_path)
+
+
+def test_folder_that_lacks_one_file(small_data: Path) -> None:
+    (small_data / "train-labels-idx1-ubyte.gz").unlink()
+    assert missing_files(small_data) == ["train-labels-idx1-ubyte"]
+    with pytest.raises(DataNotFoundError, match=r"it lacks train-labels-idx1-ubyte \(or \.gz\)"):
+        find_data(small_data)
+
+
+def test_load_split_without_the_files(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match=r"t10k-images-idx3-ubyte or t10k-labels-idx1-ubyte .* is missing; get"):
+        load_split(tmp_path, "test")
+
+
+def test_nothing_found_names_the_places_and_the_ways_out(no_data_installed: None) -> None:
+    with pytest.raises(DataNotFoundError) as caught:
+        find_data()
+    for part in (str(user_cache()), "`edge-fmnist data`", "dataset-fashion-mnist", "--data", DATA_VARIABLE):
+        assert part in str(caught.value)
+
+
+def test_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
+    debian = make_idx("debian")
+    monkeypatch.setattr("edge_fmnist.dataset.DEBIAN_FOLDER", debian)
+    assert find_data() == debian
+    cache = make_idx(user_cache())
+    assert find_data() == cache
+
+
+def test_incomplete_cache_is_passed_over(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
+    debian = make_idx("debian")
+    monkeypatch.setattr("edge_fmnist.dataset.DEBIAN_FOLDER", debian)
+    (make_idx(user_cache()) / "t10k-images-idx3-ubyte.gz").unlink()
+    assert find_data() == debian
+
+
+def test_environment_variable_is_used_and_may_hold_another_set(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(small_data))
+    assert find_data() == small_data
+    assert next(search_places()) == small_data
+    assert len(load("test")) == 40
+
+
+def test_folder_given_comes_before_the_environment_variable(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DATA_VARIABLE, str(make_idx("other")))
+    assert find_data(make_idx("given")).name == "given"
+
+
+def test_wrong_environment_variable_is_not_passed_over(
+    make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_idx(user_cache())
+    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "absent"))
+    with pytest.raises(DataNotFoundError, match="absent: no such folder"):
+        find_data()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, split: SplitName) -> None:
+    folder = make_idx(user_cache())
+    with pytest.raises(DataError, match=rf"wrong hash: Fashion-MNIST's {IMAGES[split]} has SHA-256 .*--data") as caught:
+        load(split)
+    assert str(folder) in str(caught.value)
+
+
+def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "edge-fmnist" / "data"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache() == Path.home() / ".cache" / "edge-fmnist" / "data"
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
+def test_real_data(real_data: Path, split: SplitName, count: int) -> None:
+    loaded = load_split(real_data, split, fashion_mnist=True)
+    assert loaded.images.shape == (count, 28, 28)
+    assert np.bincount(loaded.targets).tolist() == [count // 10] * 10
+    assert is_fashion_mnist(loaded)
+
+
+@pytest.mark.data
+def test_real_data_with_one_pixel_changed(real_data: Path, tmp_path: Path) -> None:
+    for name in (IMAGES["test"], TARGETS["test"]):
+        source = idx_path(real_data, name)
+        assert source is not None
+        content = bytearray(read_bytes(source))
+        content[-1] ^= name == IMAGES["test"]
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="wrong hash: Fashion-MNIST's t10k-images-idx3-ubyte"):
+        load_split(tmp_path, "test", fashion_mnist=True)

@@ -1,0 +1,129 @@
+"""Reading IDX files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist import idx
+from edge_fmnist.errors import DataError
+from edge_fmnist.idx import parse_idx, read_bytes, read_idx
+
+ARRAY = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+
+
+def idx_bytes(array: np.ndarray = ARRAY, magic: bytes = b"\0\0\x08\x03") -> bytes:
+    return magic + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def test_parse_gives_the_array_in_c_order() -> None:
+    array = parse_idx(idx_bytes(), dimensions=3, name="x")
+    assert array.dtype == np.uint8
+    assert np.array_equal(array, ARRAY)
+
+
+def test_parsed_array_is_read_only() -> None:
+    assert not parse_idx(idx_bytes(), dimensions=3, name="x").flags.writeable
+
+
+def test_sizes_are_big_endian() -> None:
+    labels = np.zeros(258, np.uint8)
+    assert parse_idx(b"\0\0\x08\x01\0\0\x01\x02" + labels.tobytes(), dimensions=1, name="x").shape == (258,)
+
+
+def test_no_elements() -> None:
+    empty = np.zeros((0, 28, 28), np.uint8)
+    assert parse_idx(idx_bytes(empty), dimensions=3, name="x").shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize(
+    ("magic", "got"),
+    [
+        pytest.param(b"\0\0\x08\x01", "00000801", id="labels instead of images"),
+        pytest.param(b"\0\0\x0d\x03", "00000d03", id="float elements"),
+        pytest.param(b"\x1f\x8b\x08\0", "1f8b0800", id="gzip without .gz"),
+        pytest.param(b"\x03\x08\0\0", "03080000", id="little-endian"),
+    ],
+)
+def test_wrong_magic_number(magic: bytes, got: str) -> None:
+    with pytest.raises(DataError, match=rf"^some-file: wrong magic number: expected 00000803 .*got {got}"):
+        parse_idx(idx_bytes(magic=magic), dimensions=3, name="some-file")
+
+
+def test_empty_file_is_named_so() -> None:
+    with pytest.raises(DataError, match=r"wrong magic number.*got an empty file"):
+        parse_idx(b"", dimensions=1, name="x")
+
+
+def test_header_longer_than_the_data() -> None:
+    with pytest.raises(DataError, match="header promises 2 x 3 x 4 = 24 bytes, the file holds 19; it is truncated"):
+        parse_idx(idx_bytes()[:-5], dimensions=3, name="x")
+
+
+def test_data_longer_than_the_header() -> None:
+    with pytest.raises(DataError, match="promises 2 x 3 x 4 = 24 bytes, the file holds 25"):
+        parse_idx(idx_bytes() + b"x", dimensions=3, name="x")
+
+
+def test_file_that_ends_within_its_header() -> None:
+    with pytest.raises(DataError, match="truncated"):
+        parse_idx(idx_bytes()[:10], dimensions=3, name="x")
+
+
+def test_sizes_that_overflow_64_bits_are_not_believed() -> None:
+    header = b"\0\0\x08\x03" + b"\xff" * 12
+    with pytest.raises(DataError, match=f"= {(2**32 - 1) ** 3} bytes, the file holds 0"):
+        parse_idx(header, dimensions=3, name="x")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_read_plain_and_gzip_alike(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"images{suffix}"
+    path.write_bytes(gzip.compress(idx_bytes()) if suffix else idx_bytes())
+    array, sha256 = read_idx(path, dimensions=3)
+    assert np.array_equal(array, ARRAY)
+    assert sha256 == hashlib.sha256(idx_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("keep", [5, 12, -9, -4, -1])
+def test_truncated_gzip(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(idx_bytes())[:keep])
+    with pytest.raises(DataError, match=r"images\.gz: the gzip stream ends early, so the file is truncated"):
+        read_idx(path, dimensions=3)
+
+
+def test_gzip_name_on_a_plain_file(tmp_path: Path) -> None:
+    path = tmp_path / "images.gz"
+    path.write_bytes(idx_bytes())
+    with pytest.raises(DataError, match="not a whole gzip file"):
+        read_idx(path, dimensions=3)
+
+
+@pytest.mark.parametrize("position", [11, -8], ids=["deflate stream", "checksum"])
+def test_gzip_with_a_changed_byte(tmp_path: Path, position: int) -> None:
+    content = bytearray(gzip.compress(idx_bytes(np.random.default_rng(0).integers(0, 9, (9, 9, 9), dtype=np.uint8))))
+    content[position] ^= 0xFF
+    path = tmp_path / "images.gz"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not a whole gzip file"):
+        read_idx(path, dimensions=3)
+
+
+@pytest.mark.parametrize("name", ["absent", "absent.gz"])
+def test_unreadable_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: cannot be read .No such file"):
+        read_bytes(tmp_path / name)
+
+
+def test_gzip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idx, "MAX_BYTES", 1 << 20)
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(bytes((1 << 20) + 1)))
+    with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
+        read_bytes(path)

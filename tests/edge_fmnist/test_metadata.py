@@ -1,0 +1,160 @@
+"""Metadata at the end of a model file."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+import zipfile
+from typing import Any
+
+import pytest
+
+from edge_fmnist.errors import ModelError
+from edge_fmnist.labels import LABELS
+from edge_fmnist.metadata import FORMAT, LABELS_NAME, MAX_BYTES, METADATA_NAME, Metadata, embed, extract
+
+FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 4
+SETTINGS: dict[str, Any] = {"name": "edge", "output": "logits", "accuracy": 0.93, "recipe": {"epochs": 3}}
+
+
+def with_zip(entries: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    stream = io.BytesIO(FLATBUFFER)
+    with zipfile.ZipFile(stream, "a", compression) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def extracted(content: bytes) -> Metadata:
+    metadata = extract(content, "model")
+    assert metadata is not None
+    return metadata
+
+
+def test_roundtrip() -> None:
+    metadata = extracted(embed(FLATBUFFER, SETTINGS, LABELS))
+    assert metadata.labels == LABELS
+    assert metadata.output == "logits"
+    assert metadata.name == "edge"
+    assert metadata.settings == {"format": FORMAT, **SETTINGS}
+
+
+def test_flatbuffer_comes_first_unchanged() -> None:
+    assert embed(FLATBUFFER, SETTINGS, LABELS).startswith(FLATBUFFER)
+
+
+def test_labels_beyond_ascii() -> None:
+    labels = ("Schuh", "Mütze", "靴")
+    assert extracted(embed(FLATBUFFER, SETTINGS, labels)).labels == labels
+
+
+def test_name_when_none_is_set() -> None:
+    assert extracted(embed(FLATBUFFER, {"output": "probabilities"}, LABELS)).name == "unnamed"
+
+
+def test_same_arguments_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = embed(FLATBUFFER, SETTINGS, LABELS)
+    monkeypatch.setattr("time.time", lambda: 2_000_000_000.0)
+    assert embed(FLATBUFFER, dict(reversed(SETTINGS.items())), LABELS) == first
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(FLATBUFFER, id="no zip"),
+        pytest.param(with_zip({"labelmap.txt": b"a\nb\n"}), id="TensorFlow Lite's own associated files"),
+    ],
+)
+def test_models_without_our_metadata(content: bytes) -> None:
+    assert extract(content, "model") is None
+
+
+@pytest.mark.parametrize("settings", [{"format": "edge-fmnist-model/2"}, {"format": None}, {}, [], "text", None])
+def test_wrong_format(settings: Any) -> None:
+    got = settings.get("format") if isinstance(settings, dict) else type(settings).__name__
+    content = with_zip({METADATA_NAME: json.dumps(settings).encode(), LABELS_NAME: b"a\n"})
+    with pytest.raises(ModelError, match=rf"^model: expected metadata of format '{FORMAT}', got {got!r}"):
+        extract(content, "model")
+
+
+@pytest.mark.parametrize("output", [None, "scores", 1])
+def test_wrong_output(output: Any) -> None:
+    content = embed(FLATBUFFER, {"output": output}, LABELS)
+    with pytest.raises(ModelError, match=rf"output 'logits' or 'probabilities', got {output!r}"):
+        extract(content, "model")
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        pytest.param({METADATA_NAME: b"{not json", LABELS_NAME: b"a\n"}, id="not JSON"),
+        pytest.param({METADATA_NAME: b"\xff\xfe\xfa", LABELS_NAME: b"a\n"}, id="JSON not UTF-8"),
+        pytest.param({METADATA_NAME: b"{}", LABELS_NAME: b"\xff\n"}, id="labels not UTF-8"),
+        pytest.param({METADATA_NAME: b"{}"}, id="no labels"),
+        pytest.param(
+            {METADATA_NAME: b"[" * 200_000, LABELS_NAME: b"a\n"},
+            id="nested too deep",
+        ),
+    ],
+)
+def test_damaged_content(entries: dict[str, bytes]) -> None:
+    with pytest.raises(ModelError, match=r"^model: its embedded metadata is damaged"):
+        extract(with_zip(entries), "model")
+
+
+def test_changed_byte_is_a_wrong_checksum() -> None:
+    content = bytearray(with_zip({METADATA_NAME: b'{"a": "some text"}', LABELS_NAME: b"a\n"}, zipfile.ZIP_STORED))
+    content[content.index(b"some text")] ^= 1
+    with pytest.raises(ModelError, match=r"embedded metadata is damaged .*CRC"):
+        extract(bytes(content), "model")
+
+
+def test_zip_cut_short_is_no_metadata() -> None:
+    whole = embed(FLATBUFFER, SETTINGS, LABELS)
+    for end in range(len(FLATBUFFER), len(whole)):
+        assert extract(whole[:end], "model") is None
+
+
+def test_any_changed_byte_is_reported_as_a_model_error() -> None:
+    """Damage anywhere in the zip is harmless or a ModelError, never another exception."""
+    whole = embed(FLATBUFFER, SETTINGS, LABELS)
+    escaped = set()
+    for position in range(len(FLATBUFFER), len(whole)):
+        for flip in (0x01, 0xFF):
+            content = bytearray(whole)
+            content[position] ^= flip
+            try:
+                extract(bytes(content), "model")
+            except ModelError:
+                pass
+            except Exception as error:
+                escaped.add(type(error).__name__)
+    assert escaped == set()
+
+
+@pytest.mark.parametrize("name", [METADATA_NAME, LABELS_NAME])
+def test_entry_larger_than_the_cap(name: str) -> None:
+    entries = {METADATA_NAME: b"{}", LABELS_NAME: b"a\n", name: b" " * (MAX_BYTES + 1)}
+    with pytest.raises(ModelError, match=f"{name} is larger than 1 MiB"):
+        extract(with_zip(entries), "model")
+
+
+def test_entry_as_large_as_the_cap() -> None:
+    settings = json.dumps({"format": FORMAT, "output": "logits"}).encode()
+    entries = {METADATA_NAME: settings.ljust(MAX_BYTES), LABELS_NAME: b"a\nb\n"}
+    assert extracted(with_zip(entries)).labels == ("a", "b")
+
+
+def test_entry_that_claims_less_than_it_holds_does_not_fill_memory() -> None:
+    content = with_zip({METADATA_NAME: bytes(32 << 20), LABELS_NAME: b"a\n"})
+    content = content.replace((32 << 20).to_bytes(4, "little"), (10).to_bytes(4, "little"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelError, match="embedded metadata is damaged"):
+            extract(content, "model")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20

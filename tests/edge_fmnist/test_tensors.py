@@ -1,0 +1,170 @@
+"""Quantizing images, dequantizing outputs, probabilities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import ImageError, ModelError
+from edge_fmnist.tensors import (
+    TensorInfo,
+    are_probabilities,
+    check_images,
+    dequantize,
+    input_table,
+    normalize,
+    softmax,
+)
+
+
+def tensor(dtype: Any, scale: float = 0.0, zero_point: int = 0) -> TensorInfo:
+    return TensorInfo(0, (1, 10), np.dtype(dtype), scale, zero_point)
+
+
+def test_from_details() -> None:
+    details = {
+        "index": np.int64(3),
+        "shape": np.array([1, 28, 28, 1], np.int32),
+        "dtype": np.int8,
+        "quantization": (np.float32(0.5), np.int64(-128)),
+    }
+    assert TensorInfo.from_details(details) == TensorInfo(3, (1, 28, 28, 1), np.dtype(np.int8), 0.5, -128)
+
+
+@pytest.mark.parametrize(("dtype", "quantized"), [("f4", False), ("f2", False), ("i1", True), ("u1", True)])
+def test_quantized(dtype: str, quantized: bool) -> None:
+    assert tensor(dtype).quantized is quantized
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_right_images_pass(dimensions: int) -> None:
+    check_images(np.zeros((28, 28) if dimensions == 2 else (5, 28, 28), np.uint8), dimensions)
+
+
+@pytest.mark.parametrize(
+    ("images", "dimensions", "message"),
+    [
+        ([[0] * 28] * 28, 2, r"a NumPy array of uint8 and shape \(28, 28\), got list"),
+        (None, 3, r"shape \(N, 28, 28\), got NoneType"),
+        (np.linspace(0, 1, 784).reshape(28, 28), 2, r"got float64 with values 0 to 1; scale to 0\.\.255"),
+        (np.full((28, 28), -5, np.int8), 2, "got int8 with values -5 to -5"),
+        (np.zeros((0, 28, 28), np.float32), 3, "got float32;"),
+        (np.zeros((28, 28), bool), 2, "got bool;"),
+        (np.full((28, 28), np.nan), 2, "got float64 with values nan to nan"),
+        (np.zeros((32, 32), np.uint8), 2, r"expected shape \(28, 28\), got \(32, 32\); for photographs"),
+        (np.zeros((28, 28, 3), np.uint8), 2, r"expected shape \(28, 28\), got \(28, 28, 3\)"),
+        (np.zeros((28, 28), np.uint8), 3, r"expected shape \(N, 28, 28\), got \(28, 28\)"),
+        (np.zeros((1, 28, 28), np.uint8), 2, r"expected shape \(28, 28\), got \(1, 28, 28\)"),
+        (np.zeros(784, np.uint8), 2, r"got \(784,\)"),
+        (np.zeros((), np.uint8), 2, r"got \(\)"),
+        (np.zeros((0, 28, 28), np.uint8), 3, "expected at least one image, got an empty batch"),
+    ],
+)
+def test_wrong_images(images: Any, dimensions: int, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        check_images(images, dimensions)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_float_input_is_the_pixel_divided_by_255(dtype: Any) -> None:
+    table = input_table(tensor(dtype))
+    assert table is not None
+    assert table.dtype == dtype
+    assert np.array_equal(table, (np.arange(256) / 255).astype(dtype))
+
+
+def test_uint8_input_of_scale_1_255_needs_no_table() -> None:
+    assert input_table(tensor(np.uint8, 1 / 255)) is None
+    assert input_table(tensor(np.uint8, float(np.float32(1 / 255)))) is None
+
+
+def test_int8_input_of_scale_1_255_is_shifted_by_128() -> None:
+    table = input_table(tensor(np.int8, float(np.float32(1 / 255)), -128))
+    assert table is not None
+    assert table.dtype == np.int8
+    assert table.tolist() == list(range(-128, 128))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "zero_point"),
+    [(np.int8, 0.01, 0), (np.int8, 0.002, -128), (np.uint8, 0.004, 3), (np.uint8, 0.5, 128)],
+)
+def test_quantized_input_is_within_half_a_step_or_clipped(dtype: Any, scale: float, zero_point: int) -> None:
+    table = input_table(tensor(dtype, scale, zero_point))
+    assert table is not None
+    assert table.dtype == dtype
+    limits, pixels = np.iinfo(dtype), np.arange(256) / 255
+    representable = np.clip(pixels, (limits.min - zero_point) * scale, (limits.max - zero_point) * scale)
+    assert np.abs(scale * (table.astype(float) - zero_point) - representable).max() <= scale / 2 + 1e-9
+    assert (np.diff(table.astype(int)) >= 0).all()
+
+
+def test_input_out_of_range_is_clipped_and_does_not_wrap() -> None:
+    table = input_table(tensor(np.int8, 0.001, 0))
+    assert table is not None
+    assert (table[0], table[-1]) == (0, 127)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "message"),
+    [
+        (np.int16, 0.1, "got int16 with scale 0.1"),
+        (np.int32, 0.1, "got int32"),
+        (np.float64, 0.0, "got float64"),
+        (bool, 0.0, "got bool"),
+        (np.int8, 0.0, "got int8 with scale 0"),
+        (np.uint8, -1.0, "got uint8 with scale -1"),
+    ],
+)
+def test_input_that_images_cannot_be_put_in(dtype: Any, scale: float, message: str) -> None:
+    with pytest.raises(ModelError, match=f"expected an input tensor of float32, or of quantized .*{message}"):
+        input_table(tensor(dtype, scale))
+
+
+def test_dequantize() -> None:
+    reals = dequantize(np.array([[-128, 0, 127]], np.int8), tensor(np.int8, 0.5, -128))
+    assert reals.dtype == np.float32
+    assert reals.tolist() == [[0.0, 64.0, 127.5]]
+    assert dequantize(np.array([0, 255], np.uint8), tensor(np.uint8, 1.0, 255)).tolist() == [-255.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_dequantize_leaves_floats(dtype: Any) -> None:
+    reals = dequantize(np.array([0.25, -2], dtype), tensor(dtype))
+    assert reals.dtype == np.float32
+    assert reals.tolist() == [0.25, -2.0]
+
+
+def test_softmax() -> None:
+    logits = np.array([[0, np.log(3)], [5, 5]], np.float32)
+    result = softmax(logits)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_softmax_of_large_logits_does_not_overflow() -> None:
+    np.testing.assert_allclose(softmax(np.array([[1e30, 0], [-1e30, -1e30]], np.float32)), [[1.0, 0.0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("values", "info", "expected"),
+    [
+        pytest.param([[0.2, 0.7]], tensor(np.int8, 1 / 256, -128), True, id="quantized softmax"),
+        pytest.param([[0.5, 0.5]], tensor(np.int8, 0.1, 4), False, id="quantized logits"),
+        pytest.param([[0.5, 0.5], [0.01, 0.99]], tensor(np.float32), True, id="float softmax"),
+        pytest.param([[0.5, 0.51]], tensor(np.float32), True, id="rounded softmax"),
+        pytest.param([[0.5, 0.5], [0.5, 0.6]], tensor(np.float32), False, id="one row does not sum to 1"),
+        pytest.param([[1.5, -0.5]], tensor(np.float32), False, id="negative"),
+        pytest.param([[np.nan, 1.0]], tensor(np.float32), False, id="not a number"),
+    ],
+)
+def test_are_probabilities(values: list[list[float]], info: TensorInfo, expected: bool) -> None:
+    assert are_probabilities(np.array(values, np.float32), info) is expected
+
+
+def test_normalize() -> None:
+    result = normalize(np.array([[0.25, 0.25], [0.0, 0.0], [0.1, 0.3]], np.float32))
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, [[0.5, 0.5], [0.5, 0.5], [0.25, 0.75]], rtol=1e-6)

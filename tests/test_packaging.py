@@ -1,0 +1,98 @@
+"""The wheel holds what it must, and a base install of it works without any extra."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from edge_fmnist.samples import write_samples
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment with the wheel and no extra; the path of its ``bin``."""
+    folder = tmp_path_factory.mktemp("base") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=600)
+    return folder / "bin"
+
+
+def run(base_install: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return subprocess.run(
+        [str(base_install / "edge-fmnist"), *arguments],
+        env=environment,
+        cwd=base_install,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {
+        "edge_fmnist/models/edge.tflite",
+        "edge_fmnist/models/registry.json",
+        "edge_fmnist/py.typed",
+        "edge_fmnist_export/checkpoints/edge/float.npz",
+        "edge_fmnist_export/checkpoints/edge/qat.npz",
+        "edge_fmnist_export/recipes/edge.toml",
+    }
+    assert expected <= names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    roots = {name.partition("/")[0] for name in names}
+    assert {root for root in roots if not root.endswith(".dist-info")} == {"edge_fmnist", "edge_fmnist_export"}
+
+
+def test_base_install_classifies(base_install: Path, tmp_path: Path) -> None:
+    paths = write_samples(tmp_path)
+    result = run(base_install, "classify", *map(str, paths), "--json")
+    assert result.returncode == 0, result.stderr
+    assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == ["Trouser", "T-shirt/top", "Bag"]
+
+
+@pytest.mark.data
+def test_base_install_evaluates(base_install: Path, real_data: Path) -> None:
+    result = run(base_install, "evaluate", "edge", "--data", str(real_data), "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)[0]["images"] == 10_000
+
+
+def test_base_install_lists_models(base_install: Path) -> None:
+    result = run(base_install, "models", "verify", "--json")
+    assert result.returncode == 0, result.stderr
+    assert {entry["name"] for entry in json.loads(result.stdout) if entry["ok"]} >= {"edge"}
+
+
+def test_base_install_has_no_extra(base_install: Path) -> None:
+    result = run(base_install, "doctor", "--json")
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["extras"] == {"export": False}
+    assert facts["problems"] == []
+
+
+@pytest.mark.parametrize("arguments", [("train", "edge"), ("export", "--int8"), ("recipes",)])
+def test_workstation_commands_name_the_extra(base_install: Path, arguments: tuple[str, ...]) -> None:
+    result = run(base_install, *arguments)
+    assert result.returncode == 2
+    assert "pip install 'edge-fmnist[export]'" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -73,7 +73,10 @@ class Classifier:
         self._local = threading.local()
         single = self._bound(1)
         _check_tensors(single.input, single.output, model.source)
-        self._table = input_table(single.input)
+        try:
+            self._table = input_table(single.input)
+        except ModelError as error:
+            raise ModelError(f"{model.source}: {error}") from error
         self.metadata: Metadata | None = extract(model.content, model.source)
         self.labels: tuple[str, ...] = _labels(self.metadata, single.output, model.source)
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
@@ -146,8 +149,8 @@ class Classifier:
         """
         check_images(images, 3)
         started = time.perf_counter_ns()
-        size = 1 if len(images) < BATCH // 4 else BATCH
-        bound = self._bound(size)
+        bound = self._bound(1 if len(images) < BATCH // 4 else BATCH)
+        size = bound.input.shape[0]
         parts = [
             self._invoke(bound, _padded(images[start : start + size], size)) for start in range(0, len(images), size)
         ]
@@ -158,13 +161,13 @@ class Classifier:
         """Return this thread's interpreter for a batch size, made on first use."""
         bound: Bound | None = getattr(self._local, f"batch_{batch}", None)
         if bound is None:
-            interpreter = interpreters.create(
+            allocated = interpreters.create(
                 self._model.content, name=self._name, threads=self._threads, batch=batch, source=self._model.source
             )
             bound = Bound(
-                interpreter,
-                TensorInfo.from_details(interpreter.get_input_details()[0]),
-                TensorInfo.from_details(interpreter.get_output_details()[0]),
+                allocated.interpreter,
+                TensorInfo.from_details(allocated.input),
+                TensorInfo.from_details(allocated.output),
             )
             setattr(self._local, f"batch_{batch}", bound)
         return bound

@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from importlib.metadata import version
 from typing import Any
 
 from edge_fmnist import interpreter
 from edge_fmnist.dataset import find_data
 from edge_fmnist.errors import EdgeFmnistError
+from edge_fmnist.extras import EXTRAS, missing
 from edge_fmnist.registry import DEFAULT_MODEL, read_model, shipped_models
-
-# A module that each extra brings and the base install does not.
-EXTRAS = {"export": ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "sklearn", "pydantic")}
 
 
 def report() -> dict[str, Any]:
@@ -37,9 +34,7 @@ def report() -> dict[str, Any]:
         "opencv": _opencv(problems),
         "data": _data(),
         "models": _models(problems),
-        "extras": {
-            extra: all(find_spec(module) is not None for module in modules) for extra, modules in EXTRAS.items()
-        },
+        "extras": {extra: not missing(modules) for extra, modules in EXTRAS.items()},
     }
     return {**facts, "problems": problems}
 
@@ -93,11 +88,3 @@ def _models(problems: list[str]) -> dict[str, bool]:
             problems.append(f"model {name}: {error}")
             result[name] = False
     return result
-
-
-def package_version(name: str) -> str | None:
-    """Return the version of an installed distribution, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

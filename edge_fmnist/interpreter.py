@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_fmnist.errors import InterpreterError, ModelError, UsageError
 
@@ -23,6 +23,14 @@ MODULES = {
     "tflite-runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter",
 }
+
+
+class Allocated(NamedTuple):
+    """An interpreter whose tensors are allocated, and the details of its first input and output."""
+
+    interpreter: Any
+    input: dict[str, Any]
+    output: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,10 @@ def choose(preferred: str | None = None) -> str:
     return preferred or next(iter(available))
 
 
-def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Any:
+def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Allocated:
     """Return an interpreter for a model, its tensors allocated for ``batch`` images.
+
+    A model made for one image at a time stays so, whatever ``batch`` says.
 
     Args:
         content: the bytes of the model file.
@@ -103,14 +113,20 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
         raise InterpreterError(f"the interpreter {name} cannot be imported{hint}: {error}") from error
     try:
         interpreter = interpreter_class(model_content=content, num_threads=threads)
-        if batch != 1:
-            details = interpreter.get_input_details()[0]
+        details = interpreter.get_input_details()[0]
+        if batch != 1 and _has_open_batch(details):
             shape = [batch, *(int(size) for size in details["shape"][1:])]
             interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
+        # Asked for again: allocation changes the shapes.
+        return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
-    return interpreter
+
+
+def _has_open_batch(details: dict[str, Any]) -> bool:
+    signature = details.get("shape_signature", ())
+    return len(signature) > 0 and int(signature[0]) == -1
 
 
 def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:

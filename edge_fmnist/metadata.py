@@ -23,6 +23,8 @@ LABELS_NAME = "labels.txt"
 # Far above any real metadata; stops a hostile zip from filling memory.
 MAX_BYTES = 1 << 20
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+# Of the local header, which the entry's name follows.
+ZIP_MAGIC, ZIP_HEADER_SIZE = b"PK\x03\x04", 30
 
 # What zipfile, zlib and json raise on damaged input; RuntimeError holds NotImplementedError and RecursionError.
 DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, KeyError, ValueError, OSError, EOFError, RuntimeError)
@@ -83,6 +85,10 @@ def extract(content: bytes, source: str) -> Metadata | None:
     """
     stream = io.BytesIO(content)
     if not zipfile.is_zipfile(stream):
+        # A zip is found from its end; one that starts here and has no end was cut off.
+        start = content.rfind(METADATA_NAME.encode()) - ZIP_HEADER_SIZE
+        if start >= 0 and content[start:].startswith(ZIP_MAGIC):
+            raise ModelError(f"{source}: its embedded metadata is cut off, so the file is truncated")
         return None
     try:
         with zipfile.ZipFile(stream) as archive:

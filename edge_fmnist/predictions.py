@@ -88,7 +88,7 @@ class Predictions(Sequence[Prediction]):
     def __getitem__(self, position: int | slice) -> Prediction | Predictions:
         if isinstance(position, slice):
             part = self.scores[position]
-            return Predictions(part, self.labels, self.milliseconds * len(part) / len(self))
+            return Predictions(part, self.labels, self.milliseconds * len(part) / max(1, len(self)))
         scores = self.scores[position]
         index = int(scores.argmax())
         share = self.milliseconds / len(self)

@@ -64,7 +64,7 @@ def shipped_models() -> dict[str, ShippedModel]:
     try:
         entries: dict[str, dict[str, Any]] = json.loads(REGISTRY.read_text("utf-8"))["models"]
         return {name: ShippedModel(name=name, **entry) for name, entry in entries.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{REGISTRY}: the registry of shipped models cannot be read ({error})") from error
 
 

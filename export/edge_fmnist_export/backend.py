@@ -74,6 +74,16 @@ def keras_on_tensorflow(purpose: str = "exporting") -> Any:
     return keras
 
 
+def warm_up_keras() -> None:
+    """Import Keras and its back end and run one operation, so that all their start-up messages come now.
+
+    Raises:
+        MissingExtraError: Keras or its back end is not installed.
+        UsageError: the installed Keras is version 2.
+    """
+    keras_module().ops.zeros(1)
+
+
 def warm_up() -> None:
     """Import TensorFlow and run one operation, so that all its start-up messages come now.
 

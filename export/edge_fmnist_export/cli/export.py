@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_fmnist import dataset
+from edge_fmnist import dataset, extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export import backend
@@ -67,7 +67,7 @@ def export(
 def _prepare(name: str, io: str, data: Path | None, calibration: int | None) -> Exporter:
     # Conversion works on TensorFlow alone, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    backend.require("pydantic", "exporting")
+    extras.require("export", "exporting")
     from edge_fmnist_export.run import open_run
 
     run = open_run(name)

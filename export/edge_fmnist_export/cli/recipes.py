@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist_export import backend
 
 
 def recipes(
@@ -15,7 +15,7 @@ def recipes(
     json: options.Json = False,
 ) -> None:
     """List the shipped recipes, or print one as a starting point for your own."""
-    backend.require("pydantic", "reading recipes")
+    extras.require("export", "reading recipes", ("pydantic", "tomli_w"))
     from edge_fmnist_export.recipe import load_recipe, shipped_recipes
 
     if show is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist_export import backend
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edge_fmnist_export.run import Run
 
 RUNS = Path("runs")
+MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
+QAT_MODULES = ("tensorflow", "tensorflow_model_optimization", "tf_keras")
 
 
 def train(
@@ -41,7 +43,7 @@ def train(
 
     Ctrl-C leaves a checkpoint; --resume goes on from it to the same result as an uninterrupted run.
     """
-    backend.require("pydantic", "training")
+    extras.require("export", "training", MODULES + (QAT_MODULES if qat else ()))
     wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
     folder = output or RUNS / wanted.name
     try:
@@ -72,18 +74,13 @@ def _train(recipe: Recipe, folder: Path, data: Path | None, resume: bool) -> tup
     from edge_fmnist_export.progress import ProgressListener
     from edge_fmnist_export.run import create_run, resume_run
 
-    # All that can be wrong is found before the run folder is made.
+    # What can be wrong is found before the run folder is made, and start-up messages come before the progress bar.
     images = dataset.load("train", data)
-    for module in ("sklearn", "keras", *(("tf_keras", "tensorflow_model_optimization") if recipe.qat.epochs else ())):
-        _check_installed(module)
+    with console.quiet_native_log():
+        backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
     with ProgressListener(console.stderr_console()) as listener:
         return run, training.train(run, images, listener)
-
-
-def _check_installed(module: str) -> None:
-    if find_spec(module) is None:
-        backend.require(module, "training")
 
 
 def _show(run: Run, metrics: dict[str, Any]) -> None:

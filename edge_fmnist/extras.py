@@ -1,0 +1,40 @@
+"""The optional extras: which modules each brings, and the error that names one that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from edge_fmnist.errors import MissingExtraError
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "export": (
+        "keras",
+        "pydantic",
+        "sklearn",
+        "tensorflow",
+        "tensorflow_model_optimization",
+        "tf_keras",
+        "tomli_w",
+    ),
+}
+
+
+def missing(modules: Iterable[str]) -> list[str]:
+    """Return which of the modules are not installed; none is imported."""
+    return [module for module in modules if find_spec(module) is None]
+
+
+def require(extra: str, purpose: str, modules: Iterable[str] | None = None) -> None:
+    """Check that the modules of an extra are installed, without importing them.
+
+    Args:
+        extra: the extra's name.
+        purpose: what needs it, for the message.
+        modules: the modules that are needed; None means all of the extra.
+
+    Raises:
+        MissingExtraError: one is not installed.
+    """
+    if absent := missing(EXTRAS[extra] if modules is None else modules):
+        raise MissingExtraError(extra, absent[0], purpose)

@@ -115,6 +115,7 @@ class Classifier:
 
         Raises:
             ImageError: another dtype or shape.
+            ModelError: a damaged model that only running it shows.
         """
         check_images(image, 2)
         started = time.perf_counter_ns()
@@ -131,6 +132,7 @@ class Classifier:
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
+            ModelError: a damaged model that only running it shows.
         """
         outputs = self.outputs(images)
         return Predictions(self._scores(outputs[0]), self.labels, outputs[1])
@@ -146,6 +148,7 @@ class Classifier:
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
+            ModelError: a damaged model that only running it shows.
         """
         check_images(images, 3)
         started = time.perf_counter_ns()
@@ -174,10 +177,13 @@ class Classifier:
 
     def _invoke(self, bound: Bound, images: np.ndarray) -> np.ndarray:
         values = images if self._table is None else self._table[images]
-        bound.interpreter.set_tensor(bound.input.index, values[..., None])
-        bound.interpreter.invoke()
-        # get_tensor copies, so the result stays valid after the next call.
-        result: np.ndarray = bound.interpreter.get_tensor(bound.output.index)
+        try:
+            bound.interpreter.set_tensor(bound.input.index, values[..., None])
+            bound.interpreter.invoke()
+            # get_tensor copies, so the result stays valid after the next call.
+            result: np.ndarray = bound.interpreter.get_tensor(bound.output.index)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._model.source}: failed while running, so the file is damaged ({error})") from error
         return result
 
     def _scores(self, outputs: np.ndarray) -> np.ndarray:

@@ -120,7 +120,7 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
         interpreter.allocate_tensors()
         # Asked for again: allocation changes the shapes.
         return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, IndexError) as error:
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
 
 
@@ -133,7 +133,8 @@ def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:
     """Return what runs an allocated interpreter."""
     try:
         operations = [details["op_name"] for details in interpreter._get_ops_details()]
-    except AttributeError:
+    except (AttributeError, ValueError):
+        # tflite-runtime has no such call; a damaged name cannot be decoded.
         operations = []
     delegate = "XNNPACK" if "DELEGATE" in operations else "none"
     return InterpreterInfo(name, installed().get(name, "unknown"), delegate, threads)

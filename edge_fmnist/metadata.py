@@ -86,8 +86,8 @@ def extract(content: bytes, source: str) -> Metadata | None:
     stream = io.BytesIO(content)
     if not zipfile.is_zipfile(stream):
         # A zip is found from its end; one that starts here and has no end was cut off.
-        start = content.rfind(METADATA_NAME.encode()) - ZIP_HEADER_SIZE
-        if start >= 0 and content[start:].startswith(ZIP_MAGIC):
+        start = content.find(METADATA_NAME.encode()) - ZIP_HEADER_SIZE
+        if start >= 0 and content.startswith(ZIP_MAGIC, start):
             raise ModelError(f"{source}: its embedded metadata is cut off, so the file is truncated")
         return None
     try:

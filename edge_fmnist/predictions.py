@@ -59,6 +59,9 @@ class Prediction:
 class Predictions(Sequence[Prediction]):
     """The answers for a batch: a sequence of :class:`Prediction` that keeps its arrays.
 
+    Each access makes a new :class:`Prediction`, and predictions have no
+    equality, so ``in`` and ``index`` find nothing: compare ``indexes``.
+
     Attributes:
         scores: probabilities, float32, shape (N, classes).
         labels: the names of the classes.

@@ -31,7 +31,7 @@ def plug_ins() -> dict[str, EntryPoint]:
 
 
 class CommandGroup(TyperGroup):
-    """Imports plugged-in commands when they are called, and turns our errors into messages and exit codes."""
+    """Imports plugged-in commands when they are called or listed, and turns our errors into messages and exit codes."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""

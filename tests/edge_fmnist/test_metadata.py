@@ -111,10 +111,17 @@ def test_changed_byte_is_a_wrong_checksum() -> None:
         extract(bytes(content), "model")
 
 
-def test_zip_cut_short_is_no_metadata() -> None:
+def test_zip_cut_within_its_first_header_is_no_metadata() -> None:
     whole = embed(FLATBUFFER, SETTINGS, LABELS)
-    for end in range(len(FLATBUFFER), len(whole)):
+    for end in range(len(FLATBUFFER), whole.index(b"metadata.json") + len("metadata.json")):
         assert extract(whole[:end], "model") is None
+
+
+def test_zip_cut_after_its_first_header_is_reported() -> None:
+    whole = embed(FLATBUFFER, SETTINGS, LABELS)
+    for end in range(whole.index(b"metadata.json") + len("metadata.json"), len(whole)):
+        with pytest.raises(ModelError, match="cut off"):
+            extract(whole[:end], "model")
 
 
 def test_any_changed_byte_is_reported_as_a_model_error() -> None:

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist import LABELS, Classifier
+from edge_fmnist.preprocess import preprocess
+
+RunCli = Callable[..., Any]
+Picture = Callable[..., Path]
+
+
+@pytest.fixture
+def model(describe_model: Callable[..., Path]) -> Path:
+    return describe_model()
+
+
+@pytest.fixture
+def classify(run_cli: RunCli, model: Path) -> RunCli:
+    return lambda *arguments, **options: run_cli("classify", "--model", model, *arguments, **options)
+
+
+def json_lines(result: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def photo() -> np.ndarray:
+    """Return a dark garment on a bright background, BGR."""
+    pixels = np.full((300, 200, 3), 235, np.uint8)
+    pixels[60:240, 50:150] = 40, 60, 90
+    pixels[120:180, 80:120] = 90, 120, 180
+    return pixels
+
+
+def test_one_file(classify: RunCli, model: Path, picture: Picture, images: np.ndarray) -> None:
+    path = picture("shirt.png", images[0])
+    result = classify(path)
+    expected = Classifier.load(model).predict(images[0])
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith(f"{path}: {expected.label} {expected.score:.1%}, ")
+    assert result.stdout.rstrip().endswith(" ms)")
+    assert result.stderr == ""
+
+
+def test_a_model_without_metadata_is_warned_about(
+    run_cli: RunCli, model_path: Callable[[str], Path], picture: Picture, images: np.ndarray
+) -> None:
+    path = model_path("logits_uint8")
+    result = run_cli("classify", "-m", path, picture("a.png", images[0]))
+    assert f"Warning: {path} has no metadata; taking it for a Fashion-MNIST model" in result.stderr
+
+
+@pytest.mark.parametrize(("top_k", "shown"), [(1, 1), (2, 2), (10, 10), (99, 10)])
+def test_top_k(classify: RunCli, picture: Picture, images: np.ndarray, top_k: int, shown: int) -> None:
+    path = picture("a.png", images[0])
+    assert classify(path, "--top-k", top_k).stdout.count("%") == shown
+    top = json_lines(classify(path, "-k", top_k, "--json"))[0]["top"]
+    assert len(top) == shown
+    assert [entry["score"] for entry in top] == sorted((entry["score"] for entry in top), reverse=True)
+
+
+def test_json_gives_one_line_for_each_image(
+    classify: RunCli, model: Path, picture: Picture, images: np.ndarray
+) -> None:
+    paths = [picture(f"{i}.png", images[i]) for i in range(3)]
+    lines = json_lines(classify(*paths, "--json"))
+    expected = [Classifier.load(model).predict(image) for image in images[:3]]
+    assert [line["file"] for line in lines] == [str(path) for path in paths]
+    assert [line["label"] for line in lines] == [prediction.label for prediction in expected]
+    for line, prediction in zip(lines, expected, strict=True):
+        assert sorted(line) == ["file", "index", "label", "milliseconds", "score", "top"]
+        assert line["score"] == pytest.approx(prediction.score, abs=1e-6)
+        assert line["label"] == LABELS[line["index"]] == line["top"][0]["label"]
+        assert line["milliseconds"] > 0
+
+
+def test_a_folder_in_the_order_of_names(classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path) -> None:
+    for name in ("b.png", "a.bmp", "c.PNG"):
+        picture(f"folder/{name}", images[0])
+    (tmp_path / "folder" / "notes.txt").write_text("not a picture", "utf-8")
+    lines = json_lines(classify(tmp_path / "folder", "--json"))
+    assert [Path(line["file"]).name for line in lines] == ["a.bmp", "b.png", "c.PNG"]
+
+
+def test_a_glob(classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path) -> None:
+    for name in ("a1.png", "a2.png", "b1.png"):
+        picture(name, images[0])
+    lines = json_lines(classify(tmp_path / "a*.png", "--json"))
+    assert [Path(line["file"]).name for line in lines] == ["a1.png", "a2.png"]
+
+
+def test_standard_input(classify: RunCli, picture: Picture, images: np.ndarray) -> None:
+    path = picture("a.png", images[5])
+    from_stdin = json_lines(classify("-", "--json", stdin=path.read_bytes()))[0]
+    from_file = json_lines(classify(path, "--json"))[0]
+    assert from_stdin.pop("file") == "-"
+    assert from_stdin["top"] == from_file["top"]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"no picture"])
+def test_standard_input_without_a_picture(classify: RunCli, stdin: bytes) -> None:
+    assert classify("-", stdin=stdin, code=1).stderr.startswith("Error: -: ")
+
+
+def test_an_image_of_28_by_28_is_taken_as_it_is(
+    classify: RunCli, model: Path, picture: Picture, images: np.ndarray
+) -> None:
+    # Preprocessing would invert this one, whose border is bright.
+    image = 255 - images[0] // 4
+    assert not np.array_equal(preprocess(image), image)
+    line = json_lines(classify(picture("a.png", image), "-k", 10, "--json"))[0]
+    expected = Classifier.load(model).predict(image).as_dict(10)
+    assert line["top"] == expected["top"]
+
+
+def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, picture: Picture) -> None:
+    line = json_lines(classify(picture("photo.png", photo()), "-k", 10, "--json"))[0]
+    assert line["top"] == Classifier.load(model).predict(preprocess(photo())).as_dict(10)["top"]
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("grey.png", photo()[:, :, 0]),
+        ("colour.jpg", photo()),
+        ("transparent.png", np.dstack([photo(), np.full(photo().shape[:2], 255, np.uint8)])),
+        ("deep.png", photo().astype(np.uint16) * 256),
+        ("one_pixel.png", np.zeros((1, 1), np.uint8)),
+        ("thin.png", np.zeros((1, 500), np.uint8)),
+    ],
+)
+def test_every_kind_of_picture(classify: RunCli, picture: Picture, name: str, pixels: np.ndarray) -> None:
+    assert json_lines(classify(picture(name, pixels), "--json"))[0]["label"] in LABELS
+
+
+@pytest.fixture
+def mixed(picture: Picture, images: np.ndarray, tmp_path: Path) -> list[Path]:
+    text, cut = tmp_path / "text.png", tmp_path / "cut.png"
+    text.write_text("not a picture", "utf-8")
+    cut.write_bytes(cv2.imencode(".png", images[0])[1].tobytes()[:40])
+    return [picture("a.png", images[0]), text, tmp_path / "missing.png", cut, picture("z.png", images[1])]
+
+
+def test_unreadable_files_are_reported_and_the_rest_classified(classify: RunCli, mixed: list[Path]) -> None:
+    result = classify(*mixed, code=1)
+    assert [line.partition(": ")[0] for line in result.stdout.splitlines()] == [str(mixed[0]), str(mixed[4])]
+    errors = result.stderr.splitlines()
+    assert [line.partition(": ")[0] for line in errors] == ["Error"] * 3
+    for path, message in zip(mixed[1:4], ("not a picture", "no such file", "a damaged one"), strict=True):
+        assert any(line.startswith(f"Error: {path}: ") and message in line for line in errors)
+
+
+def test_unreadable_files_in_json_keep_their_place(classify: RunCli, mixed: list[Path]) -> None:
+    lines = json_lines(classify(*mixed, "--json", code=1))
+    assert [line["file"] for line in lines] == [str(path) for path in mixed]
+    assert ["error" in line for line in lines] == [False, True, True, True, False]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(classify: RunCli, picture: Picture, images: np.ndarray) -> None:
+    path = picture("a.png", images[0])
+    path.chmod(0)
+    assert f"Error: {path}: cannot be read" in classify(path, code=1).stderr
+
+
+@pytest.mark.parametrize(("argument", "message"), [("empty", "no pictures in this folder"), ("*.gif", "no file match")])
+def test_a_folder_or_glob_without_pictures_among_files(
+    classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, argument: str, message: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    result = classify(tmp_path / argument, picture("a.png", images[0]), "--json", code=1)
+    assert result.stderr.startswith(f"Error: {tmp_path / argument}: {message}")
+    lines = json_lines(result)
+    assert [Path(line["file"]).name for line in lines] == [argument, "a.png"]
+    assert [sorted(line)[0] for line in lines] == ["error", "file"]
+
+
+def test_a_missing_model(run_cli: RunCli, picture: Picture, images: np.ndarray) -> None:
+    result = run_cli("classify", "--model", "no-such-model", picture("a.png", images[0]), code=3)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: no-such-model: neither a file nor a shipped model")
+
+
+def test_a_text_file_as_model(run_cli: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path) -> None:
+    model = tmp_path / "model.tflite"
+    model.write_text("not a model", "utf-8")
+    result = run_cli("classify", "--model", model, picture("a.png", images[0]), code=1)
+    assert f"Error: {model}: not a TensorFlow Lite model" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", [["--top-k", "0"], ["--threads", "0"], ["--threads", "65"], ["--interpreter", "onnx"], ["--nonsense"]]
+)
+def test_bad_options(classify: RunCli, picture: Picture, images: np.ndarray, options: list[str]) -> None:
+    assert classify(picture("a.png", images[0]), *options, code=2).stderr != ""
+
+
+def test_no_images(run_cli: RunCli) -> None:
+    assert "Missing argument" in run_cli("classify", code=2).stderr
+
+
+def test_two_threads(classify: RunCli, picture: Picture, images: np.ndarray) -> None:
+    path = picture("a.png", images[0])
+    one, two = (json_lines(classify(path, "--json", "--threads", n))[0]["top"] for n in (1, 2))
+    assert one == two

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge_fmnist import extras, interpreter
+
+RunCli = Callable[..., Any]
+
+
+@pytest.fixture
+def shipped(ship: Callable[..., Path], describe_model: Callable[..., Path]) -> Path:
+    return ship(edge=describe_model())
+
+
+@pytest.fixture
+def data(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
+    return small_data
+
+
+def test_json(run_cli: RunCli, shipped: Path, data: Path) -> None:
+    facts = json.loads(run_cli("doctor", "--json").stdout)
+    assert facts["problems"] == []
+    assert facts["edge_fmnist"] == version("edge-fmnist")
+    assert facts["python"] == platform.python_version()
+    assert facts["executable"] == sys.executable
+    assert facts["interpreter"]["name"] == next(iter(facts["interpreters_installed"]))
+    assert isinstance(facts["interpreter"]["xnnpack"], bool)
+    assert facts["interpreter"]["threads_available"] == facts["cores"]
+    assert facts["opencv"]["version"]
+    assert facts["opencv"]["video_backends"]
+    assert facts["data"] == {"found": True, "folder": str(data)}
+    assert facts["models"] == {"edge": True}
+
+
+def test_text(run_cli: RunCli, shipped: Path, data: Path) -> None:
+    result = run_cli("doctor")
+    assert result.stdout == ""
+    for text in ("edge-fmnist doctor", "interpreter", "XNNPACK", "OpenCV", str(data), "edge ok"):
+        assert text in result.stderr
+    assert "Problem" not in result.stderr
+
+
+@pytest.mark.usefixtures("no_data_installed")
+def test_without_data_nothing_is_broken(run_cli: RunCli, shipped: Path) -> None:
+    facts = json.loads(run_cli("doctor", "--json").stdout)
+    assert facts["data"]["found"] is False
+    assert "edge-fmnist data" in facts["data"]["why"]
+    assert facts["problems"] == []
+    assert "not found: Fashion-MNIST was not found in" in " ".join(run_cli("doctor").stderr.split())
+
+
+def test_a_changed_model(run_cli: RunCli, shipped: Path, data: Path) -> None:
+    path = shipped / "edge.tflite"
+    path.write_bytes(path.read_bytes()[:-1])
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert facts["models"] == {"edge": False}
+    assert any(problem.startswith("model edge: ") and "reinstall" in problem for problem in facts["problems"])
+    result = run_cli("doctor", code=1)
+    assert "edge BROKEN" in result.stderr
+    assert "Problem: model edge: " in result.stderr
+
+
+def test_a_damaged_registry(run_cli: RunCli, ship: Callable[..., Path], data: Path) -> None:
+    (ship() / "registry.json").write_text("{", "utf-8")
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert (facts["models"], facts["interpreter"]) == ({}, None)
+    assert any(problem.startswith("models: ") for problem in facts["problems"])
+
+
+def test_no_interpreter(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interpreter, "find_spec", lambda name: None)
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert (facts["interpreter"], facts["interpreters_installed"]) == (None, {})
+    assert any("no TensorFlow Lite interpreter is installed" in problem for problem in facts["problems"])
+    assert "not in use" in run_cli("doctor", code=1).stderr
+
+
+def test_an_unknown_interpreter(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_FMNIST_INTERPRETER", "onnx")
+    assert "Problem: interpreter: unknown interpreter 'onnx'" in run_cli("doctor", code=1).stderr
+
+
+def test_opencv_that_cannot_be_imported(
+    run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert facts["opencv"] is None
+    assert any(problem.startswith("OpenCV: cannot be imported") for problem in facts["problems"])
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_extras(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch, present: bool) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: SimpleNamespace() if present else None)
+    facts = json.loads(run_cli("doctor", "--json").stdout)
+    assert facts["extras"]["export"] is present
+    assert f"export {'present' if present else 'absent'}" in run_cli("doctor").stderr

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist import LABELS, Classifier
+from edge_fmnist.dataset import load_split
+
+RunCli = Callable[..., Any]
+
+
+@pytest.fixture
+def model(model_path: Callable[[str], Path]) -> str:
+    return str(model_path("logits_uint8"))
+
+
+def test_text(run_cli: RunCli, model: str, small_data: Path) -> None:
+    result = run_cli("evaluate", model, "--data", small_data)
+    assert result.stdout == ""
+    assert " top-1 on 40 images, " in result.stderr
+    assert f"{Path(model).stat().st_size:,} bytes" in result.stderr
+    assert "Confusion: rows are true, columns predicted" in result.stderr
+    for label in LABELS:
+        assert label in result.stderr
+
+
+@pytest.mark.parametrize(("split", "images"), [("test", 40), ("train", 60)])
+def test_json(run_cli: RunCli, model: str, small_data: Path, split: str, images: int) -> None:
+    result = run_cli("evaluate", model, "--data", small_data, "--split", split, "--json")
+    (entry,) = json.loads(result.stdout)
+    data = load_split(small_data, "test" if split == "test" else "train")
+    predicted = Classifier.load(model).predict_batch(data.images).indexes
+    assert (entry["model"], entry["split"], entry["images"]) == (model, split, images)
+    assert entry["top1"] == pytest.approx(float(np.mean(predicted == data.targets)), abs=1e-6)
+    assert list(entry["predicted_histogram"].values()) == np.bincount(predicted, minlength=10).tolist()
+    confusion = np.array(entry["confusion"])
+    assert confusion.sum(axis=1).tolist() == np.bincount(data.targets, minlength=10).tolist()
+    assert [row["label"] for row in entry["classes"]] == list(LABELS)
+    assert entry["images_per_second"] > 0
+
+
+def test_the_test_split_is_the_default(run_cli: RunCli, model: str, small_data: Path) -> None:
+    (entry,) = json.loads(run_cli("evaluate", model, "--data", small_data, "--json").stdout)
+    assert (entry["split"], entry["images"]) == ("test", 40)
+
+
+def test_the_shipped_model_is_the_default(
+    run_cli: RunCli, ship: Callable[..., Path], model: str, small_data: Path
+) -> None:
+    ship(edge=Path(model))
+    (entry,) = json.loads(run_cli("evaluate", "--data", small_data, "--json").stdout)
+    assert entry["model"] == "edge"
+
+
+def test_data_from_the_environment_variable(
+    run_cli: RunCli, model: str, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
+    (entry,) = json.loads(run_cli("evaluate", model, "--json").stdout)
+    assert entry["images"] == 40
+
+
+def test_a_failing_model_among_good_ones(
+    run_cli: RunCli, model: str, model_path: Callable[[str], Path], small_data: Path
+) -> None:
+    models = [model, "no-such-model", model_path("logits_int8")]
+    result = run_cli("evaluate", *models, "--data", small_data, code=3)
+    assert result.stderr.count(" top-1 on 40 images") == 2
+    assert "Error: no-such-model: neither a file nor a shipped model" in result.stderr
+
+
+def test_a_failing_model_among_good_ones_in_json(
+    run_cli: RunCli, model: str, model_path: Callable[[str], Path], small_data: Path
+) -> None:
+    models = [model_path("input_32"), model]
+    result = run_cli("evaluate", *models, "--data", small_data, "--json", code=1)
+    assert [entry["model"] for entry in json.loads(result.stdout)] == [model]
+    assert "expected a model with input (1, 28, 28, 1), got (1, 32, 32, 1)" in result.stderr
+
+
+def test_only_failing_models_give_an_empty_list(run_cli: RunCli, small_data: Path) -> None:
+    result = run_cli("evaluate", "no-such-model", "--data", small_data, "--json", code=3)
+    assert json.loads(result.stdout) == []
+
+
+def test_a_model_of_fewer_classes_than_the_data(
+    run_cli: RunCli, describe_model: Callable[..., Path], small_data: Path
+) -> None:
+    path = describe_model("five_classes", labels=("a", "b", "c", "d", "e"))
+    result = run_cli("evaluate", path, "--data", small_data, code=1)
+    assert "expected labels of the model's 5 classes, got label 9" in result.stderr
+
+
+def test_a_model_for_one_image(run_cli: RunCli, model_path: Callable[[str], Path], small_data: Path) -> None:
+    result = run_cli("evaluate", model_path("fixed_batch"), "--data", small_data)
+    assert " top-1 on 40 images" in result.stderr
+
+
+@pytest.mark.parametrize("split", ["validation", "", "Test"])
+def test_a_bad_split(run_cli: RunCli, model: str, small_data: Path, split: str) -> None:
+    result = run_cli("evaluate", model, "--data", small_data, "--split", split, code=2)
+    assert f"expected test or train, got {split!r}" in result.stderr
+
+
+@pytest.mark.usefixtures("no_data_installed")
+def test_without_data_it_says_how_to_get_it(run_cli: RunCli, model: str) -> None:
+    result = run_cli("evaluate", model, code=3)
+    assert result.stderr.startswith("Error: Fashion-MNIST was not found in ")
+    assert "get it with `edge-fmnist data`" in result.stderr
+    assert "apt install dataset-fashion-mnist" in result.stderr
+
+
+def test_a_folder_that_is_not_there(run_cli: RunCli, model: str, tmp_path: Path) -> None:
+    result = run_cli("evaluate", model, "--data", tmp_path / "nowhere", code=3)
+    assert "nowhere: no such folder; expected one with the four IDX files" in result.stderr
+
+
+def test_damaged_data(run_cli: RunCli, model: str, small_data: Path) -> None:
+    path = small_data / "t10k-images-idx3-ubyte.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert (
+        f"Error: {path}: the gzip stream ends early" in run_cli("evaluate", model, "--data", small_data, code=1).stderr
+    )
+
+
+@pytest.mark.parametrize("options", [["--threads", "0"], ["--interpreter", "onnx"]])
+def test_bad_options(run_cli: RunCli, model: str, small_data: Path, options: list[str]) -> None:
+    assert run_cli("evaluate", model, "--data", small_data, *options, code=2).stderr != ""

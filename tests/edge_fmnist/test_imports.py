@@ -1,0 +1,152 @@
+"""The runtime imports none of the workstation's packages, and a lint rule keeps it so."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("tensorflow", "keras", "tf_keras", "matplotlib", "sklearn", "tensorflow_model_optimization")
+FORBIDDEN = (*HEAVY, "edge_fmnist_export")
+BANNED = ("tensorflow", "keras", "tf_keras", "matplotlib", "edge_fmnist_export")
+
+RUN = """
+import sys
+from edge_fmnist.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    if end.code:
+        raise
+"""
+
+
+def checked(script: str, forbidden: tuple[str, ...] = FORBIDDEN) -> str:
+    """Return a script that exits with 90 when it has imported a forbidden package."""
+    return f"""
+{script}
+import sys
+found = sorted({{name.partition(".")[0] for name in sys.modules}} & set({forbidden!r}))
+if found:
+    print("imported:", *found, file=sys.stderr)
+    sys.exit(90)
+"""
+
+
+def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "edge_fmnist",
+        *("edge_fmnist.cli.app", "edge_fmnist.dataset", "edge_fmnist.doctor", "edge_fmnist.evaluation"),
+        *("edge_fmnist.metadata", "edge_fmnist.pictures", "edge_fmnist.preprocess"),
+    ],
+)
+def test_importing_is_light(module: str) -> None:
+    result = python(checked(f"import {module}"))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", ["sklearn", "edge_fmnist_export"])
+def test_the_check_itself_finds_a_forbidden_module(module: str) -> None:
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    result = python(checked(f"import {module}"))
+    assert result.returncode == 90
+    assert f"imported: {module}" in result.stderr
+
+
+@pytest.fixture
+def shirt(tmp_path: Path, images: np.ndarray) -> str:
+    path = tmp_path / "shirt.png"
+    path.write_bytes(cv2.imencode(".png", images[0])[1].tobytes())
+    return str(path)
+
+
+@pytest.mark.parametrize("json", [[], ["--json"]])
+def test_classify_is_light(model_path: Callable[[str], Path], shirt: str, json: list[str]) -> None:
+    result = python(checked(RUN), "classify", "--model", str(model_path("logits_uint8")), shirt, *json)
+    assert result.returncode == 0, result.stderr
+    assert "shirt.png" in result.stdout
+
+
+def test_evaluate_is_light(model_path: Callable[[str], Path], small_data: Path) -> None:
+    result = python(checked(RUN), "evaluate", str(model_path("logits_uint8")), "--data", str(small_data))
+    assert result.returncode == 0, result.stderr
+    assert "top-1" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["models", "list"], ["classify", "--help"]])
+def test_small_commands_are_light(arguments: list[str]) -> None:
+    result = python(checked(RUN), *arguments)
+    assert result.returncode == 0, result.stderr
+
+
+def test_help_imports_no_heavy_package() -> None:
+    # It reads the help of the workstation's commands, so their own modules are imported.
+    result = python(checked(RUN, HEAVY), "--help")
+    assert result.returncode == 0, result.stderr
+    assert "train" in result.stdout
+
+
+def test_the_console_script_is_light(model_path: Callable[[str], Path], shirt: str) -> None:
+    script = shutil.which("edge-fmnist", path=str(Path(sys.executable).parent))
+    if script is None:
+        pytest.skip("the console script is not installed beside this Python")
+    command = [sys.executable, "-X", "importtime", script, "classify", "-m", str(model_path("logits_uint8")), shirt]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "edge_fmnist" in imported
+    assert imported & set(FORBIDDEN) == set()
+
+
+@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
+@pytest.mark.parametrize(
+    "statement", ["import {}", "from {} import thing", "def late() -> None:\n    import {}.part\n"]
+)
+@pytest.mark.parametrize("module", BANNED)
+def test_the_lint_rule_fires(tmp_path: Path, module: str, statement: str) -> None:
+    assert lint(tmp_path, "edge_fmnist/cli/bad.py", statement.format(module)) == (1, True)
+
+
+@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
+@pytest.mark.parametrize(
+    ("path", "module"), [("edge_fmnist/good.py", "numpy"), ("export/edge_fmnist_export/good.py", "tensorflow")]
+)
+def test_the_lint_rule_lets_the_rest_be(tmp_path: Path, path: str, module: str) -> None:
+    assert lint(tmp_path, path, f"import {module}\n") == (0, False)
+
+
+def lint(folder: Path, path: str, text: str) -> tuple[int, bool]:
+    """Lint ``text`` at ``path`` under the project's settings; return the exit code and whether TID251 fired."""
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / path).parent.mkdir(parents=True)
+    (folder / path).write_text(text, "utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--no-cache",
+        "--config",
+        "pyproject.toml",
+        "--select",
+        "TID251",
+        path,
+    ]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return result.returncode, "TID251" in result.stdout

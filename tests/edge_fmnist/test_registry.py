@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_fmnist import Classifier, ModelError, ModelHashError, ModelNotFoundError, registry
+from edge_fmnist.registry import read_model, shipped_models, verify
+
+Ship = Callable[..., Path]
+Describe = Callable[..., Path]
+
+
+def test_shipped_models(ship: Ship, describe_model: Describe) -> None:
+    path = describe_model()
+    folder = ship(edge=path, other=path)
+    models = shipped_models()
+    assert list(models) == ["edge", "other"]
+    edge = models["edge"]
+    assert edge.path == folder / "edge.tflite"
+    assert (edge.name, edge.bytes, edge.top1, edge.float_top1) == ("edge", path.stat().st_size, 0.9512, 0.9523)
+
+
+def test_load_by_name(ship: Ship, describe_model: Describe) -> None:
+    ship(edge=describe_model(name="the shipped one"), other=describe_model("logits_int8", name="the other one"))
+    loaded = [Classifier.load(), Classifier.load("edge"), Classifier.load("other")]
+    names = [classifier.metadata.name for classifier in loaded if classifier.metadata]
+    assert names == ["the shipped one", "the shipped one", "the other one"]
+
+
+def test_a_path_needs_no_entry(ship: Ship, describe_model: Describe) -> None:
+    ship()
+    path = describe_model()
+    assert read_model(path).content == path.read_bytes()
+    assert read_model(path).source == read_model(str(path)).source == str(path)
+
+
+def test_a_name_wins_over_a_file_of_that_name(
+    ship: Ship, describe_model: Describe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = describe_model()
+    ship(edge=path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edge").write_bytes(b"not this one")
+    assert read_model("edge").content == path.read_bytes()
+
+
+@pytest.mark.parametrize("position", [0, 1000, -1])
+def test_a_changed_byte(ship: Ship, describe_model: Describe, position: int) -> None:
+    path = ship(edge=describe_model()) / "edge.tflite"
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ModelHashError, match=r"edge.tflite: expected SHA-256 .* reinstall edge-fmnist"):
+        Classifier.load("edge")
+    with pytest.raises(ModelHashError):
+        verify(shipped_models()["edge"], bytes(content))
+
+
+@pytest.mark.parametrize("content", [b"", b"short"])
+def test_a_cut_off_file(ship: Ship, describe_model: Describe, content: bytes) -> None:
+    (ship(edge=describe_model()) / "edge.tflite").write_bytes(content)
+    with pytest.raises(ModelHashError, match=f"got .* and {len(content)} bytes"):
+        read_model("edge")
+
+
+def test_the_right_bytes_pass(ship: Ship, describe_model: Describe) -> None:
+    path = describe_model()
+    ship(edge=path)
+    verify(shipped_models()["edge"], path.read_bytes())
+
+
+def test_a_missing_file(ship: Ship, describe_model: Describe) -> None:
+    (ship(edge=describe_model()) / "edge.tflite").unlink()
+    with pytest.raises(ModelNotFoundError, match=r"^edge: the file of this shipped model is missing \(shipped: edge\)"):
+        read_model("edge")
+
+
+def test_an_unknown_name_lists_what_is_shipped(ship: Ship, describe_model: Describe) -> None:
+    path = describe_model()
+    ship(edge=path, other=path)
+    with pytest.raises(ModelNotFoundError, match=r"^egde: neither .* \(shipped: edge, other\)$"):
+        read_model("egde")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "{}", '{"models": []}', '{"models": {"edge": {}}}', '{"models": {"edge": {"size": 1}}}'),
+    ],
+)
+def test_a_damaged_registry(ship: Ship, text: str) -> None:
+    (ship() / "registry.json").write_text(text, "utf-8")
+    shipped_models.cache_clear()
+    with pytest.raises(ModelError, match=r"registry.json: the registry of shipped models cannot be read"):
+        read_model("edge")
+
+
+def test_a_missing_registry(ship: Ship) -> None:
+    (ship() / "registry.json").unlink()
+    shipped_models.cache_clear()
+    with pytest.raises(ModelError, match="cannot be read"):
+        shipped_models()
+
+
+def test_a_file_too_large_to_be_a_model(ship: Ship, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship()
+    monkeypatch.setattr(registry, "MAX_MODEL_BYTES", 1 << 20)
+    path = tmp_path / "large.tflite"
+    path.write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(ModelError, match="larger than 1 MiB, so not a model for this package"):
+        read_model(path)
+
+
+def test_a_file_that_cannot_be_read(ship: Ship, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship()
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"bytes")
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ModelError, match=r"model.tflite: cannot be read \(Permission denied\)"):
+        read_model(path)
+
+
+def test_the_registry_in_the_package_can_be_read() -> None:
+    shipped_models.cache_clear()
+    entries = json.loads(registry.REGISTRY.read_text("utf-8"))["models"]
+    assert list(shipped_models()) == list(entries)

@@ -1,0 +1,93 @@
+"""The model in the package: that it is the one that was measured, and as good as it says."""
+
+from __future__ import annotations
+
+import platform
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist import LABELS, Classifier
+from edge_fmnist.dataset import load_split
+from edge_fmnist.evaluation import evaluate
+from edge_fmnist.registry import DEFAULT_MODEL, FOLDER, read_model, shipped_models, verify
+from edge_fmnist.tensors import PIXEL_SCALE
+
+# What the project promises of the default model.
+LEAST_TOP1 = 0.945
+MOST_BYTES = 160_000
+MOST_LOST_TOP1 = 0.003
+
+
+@pytest.fixture(scope="module")
+def edge() -> Classifier:
+    return Classifier.load("edge")
+
+
+def test_edge_is_the_default() -> None:
+    assert DEFAULT_MODEL == "edge"
+    assert DEFAULT_MODEL in shipped_models()
+
+
+@pytest.mark.parametrize("name", list(shipped_models()))
+def test_hash_and_size_are_those_of_the_registry(name: str) -> None:
+    entry = shipped_models()[name]
+    content = entry.path.read_bytes()
+    verify(entry, content)
+    assert len(content) == entry.bytes
+    assert read_model(name).content == content
+
+
+def test_every_model_file_has_an_entry() -> None:
+    files = {entry.path for entry in shipped_models().values()}
+    assert files == set(FOLDER.glob("*.tflite"))
+
+
+def test_edge_is_small() -> None:
+    assert shipped_models()["edge"].bytes <= MOST_BYTES
+
+
+def test_edge_keeps_what_the_float_model_knew() -> None:
+    entry = shipped_models()["edge"]
+    assert entry.top1 >= LEAST_TOP1
+    assert abs(entry.top1 - entry.float_top1) <= MOST_LOST_TOP1
+
+
+def test_edge_loads(edge: Classifier) -> None:
+    assert edge.labels == LABELS
+    assert edge.metadata is not None
+    assert edge.metadata.labels == LABELS
+    prediction = edge.predict(np.zeros((28, 28), np.uint8))
+    assert prediction.label in LABELS
+    assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_edge_takes_pixels_as_they_are(edge: Classifier) -> None:
+    assert edge.input.shape == (1, 28, 28, 1)
+    assert edge.input.dtype == np.uint8
+    assert edge.input.scale == pytest.approx(PIXEL_SCALE, abs=1e-8)
+    assert edge.input.zero_point == 0
+    assert edge.output.quantized
+
+
+@pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="no XNNPACK promised here")
+def test_litert_runs_edge_through_xnnpack() -> None:
+    assert Classifier.load("edge", interpreter="ai-edge-litert").info.delegate == "XNNPACK"
+
+
+def test_batches_give_what_single_images_give(edge: Classifier, images: np.ndarray) -> None:
+    one_by_one = np.stack([edge.predict(image).scores for image in images])
+    np.testing.assert_array_equal(edge.predict_batch(images).scores, one_by_one)
+
+
+@pytest.mark.data
+def test_accuracy_on_the_test_set(edge: Classifier, real_data: Path) -> None:
+    entry = shipped_models()["edge"]
+    top1 = evaluate(edge, load_split(real_data, "test", fashion_mnist=True)).top1
+    assert top1 >= LEAST_TOP1
+    assert abs(top1 - entry.float_top1) <= MOST_LOST_TOP1
+    # Interpreters round the odd tie otherwise: ten images of 10,000.
+    assert top1 == pytest.approx(entry.top1, abs=0.001)

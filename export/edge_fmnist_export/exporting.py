@@ -96,6 +96,8 @@ class Exporter:
         """
         self.run, self.io, self.test, self.representative = run, io, test, representative
         keras = backend.keras_on_tensorflow()
+        # Layer names go into the file, and Keras counts them up; start from one, so that the bytes are the same.
+        keras.utils.clear_session()
         self.model = architectures.build(run.recipe.architecture, keras)
         assign_variables(self.model.weights, run.weights("float"), f"{run.folder}/float.npz")
         self._reference: FloatReference | None = None
@@ -138,6 +140,10 @@ class Exporter:
 
     def _convert(self, kind: str) -> bytes:
         if kind == INT8:
+            if not self.run.has("qat"):
+                raise CheckError(
+                    f"{kind}: {self.run.folder} was trained without QAT; quantize it after training (--ptq)"
+                )
             from edge_fmnist_export import qat
 
             return convert.convert_qat(qat.restored(self.run.recipe.architecture, self.run.weights("qat")), self.io)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_fmnist_export.batches import Subset, epoch_batches, steps_per_epoch
-from edge_fmnist_export.recipe import Augmentation, FloatPhase, QatPhase
+from edge_fmnist_export.recipe import Augmentation, PhaseSettings
 from edge_fmnist_export.weights import Checkpoint, assign_variables, read_variables
 
 EVALUATION_BATCH = 500
@@ -70,14 +70,14 @@ class Phase:
     name: str
     keras: Any
     model: Any
-    settings: FloatPhase | QatPhase
+    settings: PhaseSettings
     augmentation: Augmentation
     batch_size: int
     seed: tuple[int, int]
     extra_variables: tuple[Any, ...] = ()
 
 
-def learning_rate_schedule(keras: Any, settings: FloatPhase | QatPhase, steps: int) -> Any:
+def learning_rate_schedule(keras: Any, settings: PhaseSettings, steps: int) -> Any:
     """Return the learning rate for ``steps`` steps an epoch: a number, or a cosine with linear warm-up."""
     if settings.schedule == "constant":
         return settings.learning_rate
@@ -93,7 +93,7 @@ def learning_rate_schedule(keras: Any, settings: FloatPhase | QatPhase, steps: i
     )
 
 
-def make_optimizer(keras: Any, settings: FloatPhase | QatPhase, steps: int) -> Any:
+def make_optimizer(keras: Any, settings: PhaseSettings, steps: int) -> Any:
     """Return the optimiser that ``settings`` describe."""
     rate = learning_rate_schedule(keras, settings, steps)
     decay = settings.weight_decay or None

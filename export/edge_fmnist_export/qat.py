@@ -85,6 +85,8 @@ def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
+    # Layer names go into the exported file, and Keras counts them up; start from one, so that its bytes are the same.
+    modules().keras.backend.clear_session()
     model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras))
     assign_variables(model.weights, weights, f"the quantization-aware weights of {architecture}")
     return model

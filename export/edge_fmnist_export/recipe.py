@@ -65,34 +65,35 @@ class Augmentation(Section):
         return bool(self.shift or self.flip or self.erasing or self.mixup)
 
 
-class FloatPhase(Section):
-    """How the float model is trained.
+class PhaseSettings(Section):
+    """What the two training phases share.
 
     ``weight_decay`` is decoupled (each step shrinks weights by learning rate
     times weight decay) and leaves biases and batch normalization alone.
     """
 
-    epochs: Annotated[int, Field(gt=0)] = 30
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: Positive = 0.1
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    epochs: int
+    learning_rate: Positive
 
 
-class QatPhase(Section):
+class FloatPhase(PhaseSettings):
+    """How the float model is trained."""
+
+    epochs: Annotated[int, Field(gt=0)] = 30
+    learning_rate: Positive = 0.1
+
+
+class QatPhase(PhaseSettings):
     """How quantization-aware training goes on from the float model; 0 epochs switch it off."""
 
     epochs: Annotated[int, Field(ge=0)] = 3
-    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: Positive = 0.005
-    momentum: Share = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     augmentation: bool = True
 
 

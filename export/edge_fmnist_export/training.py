@@ -8,13 +8,24 @@ from edge_fmnist.dataset import Split
 from edge_fmnist_export import architectures, backend
 from edge_fmnist_export.batches import Subset, split_validation, steps_per_epoch
 from edge_fmnist_export.phase import EpochRecord, Listener, Phase, run_phase
-from edge_fmnist_export.recipe import Augmentation
+from edge_fmnist_export.recipe import Augmentation, Recipe
 from edge_fmnist_export.run import Run, environment
 from edge_fmnist_export.weights import Checkpoint, load_checkpoint, save_arrays, save_checkpoint
 
 FLOAT, QAT = "float", "qat"
 # The second part of a phase's seed, so that the two phases see different batches.
 PHASE_SEEDS = {FLOAT: 0, QAT: 1}
+
+
+def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
+    """Return the training and the validation subset of a recipe.
+
+    Raises:
+        DataError: too few images for the split or for one batch.
+    """
+    train_subset, validation = split_validation(data, recipe.data.validation, recipe.seed)
+    steps_per_epoch(train_subset, recipe.data.batch_size)
+    return train_subset, validation
 
 
 def train(run: Run, data: Split, listener: Listener) -> dict[str, Any]:
@@ -35,8 +46,7 @@ def train(run: Run, data: Split, listener: Listener) -> dict[str, Any]:
         DataError: too few images.
         RunError: the run folder is damaged or does not fit.
     """
-    train_subset, validation = split_validation(data, run.recipe.data.validation, run.recipe.seed)
-    steps_per_epoch(train_subset, run.recipe.data.batch_size)
+    train_subset, validation = subsets(run.recipe, data)
     backend.keras_module()
     run.write_json("run.json", {"seed": run.recipe.seed, "data_sha256": list(data.sha256), **environment()})
     phases = [FLOAT, QAT] if run.recipe.qat.epochs else [FLOAT]

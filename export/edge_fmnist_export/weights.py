@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,9 @@ from edge_fmnist.errors import RunError
 from edge_fmnist.files import moved_into_place
 
 Arrays = list[np.ndarray]
+
+# What NumPy, zipfile and zlib raise on damaged archives.
+DAMAGE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, tokenize.TokenError)
 
 
 @dataclass
@@ -52,9 +57,13 @@ def load_arrays(path: Path) -> Arrays:
         RunError: the file is missing, damaged, or not an archive of plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return [archive[name] for name in sorted(archive.files)]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, expected an archive")
+            with archive:
+                return [archive[name] for name in sorted(archive.files)]
+    except DAMAGE as error:
         raise RunError(f"{path}: not a readable archive of weights ({error})") from error
 
 
@@ -77,8 +86,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         RunError: the file is missing or damaged.
     """
-    encoded, *arrays = load_arrays(path)
+    loaded = load_arrays(path)
     try:
+        encoded, *arrays = loaded
         header = json.loads(encoded.tobytes())
         count = header.pop("state")
         return Checkpoint(**header, state=arrays[:count], best=arrays[count:])

@@ -49,12 +49,18 @@ def train(
     try:
         run, metrics = _train(wanted, folder, data, resume)
     except KeyboardInterrupt:
-        console.say(f"Interrupted. The checkpoint is in {folder}; go on with the same command and --resume.")
+        console.say(_interrupted(folder))
         raise typer.Exit(130) from None
     if json:
         console.emit_json({"run": str(run.folder), "metrics": metrics})
     else:
         _show(run, metrics)
+
+
+def _interrupted(folder: Path) -> str:
+    if (folder / "recipe.toml").is_file():
+        return f"Interrupted. The checkpoint is in {folder}; go on with the same command and --resume."
+    return "Interrupted before the run began; nothing was written."
 
 
 def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | None) -> Recipe:
@@ -76,6 +82,7 @@ def _train(recipe: Recipe, folder: Path, data: Path | None, resume: bool) -> tup
 
     # What can be wrong is found before the run folder is made, and start-up messages come before the progress bar.
     images = dataset.load("train", data)
+    training.subsets(recipe, images)
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist_export.augment import augment, erase, flip, mixup, shift
+from edge_fmnist_export.recipe import Augmentation
+
+COUNT = 400
+ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    """Return seeded images without a black pixel, so that what is filled with 0 shows."""
+    return rng(5).integers(1, 256, (COUNT, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture
+def targets() -> np.ndarray:
+    return np.eye(10, dtype=np.float32)[np.arange(COUNT) % 10]
+
+
+def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """Tell of each image whether any pixel changed."""
+    return np.asarray((before != after).any(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_shift_moves_within_the_limit_and_fills_with_background(images: np.ndarray, limit: int) -> None:
+    moves = set()
+    for before, after in zip(images, shift(images, limit, rng()), strict=True):
+        rows, columns = np.flatnonzero(after.any(axis=1)), np.flatnonzero(after.any(axis=0))
+        height, width = len(rows), len(columns)
+        assert min(height, width) >= 28 - limit
+        # No pixel of the source is 0, so what is not 0 is the visible rest of it, at one end of each axis.
+        top, left = (0 if rows[0] else 28 - height), (0 if columns[0] else 28 - width)
+        visible = after[rows[0] : rows[0] + height, columns[0] : columns[0] + width]
+        np.testing.assert_array_equal(visible, before[top : top + height, left : left + width])
+        moves.add((int(rows[0]) - top, int(columns[0]) - left))
+    assert {row for row, _ in moves} == {column for _, column in moves} == set(range(-limit, limit + 1))
+
+
+def test_shift_of_nothing_changes_nothing(images: np.ndarray) -> None:
+    np.testing.assert_array_equal(shift(images, 0, rng()), images)
+
+
+def test_flip_mirrors_about_half(images: np.ndarray) -> None:
+    flipped = flip(images, rng())
+    mirrored = changed(images, flipped)
+    np.testing.assert_array_equal(flipped[mirrored], images[mirrored][:, :, ::-1])
+    assert 0.4 < mirrored.mean() < 0.6
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_erase_hits_its_share_of_the_images(share: float) -> None:
+    black = np.zeros((COUNT, 28, 28), np.uint8)
+    assert abs(changed(black, erase(black, share, (0.1, 0.2), rng())).mean() - share) < 0.07
+
+
+@pytest.mark.parametrize("area", [(0.02, 0.05), (0.1, 0.25)])
+def test_erase_fills_one_rectangle_of_the_area_asked_for(area: tuple[float, float]) -> None:
+    # Noise equals the old pixel in one of 256 cases, so two runs on different backgrounds show the whole rectangle.
+    black, white = np.zeros((COUNT, 28, 28), np.uint8), np.full((COUNT, 28, 28), 255, np.uint8)
+    inside = (erase(black, 1, area, rng()) != black) | (erase(white, 1, area, rng()) != white)
+    sizes = []
+    for mask in inside:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        sizes.append(mask.sum())
+    # Sides are rounded to whole pixels: half a pixel each way on each side.
+    least, most = (share * 784 for share in area)
+    assert least - 2 * np.sqrt(least) - 1 < min(sizes)
+    assert max(sizes) < most + 2 * np.sqrt(most) + 1
+    assert least < np.mean(sizes) < most
+
+
+def test_erase_varies_place_and_form() -> None:
+    black = np.zeros((COUNT, 28, 28), np.uint8)
+    inside = erase(black, 1, (0.1, 0.2), rng()) != 0
+    assert inside.any(axis=0).all()
+    heights, widths = inside.any(axis=2).sum(axis=1), inside.any(axis=1).sum(axis=1)
+    assert (heights > widths).mean() > 0.3
+    assert (widths > heights).mean() > 0.3
+
+
+def test_erase_leaves_its_argument_alone(images: np.ndarray) -> None:
+    before = images.copy()
+    erase(images, 1, (0.1, 0.2), rng())
+    np.testing.assert_array_equal(images, before)
+
+
+def test_mixup_blends_images_and_targets_alike(targets: np.ndarray) -> None:
+    # Each image shows its target's probabilities as brightness, so the blend of one tells that of the other.
+    shown = np.tile(targets[:, :, None], (1, 1, 3))
+    blended, mixed = mixup(shown, targets, 0.4, rng())
+    np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(blended, np.tile(mixed[:, :, None], (1, 1, 3)), atol=1e-6)
+    assert ((mixed > 0).sum(axis=1) == 2).mean() > 0.5
+    assert blended.dtype == mixed.dtype == np.float32
+
+
+def test_mixup_follows_its_beta_distribution(targets: np.ndarray) -> None:
+    def evenness(alpha: float) -> float:
+        mixed = mixup(np.zeros((COUNT, 28, 28), np.float32), targets, alpha, rng())[1]
+        return float(1 - mixed.max(axis=1).mean())
+
+    assert evenness(0.05) < 0.1 < evenness(10.0)
+
+
+def test_without_settings_only_the_form_changes(images: np.ndarray, targets: np.ndarray) -> None:
+    batch, unchanged = augment(images, targets, Augmentation(), rng())
+    np.testing.assert_array_equal((batch[..., 0] * 255).round().astype(np.uint8), images)
+    np.testing.assert_array_equal(unchanged, targets)
+
+
+@pytest.mark.parametrize(
+    ("settings", "alters_targets"),
+    [({"shift": 2}, False), ({"flip": True}, False), ({"erasing": 0.5}, False), ({"mixup": 0.2}, True)],
+)
+def test_each_setting_alone_has_an_effect(
+    images: np.ndarray, targets: np.ndarray, settings: dict[str, Any], alters_targets: bool
+) -> None:
+    plain, _ = augment(images, targets, Augmentation(), rng())
+    batch, mixed = augment(images, targets, Augmentation(**settings), rng())
+    assert (plain != batch).any()
+    assert bool((mixed != targets).any()) is alters_targets
+
+
+@pytest.mark.parametrize("settings", [Augmentation(), ALL_ON])
+def test_batch_is_as_a_network_takes_it(images: np.ndarray, targets: np.ndarray, settings: Augmentation) -> None:
+    batch, mixed = augment(images, targets, settings, rng())
+    assert (batch.shape, mixed.shape) == ((COUNT, 28, 28, 1), (COUNT, 10))
+    assert batch.dtype == mixed.dtype == np.float32
+    assert 0 <= batch.min() < batch.max() <= 1
+
+
+def test_same_seed_same_batch(images: np.ndarray, targets: np.ndarray) -> None:
+    first, again, other = (augment(images, targets, ALL_ON, rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[0] != other[0]).any()
+
+
+def time_epochs() -> None:
+    """Print the median ratio of an augmented to a plain training epoch of ``edge``, the two by turns."""
+    import json
+    import statistics
+    import time
+
+    import numpy as np
+
+    from edge_fmnist_export import architectures, backend
+    from edge_fmnist_export.batches import Subset, epoch_batches
+    from edge_fmnist_export.recipe import Augmentation
+
+    keras = backend.keras_on_tensorflow()
+    rng = np.random.default_rng(0)
+    subset = Subset(rng.integers(0, 256, (1536, 28, 28), dtype=np.uint8), (np.arange(1536) % 10).astype(np.uint8))
+    model = architectures.build("edge", keras)
+    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+
+    def seconds(settings: Augmentation, epoch: int) -> float:
+        started = time.perf_counter()
+        model.fit(epoch_batches(subset, 128, settings, (epoch,)), steps_per_epoch=12, verbose=0)
+        return time.perf_counter() - started
+
+    augmented = Augmentation(shift=2, flip=True, erasing=0.3, mixup=0.2)
+    seconds(augmented, 0)
+    ratios = [seconds(augmented, epoch) / seconds(Augmentation(), epoch) for epoch in range(7)]
+    print(json.dumps(statistics.median(ratios)))
+
+
+def test_augmentation_costs_little_beside_training(run_function: Callable[..., Any]) -> None:
+    assert run_function(time_epochs) <= 1.3

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_fmnist.dataset import Split
+from edge_fmnist.errors import DataError
+from edge_fmnist_export.batches import Subset, epoch_batches, one_hot, split_validation, steps_per_epoch
+from edge_fmnist_export.recipe import Augmentation
+
+AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2)
+
+
+def numbered(count: int) -> np.ndarray:
+    """Return images that carry their own number in their first two pixels."""
+    images = np.zeros((count, 28, 28), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = np.arange(count) // 256, np.arange(count) % 256
+    return images
+
+
+def numbers(images: np.ndarray) -> list[int]:
+    """Return the numbers that images carry."""
+    return [int(number) for number in images[:, 0, 0].astype(int) * 256 + images[:, 0, 1]]
+
+
+@pytest.fixture
+def split() -> Split:
+    """Return 500 numbered images whose classes are not equally frequent."""
+    targets = np.random.default_rng(3).choice(10, 500, p=np.arange(1, 11) / 55).astype(np.uint8)
+    targets[:50] = np.arange(50) % 10
+    return Split(numbered(500), targets, ("a", "b"))
+
+
+@pytest.fixture
+def subset() -> Subset:
+    return Subset(numbered(100), (np.arange(100) % 10).astype(np.uint8))
+
+
+def test_validation_split_is_disjoint_and_complete(split: Split) -> None:
+    train, validation = split_validation(split, 100, 0)
+    assert (len(train), len(validation)) == (400, 100)
+    assert sorted(numbers(train.images) + numbers(validation.images)) == list(range(500))
+
+
+def test_images_keep_their_targets_and_order(split: Split) -> None:
+    for part in split_validation(split, 100, 0):
+        chosen = numbers(part.images)
+        assert chosen == sorted(chosen)
+        np.testing.assert_array_equal(part.targets, split.targets[chosen])
+
+
+def test_validation_split_is_stratified(split: Split) -> None:
+    _, validation = split_validation(split, 100, 0)
+    expected = np.bincount(split.targets, minlength=10) / 5
+    assert np.abs(np.bincount(validation.targets, minlength=10) - expected).max() <= 1
+
+
+def test_validation_split_depends_on_the_seed_alone(split: Split) -> None:
+    first, again, other = (numbers(split_validation(split, 100, seed)[1].images) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("count", [500, 600, 495, 5])
+def test_split_that_cannot_be_made(split: Split, count: int) -> None:
+    with pytest.raises(DataError, match=f"cannot hold {count} of 500 training images out"):
+        split_validation(split, count, 0)
+
+
+def test_inputs_and_targets_as_a_network_takes_them() -> None:
+    subset = Subset(np.full((2, 28, 28), 51, np.uint8), np.array([3, 9], np.uint8))
+    inputs = subset.inputs()
+    assert (inputs.shape, subset.one_hot().shape) == ((2, 28, 28, 1), (2, 10))
+    assert inputs.dtype == subset.one_hot().dtype == np.float32
+    np.testing.assert_array_equal(inputs, np.float32(51) / np.float32(255))
+
+
+def test_one_hot() -> None:
+    encoded = one_hot(np.array([0, 7], np.uint8))
+    assert encoded.argmax(axis=1).tolist() == [0, 7]
+    assert encoded.sum(axis=1).tolist() == [1, 1]
+
+
+def test_an_epoch_shows_each_image_at_most_once_with_its_target(subset: Subset) -> None:
+    seen = []
+    for images, targets in epoch_batches(subset, 25, Augmentation(), (1,)):
+        chosen = numbers((images[..., 0] * 255).round())
+        np.testing.assert_array_equal(targets, subset.one_hot()[chosen])
+        seen += chosen
+    assert sorted(seen) == list(range(100))
+    assert seen != sorted(seen)
+
+
+def test_a_last_part_batch_is_left_out(subset: Subset) -> None:
+    batches = list(epoch_batches(subset, 32, Augmentation(), (1,)))
+    assert steps_per_epoch(subset, 32) == len(batches) == 3
+    assert {len(images) for images, _ in batches} == {32}
+
+
+@pytest.mark.parametrize("settings", [Augmentation(), AUGMENTED])
+def test_an_epoch_depends_on_the_seed_alone(subset: Subset, settings: Augmentation) -> None:
+    first, again, other = (list(epoch_batches(subset, 20, settings, (4, 0, epoch))) for epoch in (1, 1, 2))
+    for (images, targets), (images_again, targets_again) in zip(first, again, strict=True):
+        np.testing.assert_array_equal(images, images_again)
+        np.testing.assert_array_equal(targets, targets_again)
+    assert any((one[0] != two[0]).any() for one, two in zip(first, other, strict=True))
+
+
+def test_batches_are_as_a_network_takes_them(subset: Subset) -> None:
+    images, targets = next(epoch_batches(subset, 20, AUGMENTED, (1,)))
+    assert (images.shape, targets.shape) == ((20, 28, 28, 1), (20, 10))
+    assert images.dtype == targets.dtype == np.float32
+
+
+def test_fewer_images_than_one_batch(subset: Subset) -> None:
+    with pytest.raises(DataError, match="100 training images are fewer than one batch of 101"):
+        next(epoch_batches(subset, 101, Augmentation(), (1,)))

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist import Classifier
+from edge_fmnist.dataset import Split, load_split
+from edge_fmnist.evaluation import evaluate
+from edge_fmnist.labels import LABELS
+from edge_fmnist.structure import read_structure
+from edge_fmnist_export.batches import split_validation
+from edge_fmnist_export.convert import representative_dataset
+from edge_fmnist_export.recipe import load_recipe
+
+Command = Callable[..., Any]
+FORMATS = ("float32", "float16", "dynamic", "int8", "int8-ptq")
+INTEGER = ("int8", "int8-ptq")
+
+
+@pytest.fixture(scope="module")
+def export_run(warm_command: Command, tiny_run: Path, tiny_data: Path) -> Command:
+    """Return a function that exports the tiny run with options, and answers with JSON."""
+    return lambda *options: warm_command("export", tiny_run, "--data", tiny_data, "--json", *options)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that every format of the tiny run is exported to."""
+    return tmp_path_factory.mktemp("exports")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def reports(run_command: Command, tiny_run: Path, tiny_data: Path, exports: Path) -> dict[str, dict[str, Any]]:
+    """Export every format of the tiny run, and return what that said of each."""
+    options = ("--all", "--calibration", 50, "--data", tiny_data)
+    answer = run_command("export", tiny_run, *options, "--output", exports, "--json")
+    assert answer.code == 0, answer.stderr
+    return {report["format"]: report for report in answer.json}
+
+
+@pytest.fixture(scope="module")
+def test_split(tiny_data: Path) -> Split:
+    return load_split(tiny_data, "test")
+
+
+def model_of(folder: Path, kind: str) -> Path:
+    return folder / f"tiny-{kind}.tflite"
+
+
+def test_all_formats_are_written_and_nothing_else(exports: Path, reports: dict[str, Any]) -> None:
+    assert tuple(reports) == FORMATS
+    assert sorted(exports.iterdir()) == sorted(model_of(exports, kind) for kind in FORMATS)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_report_describes_the_file(exports: Path, reports: dict[str, Any], kind: str) -> None:
+    path, report = model_of(exports, kind), reports[kind]
+    content = path.read_bytes()
+    assert report["path"] == str(path)
+    assert (report["bytes"], report["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    structure = read_structure(content, kind)
+    assert report["operators"] == [operator.name for operator in structure.operators]
+    assert report["macs"] == structure.macs == 413_920
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_reported_accuracy_is_that_of_the_file(
+    exports: Path, reports: dict[str, Any], test_split: Split, kind: str
+) -> None:
+    report = reports[kind]
+    assert evaluate(Classifier.load(model_of(exports, kind)), test_split).top1 == pytest.approx(report["top1"])
+    assert report["images"] == len(test_split)
+    assert report["top1"] > 0.8
+    assert report["drop_points"] == pytest.approx((report["float_top1"] - report["top1"]) * 100, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "largest", "unit"), [("float32", 1e-3, "logits"), ("float16", 0.05, "logits"), ("dynamic", 0.5, "logits")]
+)
+def test_float_files_answer_as_the_float_model(reports: dict[str, Any], kind: str, largest: float, unit: str) -> None:
+    assert reports[kind]["largest_difference"] < largest
+    assert (reports[kind]["difference_unit"], reports[kind]["output_step"]) == (unit, None)
+
+
+def test_quantized_file_is_a_few_steps_from_the_float_model(reports: dict[str, Any]) -> None:
+    report = reports["int8-ptq"]
+    assert report["difference_unit"] == "quantization steps"
+    assert 0 < report["output_step"] < 1
+    assert report["largest_difference"] < 6
+    assert report["agreement"] > 0.95
+
+
+@pytest.mark.parametrize("kind", INTEGER)
+def test_integer_files_are_integer_throughout(exports: Path, kind: str) -> None:
+    assert read_structure(model_of(exports, kind).read_bytes(), kind).stray_operators() == []
+
+
+@pytest.mark.parametrize("kind", INTEGER)
+def test_input_quantization_loses_no_pixel(exports: Path, kind: str) -> None:
+    scale = Classifier.load(model_of(exports, kind)).input.scale
+    assert scale == pytest.approx(1 / 255, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_input_and_output_types(exports: Path, kind: str) -> None:
+    classifier = Classifier.load(model_of(exports, kind))
+    expected = "uint8" if kind in INTEGER else "float32"
+    assert (str(classifier.input.dtype), str(classifier.output.dtype)) == (expected, expected)
+
+
+@pytest.mark.parametrize("io", ["int8", "float32"])
+@pytest.mark.parametrize("kind", INTEGER)
+def test_other_input_and_output_types(
+    export_run: Command, test_split: Split, tmp_path: Path, kind: str, io: str
+) -> None:
+    path = tmp_path / "other.tflite"
+    answer = export_run("--ptq" if kind == "int8-ptq" else "--int8", "--calibration", 50, "--io", io, "-o", path)
+    assert answer.code == 0, answer.stderr
+    classifier = Classifier.load(path)
+    assert (str(classifier.input.dtype), str(classifier.output.dtype)) == (io, io)
+    assert read_structure(path.read_bytes(), io).stray_operators() == []
+    assert evaluate(classifier, test_split).top1 > 0.8
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_metadata_describes_the_model(
+    exports: Path, reports: dict[str, Any], tiny_run: Path, tiny_data: Path, kind: str
+) -> None:
+    classifier = Classifier.load(model_of(exports, kind))
+    assert classifier.metadata is not None
+    settings = classifier.metadata.settings
+    assert classifier.labels == LABELS
+    assert (settings["name"], settings["architecture"], settings["parameters"]) == ("tiny", "lenet5", 59_086)
+    assert settings["recipe"] == load_recipe(str(tiny_run / "recipe.toml")).model_dump(mode="json")
+    assert settings["training"]["data_sha256"] == list(load_split(tiny_data, "train").sha256)
+    accuracy = settings["accuracy"]
+    assert accuracy["data_sha256"] == list(load_split(tiny_data, "test").sha256)
+    assert (accuracy["top1"], accuracy["float_top1"]) == (reports[kind]["top1"], reports[kind]["float_top1"])
+    for name, tensor in (("input", classifier.input), ("output", classifier.output)):
+        expected = {"dtype": str(tensor.dtype), "scale": tensor.scale, "zero_point": tensor.zero_point}
+        assert settings["io"][name] == expected
+
+
+def test_calibration_comes_from_training_images_only(exports: Path, tiny_run: Path, tiny_data: Path) -> None:
+    recipe = load_recipe(str(tiny_run / "recipe.toml"))
+    train, _ = split_validation(load_split(tiny_data, "train"), recipe.data.validation, recipe.seed)
+    expected = representative_dataset(train, 50, recipe.seed)
+    settings = {kind: Classifier.load(model_of(exports, kind)).metadata.settings for kind in INTEGER}  # type: ignore[union-attr]
+    assert settings["int8-ptq"]["representative"] == {"images": 50, "seed": 3, "sha256": expected.sha256}
+    assert "representative" not in settings["int8"]
+
+
+def test_exporting_again_gives_the_same_bytes(
+    run_command: Command, reports: dict[str, Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    options = ("--all", "--calibration", 50, "--data", tiny_data)
+    answer = run_command("export", tiny_run, *options, "--output", tmp_path, "--json")
+    assert {report["format"]: report["sha256"] for report in answer.json} == {
+        kind: report["sha256"] for kind, report in reports.items()
+    }
+
+
+def test_a_file_that_fails_replaces_nothing(export_run: Command, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"the old model")
+    answer = export_run("--int8", "--max-drop", -101, "--output", path)
+    assert (answer.code, answer.json) == (1, [])
+    assert "int8: accuracy fell by" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert path.read_bytes() == b"the old model"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_every_file_that_fails_is_named(export_run: Command, tmp_path: Path) -> None:
+    answer = export_run("--int8", "--float32", "--dynamic", "--max-drop", -101, "--output", tmp_path)
+    assert answer.code == 1
+    assert [line.split(":")[1].strip() for line in answer.stderr.splitlines() if line.startswith("Error: ")] == [
+        "float32",
+        "dynamic",
+        "int8",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_test_data_accuracy_is_null(warm_command: Command, tiny_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    answer = warm_command("export", tiny_run, "--int8", "--output", path, "--json")
+    assert answer.code == 0, answer.stderr
+    assert "Warning: accuracy is not measured" in answer.stderr
+    assert {answer.json[0][key] for key in ("top1", "float_top1", "drop_points", "images", "agreement")} == {None}
+    metadata = Classifier.load(path).metadata
+    assert metadata is not None
+    assert metadata.settings.get("accuracy") is None
+
+
+def test_a_run_without_qat_points_to_ptq(
+    warm_command: Command, no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
+) -> None:
+    options = (no_qat_run[0], "--data", tiny_data, "--max-drop", 100, "--output", tmp_path)
+    answer = warm_command("export", *options, "--int8")
+    assert (answer.code, list(tmp_path.iterdir())) == (1, [])
+    assert "qat.npz" in answer.stderr
+    assert "--ptq" in answer.stderr
+    answer = warm_command("export", *options, "--ptq")
+    assert (answer.code, list(tmp_path.iterdir())) == (0, [model_of(tmp_path, "int8-ptq")])
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("no-such-run",), 3, "neither a run folder nor a shipped checkpoint"),
+        (("{run}", "--ptq"), 3, "no such folder"),
+        (("{run}", "--data", "{run}"), 3, "it lacks train-images-idx3-ubyte"),
+        (("{data}",), 1, "not a run folder"),
+        (("{run}", "--io", "int16"), 2, "expected one of uint8, int8, float32, got 'int16'"),
+        (("{run}", "--int8", "--float32", "--output", "x.tflite"), 2, "one file for 2 formats"),
+        (("{run}", "--calibration", "9"), 2, "--calibration"),
+    ],
+)
+def test_what_cannot_be_exported(
+    warm_command: Command, tiny_run: Path, tiny_data: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    answer = warm_command("export", *(option.format(run=tiny_run, data=tiny_data) for option in options))
+    assert (answer.code, answer.stdout) == (code, "")
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_people_read_standard_error(warm_command: Command, tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    answer = warm_command("export", tiny_run, "--data", tiny_data, "--output", tmp_path)
+    assert (answer.code, answer.stdout) == (0, "")
+    assert f"int8: {model_of(tmp_path, 'int8')}" in answer.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny-int8.tflite"]

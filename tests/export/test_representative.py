@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import DataError
+from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.convert import representative_dataset
+
+
+@pytest.fixture
+def train() -> Subset:
+    """Return 500 different images, of class 0 most and of class 9 least."""
+    rng = np.random.default_rng(0)
+    targets = rng.choice(10, 500, p=np.arange(10, 0, -1) / 55).astype(np.uint8)
+    return Subset(rng.integers(0, 256, (500, 28, 28), dtype=np.uint8), targets)
+
+
+def places(train: Subset, images: np.ndarray) -> list[int]:
+    """Return where in the training images each image stands."""
+    known = {image.tobytes(): place for place, image in enumerate(train.images)}
+    return [known[image.tobytes()] for image in images]
+
+
+@pytest.mark.parametrize(("count", "each"), [(10, 1), (50, 5), (59, 5)])
+def test_as_many_of_each_class_and_none_twice(train: Subset, count: int, each: int) -> None:
+    chosen = places(train, representative_dataset(train, count, 1).images)
+    assert len(set(chosen)) == len(chosen)
+    assert np.bincount(train.targets[chosen]).tolist() == [each] * 10
+
+
+def test_the_seed_alone_decides(train: Subset) -> None:
+    first, again, other = (representative_dataset(train, 50, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.sha256 == again.sha256 != other.sha256
+    assert (first.seed, other.seed) == (1, 2)
+
+
+def test_hash_is_of_the_images(train: Subset) -> None:
+    chosen = representative_dataset(train, 20, 1)
+    assert chosen.sha256 == hashlib.sha256(chosen.images.tobytes()).hexdigest()
+
+
+def test_samples_are_as_the_converter_takes_them(train: Subset) -> None:
+    chosen = representative_dataset(train, 20, 1)
+    samples = [sample for (sample,) in chosen.samples()]
+    assert {(sample.shape, sample.dtype) for sample in samples} == {((1, 28, 28, 1), np.dtype(np.float32))}
+    restored = (np.concatenate(samples)[..., 0] * 255).round().astype(np.uint8)
+    np.testing.assert_array_equal(restored, chosen.images)
+
+
+@pytest.mark.parametrize("count", [1000, 9, 0])
+def test_too_few_images(train: Subset, count: int) -> None:
+    with pytest.raises(DataError, match=f"{count} were asked for in all"):
+        representative_dataset(train, count, 1)
+
+
+def test_a_class_without_images_is_named(train: Subset) -> None:
+    kept = train.targets != 4
+    with pytest.raises(DataError, match="expected 5 representative images of each class, but class 4 has 0"):
+        representative_dataset(Subset(train.images[kept], train.targets[kept]), 50, 1)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
+from edge_fmnist_export.recipe import Recipe, load_recipe
+from edge_fmnist_export.run import Run, create_run, environment, open_run, resume_run, shipped_runs
+from edge_fmnist_export.weights import save_arrays
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return load_recipe("lenet5")
+
+
+@pytest.fixture
+def run(tmp_path: Path, recipe: Recipe) -> Run:
+    return create_run(tmp_path / "runs" / "mine", recipe)
+
+
+def test_created_run_opens_with_its_recipe(run: Run, recipe: Recipe) -> None:
+    assert [path.name for path in run.folder.iterdir()] == ["recipe.toml"]
+    assert open_run(run.folder) == run
+    assert open_run(str(run.folder)).recipe == recipe
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "empty").mkdir()
+    assert create_run(tmp_path / "empty", recipe).recipe == recipe
+
+
+def test_a_folder_with_anything_in_it_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    with pytest.raises(UsageError, match="already there; go on from it with --resume"):
+        create_run(tmp_path, recipe)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path, recipe: Recipe) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine", "utf-8")
+    with pytest.raises(UsageError, match="already there"):
+        create_run(path, recipe)
+    assert path.read_text("utf-8") == "mine"
+
+
+def test_resume_opens_a_run_of_the_same_recipe(run: Run, recipe: Recipe) -> None:
+    assert resume_run(run.folder, recipe) == run
+
+
+def test_resume_names_what_differs(run: Run, recipe: Recipe) -> None:
+    other = recipe.with_changes(training={"epochs": 1}).model_copy(update={"seed": 9})
+    with pytest.raises(RunError, match=r"another recipe \(it differs in seed, training\)"):
+        resume_run(run.folder, other)
+
+
+@pytest.mark.parametrize("how", ["open", "resume"])
+def test_no_such_run(tmp_path: Path, recipe: Recipe, how: str) -> None:
+    with pytest.raises(RunNotFoundError, match="neither a run folder nor a shipped checkpoint") as raised:
+        open_run(tmp_path / "none") if how == "open" else resume_run(tmp_path / "none", recipe)
+    assert raised.value.exit_code == 3
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"not a run folder, it has no recipe\.toml"):
+        open_run(tmp_path)
+
+
+def test_a_run_with_a_damaged_recipe(run: Run) -> None:
+    (run.folder / "recipe.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(RunError, match="cannot be read as text"):
+        open_run(run.folder)
+
+
+def test_a_run_with_a_wrong_recipe(run: Run) -> None:
+    (run.folder / "recipe.toml").write_text('name = "mine"\narchitecture = "resnet"\n', "utf-8")
+    with pytest.raises(RecipeError, match=r"recipe\.toml: architecture"):
+        open_run(run.folder)
+
+
+def test_weights_of_a_phase(run: Run) -> None:
+    assert not run.has("float")
+    with pytest.raises(RunError, match=r"has no float weights \(float\.npz\)"):
+        run.weights("float")
+    save_arrays(run.weights_path("float"), [np.arange(3)])
+    assert run.has("float")
+    assert not run.has("qat")
+    np.testing.assert_array_equal(run.weights("float")[0], [0, 1, 2])
+
+
+def test_json_files(run: Run) -> None:
+    assert run.read_json("metrics.json", {"none": 1}) == {"none": 1}
+    run.write_json("metrics.json", {"float": {"epochs": 2}})
+    assert run.read_json("metrics.json", {}) == {"float": {"epochs": 2}}
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe"])
+def test_damaged_json_file(run: Run, content: bytes) -> None:
+    (run.folder / "history.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"history\.json: not readable as JSON"):
+        run.read_json("history.json", [])
+
+
+@pytest.mark.parametrize("name", sorted(shipped_runs()) or [pytest.param("none", marks=pytest.mark.skip("none yet"))])
+def test_shipped_checkpoint_opens_by_name(name: str) -> None:
+    run = open_run(name)
+    assert run.recipe.name == name
+    assert run.has("float")
+    assert run.has("qat")
+
+
+def test_environment_is_plain_and_tells_versions() -> None:
+    facts = environment()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["versions"]["edge-fmnist"] == "0.1.0"
+    assert facts["versions"]["numpy"] == np.__version__

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import RunError
+from edge_fmnist_export.weights import (
+    Checkpoint,
+    assign_variables,
+    load_arrays,
+    load_checkpoint,
+    read_variables,
+    save_arrays,
+    save_checkpoint,
+)
+
+
+class Variable:
+    """What Keras' and TensorFlow's variables have in common."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    def numpy(self) -> np.ndarray:
+        return self.value
+
+    def assign(self, value: np.ndarray) -> None:
+        self.value = value
+
+
+@pytest.fixture
+def arrays() -> list[np.ndarray]:
+    """Return arrays of several types and shapes, more than ten so that an order by text would show."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.normal(size=(index, 2)).astype(np.float32) for index in range(12)]
+    return [*drawn, np.array(7, np.int64), np.array([1, 2], np.uint32)]
+
+
+def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
+    for first, second in zip(one, two, strict=True):
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second)
+
+
+def test_arrays_come_back_exactly_and_in_order(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    path = tmp_path / "weights.npz"
+    save_arrays(path, arrays)
+    assert_same(load_arrays(path), arrays)
+    assert [child.name for child in tmp_path.iterdir()] == ["weights.npz"]
+
+
+def test_more_arrays_than_one_digit_counts(tmp_path: Path) -> None:
+    many = [np.array(index) for index in range(1001)]
+    save_arrays(tmp_path / "weights.npz", many)
+    assert_same(load_arrays(tmp_path / "weights.npz"), many)
+
+
+@pytest.mark.parametrize("best", [0, 3])
+def test_checkpoint_comes_back(tmp_path: Path, arrays: list[np.ndarray], best: int) -> None:
+    saved = Checkpoint("qat", 4, arrays, arrays[:best], 0.1 + 0.2, 3)
+    save_checkpoint(tmp_path / "checkpoint.npz", saved)
+    loaded = load_checkpoint(tmp_path / "checkpoint.npz")
+    assert (loaded.phase, loaded.epoch, loaded.best_accuracy, loaded.best_epoch) == ("qat", 4, 0.1 + 0.2, 3)
+    assert_same(loaded.state, saved.state)
+    assert_same(loaded.best, saved.best)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, np.array([{"a": 1}], dtype=object))
+    with pytest.raises(RunError, match="not a readable archive of weights"):
+        load_arrays(path)
+
+
+@pytest.mark.parametrize("left", [0, 10, 100, -20])
+@pytest.mark.parametrize("load", [load_arrays, load_checkpoint])
+def test_truncated_file(tmp_path: Path, arrays: list[np.ndarray], left: int, load: object) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, Checkpoint("float", 1, arrays))
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises(RunError, match=r"checkpoint\.npz: not a readable archive"):
+        load(path)  # type: ignore[operator]
+
+
+def test_no_damaged_byte_goes_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    arrays: list[np.ndarray] = [np.zeros((30, 30), np.float32), np.arange(200) % 7]
+    save_arrays(path, arrays)
+    content = path.read_bytes()
+    refused = 0
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        variables = [Variable(np.ones_like(array)) for array in arrays]
+        try:
+            assign_variables(variables, load_arrays(path), "the weights")
+        except RunError:
+            refused += 1
+            continue
+        # Dates and the like do not matter; whatever gets through must be right.
+        assert_same(read_variables(variables), arrays)
+    assert refused > len(content) / 4
+
+
+def test_one_array_is_no_archive(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(RunError, match="not a readable archive"):
+        load_arrays(path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"none\.npz"):
+        load_arrays(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("header", [b"", b"no json", b"[1]", b'{"phase": "float"}', b'{"state": 0, "colour": 1}'])
+def test_archive_that_is_no_checkpoint(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_arrays(path, [np.frombuffer(header, np.uint8), np.zeros(3)])
+    with pytest.raises(RunError, match="not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_empty_archive_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_arrays(path, [])
+    with pytest.raises(RunError, match="not a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "weights.npz"
+    save_arrays(path, [np.zeros(3)])
+    before = path.read_bytes()
+
+    def fill_the_disk(target: Path, **arrays: np.ndarray) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez_compressed", fill_the_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_arrays(path, [np.ones(3)])
+    assert path.read_bytes() == before
+    assert [child.name for child in tmp_path.iterdir()] == ["weights.npz"]
+
+
+def test_variables_are_read_as_copies_and_assigned() -> None:
+    source, target = Variable(np.arange(3.0)), Variable(np.zeros(3))
+    read = read_variables([source])
+    source.value[0] = 99
+    assign_variables([target], read, "the weights")
+    np.testing.assert_array_equal(target.value, [0, 1, 2])
+
+
+@pytest.mark.parametrize("shapes", [[(3,)], [(3,), (2, 2), (1,)], [(3,), (4,)], [(2, 2), (3,)]])
+def test_weights_of_another_network_assign_nothing(shapes: list[tuple[int, ...]]) -> None:
+    variables = [Variable(np.zeros(3)), Variable(np.zeros((2, 2)))]
+    with pytest.raises(RunError, match="the weights does not fit this network: expected 2 arrays"):
+        assign_variables(variables, [np.ones(shape) for shape in shapes], "the weights")
+    assert all((variable.value == 0).all() for variable in variables)

@@ -10,7 +10,10 @@ from edge_fmnist.cli import console, options
 
 
 def doctor(json: options.Json = False) -> None:
-    """Report Python, platform, interpreter, XNNPACK, OpenCV, data and extras; exit code 1 when something is broken."""
+    """Report what this machine has.
+
+    Python, platform, interpreter, XNNPACK, OpenCV, data, models and extras. Exit code 1 when something is broken.
+    """
     from edge_fmnist.doctor import report
 
     with console.quiet_native_log():

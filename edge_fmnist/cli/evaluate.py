@@ -27,8 +27,9 @@ def evaluate(
     interpreter: options.Interpreter = None,
     json: options.Json = False,
 ) -> None:
-    """Evaluate models: top-1, precision, recall and F1 for each class, confusion, predicted classes.
+    """Measure the accuracy of models on a data set.
 
+    Top-1; precision, recall and F1 for each class; the confusion matrix; how often each class was predicted.
     A model that fails is reported and the rest still evaluated; the exit code is then that of the failure.
     """
     if split not in ("test", "train"):

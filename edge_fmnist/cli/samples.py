@@ -13,7 +13,7 @@ from edge_fmnist.cli import console
 def samples(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("samples"),
 ) -> None:
-    """Draw three sample pictures (a trouser, a T-shirt, a bag) to classify."""
+    """Draw three sample pictures to classify."""
     from edge_fmnist.samples import write_samples
 
     for path in write_samples(output):

@@ -43,10 +43,10 @@ def export(
     calibration: Annotated[int, typer.Option("--calibration", min=10, help="Representative images of --ptq.")] = 500,
     json: options.Json = False,
 ) -> None:
-    """Export a trained run as TensorFlow Lite files, each checked and evaluated before it is moved into place.
+    """Turn a trained run into checked TensorFlow Lite files.
 
-    Without RUN it exports the shipped edge checkpoint, offline and without training. Exit code 1 when a file
-    fails a check; that file is not written.
+    Each is opened again, checked and evaluated before it is moved into place. Without RUN it exports the shipped
+    edge checkpoint, offline and without training. Exit code 1 when a file fails a check; that file is not written.
     """
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")

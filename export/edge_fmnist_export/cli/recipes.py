@@ -14,7 +14,7 @@ def recipes(
     show: Annotated[str | None, typer.Argument(help="Print this recipe in full, as TOML.", show_default=False)] = None,
     json: options.Json = False,
 ) -> None:
-    """List the shipped recipes, or print one as a starting point for your own."""
+    """List the shipped recipes, or print one in full."""
     extras.require("export", "reading recipes", ("pydantic", "tomli_w"))
     from edge_fmnist_export.recipe import load_recipe, shipped_recipes
 

@@ -39,7 +39,7 @@ def train(
     ),
     json: options.Json = False,
 ) -> None:
-    """Train a recipe: the float model on Keras 3, then quantization-aware training.
+    """Train a recipe: float first, then quantization-aware.
 
     Ctrl-C leaves a checkpoint; --resume goes on from it to the same result as an uninterrupted run.
     """

@@ -76,6 +76,6 @@ def show(name: str, result: Evaluation) -> None:
     labels = [metrics.label for metrics in result.classes]
     console.show_table(
         "Confusion: rows are true, columns predicted",
-        ["", *(label[:7] for label in labels)],
-        [(label, *row) for label, row in zip(labels, result.confusion.tolist(), strict=True)],
+        ["", *map(str, range(len(labels)))],
+        [(f"{i} {label}", *row) for i, (label, row) in enumerate(zip(labels, result.confusion.tolist(), strict=True))],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,8 @@ from edge_fmnist.evaluation import Evaluation
 from edge_fmnist.registry import DEFAULT_MODEL
 
 DEFAULT_MODELS = [DEFAULT_MODEL]
+# Bulk work, not latency: all cores, up to where more stop helping a network this small.
+DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 
 
 def evaluate(
@@ -23,7 +26,7 @@ def evaluate(
     ] = None,
     data: options.Data = None,
     split: Annotated[str, typer.Option("--split", help="test or train.")] = "test",
-    threads: options.Threads = 1,
+    threads: options.Threads = DEFAULT_THREADS,
     interpreter: options.Interpreter = None,
     json: options.Json = False,
 ) -> None:

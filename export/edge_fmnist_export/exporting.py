@@ -141,9 +141,7 @@ class Exporter:
     def _convert(self, kind: str) -> bytes:
         if kind == INT8:
             if not self.run.has("qat"):
-                raise CheckError(
-                    f"{kind}: {self.run.folder} was trained without QAT; quantize it after training (--ptq)"
-                )
+                raise CheckError(f"{kind}: {self.run.folder} was trained without QAT (no qat.npz); use --ptq")
             from edge_fmnist_export import qat
 
             return convert.convert_qat(qat.restored(self.run.recipe.architecture, self.run.weights("qat")), self.io)

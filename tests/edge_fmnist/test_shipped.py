@@ -16,7 +16,7 @@ from edge_fmnist.registry import DEFAULT_MODEL, FOLDER, read_model, shipped_mode
 from edge_fmnist.tensors import PIXEL_SCALE
 
 # What the project promises of the default model.
-LEAST_TOP1 = 0.945
+LEAST_TOP1 = 0.943
 MOST_BYTES = 160_000
 MOST_LOST_TOP1 = 0.003
 

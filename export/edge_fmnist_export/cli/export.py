@@ -120,7 +120,7 @@ def _show(results: list[Exported]) -> None:
     if not results:
         return
     console.show_table(
-        "Exported: opened again, checked, evaluated",
+        "Exported: opened again, checked" + (", evaluated" if results[0].parity else "; accuracy not measured"),
         ["format", "bytes", "top-1", "float", "drop", "difference, largest / mean"],
         [(result.kind, f"{result.bytes:,}", *_parity_cells(result)) for result in results],
     )

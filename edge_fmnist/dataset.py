@@ -65,10 +65,20 @@ def user_cache() -> Path:
     return Path(base) / "edge-fmnist" / "data"
 
 
+def named_folder(folder: Path | None = None) -> Path | None:
+    """Return the folder that the caller, or else the environment variable, names; None where neither does.
+
+    A named folder must be right, and may hold any IDX set of this shape.
+    """
+    if folder is None and (variable := os.environ.get(DATA_VARIABLE)):
+        return Path(variable)
+    return folder
+
+
 def search_places() -> Iterator[Path]:
     """Yield the folders looked in when none is given: the environment variable, the user cache, Debian's package."""
-    if variable := os.environ.get(DATA_VARIABLE):
-        yield Path(variable)
+    if named := named_folder():
+        yield named
     yield user_cache()
     yield DEBIAN_FOLDER
 
@@ -95,8 +105,7 @@ def find_data(folder: Path | None = None) -> Path:
     Raises:
         DataNotFoundError: the folder lacks files, or no place has them all.
     """
-    if folder is None and (variable := os.environ.get(DATA_VARIABLE)):
-        folder = Path(variable)
+    folder = named_folder(folder)
     if folder is not None:
         if not folder.is_dir():
             raise DataNotFoundError(f"{folder}: no such folder; expected one with the four IDX files of a data set")
@@ -173,8 +182,7 @@ def load(split: SplitName, folder: Path | None = None) -> Split:
         DataNotFoundError: no data set found.
         DataError: the data set is damaged.
     """
-    given = folder is not None or bool(os.environ.get(DATA_VARIABLE))
-    return load_split(find_data(folder), split, fashion_mnist=not given)
+    return load_split(find_data(folder), split, fashion_mnist=named_folder(folder) is None)
 
 
 def is_fashion_mnist(split: Split) -> bool:

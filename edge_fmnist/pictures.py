@@ -14,6 +14,7 @@ from edge_fmnist.errors import ImageError, SourceError
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 STDIN = "-"
 MAX_BYTES = 256 << 20
+JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def find_pictures(argument: str) -> Iterator[str]:
@@ -86,13 +87,14 @@ def decode_picture(data: bytes, source: str) -> np.ndarray:
 
     if not data:
         raise ImageError(f"{source}: empty, expected a picture")
+    content = np.frombuffer(data, np.uint8)
     # A damaged file is told of once, by the error below.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        content = np.frombuffer(data, np.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         # IMREAD_UNCHANGED keeps alpha but leaves photographs as the Exif orientation found them.
-        if picture is not None and picture.shape[2:] != (4,):
+        # JPEG, what cameras write, has no alpha; the other formats tell only when decoded.
+        picture = None if data.startswith(JPEG_MAGIC) else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if picture is None or picture.shape[2:] != (4,):
             picture = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise ImageError(f"{source}: cannot be decoded as a picture ({error.err})") from error

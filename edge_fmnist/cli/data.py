@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.dataset import DATA_VARIABLE, IMAGES, Split, find_data, is_fashion_mnist, load, user_cache
+from edge_fmnist.dataset import IMAGES, Split, find_data, is_fashion_mnist, load, named_folder, user_cache
 from edge_fmnist.errors import DataNotFoundError
 from edge_fmnist.labels import LABELS
 
@@ -33,7 +32,7 @@ def data(
         folder = find_data(data)
     except DataNotFoundError:
         # A folder that was named must be right; the cache would not be used in its place.
-        if data is not None or os.environ.get(DATA_VARIABLE) or not download:
+        if named_folder(data) is not None or not download:
             raise
         folder = _download(mirror)
         console.say(f"Downloaded Fashion-MNIST to {folder}")

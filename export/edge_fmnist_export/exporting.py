@@ -111,9 +111,8 @@ class Exporter:
             max_drop: the largest allowed drop of accuracy, in percentage points.
 
         Raises:
-            CheckError: the written file failed a check; ``path`` is as it was.
-            RunError: the run lacks what this format needs.
-            DataError: ``int8-ptq`` without a representative dataset.
+            CheckError: the written file failed a check, or the run lacks what this format needs; ``path`` is as it was.
+            RunError: the run's quantization-aware weights are damaged or do not fit.
         """
         flatbuffer = self._convert(kind)
         settings = self._settings(kind)

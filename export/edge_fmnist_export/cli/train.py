@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from edge_fmnist_export.run import Run
 
 RUNS = Path("runs")
-MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
-QAT_MODULES = ("tensorflow", "tensorflow_model_optimization", "tf_keras")
+# The float phase alone runs on any Keras back end, so it does without TensorFlow and TFMOT.
+FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 
 
 def train(
@@ -43,7 +43,7 @@ def train(
 
     Ctrl-C leaves a checkpoint; --resume goes on from it to the same result as an uninterrupted run.
     """
-    extras.require("export", "training", MODULES + (QAT_MODULES if qat else ()))
+    extras.require("export", "training", None if qat else FLOAT_MODULES)
     wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
     folder = output or RUNS / wanted.name
     try:

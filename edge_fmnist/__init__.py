@@ -24,16 +24,23 @@ from edge_fmnist.errors import (
     RecipeError,
     RunError,
     RunNotFoundError,
+    SinkClosedError,
+    SinkError,
     SourceError,
     UsageError,
 )
+from edge_fmnist.frames import Frame, LiveResult, Stages
+from edge_fmnist.garment import Box, Garment
 from edge_fmnist.labels import LABELS
+from edge_fmnist.loop import LiveLoop, live
+from edge_fmnist.meter import LiveStats
 from edge_fmnist.predictions import ClassScore, Prediction, Predictions
 
 __version__ = version("edge-fmnist")
 
 __all__ = [
     "LABELS",
+    "Box",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -41,8 +48,13 @@ __all__ = [
     "DataNotFoundError",
     "DownloadError",
     "EdgeFmnistError",
+    "Frame",
+    "Garment",
     "ImageError",
     "InterpreterError",
+    "LiveLoop",
+    "LiveResult",
+    "LiveStats",
     "MissingExtraError",
     "ModelError",
     "ModelHashError",
@@ -52,7 +64,11 @@ __all__ = [
     "RecipeError",
     "RunError",
     "RunNotFoundError",
+    "SinkClosedError",
+    "SinkError",
     "SourceError",
+    "Stages",
     "UsageError",
     "__version__",
+    "live",
 ]

@@ -13,7 +13,7 @@ from edge_fmnist import interpreter as interpreters
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.interpreter import InterpreterInfo
 from edge_fmnist.labels import LABELS
-from edge_fmnist.metadata import Metadata, extract
+from edge_fmnist.metadata import Calibration, Metadata, extract
 from edge_fmnist.predictions import Prediction, Predictions
 from edge_fmnist.registry import DEFAULT_MODEL, ModelBytes, read_model
 from edge_fmnist.tensors import (
@@ -78,6 +78,8 @@ class Classifier:
         except ModelError as error:
             raise ModelError(f"{model.source}: {error}") from error
         self.metadata: Metadata | None = extract(model.content, model.source)
+        calibration = self.metadata.calibration if self.metadata else Calibration()
+        self.temperature, self.threshold = calibration.temperature, calibration.threshold
         self.labels: tuple[str, ...] = _labels(self.metadata, single.output, model.source)
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
@@ -122,7 +124,8 @@ class Classifier:
         scores = self._scores(self._invoke(self._bound(1), image[None]))[0]
         index = int(scores.argmax())
         milliseconds = (time.perf_counter_ns() - started) / 1e6
-        return Prediction(self.labels[index], index, float(scores[index]), scores, milliseconds, self.labels)
+        label, score = self.labels[index], float(scores[index])
+        return Prediction(label, index, score, scores, milliseconds, self.labels, self.threshold)
 
     def predict_batch(self, images: np.ndarray) -> Predictions:
         """Classify any number of images.
@@ -135,7 +138,7 @@ class Classifier:
             ModelError: a damaged model that only running it shows.
         """
         outputs = self.outputs(images)
-        return Predictions(self._scores(outputs[0]), self.labels, outputs[1])
+        return Predictions(self._scores(outputs[0]), self.labels, outputs[1], self.threshold)
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the raw output tensor for any number of images, and the milliseconds it took.
@@ -192,7 +195,7 @@ class Classifier:
             probabilities = self.metadata.output == "probabilities"
         else:
             probabilities = are_probabilities(values, self.output)
-        return normalize(values) if probabilities else softmax(values)
+        return normalize(values) if probabilities else softmax(values / np.float32(self.temperature))
 
 
 def _padded(images: np.ndarray, size: int) -> np.ndarray:

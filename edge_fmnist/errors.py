@@ -16,6 +16,8 @@
     │   └── ModelHashError          a shipped model whose bytes have changed
     ├── RunError                    exit code 1   a run folder that is damaged or of another recipe
     ├── CheckError                  exit code 1   a written model failed one of its checks
+    ├── SinkError                   exit code 1   results that cannot be written: a full disk, a port in use
+    │   └── SinkClosedError         exit code 0   a person closed it: the window, the reader of a pipe
     ├── InterpreterError            exit code 1   no TensorFlow Lite interpreter can be used
     └── MissingExtraError           exit code 2   a command needs an extra that is not installed
 
@@ -86,6 +88,16 @@ class RunError(EdgeFmnistError):
 
 class CheckError(EdgeFmnistError):
     """A written model failed one of its checks."""
+
+
+class SinkError(EdgeFmnistError):
+    """Results that cannot be written: a full disk, a port in use, no display."""
+
+
+class SinkClosedError(SinkError):
+    """A person closed the sink: the window, or the reader of a pipe."""
+
+    exit_code = 0
 
 
 class InterpreterError(EdgeFmnistError):

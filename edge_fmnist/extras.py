@@ -17,6 +17,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tf_keras",
         "tomli_w",
     ),
+    "web": ("starlette", "uvicorn"),
 }
 
 

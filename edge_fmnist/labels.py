@@ -1,4 +1,4 @@
-"""The ten classes of Fashion-MNIST, in the order of their indexes."""
+"""The ten classes of Fashion-MNIST, in the order of their indexes, and the answer that is none of them."""
 
 LABELS: tuple[str, ...] = (
     "T-shirt/top",
@@ -12,3 +12,6 @@ LABELS: tuple[str, ...] = (
     "Bag",
     "Ankle boot",
 )
+
+# The answer of a model that is not sure enough of any class.
+UNKNOWN = "unknown"

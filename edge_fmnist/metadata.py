@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
@@ -33,18 +34,33 @@ OutputKind = Literal["logits", "probabilities"]
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How scores are made honest, and from which one on an answer is given.
+
+    Attributes:
+        temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599).
+        threshold: the least score that counts as knowing, 0 to 1; below it the answer is "unknown".
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.0
+
+
+@dataclass(frozen=True)
 class Metadata:
     """A model's labels and settings.
 
     Attributes:
         labels: the classes, in the order of the output.
         output: whether the output tensor holds logits or probabilities.
+        calibration: what the scores are calibrated with.
         settings: all of ``metadata.json``: name, preprocessing, tensors, accuracy, recipe, data hash.
     """
 
     labels: tuple[str, ...]
     output: OutputKind
     settings: dict[str, Any]
+    calibration: Calibration = Calibration()
 
     @property
     def name(self) -> str:
@@ -117,4 +133,16 @@ def _checked(settings: Any, labels: tuple[str, ...], source: str) -> Metadata:
     output = settings.get("output")
     if output not in ("logits", "probabilities"):
         raise ModelError(f"{source}: expected metadata with output 'logits' or 'probabilities', got {output!r}")
-    return Metadata(labels, output, settings)
+    return Metadata(labels, output, settings, _calibration(settings.get("calibration"), source))
+
+
+def _calibration(given: Any, source: str) -> Calibration:
+    if given is None:
+        return Calibration()
+    try:
+        calibration = Calibration(float(given["temperature"]), float(given["threshold"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{source}: expected a calibration with temperature and threshold, got {given!r}") from error
+    if not (calibration.temperature > 0 and math.isfinite(calibration.temperature) and 0 <= calibration.threshold <= 1):
+        raise ModelError(f"{source}: expected a temperature above 0 and a threshold from 0 to 1, got {given!r}")
+    return calibration

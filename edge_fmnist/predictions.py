@@ -8,6 +8,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from edge_fmnist.labels import UNKNOWN
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -30,6 +32,7 @@ class Prediction:
         milliseconds: how long it took, from the checked image to the scores;
             in a batch, the batch's time divided by its images.
         labels: the names of all classes.
+        threshold: the least score that counts as knowing, 0 to 1.
     """
 
     label: str
@@ -38,6 +41,17 @@ class Prediction:
     scores: np.ndarray
     milliseconds: float
     labels: tuple[str, ...]
+    threshold: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether the score reaches the threshold."""
+        return self.score >= self.threshold
+
+    @property
+    def answer(self) -> str:
+        """The label, or ``"unknown"`` below the threshold."""
+        return self.label if self.known else UNKNOWN
 
     def top(self, count: int) -> list[ClassScore]:
         """Return the ``count`` most probable classes, best first; fewer where there are not as many."""
@@ -47,6 +61,7 @@ class Prediction:
     def as_dict(self, top_k: int = 1) -> dict[str, Any]:
         """Return plain values for JSON, the ``top_k`` best classes among them."""
         return {
+            "answer": self.answer,
             "label": self.label,
             "index": self.index,
             "score": round(self.score, 6),
@@ -66,11 +81,13 @@ class Predictions(Sequence[Prediction]):
         scores: probabilities, float32, shape (N, classes).
         labels: the names of the classes.
         milliseconds: how long the whole batch took.
+        threshold: the least score that counts as knowing, 0 to 1.
     """
 
     scores: np.ndarray
     labels: tuple[str, ...]
     milliseconds: float
+    threshold: float = 0.0
 
     @property
     def indexes(self) -> np.ndarray:
@@ -91,8 +108,8 @@ class Predictions(Sequence[Prediction]):
     def __getitem__(self, position: int | slice) -> Prediction | Predictions:
         if isinstance(position, slice):
             part = self.scores[position]
-            return Predictions(part, self.labels, self.milliseconds * len(part) / max(1, len(self)))
+            return Predictions(part, self.labels, self.milliseconds * len(part) / max(1, len(self)), self.threshold)
         scores = self.scores[position]
         index = int(scores.argmax())
         share = self.milliseconds / len(self)
-        return Prediction(self.labels[index], index, float(scores[index]), scores, share, self.labels)
+        return Prediction(self.labels[index], index, float(scores[index]), scores, share, self.labels, self.threshold)

@@ -1,7 +1,9 @@
-"""From a photograph to the kind of image Fashion-MNIST is made of.
+"""From a photograph or a frame to the kind of image Fashion-MNIST is made of.
 
-A Fashion-MNIST image is grey, the garment bright on black, cropped, centred,
-its longest edge 28 pixels (Xiao et al. 2017, arXiv:1708.07747, section 2).
+A Fashion-MNIST image is a product shot without its background: cropped, its
+longest edge 28 pixels, centred, negated, grey on black (Xiao et al. 2017,
+arXiv:1708.07747, section 2). Training on photographs and the live loop use
+this very code.
 """
 
 from __future__ import annotations
@@ -10,19 +12,52 @@ import cv2
 import numpy as np
 
 from edge_fmnist.errors import ImageError
+from edge_fmnist.garment import Box, Garment
+from edge_fmnist.segmentation import segment
 
 SIZE = 28
-# Working size: large enough for 28 pixels across any garment, small enough to be quick.
-WORKING_EDGE = 224
+# Working size: enough for 28 pixels across a garment, few enough for a Raspberry Pi.
+WORKING_EDGE = 96
 MAX_EDGE = 20_000
+# Smaller pictures hold no shape to find.
+LEAST_EDGE = 8
+# Below these, what was found is not a garment but the texture of the ground; see export/RESULTS.md.
+LEAST_SEPARATION = 0.04
+LEAST_AREA, LARGEST_AREA = 0.01, 0.97
+# Grey values go from DARKEST to 255, so that the garment's shape shows whatever its colour.
+DARKEST = 90
+# Percentiles that the stretch takes for darkest and brightest, and the least range that is stretched to full.
+STRETCH, LEAST_RANGE = (2, 98), 48
 
 
-def to_grey(image: np.ndarray) -> np.ndarray:
-    """Return an image as grey.
+def to_bgr(picture: np.ndarray) -> np.ndarray:
+    """Return a picture in colour.
 
     Args:
-        image: uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4)
-            BGRA. Transparent pixels become white, as on a page.
+        picture: as for :func:`to_grey`.
+
+    Returns:
+        uint8, shape (H, W, 3), BGR; the picture itself where it is that already.
+
+    Raises:
+        ImageError: another dtype or shape, or no pixels.
+    """
+    picture = _checked(picture)
+    channels = picture.shape[2] if picture.ndim == 3 else 1
+    if channels == 3:
+        return picture
+    if channels == 1:
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
+    alpha = picture[:, :, 3:].astype(np.float32) / 255
+    return np.round(picture[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def to_grey(picture: np.ndarray) -> np.ndarray:
+    """Return a picture in grey.
+
+    Args:
+        picture: uint8 or uint16; shape (H, W) or (H, W, 1) grey, (H, W, 3) BGR
+            or (H, W, 4) BGRA. Transparent pixels become white, as on a page.
 
     Returns:
         uint8, shape (H, W), 0 black to 255 white.
@@ -30,85 +65,133 @@ def to_grey(image: np.ndarray) -> np.ndarray:
     Raises:
         ImageError: another dtype or shape, or no pixels.
     """
-    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
-        got = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+    picture = _checked(picture)
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return picture.reshape(picture.shape[:2])
+    return np.asarray(cv2.cvtColor(to_bgr(picture), cv2.COLOR_BGR2GRAY))
+
+
+def _checked(picture: np.ndarray) -> np.ndarray:
+    """Return the picture as uint8 after checking that it is one."""
+    if not isinstance(picture, np.ndarray) or picture.dtype not in (np.uint8, np.uint16):
+        got = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ImageError(f"expected an image of uint8 or uint16, got {got}")
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
-        raise ImageError(f"expected an image of shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}")
-    if max(image.shape[:2]) > MAX_EDGE:
-        raise ImageError(f"expected at most {MAX_EDGE} pixels an edge, got {image.shape[1]} x {image.shape[0]}")
-    if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    if channels == 1:
-        return image.reshape(image.shape[:2])
-    grey = cv2.cvtColor(image, cv2.COLOR_BGRA2GRAY if channels == 4 else cv2.COLOR_BGR2GRAY)
-    if channels == 4:
-        alpha = image[:, :, 3].astype(np.float32) / 255
-        grey = np.round(grey * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return np.asarray(grey)
+    channels = picture.shape[2] if picture.ndim == 3 else 1
+    if picture.ndim not in (2, 3) or channels not in (1, 3, 4) or picture.size == 0:
+        raise ImageError(f"expected an image of shape (H, W), (H, W, 3) or (H, W, 4), got {picture.shape}")
+    if max(picture.shape[:2]) > MAX_EDGE:
+        raise ImageError(f"expected at most {MAX_EDGE} pixels an edge, got {picture.shape[1]} x {picture.shape[0]}")
+    return (picture >> 8).astype(np.uint8) if picture.dtype == np.uint16 else picture
 
 
-def _shrunk(grey: np.ndarray) -> np.ndarray:
-    """Return the image with its longest edge at most WORKING_EDGE."""
-    height, width = grey.shape
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    """Return the picture with its longest edge at most WORKING_EDGE."""
+    height, width = picture.shape[:2]
     factor = WORKING_EDGE / max(height, width)
     if factor >= 1:
-        return grey
+        return picture
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA))
-
-
-def _border(grey: np.ndarray) -> np.ndarray:
-    """Return the pixels of the outermost rows and columns."""
-    return np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
-
-
-def _garment_box(difference: np.ndarray) -> tuple[slice, slice]:
-    """Return the rows and columns that hold what stands out from the background; all of them if nothing does."""
-    _, mask = cv2.threshold(difference, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return slice(None), slice(None)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _fitted(garment: np.ndarray) -> np.ndarray:
-    """Return the garment resized to a longest edge of 28 and centred on black."""
+    """Return float values resized to a longest edge of 28 and centred on 0."""
     height, width = garment.shape
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
     method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    image = np.zeros((SIZE, SIZE), np.uint8)
+    image = np.zeros((SIZE, SIZE), np.float32)
     top, left = (SIZE - rows) // 2, (SIZE - columns) // 2
     image[top : top + rows, left : left + columns] = cv2.resize(garment, (columns, rows), interpolation=method)
     return image
 
 
-def preprocess(photo: np.ndarray) -> np.ndarray:
-    """Return a photograph of one garment on a plain background as a Fashion-MNIST-like image.
-
-    Grey values; polarity from the border, since the background must be black;
-    contrast stretched from the background to the brightest garment pixel;
-    cropped by Otsu's threshold; padded to 28x28.
+def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    """Return grey values stretched to DARKEST..255 inside the garment, and fading to 0 at its edge.
 
     Args:
-        photo: uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+        grey: float32, shape (28, 28), 0 to 255.
+        cover: float32, shape (28, 28), how much of each pixel is garment, 0 to 1.
+    """
+    inside = grey[cover > 0.5]
+    low, high = np.percentile(inside, STRETCH) if inside.size else (0.0, 255.0)
+    share = np.clip((grey - (low + high) / 2) / max(high - low, LEAST_RANGE) + 0.5, 0, 1)
+    image: np.ndarray = np.round((DARKEST + (255 - DARKEST) * share) * cover).astype(np.uint8)
+    return image
+
+
+def _image(small: np.ndarray, mask: np.ndarray, box: Box) -> np.ndarray:
+    """Return the 28x28 image of what the mask covers; both in working size, and so the box."""
+    rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+    # Negated, as in Fashion-MNIST: a dark garment is bright.
+    negative = 255 - cv2.cvtColor(small[rows, columns], cv2.COLOR_BGR2GRAY).astype(np.float32)
+    inside = (mask[rows, columns] > 0).astype(np.float32)
+    # Weighted by the mask while it shrinks, so that no background bleeds into the edge.
+    cover, weighted = _fitted(inside), _fitted(negative * inside)
+    return _stretched(weighted / np.maximum(cover, 1e-3), cover)
+
+
+def _bounds(mask: np.ndarray) -> Box:
+    return Box(*cv2.boundingRect(mask))
+
+
+def _enlarged(box: Box, small: tuple[int, ...], frame: tuple[int, ...]) -> Box:
+    """Return a box of the working copy in pixels of the frame."""
+    across, down = frame[1] / small[1], frame[0] / small[0]
+    left, top = round(box.left * across), round(box.top * down)
+    return Box(left, top, round(box.width * across), round(box.height * down))
+
+
+def _nothing(frame: tuple[int, ...], small: tuple[int, ...], confidence: float = 0.0) -> Garment:
+    return Garment(
+        found=False,
+        image=np.zeros((SIZE, SIZE), np.uint8),
+        mask=np.zeros(small[:2], np.uint8),
+        box=Box(0, 0, 0, 0),
+        confidence=confidence,
+        frame_shape=(frame[0], frame[1]),
+    )
+
+
+def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+    """Find the garment in a photograph or frame and make the image that a model sees.
+
+    A small copy is segmented (:mod:`edge_fmnist.segmentation`); what the mask
+    covers is made grey, negated, stretched in contrast, cropped, shrunk to a
+    longest edge of 28 pixels and centred on black. No garment is an answer,
+    not an error: then ``found`` is False.
+
+    Args:
+        picture: uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+        previous: what was found in the frame before, which speeds up and steadies a stream.
 
     Returns:
-        uint8, shape (28, 28), the garment bright on black (0).
+        The image, the mask, the box and a confidence: how little the colours
+        inside and outside the mask have in common (1 minus the Bhattacharyya
+        coefficient of their histograms).
 
     Raises:
         ImageError: another dtype or shape, or no pixels.
     """
-    grey = _shrunk(to_grey(photo))
-    background = float(np.median(_border(grey)))
-    bright_background = background > 127
-    inverted = 255 - grey if bright_background else grey
-    floor = 255 - background if bright_background else background
-    lifted = np.clip(inverted.astype(np.float32) - floor, 0, None)
-    stretched = (lifted * (255 / max(1.0, float(lifted.max())))).round().astype(np.uint8)
-    return _fitted(stretched[_garment_box(stretched)])
+    frame = to_bgr(picture)
+    small = np.ascontiguousarray(_shrunk(frame))
+    if min(small.shape[:2]) < LEAST_EDGE:
+        return _nothing(frame.shape, small.shape)
+    start = previous.mask if previous is not None and previous.found else None
+    mask, separation = segment(small, start)
+    share = np.count_nonzero(mask) / mask.size
+    if separation < LEAST_SEPARATION or not LEAST_AREA <= share <= LARGEST_AREA:
+        # A mask that was followed too long is left behind; the picture alone may still show a garment.
+        return _nothing(frame.shape, small.shape, separation) if start is None else preprocess(picture)
+    box = _bounds(mask)
+    return Garment(
+        found=True,
+        image=_image(small, mask, box),
+        mask=mask,
+        box=_enlarged(box, small.shape, frame.shape),
+        confidence=separation,
+        frame_shape=(frame.shape[0], frame.shape[1]),
+    )
 
 
 def as_image(picture: np.ndarray) -> np.ndarray:
@@ -118,11 +201,14 @@ def as_image(picture: np.ndarray) -> np.ndarray:
         picture: as for :func:`preprocess`.
 
     Returns:
-        uint8, shape (28, 28), the garment bright on black (0).
+        uint8, shape (28, 28), the garment bright on black (0); all black where none was found.
 
     Raises:
         ImageError: another dtype or shape, or no pixels.
     """
-    if isinstance(picture, np.ndarray) and picture.shape[:2] == (SIZE, SIZE):
-        return to_grey(picture)
-    return preprocess(picture)
+    return to_grey(picture) if is_image(picture) else preprocess(picture).image
+
+
+def is_image(picture: np.ndarray) -> bool:
+    """Tell whether a picture is 28x28, and so taken for an image of the data set's kind."""
+    return isinstance(picture, np.ndarray) and picture.shape[:2] == (SIZE, SIZE)

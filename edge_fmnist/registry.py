@@ -14,6 +14,8 @@ from edge_fmnist.errors import ModelError, ModelHashError, ModelNotFoundError
 FOLDER = Path(__file__).parent / "models"
 REGISTRY = FOLDER / "registry.json"
 DEFAULT_MODEL = "edge"
+# For frames and photographs; the default is for 28x28 images.
+CAMERA_MODEL = "camera"
 # No model of this project comes near; stops a wrong path from filling memory.
 MAX_MODEL_BYTES = 256 << 20
 

@@ -86,7 +86,7 @@ def test_base_install_has_no_extra(base_install: Path) -> None:
     result = run(base_install, "doctor", "--json")
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    assert facts["extras"] == {"export": False}
+    assert facts["extras"] == {"export": False, "web": False}
     assert facts["problems"] == []
 
 

@@ -1,7 +1,7 @@
 """The command ``edge-fmnist``.
 
 Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; 3 a
-source (data, model, picture, run) is not there; 4 a gate failed; 130
+source (data, model, picture, camera, run) is not there; 4 a gate failed; 130
 interrupted.
 """
 
@@ -18,6 +18,7 @@ from edge_fmnist.cli.classify import classify
 from edge_fmnist.cli.data import data
 from edge_fmnist.cli.doctor import doctor
 from edge_fmnist.cli.evaluate import evaluate
+from edge_fmnist.cli.live import LiveCommand, live
 from edge_fmnist.cli.models import models
 from edge_fmnist.cli.samples import samples
 from edge_fmnist.errors import EdgeFmnistError
@@ -78,6 +79,7 @@ app = typer.Typer(
 )
 for command in (classify, data, doctor, evaluate, samples):
     app.command()(command)
+app.command(cls=LiveCommand)(live)
 app.add_typer(models, name="models")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from edge_fmnist.classifier import Classifier
@@ -12,12 +14,20 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import EdgeFmnistError, ImageError, SourceError
 from edge_fmnist.pictures import find_pictures, read_picture
 from edge_fmnist.predictions import Prediction
-from edge_fmnist.registry import DEFAULT_MODEL
+from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL
 
 
 def classify(
     images: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for standard input.")],
-    model: options.Model = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="A shipped model's name or a .tflite file. Default: edge for 28x28 images, camera for photographs.",
+            show_default=False,
+        ),
+    ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show.")] = 3,
     threads: options.Threads = 1,
     interpreter: options.Interpreter = None,
@@ -25,16 +35,16 @@ def classify(
 ) -> None:
     """Name the garment in each image.
 
-    A 28x28 image is taken as it is (garment bright on black); a larger one goes
-    through preprocessing: grey, polarity, crop, pad. An image that cannot be
-    read is reported and the rest still classified; the exit code is then 1.
+    A 28x28 image is taken as it is (garment bright on black). A larger one is a photograph: the garment is found,
+    cut out and made such an image. Where none is found, or the model is not sure, the answer says so.
+    An image that cannot be read is reported and the rest still classified; the exit code is then 1.
     """
-    with console.quiet_native_log():
-        classifier = Classifier.load(model, threads=threads, interpreter=interpreter)
-    if classifier.metadata is None:
-        console.warn(f"{model} has no metadata; taking it for a Fashion-MNIST model")
+    classifiers = Classifiers(model, threads, interpreter)
+    if model is not None:
+        # A model that cannot be used is told of before any picture.
+        classifiers.named(model)
     failed = False
-    for source, answer in _answers(classifier, images):
+    for source, answer in _answers(classifiers, images):
         if isinstance(answer, EdgeFmnistError):
             failed = True
             console.say(f"Error: {answer}")
@@ -43,15 +53,73 @@ def classify(
         elif json:
             console.emit_json({"file": source, **answer.as_dict(top_k)}, indent=None)
         else:
-            print(_line(source, answer, top_k), flush=True)
+            print(f"{source}: {answer.text(top_k)}", flush=True)
     if failed:
         raise typer.Exit(1)
 
 
-def _answers(classifier: Classifier, arguments: list[str]) -> Iterator[tuple[str, Prediction | EdgeFmnistError]]:
-    """Yield each picture with its prediction, or with what kept it from being read."""
-    from edge_fmnist.preprocess import as_image
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of a picture; ``prediction`` is None where no garment was found."""
 
+    model: str
+    prediction: Prediction | None
+
+    def as_dict(self, top_k: int) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        if self.prediction is None:
+            return {"model": self.model, "found": False, "answer": None, "label": None, "score": 0.0, "top": []}
+        return {"model": self.model, "found": True, **self.prediction.as_dict(top_k)}
+
+    def text(self, top_k: int) -> str:
+        """Return one line for people."""
+        if self.prediction is None:
+            return "no garment found"
+        classes = ", ".join(f"{choice.label} {choice.score:.1%}" for choice in self.prediction.top(top_k))
+        doubt = "" if self.prediction.known else f"{self.prediction.answer}; perhaps "
+        return f"{doubt}{classes} ({self.prediction.milliseconds:.2f} ms)"
+
+
+@dataclass
+class Classifiers:
+    """The models that are asked, each loaded when a picture needs it."""
+
+    wanted: str | None
+    threads: int
+    interpreter: str | None
+    loaded: dict[str, Classifier] = field(default_factory=dict)
+
+    def named(self, name: str) -> Classifier:
+        """Return a model by name or path.
+
+        Raises:
+            EdgeFmnistError: as :meth:`Classifier.load`.
+        """
+        if name not in self.loaded:
+            with console.quiet_native_log():
+                self.loaded[name] = Classifier.load(name, threads=self.threads, interpreter=self.interpreter)
+            if self.loaded[name].metadata is None:
+                console.warn(f"{name} has no metadata; taking it for a Fashion-MNIST model")
+        return self.loaded[name]
+
+    def answer(self, picture: np.ndarray) -> Answer:
+        """Classify an image, or the garment in a photograph.
+
+        Raises:
+            ImageError: a picture that cannot be used.
+        """
+        from edge_fmnist.preprocess import is_image, preprocess, to_grey
+
+        if is_image(picture):
+            name = self.wanted or DEFAULT_MODEL
+            return Answer(name, self.named(name).predict(to_grey(picture)))
+        name = self.wanted or CAMERA_MODEL
+        garment = preprocess(picture)
+        return Answer(name, self.named(name).predict(garment.image) if garment.found else None)
+
+
+def _answers(classifiers: Classifiers, arguments: list[str]) -> Iterator[tuple[str, Answer | EdgeFmnistError]]:
+    """Yield each picture with its answer, or with what kept it from being read."""
     for argument in arguments:
         try:
             sources = list(find_pictures(argument))
@@ -60,11 +128,6 @@ def _answers(classifier: Classifier, arguments: list[str]) -> Iterator[tuple[str
             continue
         for source in sources:
             try:
-                yield source, classifier.predict(as_image(read_picture(source)))
+                yield source, classifiers.answer(read_picture(source))
             except (ImageError, SourceError) as error:
                 yield source, error
-
-
-def _line(source: str, prediction: Prediction, top_k: int) -> str:
-    classes = ", ".join(f"{choice.label} {choice.score:.1%}" for choice in prediction.top(top_k))
-    return f"{source}: {classes} ({prediction.milliseconds:.2f} ms)"

@@ -3,65 +3,121 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.cli import console, options
-from edge_fmnist.dataset import Split, load
+from edge_fmnist.dataset import load
 from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist.evaluation import Evaluation
-from edge_fmnist.registry import DEFAULT_MODEL
+from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL
 
-DEFAULT_MODELS = [DEFAULT_MODEL]
+if TYPE_CHECKING:
+    from edge_fmnist.photos import PhotoEvaluation
+
 # Bulk work, not latency: all cores, up to where more stop helping a network this small.
 DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 
 
 def evaluate(
     models: Annotated[
-        list[str] | None, typer.Argument(help="Shipped models' names or .tflite files. Default: edge.")
+        list[str] | None,
+        typer.Argument(help="Shipped models' names or .tflite files. Default: edge, or camera for --photos."),
     ] = None,
     data: options.Data = None,
-    split: Annotated[str, typer.Option("--split", help="test or train.")] = "test",
+    photos: options.Photos = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", help="test (default) or train; of photographs: validation (default).", show_default=False
+        ),
+    ] = None,
     threads: options.Threads = DEFAULT_THREADS,
     interpreter: options.Interpreter = None,
     json: options.Json = False,
 ) -> None:
-    """Measure the accuracy of models on a data set.
+    """Measure the accuracy of models on a data set, or with --photos on photographs.
 
     Top-1; precision, recall and F1 for each class; the confusion matrix; how often each class was predicted.
+    Of photographs: what is right for each garment, and how well the score tells known from unknown.
     A model that fails is reported and the rest still evaluated; the exit code is then that of the failure.
     """
-    if split not in ("test", "train"):
-        raise typer.BadParameter(f"expected test or train, got {split!r}", param_hint="--split")
-    images = load("test" if split == "test" else "train", data)
+    if photos is not None and data is not None:
+        raise typer.BadParameter("--data and --photos cannot be evaluated together", param_hint="--photos")
+    run = _on_photos(photos, split or "validation") if photos is not None else _on_images(data, split or "test")
     results, exit_code = {}, 0
-    for name in models or DEFAULT_MODELS:
+    for name in models or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
-            results[name] = _evaluated(name, images, threads, interpreter)
+            with console.quiet_native_log():
+                classifier = Classifier.load(name, threads=threads, interpreter=interpreter)
+            results[name] = run.evaluate(classifier)
         except EdgeFmnistError as error:
             console.say(f"Error: {error}")
             exit_code = error.exit_code
             continue
         if not json:
-            show(name, results[name])
+            run.show(name, results[name])
     if json:
-        console.emit_json([{"model": name, "split": split, **result.as_dict()} for name, result in results.items()])
+        console.emit_json([{"model": name, "split": run.split, **result.as_dict()} for name, result in results.items()])
     if exit_code:
         raise typer.Exit(exit_code)
 
 
-def _evaluated(name: str, images: Split, threads: int, interpreter: str | None) -> Evaluation:
-    from edge_fmnist import evaluation
+class Task(NamedTuple):
+    """What models are evaluated on, and how."""
 
-    with console.quiet_native_log():
-        classifier = Classifier.load(name, threads=threads, interpreter=interpreter)
-        # The first batch makes the interpreter that the rest uses, with its announcements.
-        classifier.predict_batch(images.images[:128])
-    return evaluation.evaluate(classifier, images)
+    split: str
+    evaluate: Callable[[Classifier], Any]
+    show: Callable[[str, Any], None]
+
+
+def _on_images(data: Path | None, split: str) -> Task:
+    if split not in ("test", "train"):
+        raise typer.BadParameter(f"expected test or train, got {split!r}", param_hint="--split")
+    images = load("test" if split == "test" else "train", data)
+
+    def evaluate_images(classifier: Classifier) -> Evaluation:
+        from edge_fmnist import evaluation
+
+        with console.quiet_native_log():
+            # The first batch makes the interpreter that the rest uses, with its announcements.
+            classifier.predict_batch(images.images[:128])
+        return evaluation.evaluate(classifier, images)
+
+    return Task(split, evaluate_images, show)
+
+
+def _on_photos(folder: Path, split: str) -> Task:
+    from edge_fmnist.photos import evaluate_photos, find_photos
+
+    photos = find_photos(folder, split)
+    return Task(split, lambda classifier: evaluate_photos(classifier, photos), show_photos)
+
+
+def show_photos(name: str, result: PhotoEvaluation) -> None:
+    """Print an evaluation on photographs for people."""
+    apart = "" if result.auroc is None else f", AUROC of known against unknown {result.auroc:.3f}"
+    console.show_table(
+        f"{name}: {result.top1:.1%} right on {result.images:,} photographs{apart}; "
+        f"threshold {result.threshold:.2f} leaves {result.lost:.1%} of right answers unsaid",
+        ["garment", "right is", "right", "photographs", "share", "answered"],
+        [
+            (
+                metrics.garment,
+                " or ".join(metrics.labels) or "unknown",
+                metrics.right,
+                metrics.images,
+                f"{metrics.right / metrics.images:.1%}",
+                f"{metrics.answered / metrics.images:.1%}",
+            )
+            for metrics in result.garments
+        ],
+        numbers_from=2,
+    )
 
 
 def show(name: str, result: Evaluation) -> None:

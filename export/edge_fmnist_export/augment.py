@@ -11,6 +11,9 @@ import numpy as np
 
 from edge_fmnist_export.recipe import Augmentation
 
+# Grey values of ground inside a mask: preprocessing makes nothing darker.
+LEAKED = (90, 255)
+
 
 def shift(images: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
     """Return each image moved by up to ``limit`` pixels each way, the gap filled with background (0).
@@ -47,7 +50,17 @@ def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng
         area: smallest and largest erased share of an image.
         rng: where the choices come from.
     """
-    count, height, width = images.shape
+    inside = _rectangles(images.shape, probability, area, rng)
+    result = images.copy()
+    result[inside] = rng.integers(0, 256, int(inside.sum()), dtype=np.uint8)
+    return result
+
+
+def _rectangles(
+    shape: tuple[int, ...], probability: float, area: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Return masks of images of shape (N, H, W), each with a random rectangle in a share of them."""
+    count, height, width = shape
     pixels = rng.uniform(*area, count) * height * width
     ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3), count))
     rows = np.clip(np.sqrt(pixels * ratio).round(), 1, height).astype(int)
@@ -58,10 +71,25 @@ def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng
     y, x = np.arange(height), np.arange(width)
     in_rows = (y >= top[:, None]) & (y < (top + rows)[:, None])
     in_columns = (x >= left[:, None]) & (x < (left + columns)[:, None])
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
-    result = images.copy()
-    result[inside] = rng.integers(0, 256, int(inside.sum()), dtype=np.uint8)
-    return result
+    inside: np.ndarray = in_rows[:, :, None] & in_columns[:, None, :]
+    return inside
+
+
+def cover(
+    images: np.ndarray, probability: float, area: tuple[float, float], values: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """Return the images with a rectangle of one grey value in a share of them.
+
+    Args:
+        images: uint8, shape (N, H, W).
+        probability: share of the images that are covered, 0 to 1.
+        area: smallest and largest covered share of an image.
+        values: smallest and largest grey value.
+        rng: where the choices come from.
+    """
+    inside = _rectangles(images.shape, probability, area, rng)
+    greys = rng.integers(values[0], values[1] + 1, len(images), dtype=np.uint8)
+    return np.where(inside, greys[:, None, None], images)
 
 
 def mixup(
@@ -106,6 +134,10 @@ def augment(
         images = flip(images, rng)
     if settings.erasing:
         images = erase(images, settings.erasing, settings.erasing_area, rng)
+    if settings.dropping:
+        images = cover(images, settings.dropping, settings.erasing_area, (0, 0), rng)
+    if settings.leaking:
+        images = cover(images, settings.leaking, settings.erasing_area, LEAKED, rng)
     result = images.astype(np.float32) / np.float32(255)
     if settings.mixup:
         result, targets = mixup(result, targets, settings.mixup, rng)

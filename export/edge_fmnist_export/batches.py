@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edge_fmnist.dataset import Split
 from edge_fmnist.errors import DataError
+from edge_fmnist.labels import LABELS
+from edge_fmnist.photos import GARMENTS
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.augment import augment
 from edge_fmnist_export.recipe import Augmentation
 
+# Targets beyond the classes: a shoe of any of three classes, and what is none of the ten.
+FOOTWEAR, UNKNOWN = CLASSES, CLASSES + 1
+TARGET_ROWS = np.eye(CLASSES + 2, CLASSES, dtype=np.float32)
+TARGET_ROWS[FOOTWEAR, [LABELS.index(label) for label in GARMENTS["shoes"]]] = 1
+TARGET_ROWS.flags.writeable = False
+
 
 @dataclass(frozen=True)
 class Subset:
-    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,))."""
+    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class's index, FOOTWEAR or UNKNOWN."""
 
     images: np.ndarray
     targets: np.ndarray
@@ -24,20 +32,31 @@ class Subset:
     def __len__(self) -> int:
         return len(self.targets)
 
+    def chosen(self, which: np.ndarray) -> Subset:
+        """Return the images that a mask or indexes choose."""
+        return Subset(self.images[which], self.targets[which])
+
     def inputs(self) -> np.ndarray:
         """Return the images as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
         scaled: np.ndarray = self.images[..., None].astype(np.float32) / np.float32(255)
         return scaled
 
     def one_hot(self) -> np.ndarray:
-        """Return the targets as float32 class probabilities, shape (N, 10)."""
+        """Return the targets as float32 rows, shape (N, 10): 1 for each class that is right."""
         return one_hot(self.targets)
 
 
 def one_hot(targets: np.ndarray) -> np.ndarray:
-    """Return integer targets (N,) as float32 class probabilities (N, 10)."""
-    encoded: np.ndarray = np.eye(CLASSES, dtype=np.float32)[targets]
+    """Return targets (N,) as float32 rows (N, 10): 1 for each class that is right, so all 0 for UNKNOWN."""
+    encoded: np.ndarray = TARGET_ROWS[targets]
     return encoded
+
+
+def join(subsets: Sequence[Subset]) -> Subset:
+    """Return one subset that holds all images of several."""
+    return Subset(
+        np.concatenate([subset.images for subset in subsets]), np.concatenate([subset.targets for subset in subsets])
+    )
 
 
 def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:

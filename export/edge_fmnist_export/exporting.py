@@ -160,6 +160,7 @@ class Exporter:
             "output": "logits",
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
+            "calibration": self.run.read_json("calibration.json", None),
             "recipe": self.run.recipe.model_dump(mode="json"),
             "training": self.run.read_json("run.json", {}),
         }

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_fmnist_export.batches import Subset, epoch_batches, steps_per_epoch
-from edge_fmnist_export.recipe import Augmentation, PhaseSettings
+from edge_fmnist_export.losses import any_of_accuracy, any_of_crossentropy
+from edge_fmnist_export.recipe import Augmentation, PhaseSettings, PhotoSettings
 from edge_fmnist_export.weights import Checkpoint, assign_variables, read_variables
 
 EVALUATION_BATCH = 500
@@ -64,6 +65,7 @@ class Phase:
         augmentation: what is done to each batch.
         batch_size: images in a batch.
         seed: the recipe's seed and a number for the phase.
+        photos: how photographs count, which need a loss of their own; None without them.
         extra_variables: state outside the model's variables that training changes.
     """
 
@@ -74,6 +76,7 @@ class Phase:
     augmentation: Augmentation
     batch_size: int
     seed: tuple[int, int]
+    photos: PhotoSettings | None = None
     extra_variables: tuple[Any, ...] = ()
 
 
@@ -112,12 +115,25 @@ def _compile(phase: Phase, steps: int) -> list[Any]:
     optimizer = make_optimizer(keras, phase.settings, steps)
     model.compile(
         optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=phase.settings.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss=_loss(phase),
+        metrics=[_accuracy(phase)],
     )
     optimizer.build(model.trainable_variables)
     state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
     return [*model.weights, *_seed_states(model), *state, *phase.extra_variables]
+
+
+def _loss(phase: Phase) -> Any:
+    smoothing = phase.settings.label_smoothing
+    if phase.photos is None:
+        return phase.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
+    return any_of_crossentropy(phase.keras, label_smoothing=smoothing, unknown=phase.photos.unknown)
+
+
+def _accuracy(phase: Phase) -> Any:
+    if phase.photos is None:
+        return phase.keras.metrics.CategoricalAccuracy(name="accuracy")
+    return phase.keras.metrics.MeanMetricWrapper(any_of_accuracy(phase.keras), name="accuracy")
 
 
 def _seed_states(model: Any) -> list[Any]:

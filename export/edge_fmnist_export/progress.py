@@ -36,8 +36,16 @@ class ProgressListener:
     ) -> None:
         self._progress.stop()
 
+    def photo_done(self, done: int, of: int) -> None:
+        """Move the bar of photographs, which are preprocessed before training starts."""
+        if self._task is None:
+            self._task = self._progress.add_task("preprocessing photographs", total=of, figures="")
+        self._progress.update(self._task, completed=done + 1)
+
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Start a bar over all steps of a phase."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
         self._phase, self._epochs = phase, epochs
         self._task = self._progress.add_task(
             self._title(done), total=epochs * steps, completed=done * steps, figures="starting"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge_fmnist.errors import RecipeError
 from edge_fmnist_export import architectures
@@ -43,6 +43,8 @@ class Augmentation(Section):
         flip: mirror left to right with probability 1/2.
         erasing: probability of random erasing (Zhong et al. 2017, arXiv:1708.04896).
         erasing_area: smallest and largest share of the image that is erased.
+        dropping: probability that a rectangle turns black, as where a mask lost a part of the garment.
+        leaking: probability that a rectangle turns one grey, as where a mask took ground in.
         mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
     """
 
@@ -50,6 +52,8 @@ class Augmentation(Section):
     flip: bool = False
     erasing: Share = 0.0
     erasing_area: tuple[Share, Share] = (0.02, 0.25)
+    dropping: Share = 0.0
+    leaking: Share = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
 
     @field_validator("erasing_area")
@@ -62,7 +66,23 @@ class Augmentation(Section):
     @property
     def active(self) -> bool:
         """Whether anything is switched on."""
-        return bool(self.shift or self.flip or self.erasing or self.mixup)
+        return bool(self.shift or self.flip or self.erasing or self.dropping or self.leaking or self.mixup)
+
+
+class PhotoSettings(Section):
+    """How photographs join the training images; 0 views leave them out.
+
+    Attributes:
+        views: how many views of each photograph are put through preprocessing.
+        unknown: weight of garments outside the classes and of bare ground,
+            which are trained towards no class at all (outlier exposure,
+            Hendrycks et al. 2019, arXiv:1812.04606).
+        lost: share of right answers on the validation photographs that the threshold may turn into "unknown".
+    """
+
+    views: Annotated[int, Field(ge=0)] = 0
+    unknown: Share = 0.5
+    lost: Share = 0.05
 
 
 class PhaseSettings(Section):
@@ -98,14 +118,20 @@ class QatPhase(PhaseSettings):
 
 
 class Recipe(Section):
-    """A whole recipe."""
+    """A whole recipe.
+
+    Attributes:
+        initial: a run folder or a shipped checkpoint whose float weights training starts from; empty for none.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     description: str = ""
     architecture: str
+    initial: str = ""
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSettings = DataSettings()
     augmentation: Augmentation = Augmentation()
+    photos: PhotoSettings = PhotoSettings()
     training: FloatPhase = FloatPhase()
     qat: QatPhase = QatPhase()
 
@@ -115,6 +141,12 @@ class Recipe(Section):
         if value not in architectures.names():
             raise ValueError(f"expected one of {', '.join(architectures.names())}")
         return value
+
+    @model_validator(mode="after")
+    def _photos_without_mixup(self) -> Recipe:
+        if self.photos.views and self.augmentation.mixup:
+            raise ValueError("mixup blends targets, which the loss for photographs cannot take; switch one off")
+        return self
 
     def with_changes(self, **sections: dict[str, Any]) -> Recipe:
         """Return a validated copy in which the named sections have the given values.

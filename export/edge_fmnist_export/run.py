@@ -9,6 +9,7 @@
     ├── float.npz        best float weights by validation
     ├── qat.npz          best quantization-aware weights by validation, ranges among them
     ├── metrics.json     best epoch and accuracies of each phase
+    ├── calibration.json temperature and threshold, from validation
     └── checkpoint.npz   only while unfinished: where --resume goes on
 """
 

@@ -22,7 +22,7 @@ from edge_fmnist_export import backend
 from edge_fmnist_export.run import Run, open_run
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "float.npz", "qat.npz")
+SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "calibration.json", "float.npz", "qat.npz")
 
 
 def ship(

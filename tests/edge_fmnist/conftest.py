@@ -16,8 +16,24 @@ import numpy as np
 import pytest
 
 from edge_fmnist import registry
+from edge_fmnist.frames import Frame, LiveResult, Stages
+from edge_fmnist.garment import Box, Garment
 from edge_fmnist.labels import LABELS
 from edge_fmnist.metadata import embed
+from edge_fmnist.predictions import Prediction
+
+COAT = (
+    (0.42, 0.1),
+    (0.58, 0.1),
+    (0.8, 0.3),
+    (0.72, 0.62),
+    (0.66, 0.5),
+    (0.68, 0.9),
+    (0.32, 0.9),
+    (0.34, 0.5),
+    (0.28, 0.62),
+    (0.2, 0.3),
+)
 
 
 @pytest.fixture(scope="session")
@@ -107,3 +123,78 @@ def picture(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+def scene(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return a picture of a coat on seeded noise, uint8 BGR of ``size`` (width, height), and its mask, 0 or 255."""
+    width, height = size
+    picture = np.random.default_rng(5).integers(90, 170, (height, width, 3), dtype=np.uint8)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(mask, [(np.array(COAT) * size).astype(np.int32)], 255)
+    picture[mask > 0] = (120, 60, 40)
+    return picture, mask
+
+
+@pytest.fixture
+def make_result() -> Callable[..., LiveResult]:
+    """Return a function that makes the result for one frame of a coat; ``label=None`` is a frame without a garment."""
+
+    def make(
+        index: int = 0,
+        label: str | None = "Coat",
+        score: float = 0.9,
+        size: tuple[int, int] = (640, 480),
+        *,
+        found: bool = True,
+        picture: np.ndarray | None = None,
+        **settings: Any,
+    ) -> LiveResult:
+        """Make a result.
+
+        Args:
+            index: the frame's number.
+            label: the shown label: a class, ``"unknown"``, or None.
+            score: its score; the other classes share the rest.
+            size: width and height of the frame.
+            found: whether there is a garment.
+            picture: the frame's pixels, in place of the coat; its size is then the frame's.
+            **settings: other fields of LiveResult, in place of likely ones.
+        """
+        found = found and label is not None
+        if picture is not None:
+            size = (picture.shape[1], picture.shape[0])
+        shown, coat = scene(size)
+        empty = np.zeros((28, 28), np.uint8)
+        shrink = min(1.0, 160 / max(size))
+        small = (max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink)))
+        mask = cv2.resize(coat, small, interpolation=cv2.INTER_NEAREST)
+        garment = Garment(
+            found=found,
+            image=cv2.resize(coat, (28, 28), interpolation=cv2.INTER_AREA) if found else empty,
+            mask=mask if found else np.zeros_like(mask),
+            box=Box(*cv2.boundingRect(coat)) if found else Box(0, 0, 0, 0),
+            confidence=0.8 if found else 0.0,
+            frame_shape=(size[1], size[0]),
+        )
+        position = LABELS.index(label) if label in LABELS else 0
+        scores = np.full(len(LABELS), (1 - score) / (len(LABELS) - 1), np.float32)
+        scores[position] = score
+        if not found:
+            scores[:] = 0
+        fields: dict[str, Any] = {
+            "frame": Frame(shown if picture is None else picture, index, 100 + index / 30, "test"),
+            "garment": garment,
+            "prediction": Prediction(LABELS[position], position, score, scores, 0.2, LABELS) if found else None,
+            "label": label if found else None,
+            "score": score if found else 0.0,
+            "scores": scores,
+            "labels": LABELS,
+            "stages": Stages(preprocess=2.0, classify=0.2, smooth=0.01),
+            "age": 5.0,
+            "seen": index + 1,
+            "dropped": 0,
+            "fps": 30.0 if index else 0.0,
+        }
+        return LiveResult(**{**fields, **settings})
+
+    return make

@@ -11,9 +11,23 @@ from typing import Any
 import pytest
 
 import edge_fmnist
-from edge_fmnist import Classifier, ClassScore, Prediction, Predictions
+from edge_fmnist import (
+    Box,
+    Classifier,
+    ClassScore,
+    Frame,
+    Garment,
+    LiveLoop,
+    LiveResult,
+    LiveStats,
+    Prediction,
+    Predictions,
+    Stages,
+    live,
+)
 
 ALL = [
+    "Box",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -21,9 +35,14 @@ ALL = [
     "DataNotFoundError",
     "DownloadError",
     "EdgeFmnistError",
+    "Frame",
+    "Garment",
     "ImageError",
     "InterpreterError",
     "LABELS",
+    "LiveLoop",
+    "LiveResult",
+    "LiveStats",
     "MissingExtraError",
     "ModelError",
     "ModelHashError",
@@ -33,9 +52,13 @@ ALL = [
     "RecipeError",
     "RunError",
     "RunNotFoundError",
+    "SinkClosedError",
+    "SinkError",
     "SourceError",
+    "Stages",
     "UsageError",
     "__version__",
+    "live",
 ]
 
 SIGNATURES = {
@@ -46,18 +69,46 @@ SIGNATURES = {
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
     },
     Prediction: {
+        "answer": "(self) -> str",
         "as_dict": "(self, top_k: int = 1) -> dict[str, Any]",
+        "known": "(self) -> bool",
         "top": "(self, count: int) -> list[ClassScore]",
     },
     # Of its own; index, count and the like come with Sequence.
     Predictions: {"indexes": "(self) -> np.ndarray"},
+    Garment: {"outline": "(self) -> list[np.ndarray]"},
+    LiveLoop: {
+        "close": "(self) -> None",
+        "open": "(self) -> None",
+        "stats": "(self) -> LiveStats",
+        "stop": "(self) -> None",
+    },
+    LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
+    LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},
+    Stages: {"total": "(self) -> float"},
 }
 
 FIELDS = {
     ClassScore: ["label", "index", "score"],
-    Prediction: ["label", "index", "score", "scores", "milliseconds", "labels"],
-    Predictions: ["scores", "labels", "milliseconds"],
+    Prediction: ["label", "index", "score", "scores", "milliseconds", "labels", "threshold"],
+    Predictions: ["scores", "labels", "milliseconds", "threshold"],
+    Frame: ["picture", "index", "captured", "name"],
+    Garment: ["found", "image", "mask", "box", "confidence", "frame_shape"],
+    LiveResult: [
+        *("frame", "garment", "prediction", "label", "score", "scores", "labels"),
+        *("stages", "age", "seen", "dropped", "fps"),
+    ],
+    LiveStats: ["seen", "dropped", "results", "unusable", "reconnects", "seconds", "milliseconds", "labels"],
+    Stages: ["preprocess", "classify", "smooth"],
 }
+
+LIVE = (
+    "(source: str | int | Path | Source = auto, *, model: str | Path = camera, width: int | None = None, "
+    "height: int | None = None, fps: float | None = None, rotate: int = 0, mirror: bool = False, "
+    "roi: str | None = None, threads: int = 1, interpreter: str | None = None, realtime: bool = False, "
+    "max_failures: int | None = None, smoothing: bool | None = None, threshold: float | None = None, "
+    "frames: int | None = None, seconds: float | None = None, "
+)
 
 
 def signature(member: Any) -> str:
@@ -85,6 +136,15 @@ def test_methods_are_pinned(cls: type) -> None:
 @pytest.mark.parametrize("cls", FIELDS)
 def test_fields_are_pinned(cls: Any) -> None:
     assert [field.name for field in dataclasses.fields(cls)] == FIELDS[cls]
+
+
+def test_live_is_pinned() -> None:
+    assert signature(live).startswith(LIVE)
+    assert signature(live).endswith(") -> LiveLoop")
+
+
+def test_a_box_is_pinned() -> None:
+    assert Box._fields == ("left", "top", "width", "height")
 
 
 def test_version_is_the_installed_one() -> None:

@@ -30,6 +30,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.", show_default=False)] = None,
     data: options.Data = None,
+    photos: options.Photos = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
     ] = None,
@@ -47,7 +48,7 @@ def train(
     wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
     folder = output or RUNS / wanted.name
     try:
-        run, metrics = _train(wanted, folder, data, resume)
+        run, metrics = _train(wanted, folder, data, photos, resume)
     except KeyboardInterrupt:
         console.say(_interrupted(folder))
         raise typer.Exit(130) from None
@@ -74,7 +75,9 @@ def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | N
     return recipe if seed is None else recipe.model_copy(update={"seed": seed})
 
 
-def _train(recipe: Recipe, folder: Path, data: Path | None, resume: bool) -> tuple[Run, dict[str, Any]]:
+def _train(
+    recipe: Recipe, folder: Path, data: Path | None, photos: Path | None, resume: bool
+) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist import dataset
     from edge_fmnist_export import training
     from edge_fmnist_export.progress import ProgressListener
@@ -83,11 +86,12 @@ def _train(recipe: Recipe, folder: Path, data: Path | None, resume: bool) -> tup
     # What can be wrong is found before the run folder is made, and start-up messages come before the progress bar.
     images = dataset.load("train", data)
     training.subsets(recipe, images)
+    training.check_photos(recipe, photos)
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
     with ProgressListener(console.stderr_console()) as listener:
-        return run, training.train(run, images, listener)
+        return run, training.train(run, images, listener, photos, listener.photo_done)
 
 
 def _show(run: Run, metrics: dict[str, Any]) -> None:

@@ -1,0 +1,269 @@
+"""Photographs of real garments: a folder for each kind, and what counts as right for it.
+
+::
+
+    photos/
+    ├── train/         t-shirt/*.jpg, pants/*.jpg, …
+    └── validation/    t-shirt/*.jpg, pants/*.jpg, …
+
+The names are those of the public clothing-dataset-small
+(https://github.com/alexeygrigorev/clothing-dataset-small, CC0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_fmnist.errors import DataError, DataNotFoundError
+from edge_fmnist.labels import LABELS
+from edge_fmnist.pictures import SUFFIXES
+
+if TYPE_CHECKING:
+    from edge_fmnist.classifier import Classifier
+    from edge_fmnist.garment import Garment
+    from edge_fmnist.predictions import Prediction
+
+# Folder name: the labels that are right for it. None is right for what Fashion-MNIST does not know.
+GARMENTS: dict[str, tuple[str, ...]] = {
+    "t-shirt": ("T-shirt/top",),
+    "pants": ("Trouser",),
+    "longsleeve": ("Pullover",),
+    "dress": ("Dress",),
+    "outwear": ("Coat",),
+    "shirt": ("Shirt",),
+    "shoes": ("Sandal", "Sneaker", "Ankle boot"),
+    "hat": (),
+    "shorts": (),
+    "skirt": (),
+}
+GROUND = "no garment"
+# A strip of ground thinner than this, in pixels, shows nothing.
+LEAST_STRIP = 24
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photograph and what is on it.
+
+    Attributes:
+        path: the file.
+        garment: the name of its folder.
+        labels: the labels that are right for it; empty where "unknown" is.
+    """
+
+    path: Path
+    garment: str
+    labels: tuple[str, ...]
+
+
+def find_photos(folder: Path, split: str) -> list[Photo]:
+    """Return the photographs of a split, in the order of their names.
+
+    Args:
+        folder: holds a folder for each split, or is one itself.
+        split: the split's name, such as ``validation``.
+
+    Raises:
+        DataNotFoundError: no such folder, or no photographs in it.
+        DataError: a folder whose garment is not known.
+    """
+    place = folder / split if (folder / split).is_dir() else folder
+    if not place.is_dir():
+        raise DataNotFoundError(f"{folder}: no such folder of photographs")
+    kinds = sorted(path for path in place.iterdir() if path.is_dir())
+    if strange := [path.name for path in kinds if path.name not in GARMENTS and path.name not in LABELS]:
+        raise DataError(
+            f"{place}: expected folders named {', '.join(GARMENTS)}, or like the ten labels; got {', '.join(strange)}"
+        )
+    photos = [
+        Photo(path, kind.name, GARMENTS.get(kind.name, (kind.name,)))
+        for kind in kinds
+        for path in sorted(kind.iterdir())
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not photos:
+        raise DataNotFoundError(f"{place}: no photographs in folders such as {place / 't-shirt'}")
+    return photos
+
+
+def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
+    """Return the largest strip of a photograph beside its garment, or None where there is none worth looking at.
+
+    Args:
+        picture: uint8, shape (H, W, 3), BGR.
+        garment: what preprocessing found in it.
+    """
+    if not garment.found:
+        return None
+    height, width = picture.shape[:2]
+    left, top, wide, high = garment.box
+    strips = [picture[:top], picture[top + high :], picture[:, :left], picture[:, left + wide :]]
+    largest = max(strips, key=lambda strip: strip.shape[0] * strip.shape[1])
+    return None if min(largest.shape[:2]) < min(LEAST_STRIP, height, width) else largest
+
+
+@dataclass(frozen=True)
+class GarmentMetrics:
+    """What a model answered for one kind of garment.
+
+    Attributes:
+        garment: the folder's name, or ``"no garment"`` for strips of bare ground.
+        labels: the labels that are right for it; empty where "unknown" is.
+        images: how many photographs.
+        right: how many got a right label; where no label is right, how many were left unanswered.
+        answered: how many got a label rather than "unknown" or "no garment".
+    """
+
+    garment: str
+    labels: tuple[str, ...]
+    images: int
+    right: int
+    answered: int
+
+
+@dataclass(frozen=True)
+class PhotoEvaluation:
+    """What evaluating a model on photographs gave.
+
+    Attributes:
+        top1: share of known garments with a right label, whether the score reached the threshold or not.
+        images: how many photographs of known garments.
+        garments: metrics for each kind.
+        auroc: area under the ROC curve of the score, known garments against
+            unknown ones and bare ground: 1 tells them apart, 0.5 does not.
+        lost: share of right answers that the threshold turns into "unknown".
+        threshold: the model's.
+    """
+
+    top1: float
+    images: int
+    garments: tuple[GarmentMetrics, ...]
+    auroc: float | None
+    lost: float
+    threshold: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "top1": round(self.top1, 6),
+            "images": self.images,
+            "auroc": None if self.auroc is None else round(self.auroc, 6),
+            "lost": round(self.lost, 6),
+            "threshold": round(self.threshold, 6),
+            "garments": [
+                {
+                    "garment": metrics.garment,
+                    "labels": list(metrics.labels),
+                    "images": metrics.images,
+                    "right": metrics.right,
+                    "answered": metrics.answered,
+                }
+                for metrics in self.garments
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said of one photograph; ``prediction`` is None where no garment was found."""
+
+    garment: str
+    labels: tuple[str, ...]
+    prediction: Prediction | None
+
+    @property
+    def score(self) -> float:
+        """The score; 0 without a garment."""
+        return self.prediction.score if self.prediction else 0.0
+
+    @property
+    def answered(self) -> bool:
+        """Whether the answer is a label."""
+        return self.prediction is not None and self.prediction.known
+
+    @property
+    def hit(self) -> bool:
+        """Whether the most probable label is right."""
+        return self.prediction is not None and self.prediction.label in self.labels
+
+
+def answers(classifier: Classifier, photos: Iterable[Photo]) -> list[Answer]:
+    """Classify photographs, and the ground beside their garments.
+
+    Raises:
+        ImageError: a photograph that cannot be read.
+    """
+    from edge_fmnist.pictures import read_picture
+    from edge_fmnist.preprocess import preprocess, to_bgr
+
+    given = []
+    for photo in photos:
+        picture = to_bgr(read_picture(str(photo.path)))
+        garment = preprocess(picture)
+        given.append(Answer(photo.garment, photo.labels, _predicted(classifier, garment)))
+        strip = ground(picture, garment)
+        if strip is not None:
+            given.append(Answer(GROUND, (), _predicted(classifier, preprocess(strip))))
+    return given
+
+
+def _predicted(classifier: Classifier, garment: Garment) -> Prediction | None:
+    return classifier.predict(garment.image) if garment.found else None
+
+
+def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
+    """Return the area under the ROC curve: how often a positive score exceeds a negative one, ties half.
+
+    The Mann-Whitney statistic (Hanley and McNeil 1982). None where one of the two is empty.
+    """
+    if not len(positive) or not len(negative):
+        return None
+    order = np.sort(negative)
+    below, up_to = np.searchsorted(order, positive, "left"), np.searchsorted(order, positive, "right")
+    return float((below + up_to).sum() / (2 * len(positive) * len(negative)))
+
+
+def summarize(given: list[Answer], threshold: float) -> PhotoEvaluation:
+    """Return the metrics that follow from answers.
+
+    Raises:
+        DataError: not one of them is about a garment with a label.
+    """
+    known = [answer for answer in given if answer.labels]
+    if not known:
+        raise DataError("expected photographs of garments that Fashion-MNIST knows, got none")
+    hits = [answer for answer in known if answer.hit]
+    unknown = np.array([answer.score for answer in given if not answer.labels])
+    return PhotoEvaluation(
+        top1=len(hits) / len(known),
+        images=len(known),
+        garments=tuple(_metrics(kind, given) for kind in dict.fromkeys(answer.garment for answer in given)),
+        auroc=auroc(np.array([answer.score for answer in known]), unknown),
+        lost=sum(not answer.answered for answer in hits) / max(1, len(hits)),
+        threshold=threshold,
+    )
+
+
+def _metrics(kind: str, given: list[Answer]) -> GarmentMetrics:
+    ours = [answer for answer in given if answer.garment == kind]
+    labels = ours[0].labels
+    right = sum(answer.hit if labels else not answer.answered for answer in ours)
+    return GarmentMetrics(kind, labels, len(ours), right, sum(answer.answered for answer in ours))
+
+
+def evaluate_photos(classifier: Classifier, photos: Iterable[Photo]) -> PhotoEvaluation:
+    """Evaluate a classifier on photographs.
+
+    A garment counts as right when its most probable label is one of those that
+    its folder stands for; the threshold for "unknown" is reported apart.
+
+    Raises:
+        ImageError: a photograph that cannot be read.
+        DataError: no photograph of a garment with a label.
+    """
+    return summarize(answers(classifier, photos), classifier.threshold)

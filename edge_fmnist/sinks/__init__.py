@@ -1,0 +1,1 @@
+"""Where results go: a browser page, a window, files, a status line."""

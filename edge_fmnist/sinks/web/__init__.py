@@ -1,0 +1,9 @@
+"""The browser page: the live picture, what the model sees, the scores and the latency, for several viewers.
+
+Importing this is quick and needs no extra; :class:`WebPage` needs ``edge-fmnist[web]``.
+"""
+
+from edge_fmnist.sinks.web.address import Address, is_local, parse_address
+from edge_fmnist.sinks.web.page import WebPage
+
+__all__ = ["Address", "WebPage", "is_local", "parse_address"]

@@ -1,0 +1,86 @@
+"""Picture files as a source: one file, a folder, or a glob."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.pictures import find_pictures, read_picture
+from edge_fmnist.sources.base import Source, Warn, log_warning
+from edge_fmnist.sources.convert import as_frame
+
+
+class Stills(Source):
+    """The pictures of a file, a folder or a glob, each once, sorted by name.
+
+    One that cannot be read is warned of and passed over.
+    """
+
+    realtime = False
+
+    def __init__(self, argument: str, warn: Warn = log_warning) -> None:
+        self.name = argument
+        self._warn = warn
+        self._files: Iterator[str] | None = None
+        self._first: np.ndarray | None = None
+        self._file: str | None = None
+
+    def open(self) -> None:
+        """See :meth:`Source.open`.
+
+        Raises:
+            SourceError: there are no pictures, or none can be read; says why.
+        """
+        self.close()
+        try:
+            files = list(find_pictures(self.name))
+        except OSError as error:
+            raise SourceError(f"{self.name}: cannot be read ({error.strerror or error})") from error
+        problems: list[str] = []
+        remaining = iter(files)
+        self._first = self._next(remaining, problems.append)
+        if self._first is None:
+            several = f"{self.name}: none of these {len(files)} files can be read as a picture; the first: "
+            raise SourceError((several if len(files) > 1 else "") + problems[0])
+        for problem in problems:
+            self._warn(problem)
+        self._files = remaining
+
+    def read(self) -> np.ndarray | None:
+        """See :meth:`Source.read`."""
+        files = self._files
+        if files is None:
+            raise SourceError(f"{self.name}: not open")
+        first, self._first = self._first, None
+        return first if first is not None else self._next(files, self._warn)
+
+    def _next(self, files: Iterator[str], warn: Warn) -> np.ndarray | None:
+        """Return the next picture that can be read, None if there is none."""
+        for file in files:
+            try:
+                frame = _read(file)
+            except (ImageError, SourceError) as error:
+                warn(str(error))
+            else:
+                self._file = file
+                return frame
+        return None
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        self._files = self._first = None
+
+    @property
+    def frame_name(self) -> str:
+        """The file of the frame read last."""
+        return self._file or self.name
+
+
+def _read(file: str) -> np.ndarray:
+    picture = read_picture(file)
+    try:
+        return as_frame(picture)
+    except ImageError as error:
+        raise ImageError(f"{file}: {error}") from error

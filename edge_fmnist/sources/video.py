@@ -1,0 +1,73 @@
+"""Video files, read whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_fmnist.errors import SourceError
+from edge_fmnist.sources.base import Warn, Wishes, log_warning
+from edge_fmnist.sources.capture import CaptureReader, open_ffmpeg
+from edge_fmnist.sources.guard import GuardedSource
+
+if TYPE_CHECKING:
+    import cv2
+
+# Containers without a frame count have it guessed from their length; below this share something is missing.
+COMPLETE = 0.95
+
+
+class VideoFile(GuardedSource):
+    """A video file that FFmpeg can decode; turned upright as its rotation mark says.
+
+    A damaged one gives what can be decoded, and one warning.
+    """
+
+    realtime = False
+
+    def __init__(self, path: str, wishes: Wishes, warn: Warn = log_warning) -> None:
+        super().__init__(path, wishes)
+        self._warn = warn
+
+    def connect(self) -> VideoReader:
+        """See :meth:`GuardedSource.connect`."""
+        path = Path(self.name)
+        if not path.exists():
+            raise SourceError(f"{self.name}: no such file")
+        if not path.is_file():
+            raise SourceError(f"{self.name}: not a regular file, expected a video file")
+        # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
+        capture = open_ffmpeg(str(path.absolute()), self.wishes.timeout)
+        if not capture.isOpened():
+            capture.release()
+            raise SourceError(f"{self.name}: not a video or picture that can be decoded, or a damaged one")
+        return VideoReader(capture, self.name, self._warn)
+
+
+class VideoReader(CaptureReader):
+    """Reads a video to its end."""
+
+    def __init__(self, capture: cv2.VideoCapture, name: str, warn: Warn) -> None:
+        import cv2
+
+        super().__init__(capture, name)
+        self._expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._warn = warn
+        self._ended = False
+
+    def read(self) -> np.ndarray | None:
+        """Return the next frame, None at the end."""
+        frame = None if self._ended else super().read()
+        if frame is None and not self._ended:
+            self._ended = True
+            self._check_count()
+        return frame
+
+    def _check_count(self) -> None:
+        if 0 < self.read_count < COMPLETE * self._expected:
+            self._warn(
+                f"{self._name}: only {self.read_count} of about {self._expected:.0f} frames could be decoded; "
+                "the file may be damaged or cut off"
+            )

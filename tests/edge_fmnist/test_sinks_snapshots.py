@@ -1,0 +1,179 @@
+"""Pictures of the moments at which the label changed."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.annotate import annotate
+from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.frames import LiveResult
+from edge_fmnist.sinks.snapshots import Snapshots
+
+MakeResult = Callable[..., LiveResult]
+NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone(timedelta(hours=1)))
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Callable[..., Snapshots]:
+    """Return a function that opens the sink on a folder, with a clock that stands still."""
+    return lambda **settings: Snapshots(tmp_path / "shots", clock=lambda: NOON, **settings)
+
+
+@pytest.fixture
+def small_files_only() -> Iterator[None]:
+    """Let no file grow beyond 8 KiB, less than a picture: the system then refuses, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 10, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def moments(folder: Path) -> list[str]:
+    """Return the counter and label of each moment, in the order of the file names."""
+    return [name.rsplit("-", 1)[0] for name in names(folder) if name.endswith(".json")]
+
+
+def test_four_files(tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]) -> None:
+    result = make_result(7, "T-shirt/top")
+    with snapshots() as sink:
+        sink.write(result)
+    stem = "000001-t-shirt-top-20260131T120000"
+    folder = tmp_path / "shots"
+    assert names(folder) == [f"{stem}-frame.jpg", f"{stem}-image.png", f"{stem}.jpg", f"{stem}.json"]
+    assert json.loads((folder / f"{stem}.json").read_text()) == {
+        "time": "2026-01-31T12:00:00.000+01:00",
+        "files": {"annotated": f"{stem}.jpg", "frame": f"{stem}-frame.jpg", "image": f"{stem}-image.png"},
+        **result.as_dict(),
+    }
+    image = cv2.imread(str(folder / f"{stem}-image.png"), cv2.IMREAD_UNCHANGED)
+    assert (np.asarray(image) == result.garment.image).all()
+    for name, picture in ((f"{stem}.jpg", annotate(result)), (f"{stem}-frame.jpg", result.frame.picture)):
+        saved = np.asarray(cv2.imread(str(folder / name)))
+        assert saved.shape == picture.shape
+        # Seeded noise is the worst that a JPEG can be given.
+        assert np.abs(saved.astype(int) - picture).mean() < 20
+
+
+def test_each_change_of_the_label(tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]) -> None:
+    labels = [None, "Coat", "Coat", "unknown", "unknown", None, None, "unknown", "Coat", None, "Coat"]
+    with snapshots() as sink:
+        for index, label in enumerate(labels):
+            sink.write(make_result(index, label, size=(64, 48)))
+    assert moments(tmp_path / "shots") == [
+        *("000001-coat", "000002-unknown", "000003-unknown", "000004-coat", "000005-coat")
+    ]
+
+
+def test_no_label_no_file(tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]) -> None:
+    with snapshots() as sink:
+        sink.write(make_result(label=None))
+    assert names(tmp_path / "shots") == []
+
+
+def test_the_limit_removes_the_oldest_of_this_run(
+    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]
+) -> None:
+    with snapshots() as sink:
+        sink.write(make_result(0, "Bag", size=(64, 48)))
+    (tmp_path / "shots" / "000000-notes.txt").write_text("mine")
+    with snapshots(limit=2) as sink:
+        for index, label in enumerate(("Coat", "Dress", "Shirt", "Sandal")):
+            sink.write(make_result(index, label, size=(64, 48)))
+    folder = tmp_path / "shots"
+    assert moments(folder) == ["000001-bag", "000004-shirt", "000005-sandal"]
+    assert len(names(folder)) == 3 * 4 + 1
+
+
+def test_a_file_that_somebody_took_away_does_not_matter(
+    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]
+) -> None:
+    with snapshots(limit=1) as sink:
+        sink.write(make_result(0, "Coat", size=(64, 48)))
+        for path in (tmp_path / "shots").iterdir():
+            path.unlink()
+        sink.write(make_result(1, "Dress", size=(64, 48)))
+    assert moments(tmp_path / "shots") == ["000002-dress"]
+
+
+def test_without_a_limit_all_are_kept(
+    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]
+) -> None:
+    with snapshots(limit=None) as sink:
+        for index in range(6):
+            sink.write(make_result(index, ("Coat", "Dress")[index % 2], size=(28, 28)))
+    assert len(moments(tmp_path / "shots")) == 6
+
+
+@pytest.mark.usefixtures("small_files_only")
+def test_full_disk_keeps_those_before(
+    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]
+) -> None:
+    sink = snapshots()
+    sink.write(make_result(0, "Coat", size=(64, 48)))
+    with pytest.raises(SinkError, match=r"shots: a snapshot cannot be written \(.+\); those before are whole"):
+        sink.write(make_result(1, "Dress", size=(640, 480)))
+    sink.close()
+    assert moments(tmp_path / "shots") == ["000001-coat"]
+    assert len(names(tmp_path / "shots")) == 4
+
+
+def test_full_disk_after_half_of_the_files_leaves_none_of_them(
+    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse_json(path: Path, content: bytes) -> None:
+        if path.suffix == ".json":
+            raise OSError(28, "No space left on device")
+        path.write_bytes(content)
+
+    monkeypatch.setattr("edge_fmnist.sinks.snapshots.write_bytes", refuse_json)
+    with snapshots() as sink, pytest.raises(SinkError, match="No space left on device"):
+        sink.write(make_result())
+    assert names(tmp_path / "shots") == []
+
+
+def test_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "shots").write_text("old")
+    with pytest.raises(UsageError, match="a file, expected a folder"):
+        Snapshots(tmp_path / "shots")
+
+
+def test_folder_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(SinkError, match="cannot be used for snapshots"):
+        Snapshots(tmp_path / "file" / "shots")
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_limit_below_one(tmp_path: Path, limit: int) -> None:
+    with pytest.raises(UsageError, match=f"limit: expected at least 1, got {limit}"):
+        Snapshots(tmp_path / "shots", limit=limit)
+    assert not (tmp_path / "shots").exists()
+
+
+@pytest.mark.parametrize(
+    ("label", "slug"), [("Ankle boot", "ankle-boot"), ("../../etc", "etc"), ("上着", "label"), ("A" * 300, "a" * 40)]
+)
+def test_any_label_makes_a_file_name(tmp_path: Path, make_result: MakeResult, label: str, slug: str) -> None:
+    with Snapshots(tmp_path / "shots") as sink:
+        sink.write(make_result(label=label, size=(28, 28)))
+    assert moments(tmp_path / "shots") == [f"000001-{slug}"]
+
+
+def test_the_time_of_day_has_a_zone(tmp_path: Path, make_result: MakeResult) -> None:
+    with Snapshots(tmp_path) as sink:
+        sink.write(make_result(size=(28, 28)))
+    (path,) = tmp_path.glob("*.json")
+    assert re.search(r"[+-]\d\d:\d\d$", json.loads(path.read_text())["time"])

@@ -1,0 +1,350 @@
+"""Files as sources: videos, whole, cut off and damaged; pictures, folders and globs; which text means what."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.sources import parse_source
+from edge_fmnist.sources.auto import Auto
+from edge_fmnist.sources.base import Source, Wishes
+from edge_fmnist.sources.camera import Camera
+from edge_fmnist.sources.convert import as_frame
+from edge_fmnist.sources.demo import Demo
+from edge_fmnist.sources.picamera import PiCamera
+from edge_fmnist.sources.stills import Stills
+from edge_fmnist.sources.stream import Stream
+from edge_fmnist.sources.video import VideoFile
+
+FRAMES = 20
+BRIGHTNESS = range(20, 20 + 10 * FRAMES, 10)
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def everything(warnings: list[str]) -> Callable[[str | Path], list[np.ndarray]]:
+    """Return a function that reads a source from its first frame to its end."""
+
+    def read(argument: str | Path) -> list[np.ndarray]:
+        source = parse_source(str(argument), warn=warnings.append)
+        source.open()
+        frames = remaining(source)
+        assert source.read() is None, "an ended source goes on"
+        source.close()
+        return frames
+
+    return read
+
+
+def remaining(source: Source) -> list[np.ndarray]:
+    frames = []
+    while (frame := source.read()) is not None:
+        frames.append(frame)
+    return frames
+
+
+def write_video(path: Path, codec: str = "MJPG") -> Path:
+    """Write noisy frames whose mean is BRIGHTNESS, 25 a second."""
+    noise = np.random.default_rng(0).integers(-20, 21, (48, 64, 3))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 25, (64, 48))
+    assert writer.isOpened()
+    for brightness in BRIGHTNESS:
+        writer.write((brightness + noise).astype(np.uint8))
+    writer.release()
+    return path
+
+
+def write_picture(path: Path, value: int = 100, size: tuple[int, int] = (32, 24)) -> Path:
+    """Write a picture of one grey value; ``size`` is width and height."""
+    assert cv2.imwrite(str(path), np.full((size[1], size[0], 3), value, np.uint8))
+    return path
+
+
+def values(frames: list[np.ndarray]) -> list[int]:
+    return [round(float(frame.mean())) for frame in frames]
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.avi", "MJPG"), ("a.mkv", "MJPG"), ("a.mp4", "mp4v")])
+def test_video_is_read_whole(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], warnings: list[str], name: str, codec: str
+) -> None:
+    frames = everything(write_video(tmp_path / name, codec))
+    assert values(frames) == pytest.approx(list(BRIGHTNESS), abs=4)
+    assert {(frame.shape, str(frame.dtype)) for frame in frames} == {((48, 64, 3), "uint8")}
+    assert warnings == []
+
+
+def test_video_knows_its_rate_and_waits_for_its_reader(tmp_path: Path) -> None:
+    source = parse_source(str(write_video(tmp_path / "a.avi")))
+    assert not source.realtime
+    source.open()
+    assert source.fps == 25
+    assert source.frame_name == source.name == str(tmp_path / "a.avi")
+    source.close()
+
+
+def test_video_opened_again_starts_anew(tmp_path: Path) -> None:
+    source = parse_source(str(write_video(tmp_path / "a.avi")))
+    for _ in range(2):
+        source.open()
+        assert values(remaining(source)[:2]) == pytest.approx(BRIGHTNESS[:2], abs=4)
+    source.close()
+
+
+def test_truncated_video_gives_what_is_there_and_a_warning(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], warnings: list[str]
+) -> None:
+    path = write_video(tmp_path / "cut.avi")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    count = len(everything(path))
+    assert 3 < count < FRAMES - 3
+    assert warnings == [
+        f"{path}: only {count} of about {FRAMES} frames could be decoded; the file may be damaged or cut off"
+    ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"no video at all\n" * 100, id="text"),
+        pytest.param(np.random.default_rng(0).bytes(100_000), id="noise"),
+    ],
+)
+def test_file_that_is_no_video(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"a\.mp4: not a video or picture that can be decoded, or a damaged one"):
+        parse_source(str(path)).open()
+
+
+def test_video_without_its_index(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "cut.mp4", "mp4v")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError, match=r"cut\.mp4: not a video"):
+        parse_source(str(path)).open()
+
+
+def test_damaged_video_says_nothing_of_its_own(tmp_path: Path) -> None:
+    # In a process of its own: FFmpeg takes its log level once.
+    path = write_video(tmp_path / "bad.avi")
+    content = bytearray(path.read_bytes())
+    for place in range(len(content) // 3, len(content), 97):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    code = (
+        "import sys; from edge_fmnist.sources import parse_source\n"
+        "source = parse_source(sys.argv[1], warn=lambda text: None); source.open()\n"
+        "while source.read() is not None: pass\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_picture_with_the_suffix_of_a_video(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
+    write_picture(tmp_path / "a.png", 30).rename(tmp_path / "a.mp4")
+    assert values(everything(tmp_path / "a.mp4")) == [30]
+
+
+def test_video_with_the_suffix_of_a_picture(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.avi").rename(tmp_path / "a.png")
+    with pytest.raises(SourceError, match=r"^\S+a\.png: not a picture"):
+        parse_source(str(tmp_path / "a.png")).open()
+
+
+def test_name_with_a_colon_is_no_protocol(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "12:30.avi")
+    monkeypatch.chdir(tmp_path)
+    assert len(everything("12:30.avi")) == FRAMES
+
+
+def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SourceError, match="pipe: not a regular file"):
+        parse_source(str(tmp_path / "pipe")).open()
+
+
+def test_reading_what_is_not_open(tmp_path: Path) -> None:
+    for source in (parse_source(str(write_video(tmp_path / "a.avi"))), Stills(str(tmp_path)), Demo()):
+        source.close()
+        with pytest.raises(SourceError, match="not open"):
+            source.read()
+
+
+def test_folder_in_order_with_the_files_as_names(tmp_path: Path) -> None:
+    for name, value in (("b.png", 20), ("a.png", 10), ("c.bmp", 30)):
+        write_picture(tmp_path / name, value)
+    source = parse_source(str(tmp_path))
+    assert not source.realtime
+    source.open()
+    seen = []
+    while (frame := source.read()) is not None:
+        seen.append((Path(source.frame_name).name, round(float(frame.mean()))))
+    assert seen == [("a.png", 10), ("b.png", 20), ("c.bmp", 30)]
+
+
+def test_glob(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
+    for name, value in (("a1.png", 10), ("a2.png", 20), ("b.png", 30)):
+        write_picture(tmp_path / name, value)
+    assert values(everything(tmp_path / "a*.png")) == [10, 20]
+
+
+def test_unreadable_pictures_are_warned_of_and_passed_over(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], warnings: list[str]
+) -> None:
+    for name in ("a.png", "c.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    cv2.imwrite(str(tmp_path / "d.tiff"), np.zeros((4, 4), np.float32))
+    write_picture(tmp_path / "b.png", 10)
+    write_picture(tmp_path / "e.png", 20)
+    assert values(everything(tmp_path)) == [10, 20]
+    assert [Path(warning.split(":")[0]).name for warning in warnings] == ["a.png", "c.png", "d.tiff"]
+    assert "expected a picture of uint8 or uint16, got float32" in warnings[2]
+
+
+def test_warnings_go_to_the_log_unless_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    write_picture(tmp_path / "b.png")
+    with caplog.at_level(logging.WARNING, "edge_fmnist"):
+        parse_source(str(tmp_path)).open()
+    assert "a.png: not a picture" in caplog.text
+
+
+def test_picture_that_goes_away_is_passed_over(tmp_path: Path, warnings: list[str]) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        write_picture(tmp_path / name)
+    source = parse_source(str(tmp_path), warn=warnings.append)
+    source.open()
+    (tmp_path / "b.png").unlink()
+    assert len(remaining(source)) == 2
+    assert "b.png: no such file" in warnings[0]
+
+
+def test_folder_in_which_nothing_can_be_read(tmp_path: Path, warnings: list[str]) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(SourceError, match=r"none of these 2 files can be read as a picture; the first: .*a\.png: not"):
+        parse_source(str(tmp_path), warn=warnings.append).open()
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("argument", "message"), [(".", "no pictures in this folder"), ("*.png", "no file matches")])
+def test_nothing_to_read(tmp_path: Path, argument: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        parse_source(str(tmp_path / argument)).open()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7680, 4320)], ids=["1x1", "8K"])
+def test_smallest_and_largest(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], size: tuple[int, int]
+) -> None:
+    frames = everything(write_picture(tmp_path / "a.jpg", size=size))
+    assert [frame.shape for frame in frames] == [(size[1], size[0], 3)]
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        pytest.param(np.full((3, 5), 70, np.uint8), (70, 70, 70), id="grey"),
+        pytest.param(np.full((3, 5, 1), 70, np.uint8), (70, 70, 70), id="grey with an axis"),
+        pytest.param(np.full((3, 5, 3), (10, 20, 30), np.uint8), (10, 20, 30), id="BGR"),
+        pytest.param(np.full((3, 5, 4), (10, 20, 30, 0), np.uint8), (255, 255, 255), id="transparent"),
+        pytest.param(np.full((3, 5, 4), (10, 20, 30, 255), np.uint8), (10, 20, 30), id="opaque"),
+        pytest.param(np.full((3, 5, 3), (2570, 5140, 65535), np.uint16), (10, 20, 255), id="16 bits"),
+        pytest.param(np.full((3, 5, 4), (0, 0, 0, 32896), np.uint16), (127, 127, 127), id="16 bits, half transparent"),
+    ],
+)
+def test_any_picture_as_a_frame(picture: np.ndarray, expected: tuple[int, int, int]) -> None:
+    frame = as_frame(picture)
+    assert frame.dtype == np.uint8
+    assert frame.flags.c_contiguous
+    assert np.array_equal(frame, np.full((3, 5, 3), expected))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.zeros((3, 5, 3), np.float32),
+        np.zeros((3, 5, 2), np.uint8),
+        np.zeros((0, 5, 3), np.uint8),
+        np.zeros(3, np.uint8),
+    ],
+    ids=["float", "two channels", "no pixels", "a line"],
+)
+def test_what_is_no_picture(picture: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="expected a picture of"):
+        as_frame(picture)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("demo", Demo, "demo"),
+        ("auto", Auto, "auto"),
+        ("picamera", PiCamera, "picamera"),
+        ("0", Camera, "/dev/video0"),
+        ("012", Camera, "/dev/video12"),
+        ("/dev/video3", Camera, "/dev/video3"),
+        ("/dev/v4l/by-id/usb-cam", Camera, "/dev/v4l/by-id/usb-cam"),
+        ("http://host/x", Stream, "http://host/x"),
+        ("rtsp://user:secret@host/x", Stream, "rtsp://host/x"),
+        ("folder", Stills, "folder"),
+        ("./demo", Stills, "./demo"),
+        ("*.xyz", Stills, "*.xyz"),
+        ("a.JPG", Stills, "a.JPG"),
+        ("a[1].mp4", VideoFile, "a[1].mp4"),
+        ("noending", VideoFile, "noending"),
+    ],
+)
+def test_what_a_text_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: type[Source], name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("folder", "demo"):
+        Path(folder).mkdir()
+    for file in ("a.JPG", "a[1].mp4", "noending"):
+        Path(file).touch()
+    source = parse_source(text, Wishes())
+    assert type(source) is kind
+    assert source.name == name
+
+
+@pytest.mark.parametrize("text", ["absent.mp4", "absent/", "-1", "99999", "a" * 5000, "demo "])
+def test_text_that_names_nothing(text: str) -> None:
+    with pytest.raises(SourceError, match=r"no such file or folder; a source is auto, demo|cannot be looked for"):
+        parse_source(text)
+
+
+@pytest.mark.parametrize("text", ["", "-", "a\0b"])
+def test_text_that_cannot_be_a_source(text: str) -> None:
+    with pytest.raises(UsageError, match="source: expected auto, demo"):
+        parse_source(text)
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 0), ("height", -1), ("fps", 0.0), ("fps", float("nan"))])
+def test_wishes_are_above_zero(name: str, value: float) -> None:
+    with pytest.raises(UsageError, match=f"{name}: expected a number above zero, got"):
+        Wishes(**{name: value})  # type: ignore[arg-type]
+
+
+def test_no_kind_of_source_costs_the_import_of_another() -> None:
+    code = (
+        "import sys; from edge_fmnist.sources import parse_source; parse_source('0')\n"
+        "print([kind for kind in ('demo', 'picamera', 'stream') if f'edge_fmnist.sources.{kind}' in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code]) == b"[]\n"

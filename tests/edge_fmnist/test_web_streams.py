@@ -1,0 +1,310 @@
+"""The page's streams: several viewers, slow ones, and an end while they watch."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import socket
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import SinkError
+from edge_fmnist.frames import LiveResult
+from edge_fmnist.sinks.web import WebPage, encoding, streams
+from edge_fmnist.sinks.web.address import SEND_BUFFER_BYTES
+
+MakeResult = Callable[..., LiveResult]
+TIMEOUT = 10
+
+
+@pytest.fixture
+def page() -> Iterator[WebPage]:
+    with closing(WebPage(port=0)) as page:
+        yield page
+
+
+@pytest.fixture
+def feed(page: WebPage, make_result: MakeResult) -> Iterator[list[float]]:
+    """Write 100 results a second while the test runs; yields how long each write took, in seconds."""
+    results = [make_result(index) for index in range(8)]
+    ended = threading.Event()
+    times: list[float] = []
+
+    def write() -> None:
+        while not ended.wait(0.01):
+            start = time.perf_counter()
+            page.write(results[len(times) % len(results)])
+            times.append(time.perf_counter() - start)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    yield times
+    ended.set()
+    thread.join()
+
+
+class Viewer:
+    """A connection that asks for a stream and reads as much as it likes."""
+
+    def __init__(self, page: WebPage, path: str) -> None:
+        address = urlsplit(page.url)
+        self.socket = socket.create_connection((str(address.hostname), address.port or 0), timeout=TIMEOUT)
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        self.file = self.socket.makefile("rb")
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def head(self) -> str:
+        """Read status and headers."""
+        return b"".join(iter(self.file.readline, b"\r\n")).decode()
+
+    def chunk(self) -> bytes:
+        """Read one chunk of the body; empty at the end of the stream."""
+        size = int(self.file.readline() or b"0", 16)
+        return self.file.read(size + 2)[:-2] if size else b""
+
+    def event(self) -> dict[str, Any]:
+        """Read the next event that is a result."""
+        while not (chunk := self.chunk()).startswith(b"data: "):
+            assert chunk
+        value: dict[str, Any] = json.loads(chunk.removeprefix(b"data: "))
+        return value
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    for _ in range(TIMEOUT * 100):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("what was waited for did not come")
+
+
+def test_mjpeg(page: WebPage, feed: list[float]) -> None:
+    with Viewer(page, "/stream.mjpg") as viewer:
+        head = viewer.head()
+        assert head.startswith("HTTP/1.1 200")
+        assert "content-type: multipart/x-mixed-replace; boundary=frame" in head
+        assert viewer.chunk() == b"--frame\r\n"
+        for _ in range(3):
+            headers, _, body = viewer.chunk().partition(b"\r\n\r\n")
+            jpeg, end = body[:-11], body[-11:]
+            assert end == b"\r\n--frame\r\n"
+            assert headers == f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}".encode()
+            picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+            assert picture is not None
+            assert picture.shape == (480, 640, 3)
+
+
+def test_opencv_reads_the_stream(page: WebPage, feed: list[float]) -> None:
+    capture = cv2.VideoCapture(f"{page.url}stream.mjpg?plain=1", cv2.CAP_FFMPEG)
+    try:
+        assert capture.isOpened()
+        for _ in range(3):
+            ok, picture = capture.read()
+            assert ok
+            assert picture.shape == (480, 640, 3)
+    finally:
+        capture.release()
+
+
+def test_events(page: WebPage, make_result: MakeResult) -> None:
+    result = make_result(7)
+    page.write(result)
+    with Viewer(page, "/events") as viewer:
+        assert "content-type: text/event-stream" in viewer.head()
+        event = viewer.event()
+        expected = result.as_dict()
+        assert {name: event[name] for name in expected} == expected
+        image = np.frombuffer(base64.b64decode(event["image"]), np.uint8).reshape(28, 28)
+        assert np.array_equal(image, result.garment.image)
+        assert abs(event["shown_at"] - time.time()) < TIMEOUT
+
+
+def test_events_are_no_more_than_a_page_can_use(page: WebPage, feed: list[float]) -> None:
+    with Viewer(page, "/events") as viewer:
+        viewer.head()
+        serials, start = [viewer.event()["serial"] for _ in range(8)], time.perf_counter()
+        serials += [viewer.event()["serial"] for _ in range(8)]
+        assert 8 / (time.perf_counter() - start) < 16
+    assert serials == sorted(set(serials))
+
+
+def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
+    with Viewer(page, "/events") as viewer:
+        viewer.head()
+        assert viewer.chunk().startswith(b"event: heartbeat\n")
+        assert viewer.chunk().startswith(b"event: heartbeat\n")
+
+
+def test_viewers_share_what_is_encoded(page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[int] = []
+
+    def encode(result: LiveResult) -> bytes:
+        encoded.append(result.frame.index)
+        return encoding.outlined_jpeg(result)
+
+    monkeypatch.setitem(encoding.ENCODERS, "outlined", encode)
+    for index in range(5):
+        page.write(make_result(index))
+    time.sleep(0.1)
+    assert encoded == []  # nobody watches
+    with (
+        Viewer(page, "/stream.mjpg") as one,
+        Viewer(page, "/stream.mjpg") as other,
+        Viewer(page, "/frame.jpg") as third,
+    ):
+        for viewer in (one, other):
+            viewer.head()
+            viewer.chunk()
+            assert viewer.chunk().startswith(b"Content-Type: image/jpeg")
+        assert "200 OK" in third.head()
+        page.write(make_result(5))
+        assert one.chunk() == other.chunk()
+    assert encoded == [4, 5]
+
+
+def test_pictures_are_no_more_than_a_screen_can_use(page: WebPage, feed: list[float]) -> None:
+    with Viewer(page, "/stream.mjpg") as viewer:
+        viewer.head()
+        for _ in range(6):
+            viewer.chunk()
+        start = time.perf_counter()
+        for _ in range(15):
+            viewer.chunk()
+        assert 15 / (time.perf_counter() - start) < 36
+
+
+def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
+    with Viewer(page, "/stream.mjpg"), Viewer(page, "/stream.mjpg") as quick, Viewer(page, "/events") as events:
+        quick.head()
+        events.head()
+        written = len(feed)
+        # Noise is large as JPEG: the buffers of the one that does not read are full long before the end.
+        received = sum(len(quick.chunk()) for _ in range(25))
+        assert received > 8 * SEND_BUFFER_BYTES
+        assert events.event()["serial"] >= written
+    assert np.median(feed) < 0.001
+
+
+def test_write_is_quick_while_nobody_watches(page: WebPage, make_result: MakeResult) -> None:
+    result = make_result()
+    times = []
+    for _ in range(300):
+        start = time.perf_counter()
+        page.write(result)
+        times.append(time.perf_counter() - start)
+    assert np.median(times) < 0.0005
+
+
+def test_viewers_places_are_counted(page: WebPage, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    viewers = [Viewer(page, "/events") for _ in range(streams.MAX_VIEWERS)]
+    try:
+        assert all("200 OK" in viewer.head() for viewer in viewers)
+        with Viewer(page, "/stream.mjpg") as refused:
+            head = refused.head()
+            assert head.startswith("HTTP/1.1 503")
+            assert "retry-after" in head
+        viewers.pop().__exit__()
+
+        def place_is_free() -> bool:
+            with Viewer(page, "/events") as next_one:
+                return "200 OK" in next_one.head()
+
+        wait_for(place_is_free)
+    finally:
+        for viewer in viewers:
+            viewer.__exit__()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+def test_closing_ends_streams_threads_and_descriptors(make_result: MakeResult) -> None:
+    WebPage(port=0).close()  # what is imported and opened once
+    threads, descriptors = threading.active_count(), open_descriptors()
+    for _ in range(2):
+        page = WebPage(port=0)
+        page.write(make_result())
+        paths = ("/stream.mjpg", "/stream.mjpg", "/events", "/frame.jpg?after=1", "/healthz")
+        viewers = [Viewer(page, path) for path in paths]
+        heads = [viewer.head() for viewer in viewers[:3]]
+        assert all("200 OK" in head for head in heads)
+        start = time.perf_counter()
+        page.close()
+        assert time.perf_counter() - start < 3
+        assert viewers[0].file.read().endswith(b"0\r\n\r\n")
+        for viewer in viewers:
+            viewer.__exit__()
+    assert threading.active_count() == threads
+    assert open_descriptors() == descriptors
+
+
+def test_closing_cuts_off_a_viewer_that_does_not_read(page: WebPage, make_result: MakeResult) -> None:
+    results = [make_result(index, size=(1280, 960)) for index in range(2)]
+    with Viewer(page, "/stream.mjpg"):
+        for index in range(20):
+            page.write(results[index % 2])
+            time.sleep(0.04)
+        start = time.perf_counter()
+        page.close()
+        assert time.perf_counter() - start < 2
+    assert not {thread.name for thread in threading.enumerate()} & {"web-server", "web-encoder_0"}
+
+
+def test_a_viewer_that_leaves_takes_no_picture_from_others(
+    page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started, leave = threading.Event(), threading.Event()
+
+    def encode(result: LiveResult) -> bytes:
+        started.set()
+        leave.wait(TIMEOUT)
+        return encoding.outlined_jpeg(result)
+
+    monkeypatch.setitem(encoding.ENCODERS, "outlined", encode)
+    page.write(make_result())
+    with Viewer(page, "/stream.mjpg") as other:
+        with Viewer(page, "/stream.mjpg"):
+            assert started.wait(TIMEOUT)
+        wait_for(lambda: viewers(page) == 1)
+        leave.set()
+        other.head()
+        other.chunk()
+        assert other.chunk().startswith(b"Content-Type: image/jpeg")
+
+
+def viewers(page: WebPage) -> int:
+    with urllib.request.urlopen(f"{page.url}healthz", timeout=TIMEOUT) as answer:
+        return int(json.load(answer)["viewers"])
+
+
+def test_writing_after_closing(page: WebPage, make_result: MakeResult) -> None:
+    page.close()
+    page.close()
+    with pytest.raises(SinkError, match=r"the browser page at http://127\.0\.0\.1:\d+/ is no longer served"):
+        page.write(make_result())
+
+
+def test_the_port_is_free_at_once(page: WebPage) -> None:
+    with Viewer(page, "/events") as viewer:
+        viewer.head()
+        port = urlsplit(page.url).port or 0
+        page.close()
+        WebPage(port=port).close()

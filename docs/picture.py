@@ -1,6 +1,6 @@
 """Draw the README's picture: ``python docs/picture.py`` writes docs/images/classify.png.
 
-Each row is a sample picture, what the model sees, and the scores it gives.
+Each row is a frame of the drawn scene with the garment found in it, what the model sees, and the scores it gives.
 """
 
 from __future__ import annotations
@@ -11,11 +11,15 @@ import cv2
 import numpy as np
 
 from edge_fmnist import Classifier
+from edge_fmnist.annotate import outline
 from edge_fmnist.predictions import Prediction
 from edge_fmnist.preprocess import preprocess
-from edge_fmnist.samples import SAMPLES
+from edge_fmnist.registry import CAMERA_MODEL
+from edge_fmnist.sources.scenery import Scene
 
-SIZE, BARS, PAD = 280, 520, 20
+SIZE, WIDE, BARS, PAD = 280, 373, 520, 20
+# Moments of the scene, in seconds.
+MOMENTS = (2.0, 8.0, 20.0)
 INK, ACCENT, TRACK = (40, 40, 40), (180, 110, 30), (232, 232, 232)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -34,17 +38,18 @@ def bars(prediction: Prediction) -> np.ndarray:
 
 
 def row(classifier: Classifier, picture: np.ndarray) -> np.ndarray:
-    """Return one row: the picture, the 28x28 image enlarged, the scores."""
-    image = preprocess(picture)
-    seen = cv2.cvtColor(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST), cv2.COLOR_GRAY2BGR)
+    """Return one row: the frame, the 28x28 image enlarged, the scores."""
+    garment = preprocess(picture)
+    shown = cv2.resize(outline(picture, garment), (WIDE, SIZE), interpolation=cv2.INTER_AREA)
+    seen = cv2.cvtColor(cv2.resize(garment.image, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST), cv2.COLOR_GRAY2BGR)
     gap = np.full((SIZE, PAD, 3), 255, np.uint8)
-    return np.hstack([gap, picture, gap, seen, gap, bars(classifier.predict(image)), gap])
+    return np.hstack([gap, shown, gap, seen, gap, bars(classifier.predict(garment.image)), gap])
 
 
 def main() -> None:
     """Write the picture."""
-    classifier = Classifier.load("edge")
-    rows = [row(classifier, draw()) for draw, _ in SAMPLES.values()]
+    classifier, scene = Classifier.load(CAMERA_MODEL), Scene(640, 480)
+    rows = [row(classifier, scene.draw(moment)) for moment in MOMENTS]
     gap = np.full((PAD, rows[0].shape[1], 3), 255, np.uint8)
     target = Path(__file__).parent / "images" / "classify.png"
     target.parent.mkdir(exist_ok=True)

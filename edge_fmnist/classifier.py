@@ -44,6 +44,15 @@ class Classifier:
     Safe to share between threads: each thread gets interpreters of its own,
     since an interpreter is not thread-safe (gh:tensorflow/tensorflow#26365).
 
+    Attributes:
+        labels: the names of the classes, in the order of the output.
+        temperature: logits are divided by it before the softmax; 1 without calibration.
+        threshold: the least score that counts as knowing, 0 to 1; 0 without calibration, so that every image is known.
+        metadata: what the file says of itself; None where it says nothing.
+        info: which interpreter and delegate run the model.
+        input: dtype, shape and quantization of the input tensor.
+        output: the same of the output tensor.
+
     Example:
         >>> import numpy as np
         >>> from edge_fmnist import Classifier

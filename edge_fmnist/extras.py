@@ -17,6 +17,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tf_keras",
         "tomli_w",
     ),
+    "peers": ("onnx", "onnxruntime"),
+    "plot": ("matplotlib",),
     "web": ("starlette", "uvicorn"),
 }
 

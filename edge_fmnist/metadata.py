@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import struct
 import zipfile
 import zlib
@@ -24,6 +23,8 @@ LABELS_NAME = "labels.txt"
 # Far above any real metadata; stops a hostile zip from filling memory.
 MAX_BYTES = 1 << 20
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+# Far beyond what calibration finds; further out, float32 scores would all be equal, or not be numbers.
+TEMPERATURES = 0.001, 1000.0
 # Of the local header, which the entry's name follows.
 ZIP_MAGIC, ZIP_HEADER_SIZE = b"PK\x03\x04", 30
 
@@ -133,16 +134,27 @@ def _checked(settings: Any, labels: tuple[str, ...], source: str) -> Metadata:
     output = settings.get("output")
     if output not in ("logits", "probabilities"):
         raise ModelError(f"{source}: expected metadata with output 'logits' or 'probabilities', got {output!r}")
-    return Metadata(labels, output, settings, _calibration(settings.get("calibration"), source))
+    calibration = _calibration(settings.get("calibration"), source)
+    if output == "probabilities" and calibration.temperature != 1:
+        raise ModelError(
+            f"{source}: expected temperature 1 with output 'probabilities', which are not divided by it; "
+            f"got {calibration.temperature:g}"
+        )
+    return Metadata(labels, output, settings, calibration)
 
 
 def _calibration(given: Any, source: str) -> Calibration:
     if given is None:
         return Calibration()
     try:
-        calibration = Calibration(float(given["temperature"]), float(given["threshold"]))
-    except (KeyError, TypeError, ValueError) as error:
+        temperature, threshold = float(given["temperature"]), float(given["threshold"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ModelError(f"{source}: expected a calibration with temperature and threshold, got {given!r}") from error
-    if not (calibration.temperature > 0 and math.isfinite(calibration.temperature) and 0 <= calibration.threshold <= 1):
-        raise ModelError(f"{source}: expected a temperature above 0 and a threshold from 0 to 1, got {given!r}")
-    return calibration
+    low, high = TEMPERATURES
+    # NaN is in no range.
+    if not (low <= temperature <= high and 0 <= threshold <= 1):
+        raise ModelError(
+            f"{source}: expected a calibration with a temperature from {low:g} to {high:g} "
+            f"and a threshold from 0 to 1, got {given!r}"
+        )
+    return Calibration(temperature, threshold)

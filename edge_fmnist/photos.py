@@ -12,7 +12,7 @@ The names are those of the public clothing-dataset-small
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,7 @@ GARMENTS: dict[str, tuple[str, ...]] = {
     "skirt": (),
 }
 GROUND = "no garment"
+DEFAULT_SPLIT = "validation"
 # A strip of ground thinner than this, in pixels, shows nothing.
 LEAST_STRIP = 24
 
@@ -61,42 +62,59 @@ class Photo:
     labels: tuple[str, ...]
 
 
-def find_photos(folder: Path, split: str) -> list[Photo]:
-    """Return the photographs of a split, in the order of their names.
+def find_photos(folder: Path, split: str | None = None) -> list[Photo]:
+    """Return the photographs of a split, sorted by garment and file name.
 
     Args:
-        folder: holds a folder for each split, or is one itself.
-        split: the split's name, such as ``validation``.
+        folder: holds a folder for each split.
+        split: its name, such as ``validation``; None where the garments' folders lie in ``folder`` itself.
 
     Raises:
-        DataNotFoundError: no such folder, or no photographs in it.
+        DataNotFoundError: no such folder, no such split, or no photographs in it.
         DataError: a folder whose garment is not known.
     """
-    place = folder / split if (folder / split).is_dir() else folder
-    if not place.is_dir():
+    if not folder.is_dir():
         raise DataNotFoundError(f"{folder}: no such folder of photographs")
-    kinds = sorted(path for path in place.iterdir() if path.is_dir())
-    if strange := [path.name for path in kinds if path.name not in GARMENTS and path.name not in LABELS]:
+    place = folder if split is None else _split(folder, split)
+    kinds = _folders(place)
+    if strange := [name for name in kinds if name not in GARMENTS and name not in LABELS]:
         raise DataError(
-            f"{place}: expected folders named {', '.join(GARMENTS)}, or like the ten labels; got {', '.join(strange)}"
+            f"{place}: expected folders named {', '.join(GARMENTS)}, or like a label; got {', '.join(strange)}"
         )
     photos = [
-        Photo(path, kind.name, GARMENTS.get(kind.name, (kind.name,)))
-        for kind in kinds
+        Photo(path, name, GARMENTS.get(name, (name,)))
+        for name, kind in kinds.items()
         for path in sorted(kind.iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
     ]
     if not photos:
-        raise DataNotFoundError(f"{place}: no photographs in folders such as {place / 't-shirt'}")
+        raise DataNotFoundError(f"{place}: expected photographs in folders such as {place / 't-shirt'}, got none")
     return photos
 
 
+def _split(folder: Path, split: str) -> Path:
+    splits = _folders(folder)
+    if split not in splits:
+        raise DataNotFoundError(
+            f"{folder}: expected a folder named {split!r} with photographs in it, got {', '.join(splits) or 'none'}"
+        )
+    return splits[split]
+
+
+def _folders(place: Path) -> dict[str, Path]:
+    """Return the folders in a place by name, sorted, without those that file managers and editors hide."""
+    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+
+
 def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
-    """Return the largest strip of a photograph beside its garment, or None where there is none worth looking at.
+    """Return the largest strip of a photograph beside its garment: what an empty scene looks like to the camera.
 
     Args:
         picture: uint8, shape (H, W, 3), BGR.
         garment: what preprocessing found in it.
+
+    Returns:
+        A view of the picture; None without a garment, or where no strip is wide enough to show anything.
     """
     if not garment.found:
         return None
@@ -170,7 +188,13 @@ class PhotoEvaluation:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of one photograph; ``prediction`` is None where no garment was found."""
+    """What a model said of one photograph, or of the ground beside its garment.
+
+    Attributes:
+        garment: the name of the photograph's folder, or ``"no garment"``.
+        labels: the labels that are right; empty where "unknown" is.
+        prediction: what the model said; None where preprocessing found no garment.
+    """
 
     garment: str
     labels: tuple[str, ...]
@@ -178,7 +202,7 @@ class Answer:
 
     @property
     def score(self) -> float:
-        """The score; 0 without a garment."""
+        """The score of the most probable label; 0 without a garment."""
         return self.prediction.score if self.prediction else 0.0
 
     @property
@@ -188,12 +212,12 @@ class Answer:
 
     @property
     def hit(self) -> bool:
-        """Whether the most probable label is right."""
+        """Whether the most probable label is right, whatever its score."""
         return self.prediction is not None and self.prediction.label in self.labels
 
 
 def answers(classifier: Classifier, photos: Iterable[Photo]) -> list[Answer]:
-    """Classify photographs, and the ground beside their garments.
+    """Classify photographs, and the ground beside their garments, which comes last.
 
     Raises:
         ImageError: a photograph that cannot be read.
@@ -201,15 +225,15 @@ def answers(classifier: Classifier, photos: Iterable[Photo]) -> list[Answer]:
     from edge_fmnist.pictures import read_picture
     from edge_fmnist.preprocess import preprocess, to_bgr
 
-    given = []
+    garments, bare = [], []
     for photo in photos:
         picture = to_bgr(read_picture(str(photo.path)))
         garment = preprocess(picture)
-        given.append(Answer(photo.garment, photo.labels, _predicted(classifier, garment)))
+        garments.append(Answer(photo.garment, photo.labels, _predicted(classifier, garment)))
         strip = ground(picture, garment)
         if strip is not None:
-            given.append(Answer(GROUND, (), _predicted(classifier, preprocess(strip))))
-    return given
+            bare.append(Answer(GROUND, (), _predicted(classifier, preprocess(strip))))
+    return garments + bare
 
 
 def _predicted(classifier: Classifier, garment: Garment) -> Prediction | None:
@@ -217,9 +241,16 @@ def _predicted(classifier: Classifier, garment: Garment) -> Prediction | None:
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
-    """Return the area under the ROC curve: how often a positive score exceeds a negative one, ties half.
+    """Return the area under the ROC curve: how often a positive score exceeds a negative one, ties counting half.
 
-    The Mann-Whitney statistic (Hanley and McNeil 1982). None where one of the two is empty.
+    The Mann-Whitney statistic (Hanley and McNeil 1982).
+
+    Args:
+        positive: scores that should be high, shape (N,).
+        negative: scores that should be low, shape (M,).
+
+    Returns:
+        0 to 1; None where one of the two is empty.
     """
     if not len(positive) or not len(negative):
         return None
@@ -230,6 +261,10 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
 
 def summarize(given: list[Answer], threshold: float) -> PhotoEvaluation:
     """Return the metrics that follow from answers.
+
+    Args:
+        given: the answers, at least one of them about a garment with a label.
+        threshold: the model's, for the record; the answers were given by it.
 
     Raises:
         DataError: not one of them is about a garment with a label.
@@ -256,14 +291,18 @@ def _metrics(kind: str, given: list[Answer]) -> GarmentMetrics:
     return GarmentMetrics(kind, labels, len(ours), right, sum(answer.answered for answer in ours))
 
 
-def evaluate_photos(classifier: Classifier, photos: Iterable[Photo]) -> PhotoEvaluation:
+def evaluate_photos(classifier: Classifier, photos: Sequence[Photo]) -> PhotoEvaluation:
     """Evaluate a classifier on photographs.
 
     A garment counts as right when its most probable label is one of those that
-    its folder stands for; the threshold for "unknown" is reported apart.
+    its folder stands for; what the threshold does to the answers is reported apart.
 
     Raises:
         ImageError: a photograph that cannot be read.
-        DataError: no photograph of a garment with a label.
+        DataError: no photograph of a garment with a label, or of one that the model does not know.
     """
+    if strange := {photo.garment for photo in photos if photo.labels and not {*photo.labels} & {*classifier.labels}}:
+        raise DataError(
+            f"expected a model with labels for {', '.join(sorted(strange))}, got {', '.join(classifier.labels)}"
+        )
     return summarize(answers(classifier, photos), classifier.threshold)

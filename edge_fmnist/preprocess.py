@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError
 from edge_fmnist.garment import Box, Garment
-from edge_fmnist.segmentation import segment
+from edge_fmnist.segmentation import Segmentation, segment
 
 SIZE = 28
 # Working size: enough for 28 pixels across a garment, few enough for a Raspberry Pi.
@@ -21,13 +21,16 @@ WORKING_EDGE = 96
 MAX_EDGE = 20_000
 # Smaller pictures hold no shape to find.
 LEAST_EDGE = 8
-# Below these, what was found is not a garment but the texture of the ground; see export/RESULTS.md.
+# Separation and share of the picture: beyond these, what was found is not a garment but ground or specks on it.
 LEAST_SEPARATION = 0.04
 LEAST_AREA, LARGEST_AREA = 0.01, 0.97
 # Grey values go from DARKEST to 255, so that the garment's shape shows whatever its colour.
 DARKEST = 90
-# Percentiles that the stretch takes for darkest and brightest, and the least range that is stretched to full.
+# Percentiles that the stretch takes for darkest and brightest, and the least range that is stretched to full:
+# the noise of a plain cloth is no pattern.
 STRETCH, LEAST_RANGE = (2, 98), 48
+# Keeps a division by the mask's share from failing where the mask has none.
+TINY = 1e-3
 
 
 def to_bgr(picture: np.ndarray) -> np.ndarray:
@@ -48,8 +51,7 @@ def to_bgr(picture: np.ndarray) -> np.ndarray:
         return picture
     if channels == 1:
         return np.asarray(cv2.cvtColor(picture, cv2.COLOR_GRAY2BGR))
-    alpha = picture[:, :, 3:].astype(np.float32) / 255
-    return np.round(picture[:, :, :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return _on_white(picture)
 
 
 def to_grey(picture: np.ndarray) -> np.ndarray:
@@ -84,6 +86,14 @@ def _checked(picture: np.ndarray) -> np.ndarray:
     return (picture >> 8).astype(np.uint8) if picture.dtype == np.uint16 else picture
 
 
+def _on_white(picture: np.ndarray) -> np.ndarray:
+    """Return a BGRA picture laid on white, in BGR."""
+    alpha = picture[:, :, 3:].astype(np.uint16)
+    # In whole numbers: exact, and half the memory of floats; 127 rounds to the nearest.
+    mixed: np.ndarray = (picture[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+    return mixed.astype(np.uint8)
+
+
 def _shrunk(picture: np.ndarray) -> np.ndarray:
     """Return the picture with its longest edge at most WORKING_EDGE."""
     height, width = picture.shape[:2]
@@ -95,7 +105,7 @@ def _shrunk(picture: np.ndarray) -> np.ndarray:
 
 
 def _fitted(garment: np.ndarray) -> np.ndarray:
-    """Return float values resized to a longest edge of 28 and centred on 0."""
+    """Return float values resized to a longest edge of 28 and centred among zeros."""
     height, width = garment.shape
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
@@ -121,28 +131,27 @@ def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:
 
 
 def _image(small: np.ndarray, mask: np.ndarray, box: Box) -> np.ndarray:
-    """Return the 28x28 image of what the mask covers; both in working size, and so the box."""
+    """Return the 28x28 image of what the mask covers; picture, mask and box are in working size."""
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     # Negated, as in Fashion-MNIST: a dark garment is bright.
     negative = 255 - cv2.cvtColor(small[rows, columns], cv2.COLOR_BGR2GRAY).astype(np.float32)
     inside = (mask[rows, columns] > 0).astype(np.float32)
     # Weighted by the mask while it shrinks, so that no background bleeds into the edge.
     cover, weighted = _fitted(inside), _fitted(negative * inside)
-    return _stretched(weighted / np.maximum(cover, 1e-3), cover)
-
-
-def _bounds(mask: np.ndarray) -> Box:
-    return Box(*cv2.boundingRect(mask))
+    return _stretched(weighted / np.maximum(cover, TINY), cover)
 
 
 def _enlarged(box: Box, small: tuple[int, ...], frame: tuple[int, ...]) -> Box:
     """Return a box of the working copy in pixels of the frame."""
     across, down = frame[1] / small[1], frame[0] / small[0]
     left, top = round(box.left * across), round(box.top * down)
-    return Box(left, top, round(box.width * across), round(box.height * down))
+    # Two halves that are both rounded up would lead out of the frame.
+    width = min(round(box.width * across), frame[1] - left)
+    return Box(left, top, width, min(round(box.height * down), frame[0] - top))
 
 
 def _nothing(frame: tuple[int, ...], small: tuple[int, ...], confidence: float = 0.0) -> Garment:
+    """Return the answer that there is no garment, for shapes of the frame and of the working copy."""
     return Garment(
         found=False,
         image=np.zeros((SIZE, SIZE), np.uint8),
@@ -151,6 +160,12 @@ def _nothing(frame: tuple[int, ...], small: tuple[int, ...], confidence: float =
         confidence=confidence,
         frame_shape=(frame[0], frame[1]),
     )
+
+
+def _plausible(found: Segmentation) -> bool:
+    """Tell whether a mask is one that a garment may have."""
+    share = int(np.count_nonzero(found.mask)) / found.mask.size
+    return found.separation >= LEAST_SEPARATION and LEAST_AREA <= share <= LARGEST_AREA
 
 
 def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
@@ -162,13 +177,13 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
     not an error: then ``found`` is False.
 
     Args:
-        picture: uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
-        previous: what was found in the frame before, which speeds up and steadies a stream.
+        picture: as for :func:`to_grey`; a shorter edge below 8 pixels, at full
+            size or once the longer one is shrunk to 96, shows no garment.
+        previous: what was found in the frame before, of any size, which speeds
+            up and steadies a stream.
 
     Returns:
-        The image, the mask, the box and a confidence: how little the colours
-        inside and outside the mask have in common (1 minus the Bhattacharyya
-        coefficient of their histograms).
+        The image, the mask, the box and a confidence; its class says more.
 
     Raises:
         ImageError: another dtype or shape, or no pixels.
@@ -178,18 +193,19 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
     if min(small.shape[:2]) < LEAST_EDGE:
         return _nothing(frame.shape, small.shape)
     start = previous.mask if previous is not None and previous.found else None
-    mask, separation = segment(small, start)
-    share = np.count_nonzero(mask) / mask.size
-    if separation < LEAST_SEPARATION or not LEAST_AREA <= share <= LARGEST_AREA:
+    found = segment(small, start)
+    if start is not None and not _plausible(found):
         # A mask that was followed too long is left behind; the picture alone may still show a garment.
-        return _nothing(frame.shape, small.shape, separation) if start is None else preprocess(picture)
-    box = _bounds(mask)
+        found = segment(small)
+    if not _plausible(found):
+        return _nothing(frame.shape, small.shape, found.separation)
+    box = Box(*cv2.boundingRect(found.mask))
     return Garment(
         found=True,
-        image=_image(small, mask, box),
-        mask=mask,
+        image=_image(small, found.mask, box),
+        mask=found.mask,
         box=_enlarged(box, small.shape, frame.shape),
-        confidence=separation,
+        confidence=found.separation,
         frame_shape=(frame.shape[0], frame.shape[1]),
     )
 
@@ -210,5 +226,5 @@ def as_image(picture: np.ndarray) -> np.ndarray:
 
 
 def is_image(picture: np.ndarray) -> bool:
-    """Tell whether a picture is 28x28, and so taken for an image of the data set's kind."""
+    """Tell whether a picture is 28x28, grey or colour, and so taken for an image of the data set's kind."""
     return isinstance(picture, np.ndarray) and picture.shape[:2] == (SIZE, SIZE)

@@ -30,6 +30,11 @@ NEIGHBOURHOOD = (5, 5)
 # Where the prior falls to 1/2, as a share of the way from the middle to the border, and how softly.
 PRIOR_EDGE, PRIOR_SOFTNESS = 0.72, 0.08
 PRIOR_LOW, PRIOR_HIGH = 0.02, 0.92
+# Below the first, the colours are looked at again with their contrast stretched, and the result counts from the second
+# on: the ground's own texture, stretched, separates too.
+FAINT, CLEAR = 0.12, 0.25
+# What the contrast of lightness, a and b is stretched to, and the least that is; a range is between percentiles.
+STRETCHED, LEAST_RANGE, RANGE = (180, 120, 120), (48, 16, 16), (2, 98)
 # A part counts when it has this share of the largest part's weight; a hole is filled below this share of the picture.
 LEAST_PART, LARGEST_HOLE = 0.2, 0.02
 TINY = 1e-7
@@ -39,8 +44,9 @@ class Segmentation(NamedTuple):
     """A mask and how far the colours inside it are from those outside.
 
     Attributes:
-        mask: uint8, 0 or 255, shape of the picture.
-        separation: 0 (the same colours inside and outside) to 1 (none in common).
+        mask: uint8, 0 or 255, shape (H, W) of the picture.
+        separation: 1 minus the Bhattacharyya coefficient of the colours inside
+            and outside: 0 (the same colours) to 1 (none in common).
     """
 
     mask: np.ndarray
@@ -52,10 +58,25 @@ def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmenta
 
     Args:
         picture: uint8, shape (H, W, 3), BGR; about 100 pixels on its longest edge.
-        previous: the mask found in the frame before, any size, or None.
+        previous: the mask found in the frame before, uint8, 0 or 255, of any size; None without one.
+
+    Returns:
+        The mask, which may be empty or cover all, and the separation, from which to tell whether it means anything.
     """
-    height, width = picture.shape[:2]
-    bins = _colour_bins(picture)
+    colours = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 1.0), cv2.COLOR_BGR2LAB)
+    found = _parted(colours, previous)
+    if previous is None and found.separation < FAINT:
+        # White on white, grey on grey.
+        again = _parted(_contrasted(colours), None)
+        if again.separation >= CLEAR:
+            return again
+    return found
+
+
+def _parted(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
+    """Part garment from ground by colour: uint8, shape (H, W, 3), Lab."""
+    height, width = colours.shape[:2]
+    bins = _colour_bins(colours)
     counts = np.bincount(bins, minlength=np.prod(BINS)).astype(np.float32)
     inside, prior = _centre_prior(height, width)
     rounds = ROUNDS
@@ -71,12 +92,19 @@ def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmenta
         soft = 1 / (1 + np.exp(-(EVIDENCE_WEIGHT * spread + prior)))
         inside = soft.ravel()
         separation = 1 - float(np.sqrt(garment_model * ground_model).sum())
-    return Segmentation(_whole((soft > 0.5).astype(np.uint8) * 255), min(1.0, max(0.0, separation)))
+    return Segmentation(_cleaned((soft > 0.5).astype(np.uint8) * 255), min(1.0, max(0.0, separation)))
 
 
-def _colour_bins(picture: np.ndarray) -> np.ndarray:
-    """Return each pixel's bin in the colour histogram, int64, shape (H * W,)."""
-    lab = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 1.0), cv2.COLOR_BGR2LAB).reshape(-1, 3).astype(np.int64)
+def _contrasted(colours: np.ndarray) -> np.ndarray:
+    """Return Lab colours, uint8, shape (H, W, 3), each channel stretched around the middle of its range."""
+    low, high = np.percentile(colours.reshape(-1, 3), RANGE, axis=0)
+    scale = np.array(STRETCHED) / np.maximum(high - low, LEAST_RANGE)
+    return np.clip((colours - (low + high) / 2) * scale + 128, 0, 255).astype(np.uint8)
+
+
+def _colour_bins(colours: np.ndarray) -> np.ndarray:
+    """Return each pixel's bin in the histogram of Lab colours, int64, shape (H * W,)."""
+    lab = colours.reshape(-1, 3).astype(np.int64)
     lightness, a, b = (lab[:, channel] * bins >> 8 for channel, bins in enumerate(BINS))
     bins: np.ndarray = (lightness * BINS[1] + a) * BINS[2] + b
     return bins
@@ -108,7 +136,7 @@ def _logit(probability: np.ndarray) -> np.ndarray:
 
 def _model(histogram: np.ndarray) -> np.ndarray:
     """Return a histogram smoothed over neighbouring colours, float32, summing to 1."""
-    smooth = histogram.reshape(BINS)
+    smooth: np.ndarray = histogram.reshape(BINS)
     for axis in range(3):
         smooth = np.moveaxis(smooth, axis, 0)
         padded = np.concatenate([smooth[:1], smooth, smooth[-1:]])
@@ -118,9 +146,10 @@ def _model(histogram: np.ndarray) -> np.ndarray:
     return result
 
 
-def _whole(mask: np.ndarray) -> np.ndarray:
+def _cleaned(mask: np.ndarray) -> np.ndarray:
     """Return the mask without specks, far-off parts and small holes."""
-    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    opened: np.ndarray = cv2.morphologyEx(mask, cv2.MORPH_OPEN, element)
     height, width = mask.shape
     count, parts, stats, centres = cv2.connectedComponentsWithStats(opened, connectivity=4)
     if count < 2:

@@ -103,7 +103,12 @@ class Structure:
         return problems
 
 
-def _schema() -> Any:
+def file_schema() -> Any:
+    """Return the module of the file format's classes.
+
+    Raises:
+        InterpreterError: neither LiteRT nor TensorFlow, which carry it, is installed.
+    """
     for name in SCHEMAS:
         try:
             return importlib.import_module(name)
@@ -123,7 +128,7 @@ def read_structure(content: bytes, source: str) -> Structure:
         ModelError: not a model, or a damaged one.
         InterpreterError: no schema is installed.
     """
-    schema = _schema()
+    schema = file_schema()
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
         graph = model.subgraphs[0]

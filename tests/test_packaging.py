@@ -52,6 +52,7 @@ def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
         "edge_fmnist/models/edge.tflite",
         "edge_fmnist/models/registry.json",
         "edge_fmnist/py.typed",
+        "edge_fmnist_bench/protocol.toml",
         "edge_fmnist_export/checkpoints/edge/float.npz",
         "edge_fmnist_export/checkpoints/edge/qat.npz",
         "edge_fmnist_export/recipes/edge.toml",
@@ -59,7 +60,8 @@ def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
     assert expected <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
     roots = {name.partition("/")[0] for name in names}
-    assert {root for root in roots if not root.endswith(".dist-info")} == {"edge_fmnist", "edge_fmnist_export"}
+    packages = {root for root in roots if not root.endswith(".dist-info")}
+    assert packages == {"edge_fmnist", "edge_fmnist_bench", "edge_fmnist_export"}
 
 
 def test_base_install_classifies(base_install: Path, tmp_path: Path) -> None:
@@ -82,15 +84,25 @@ def test_base_install_lists_models(base_install: Path) -> None:
     assert {entry["name"] for entry in json.loads(result.stdout) if entry["ok"]} >= {"edge"}
 
 
+def test_base_install_benchmarks(base_install: Path) -> None:
+    result = run(base_install, "bench", "--iterations", "3", "--scenario", "single-stream", "--json")
+    assert result.returncode == 0, result.stderr
+    variants = json.loads(result.stdout)["variants"]
+    assert [variant["name"] for variant in variants] == ["classifier", "litert-int8", "litert-float32"]
+    assert all(variant["error"] is None for variant in variants)
+
+
 def test_base_install_has_no_extra(base_install: Path) -> None:
     result = run(base_install, "doctor", "--json")
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    assert facts["extras"] == {"export": False, "web": False}
+    assert facts["extras"] == {"export": False, "peers": False, "plot": False, "web": False}
     assert facts["problems"] == []
 
 
-@pytest.mark.parametrize("arguments", [("train", "edge"), ("export", "--int8"), ("recipes",)])
+@pytest.mark.parametrize(
+    "arguments", [("train", "edge"), ("export", "--int8"), ("recipes",), ("bench", "--against", "float")]
+)
 def test_workstation_commands_name_the_extra(base_install: Path, arguments: tuple[str, ...]) -> None:
     result = run(base_install, *arguments)
     assert result.returncode == 2

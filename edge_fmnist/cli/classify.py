@@ -60,7 +60,12 @@ def classify(
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of a picture; ``prediction`` is None where no garment was found."""
+    """What a model says of a picture.
+
+    Attributes:
+        model: its name or path.
+        prediction: what it says; None where no garment was found, and so nothing asked.
+    """
 
     model: str
     prediction: Prediction | None
@@ -68,8 +73,11 @@ class Answer:
     def as_dict(self, top_k: int) -> dict[str, Any]:
         """Return plain values for JSON."""
         if self.prediction is None:
-            return {"model": self.model, "found": False, "answer": None, "label": None, "score": 0.0, "top": []}
-        return {"model": self.model, "found": True, **self.prediction.as_dict(top_k)}
+            said: dict[str, Any] = dict.fromkeys(("answer", "label", "index", "milliseconds"))
+            said |= {"score": 0.0, "top": []}
+        else:
+            said = self.prediction.as_dict(top_k)
+        return {"model": self.model, "found": self.prediction is not None, **said}
 
     def text(self, top_k: int) -> str:
         """Return one line for people."""
@@ -82,7 +90,14 @@ class Answer:
 
 @dataclass
 class Classifiers:
-    """The models that are asked, each loaded when a picture needs it."""
+    """The models that are asked, each loaded when a picture needs it.
+
+    Attributes:
+        wanted: the model for every picture; None chooses by the kind of picture.
+        threads: threads of the interpreter.
+        interpreter: its name; None chooses.
+        loaded: the models by name.
+    """
 
     wanted: str | None
     threads: int
@@ -105,8 +120,12 @@ class Classifiers:
     def answer(self, picture: np.ndarray) -> Answer:
         """Classify an image, or the garment in a photograph.
 
+        Args:
+            picture: as for :func:`edge_fmnist.preprocess.preprocess`.
+
         Raises:
             ImageError: a picture that cannot be used.
+            EdgeFmnistError: a model that cannot be used, as :meth:`Classifier.load` and :meth:`Classifier.predict`.
         """
         from edge_fmnist.preprocess import is_image, preprocess, to_grey
 
@@ -119,7 +138,7 @@ class Classifiers:
 
 
 def _answers(classifiers: Classifiers, arguments: list[str]) -> Iterator[tuple[str, Answer | EdgeFmnistError]]:
-    """Yield each picture with its answer, or with what kept it from being read."""
+    """Yield each picture with its answer, or with what is wrong with it; a model that fails ends all."""
     for argument in arguments:
         try:
             sources = list(find_pictures(argument))
@@ -128,6 +147,11 @@ def _answers(classifiers: Classifiers, arguments: list[str]) -> Iterator[tuple[s
             continue
         for source in sources:
             try:
-                yield source, classifiers.answer(read_picture(source))
+                picture = read_picture(source)
             except (ImageError, SourceError) as error:
                 yield source, error
+                continue
+            try:
+                yield source, classifiers.answer(picture)
+            except ImageError as error:
+                yield source, ImageError(f"{source}: {error}")

@@ -33,7 +33,10 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            "--split", help="test (default) or train; of photographs: validation (default).", show_default=False
+            "--split",
+            help="test (default) or train; of photographs, a folder in that of --photos: validation by default, "
+            "if there is one.",
+            show_default=False,
         ),
     ] = None,
     threads: options.Threads = DEFAULT_THREADS,
@@ -48,27 +51,35 @@ def evaluate(
     """
     if photos is not None and data is not None:
         raise typer.BadParameter("--data and --photos cannot be evaluated together", param_hint="--photos")
-    run = _on_photos(photos, split or "validation") if photos is not None else _on_images(data, split or "test")
+    task = _on_images(data, "test" if split is None else split) if photos is None else _on_photos(photos, split)
     results, exit_code = {}, 0
     for name in models or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
             with console.quiet_native_log():
                 classifier = Classifier.load(name, threads=threads, interpreter=interpreter)
-            results[name] = run.evaluate(classifier)
+            results[name] = task.evaluate(classifier)
         except EdgeFmnistError as error:
             console.say(f"Error: {error}")
             exit_code = error.exit_code
             continue
         if not json:
-            run.show(name, results[name])
+            task.show(name, results[name])
     if json:
-        console.emit_json([{"model": name, "split": run.split, **result.as_dict()} for name, result in results.items()])
+        console.emit_json(
+            [{"model": name, "split": task.split, **result.as_dict()} for name, result in results.items()]
+        )
     if exit_code:
         raise typer.Exit(exit_code)
 
 
 class Task(NamedTuple):
-    """What models are evaluated on, and how."""
+    """What models are evaluated on, and how.
+
+    Attributes:
+        split: the name of what they are evaluated on.
+        evaluate: returns the metrics of a model.
+        show: prints metrics for people, with the name of the model.
+    """
 
     split: str
     evaluate: Callable[[Classifier], Any]
@@ -91,11 +102,14 @@ def _on_images(data: Path | None, split: str) -> Task:
     return Task(split, evaluate_images, show)
 
 
-def _on_photos(folder: Path, split: str) -> Task:
-    from edge_fmnist.photos import evaluate_photos, find_photos
+def _on_photos(folder: Path, split: str | None) -> Task:
+    from edge_fmnist.photos import DEFAULT_SPLIT, evaluate_photos, find_photos
 
+    if split is None and (folder / DEFAULT_SPLIT).is_dir():
+        split = DEFAULT_SPLIT
     photos = find_photos(folder, split)
-    return Task(split, lambda classifier: evaluate_photos(classifier, photos), show_photos)
+    name = folder.resolve().name if split is None else split
+    return Task(name, lambda classifier: evaluate_photos(classifier, photos), show_photos)
 
 
 def show_photos(name: str, result: PhotoEvaluation) -> None:

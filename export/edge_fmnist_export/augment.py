@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_fmnist.preprocess import DARKEST
 from edge_fmnist_export.recipe import Augmentation
 
-# Grey values of ground inside a mask: preprocessing makes nothing darker.
-LEAKED = (90, 255)
+# Ground that a mask takes in turns as grey as a garment; black is lost to the mask.
+LEAKED, DROPPED = (DARKEST, 255), (0, 0)
 
 
 def shift(images: np.ndarray, limit: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +60,7 @@ def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng
 def _rectangles(
     shape: tuple[int, ...], probability: float, area: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Return masks of images of shape (N, H, W), each with a random rectangle in a share of them."""
+    """Return bool masks for images of shape (N, H, W), with a random rectangle in a share of them, else empty."""
     count, height, width = shape
     pixels = rng.uniform(*area, count) * height * width
     ratio = np.exp(rng.uniform(np.log(0.3), np.log(3.3), count))
@@ -78,13 +79,15 @@ def _rectangles(
 def cover(
     images: np.ndarray, probability: float, area: tuple[float, float], values: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the images with a rectangle of one grey value in a share of them.
+    """Return the images with a random rectangle of one grey value in a share of them.
+
+    The rectangles are those of :func:`erase`; the grey value is drawn for each image.
 
     Args:
         images: uint8, shape (N, H, W).
         probability: share of the images that are covered, 0 to 1.
         area: smallest and largest covered share of an image.
-        values: smallest and largest grey value.
+        values: smallest and largest grey value, 0 to 255.
         rng: where the choices come from.
     """
     inside = _rectangles(images.shape, probability, area, rng)
@@ -135,7 +138,7 @@ def augment(
     if settings.erasing:
         images = erase(images, settings.erasing, settings.erasing_area, rng)
     if settings.dropping:
-        images = cover(images, settings.dropping, settings.erasing_area, (0, 0), rng)
+        images = cover(images, settings.dropping, settings.erasing_area, DROPPED, rng)
     if settings.leaking:
         images = cover(images, settings.leaking, settings.erasing_area, LEAKED, rng)
     result = images.astype(np.float32) / np.float32(255)

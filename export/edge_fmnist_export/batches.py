@@ -15,8 +15,9 @@ from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.augment import augment
 from edge_fmnist_export.recipe import Augmentation
 
-# Targets beyond the classes: a shoe of any of three classes, and what is none of the ten.
+# Targets of photographs beyond the classes: a shoe of any of three classes, and what is none of the ten.
 FOOTWEAR, UNKNOWN = CLASSES, CLASSES + 1
+# The row of each target: 1 for each class that is right, so all 0 for UNKNOWN.
 TARGET_ROWS = np.eye(CLASSES + 2, CLASSES, dtype=np.float32)
 TARGET_ROWS[FOOTWEAR, [LABELS.index(label) for label in GARMENTS["shoes"]]] = 1
 TARGET_ROWS.flags.writeable = False
@@ -108,8 +109,8 @@ def epoch_batches(
         seed: the recipe's seed, the phase and the epoch.
 
     Yields:
-        Images, float32 (batch, 28, 28, 1), values 0 to 1, and class
-        probabilities, float32 (batch, 10).
+        Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32
+        (batch, 10): 1 for each class that is right, or blended by mixup.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(subset))

@@ -15,7 +15,7 @@ from edge_fmnist.labels import LABELS
 from edge_fmnist.metadata import embed
 from edge_fmnist.structure import Structure, read_structure
 from edge_fmnist.tensors import PIXEL_SCALE, TensorInfo
-from edge_fmnist_export import architectures, backend, convert
+from edge_fmnist_export import architectures, backend, calibration, convert
 from edge_fmnist_export.convert import IoType, Representative
 from edge_fmnist_export.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.run import Run
@@ -112,7 +112,7 @@ class Exporter:
 
         Raises:
             CheckError: the written file failed a check, or the run lacks what this format needs; ``path`` is as it was.
-            RunError: the run's quantization-aware weights are damaged or do not fit.
+            RunError: the run's quantization-aware weights or its calibration are damaged or do not fit.
         """
         flatbuffer = self._convert(kind)
         settings = self._settings(kind)
@@ -160,7 +160,8 @@ class Exporter:
             "output": "logits",
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
-            "calibration": self.run.read_json("calibration.json", None),
+            # Fitted to the scores of the run's last phase; every format carries it.
+            "calibration": calibration.recorded(self.run),
             "recipe": self.run.recipe.model_dump(mode="json"),
             "training": self.run.read_json("run.json", {}),
         }

@@ -6,29 +6,31 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from edge_fmnist_export import backend
+
 # Keeps the logarithm finite where no right class has any probability.
 EPSILON = 1e-7
-# A top probability below this counts as no answer, in the training accuracy only.
+# In the accuracy, a top probability below this counts as no answer.
 UNSURE = 0.5
+# Far below any logit: takes a class out of a maximum.
+MINUS_INFINITY = -1e9
+
+# Of targets and logits, both float32 (N, classes), to float32 (N,).
+PerRow = Callable[[Any, Any], Any]
 
 
 def _operations(keras: Any) -> Any:
     """Return the array operations of a Keras module; ``tf_keras`` has none of its own."""
     if hasattr(keras, "ops"):
-        ops = keras.ops
-        return SimpleNamespace(
-            log=ops.log, exp=ops.exp, sum=ops.sum, mean=ops.mean, max=ops.max, where=ops.where,
-            log_softmax=ops.log_softmax, cast=ops.cast,
-        )  # fmt: skip
-    import tensorflow as tf
-
+        return keras.ops
+    tf = backend.tensorflow_module("quantization-aware training")
     return SimpleNamespace(
         log=tf.math.log, exp=tf.exp, sum=tf.reduce_sum, mean=tf.reduce_mean, max=tf.reduce_max, where=tf.where,
         log_softmax=tf.nn.log_softmax, cast=tf.cast,
     )  # fmt: skip
 
 
-def any_of_crossentropy(keras: Any, *, label_smoothing: float, unknown: float) -> Callable[[Any, Any], Any]:
+def any_of_crossentropy(keras: Any, *, label_smoothing: float, unknown: float) -> PerRow:
     """Return a loss in which any of several classes may be right, or none.
 
     For a row of targets with ones: minus the logarithm of the sum of their
@@ -38,11 +40,11 @@ def any_of_crossentropy(keras: Any, *, label_smoothing: float, unknown: float) -
 
     Args:
         keras: the Keras module that the model was built with.
-        label_smoothing: share of the loss that goes to the uniform distribution.
+        label_smoothing: share of the loss that goes to the uniform distribution, 0 to 1.
         unknown: weight of rows without a right class.
 
     Returns:
-        A function of targets and logits, both float32 (N, classes), to losses (N,).
+        A function of targets (0 or 1) and logits, both float32 (N, classes), to losses, float32 (N,), in nats.
     """
     ops = _operations(keras)
 
@@ -56,16 +58,22 @@ def any_of_crossentropy(keras: Any, *, label_smoothing: float, unknown: float) -
     return loss
 
 
-def any_of_accuracy(keras: Any) -> Callable[[Any, Any], Any]:
+def any_of_accuracy(keras: Any) -> PerRow:
     """Return the accuracy that goes with :func:`any_of_crossentropy`.
 
     Right is a most probable class with a target of 1; where no class is right, a top probability below UNSURE.
+
+    Args:
+        keras: the Keras module that the model was built with.
+
+    Returns:
+        A function of targets (0 or 1) and logits, both float32 (N, classes), to float32 (N,): 1 for right, 0 for wrong.
     """
     ops = _operations(keras)
 
     def accuracy(targets: Any, logits: Any) -> Any:
-        top = ops.max(logits, axis=-1)
-        hit = ops.max(ops.where(targets > 0, logits, logits - 1e9), axis=-1) >= top
+        best = ops.max(logits, axis=-1)
+        hit = ops.max(ops.where(targets > 0, logits, MINUS_INFINITY), axis=-1) >= best
         unsure = ops.max(ops.exp(ops.log_softmax(logits, axis=-1)), axis=-1) < UNSURE
         return ops.cast(ops.where(ops.sum(targets, axis=-1) > 0, hit, unsure), "float32")
 

@@ -37,10 +37,10 @@ class ProgressListener:
         self._progress.stop()
 
     def photo_done(self, done: int, of: int) -> None:
-        """Move the bar of photographs, which are preprocessed before training starts."""
+        """Move the bar of photographs, which are preprocessed before the first phase starts."""
         if self._task is None:
             self._task = self._progress.add_task("preprocessing photographs", total=of, figures="")
-        self._progress.update(self._task, completed=done + 1)
+        self._progress.update(self._task, completed=done)
 
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Start a bar over all steps of a phase."""

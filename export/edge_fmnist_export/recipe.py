@@ -42,9 +42,9 @@ class Augmentation(Section):
         shift: largest shift in pixels, each way, both axes.
         flip: mirror left to right with probability 1/2.
         erasing: probability of random erasing (Zhong et al. 2017, arXiv:1708.04896).
-        erasing_area: smallest and largest share of the image that is erased.
-        dropping: probability that a rectangle turns black, as where a mask lost a part of the garment.
-        leaking: probability that a rectangle turns one grey, as where a mask took ground in.
+        erasing_area: smallest and largest share of the image that a rectangle takes, erased, dropped or leaked.
+        dropping: probability that a rectangle turns black, as where segmentation misses a part of the garment.
+        leaking: probability that a rectangle turns one grey, as where segmentation takes ground for garment.
         mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
     """
 
@@ -73,7 +73,7 @@ class PhotoSettings(Section):
     """How photographs join the training images; 0 views leave them out.
 
     Attributes:
-        views: how many views of each photograph are put through preprocessing.
+        views: how many views of each photograph train: itself, and varied copies.
         unknown: weight of garments outside the classes and of bare ground,
             which are trained towards no class at all (outlier exposure,
             Hendrycks et al. 2019, arXiv:1812.04606).
@@ -121,7 +121,8 @@ class Recipe(Section):
     """A whole recipe.
 
     Attributes:
-        initial: a run folder or a shipped checkpoint whose float weights training starts from; empty for none.
+        initial: the shipped checkpoint, or the run folder (from where the command runs), whose float weights
+            training starts from; empty to start from chance.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
@@ -145,7 +146,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _photos_without_mixup(self) -> Recipe:
         if self.photos.views and self.augmentation.mixup:
-            raise ValueError("mixup blends targets, which the loss for photographs cannot take; switch one off")
+            raise ValueError(
+                "photos.views and augmentation.mixup exclude each other, since mixup blends targets and the loss for "
+                "photographs takes whole ones; set one of them to 0"
+            )
         return self
 
     def with_changes(self, **sections: dict[str, Any]) -> Recipe:
@@ -171,7 +175,10 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, issue['loc'])) or 'recipe'}: {issue['msg']} (got {issue['input']!r})"
+            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})"
+            # A problem between settings has no place, and its input is the whole recipe.
+            if issue["loc"]
+            else str(issue["msg"])
             for issue in error.errors()
         )
         raise RecipeError(f"{where}: {problems}") from error

@@ -65,6 +65,9 @@ def _copy_checkpoint(run: Run) -> None:
     for file in SHIPPED_FILES:
         if (run.folder / file).is_file():
             shutil.copyfile(run.folder / file, target / file)
+        else:
+            # Else it would stay from the checkpoint before.
+            (target / file).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,52 @@
-"""Train a recipe: the float phase on Keras 3, then quantization-aware training."""
+"""Train a recipe: the float phase on Keras 3, then quantization-aware training, then calibration."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edge_fmnist.dataset import Split
-from edge_fmnist.errors import DataNotFoundError, UsageError
-from edge_fmnist.photos import find_photos
+from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
 from edge_fmnist_export import architectures, backend
-from edge_fmnist_export.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
+from edge_fmnist_export.batches import Subset
 from edge_fmnist_export.calibration import FILE as CALIBRATION
-from edge_fmnist_export.calibration import calibrate
-from edge_fmnist_export.phase import EpochRecord, Listener, Phase, run_phase
-from edge_fmnist_export.photo_views import Advance, training_views, validation_images
+from edge_fmnist_export.calibration import calibrate, recorded
+from edge_fmnist_export.material import Material, check_photos, gather, sources
+from edge_fmnist_export.phase import EpochRecord, Phase, run_phase
+from edge_fmnist_export.phase import Listener as PhaseListener
 from edge_fmnist_export.recipe import Augmentation, Recipe
 from edge_fmnist_export.run import Run, environment, open_run
-from edge_fmnist_export.weights import Checkpoint, assign_variables, load_checkpoint, save_arrays, save_checkpoint
+from edge_fmnist_export.weights import (
+    Arrays,
+    Checkpoint,
+    assign_variables,
+    load_checkpoint,
+    save_arrays,
+    save_checkpoint,
+)
 
 FLOAT, QAT = "float", "qat"
 # The second part of a phase's seed, so that the two phases see different batches.
 PHASE_SEEDS = {FLOAT: 0, QAT: 1}
 
 
-@dataclass(frozen=True)
-class Material:
-    """What a recipe trains and validates on.
+class Listener(PhaseListener, Protocol):
+    """What a training run tells while it runs."""
 
-    Attributes:
-        train: the training images, views of photographs among them.
-        validation: what chooses the best epoch: images of the data set, and where photographs
-            train, as many of those of garments it knows.
-        photos: the validation photographs, unknown garments among them; None without photographs.
-    """
-
-    train: Subset
-    validation: Subset
-    photos: Subset | None = None
+    def photo_done(self, done: int, of: int) -> None:
+        """Tell how many photographs are preprocessed, and of how many."""
 
 
-def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
-    """Return the training and the validation subset of a recipe, without photographs.
-
-    Raises:
-        DataError: too few images for the split or for one batch.
-    """
-    train_subset, validation = split_validation(data, recipe.data.validation, recipe.seed)
-    steps_per_epoch(train_subset, recipe.data.batch_size)
-    return train_subset, validation
-
-
-def unheard(done: int, of: int) -> None:
-    """Tell nobody how many photographs are preprocessed."""
-
-
-def check_photos(recipe: Recipe, folder: Path | None) -> None:
-    """Check that a folder of photographs is given where the recipe needs one, and only there.
-
-    Raises:
-        UsageError: it is not so.
-        DataNotFoundError: the folder has no photographs.
-        DataError: it has an unknown garment.
-    """
-    if not recipe.photos.views:
-        if folder is not None:
-            raise UsageError(f"the recipe {recipe.name} trains without photographs; leave --photos out")
-        return
-    if folder is None:
-        raise UsageError(f"the recipe {recipe.name} trains on photographs too; name their folder with --photos")
-    for split in ("train", "validation"):
-        if not (folder / split).is_dir():
-            raise DataNotFoundError(f"{folder}: expected folders train and validation with photographs in it")
-        find_photos(folder, split)
-
-
-def material(recipe: Recipe, data: Split, folder: Path | None, advance: Advance) -> Material:
-    """Return all that a recipe trains and validates on.
-
-    Args:
-        recipe: the recipe.
-        data: the training split; validation is taken from it.
-        folder: the photographs, where the recipe takes any.
-        advance: called with the number of photographs done and of all.
-
-    Raises:
-        DataError: too few images, or photographs that cannot be used.
-        ImageError: a photograph that cannot be read.
-    """
-    train_subset, validation = subsets(recipe, data)
-    if folder is None or not recipe.photos.views:
-        return Material(train_subset, validation)
-    views = training_views(folder, recipe.photos.views, recipe.seed, advance)
-    photos = validation_images(folder)
-    known = photos.chosen(photos.targets != UNKNOWN)
-    # Repeated until photographs and images weigh the same.
-    repeats = max(1, round(len(validation) / len(known)))
-    return Material(join([train_subset, views]), join([validation, *[known] * repeats]), photos)
-
-
-def train(
-    run: Run, data: Split, listener: Listener, folder: Path | None = None, advance: Advance = unheard
-) -> dict[str, Any]:
+def train(run: Run, data: Split, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
     """Train a run from where it stands to its end, and calibrate it.
 
-    Goes on from the run's checkpoint where there is one, and skips phases that are done.
+    Goes on from the run's checkpoint where there is one, and skips what is done.
 
     Args:
         run: the run folder and its recipe.
         data: the training split; validation is taken from it.
         listener: told of progress.
-        folder: the photographs, where the recipe takes any.
-        advance: called with the number of photographs preprocessed and of all.
+        photos: the folder of photographs, where the recipe takes any.
 
     Returns:
         The run's metrics: for each phase, the best epoch and its validation accuracy.
@@ -119,43 +54,115 @@ def train(
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
         UsageError: photographs are missing, or not wanted.
-        DataError: too few images.
-        RunError: the run folder is damaged or does not fit.
+        DataNotFoundError: no photographs in the folder.
+        DataError: too few images, or photographs that cannot be used.
+        ImageError: a photograph that cannot be read.
+        RunError: the run folder is damaged or does not fit, it was started with another data set or other
+            photographs, or training diverged.
     """
-    check_photos(run.recipe, folder)
-    images = material(run.recipe, data, folder, advance)
-    backend.keras_module()
-    run.write_json("run.json", {"seed": run.recipe.seed, "data_sha256": list(data.sha256), **environment()})
-    phases = [FLOAT, QAT] if run.recipe.qat.epochs else [FLOAT]
-    for name in phases:
-        if not run.has(name):
-            phase = _float_phase(run) if name == FLOAT else _qat_phase(run, images.train)
-            _train_phase(run, phase, images.train, images.validation, listener)
-    calibrate_run(run, images)
+    check_photos(run.recipe, photos)
+    made_from = sources(data, photos)
+    _check_same(run, made_from)
+    _check_metrics(run)
+    if not _finished(run):
+        material = gather(run.recipe, data, photos, listener.photo_done)
+        backend.keras_module()
+        run.write_json("run.json", {"seed": run.recipe.seed, **made_from, **environment()})
+        _train_phases(run, material, listener)
     run.checkpoint.unlink(missing_ok=True)
-    metrics: dict[str, Any] = run.read_json("metrics.json", {})
-    return metrics
+    return _read_object(run, "metrics.json")
 
 
-def calibrate_run(run: Run, images: Material) -> None:
-    """Calibrate the scores of a trained run's last phase, and keep the result in the run folder."""
-    if run.has(QAT):
+def initial_weights(recipe: Recipe) -> Arrays | None:
+    """Return the float weights that a recipe starts from, or None where it starts from chance.
+
+    Raises:
+        RunNotFoundError: neither a run folder nor a shipped checkpoint.
+        RecipeError: a run of another architecture.
+        RunError: a run without float weights, or a damaged one.
+    """
+    if not recipe.initial:
+        return None
+    try:
+        run = open_run(recipe.initial)
+    except RunNotFoundError as error:
+        raise RunNotFoundError(f"the recipe {recipe.name}, initial = {error}") from error
+    if run.recipe.architecture != recipe.architecture:
+        raise RecipeError(
+            f"the recipe {recipe.name}, initial: expected a run of the architecture {recipe.architecture}, "
+            f"got {recipe.initial}, which has {run.recipe.architecture}"
+        )
+    return run.weights(FLOAT)
+
+
+def _phases(recipe: Recipe) -> list[str]:
+    return [FLOAT, QAT] if recipe.qat.epochs else [FLOAT]
+
+
+def _finished(run: Run) -> bool:
+    return recorded(run) is not None and all(run.has(name) for name in _phases(run.recipe))
+
+
+def _check_same(run: Run, made_from: dict[str, Any]) -> None:
+    """Check that a run goes on with what it was started with, as far as that is recorded."""
+    before = _read_object(run, "run.json")
+    for key, what in (("data_sha256", "data set"), ("photos_sha256", "photographs")):
+        if key in before and before[key] != made_from.get(key):
+            raise RunError(
+                f"{run.folder}: was started with other files of the {what}; resume with the same, "
+                "or train anew with another --output"
+            )
+
+
+def _check_metrics(run: Run) -> None:
+    """Check that the phases that are done have their metrics."""
+    metrics = _read_object(run, "metrics.json")
+    if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
+        raise RunError(
+            f"{run.folder / 'metrics.json'}: missing, or without the phase {missing[0]}, which has its weights; "
+            "bring the file back, or train anew with another --output"
+        )
+
+
+def _read_object(run: Run, name: str) -> dict[str, Any]:
+    """Return a JSON object of a run, empty where there is none yet."""
+    value = run.read_json(name, {})
+    if not isinstance(value, dict):
+        raise RunError(f"{run.folder / name}: expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _train_phases(run: Run, material: Material, listener: Listener) -> None:
+    """Train the phases that are not done, and calibrate the last one."""
+    model = None
+    for name in _phases(run.recipe):
+        if not run.has(name):
+            trained = _float_phase(run) if name == FLOAT else _qat_phase(run, material.train)
+            _train_phase(run, trained, material, listener)
+            model = trained.model
+    if model is None:
+        model = _trained_model(run)
+    found = calibrate(model, material.validation, material.photos, run.recipe.photos.lost)
+    run.write_json(CALIBRATION, found.as_dict())
+
+
+def _trained_model(run: Run) -> Any:
+    """Return the model of a run's last phase, which an earlier process trained."""
+    if run.recipe.qat.epochs:
         from edge_fmnist_export import qat
 
-        model = qat.restored(run.recipe.architecture, run.weights(QAT))
-    else:
-        model = architectures.build(run.recipe.architecture, backend.keras_module())
-        assign_variables(model.weights, run.weights(FLOAT), f"{run.folder}/float.npz")
-    found = calibrate(model, images.validation, images.photos, run.recipe.photos.lost)
-    run.write_json(CALIBRATION, found.as_dict())
+        return qat.restored(run.recipe.architecture, run.weights(QAT))
+    model = architectures.build(run.recipe.architecture, backend.keras_module())
+    assign_variables(model.weights, run.weights(FLOAT), f"{run.folder}/float.npz")
+    return model
 
 
 def _float_phase(run: Run) -> Phase:
     keras = backend.keras_module()
     keras.utils.set_random_seed(run.recipe.seed)
     model = architectures.build(run.recipe.architecture, keras)
-    if run.recipe.initial:
-        weights = open_run(run.recipe.initial).weights(FLOAT)
+    weights = initial_weights(run.recipe)
+    if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {run.recipe.initial}")
     return Phase(
         name=FLOAT,
@@ -188,7 +195,8 @@ def _qat_phase(run: Run, train_subset: Subset) -> Phase:
     )
 
 
-def _train_phase(run: Run, phase: Phase, train_subset: Subset, validation: Subset, listener: Listener) -> None:
+def _train_phase(run: Run, phase: Phase, material: Material, listener: Listener) -> None:
+    """Train a phase to its end and save it; its model keeps the best weights."""
     checkpoint = load_checkpoint(run.checkpoint) if run.checkpoint.is_file() else None
     if checkpoint is not None and checkpoint.phase != phase.name:
         checkpoint = None
@@ -206,15 +214,16 @@ def _train_phase(run: Run, phase: Phase, train_subset: Subset, validation: Subse
             run.write_json("history.json", history)
         save_checkpoint(run.checkpoint, state)
 
-    last = run_phase(phase, train_subset, validation, listener, save, checkpoint)
+    last = run_phase(phase, material.train, material.validation, listener, save, checkpoint)
     metrics = run.read_json("metrics.json", {})
     metrics[phase.name] = {
         "epochs": last.epoch,
         "best_epoch": last.best_epoch,
         "validation_accuracy": round(last.best_accuracy, 6),
-        "validation_images": len(validation),
+        "validation_images": len(material.validation),
         "parameters": int(phase.model.count_params()) if phase.name == FLOAT else metrics[FLOAT]["parameters"],
         "seconds": round(sum(record["seconds"] for record in history if record["phase"] == phase.name), 1),
     }
     run.write_json("metrics.json", metrics)
     save_arrays(run.weights_path(phase.name), last.best)
+    assign_variables(phase.model.weights, last.best, f"the best weights of the {phase.name} phase")

@@ -59,3 +59,56 @@ def test_metadata_with_a_wrong_checksum(describe_model: Callable[..., Path]) -> 
     path.write_bytes(content)
     with pytest.raises(ModelError, match="metadata is damaged"):
         Classifier.load(path)
+
+
+def calibrated(describe_model: Callable[..., Path], temperature: float, threshold: float) -> Classifier:
+    return Classifier.load(describe_model(calibration={"temperature": temperature, "threshold": threshold}))
+
+
+def test_without_calibration_nothing_is_unknown(
+    describe_model: Callable[..., Path], model_path: Callable[[str], Path], images: np.ndarray
+) -> None:
+    for path in (describe_model(), model_path("logits_uint8")):
+        classifier = Classifier.load(path)
+        assert (classifier.temperature, classifier.threshold) == (1, 0)
+        assert all(prediction.known for prediction in classifier.predict_batch(images))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_logits_are_divided_by_the_temperature(
+    describe_model: Callable[..., Path], images: np.ndarray, temperature: float
+) -> None:
+    raw = Classifier.load(describe_model()).predict_batch(images).scores
+    classifier = calibrated(describe_model, temperature, 0)
+    scores = classifier.predict_batch(images).scores
+    assert classifier.temperature == temperature
+    # Softmax of logits over T is the T-th root of the probabilities, made to sum to 1.
+    powered = raw.astype(float) ** (1 / temperature)
+    np.testing.assert_allclose(scores, powered / powered.sum(axis=1, keepdims=True), atol=1e-5)
+    np.testing.assert_array_equal(scores.argmax(axis=1), raw.argmax(axis=1))
+    np.testing.assert_array_equal(classifier.predict(images[0]).scores, scores[0])
+
+
+def test_what_is_below_the_threshold_is_unknown(describe_model: Callable[..., Path], images: np.ndarray) -> None:
+    best = Classifier.load(describe_model()).predict_batch(images).scores.max(axis=1)
+    threshold = float(np.median(best))
+    classifier = calibrated(describe_model, 1, threshold)
+    assert classifier.threshold == threshold
+    predictions = classifier.predict_batch(images)
+    np.testing.assert_array_equal([prediction.known for prediction in predictions], best >= threshold)
+    assert {prediction.answer for prediction in predictions} > {"unknown"}
+    single = [classifier.predict(image).answer for image in images[:20]]
+    assert single == [prediction.answer for prediction in predictions[:20]]
+
+
+@pytest.mark.parametrize("temperature", [0.001, 1000])
+def test_the_outermost_temperatures_give_probabilities(
+    describe_model: Callable[..., Path], images: np.ndarray, temperature: float
+) -> None:
+    scores = calibrated(describe_model, temperature, 0).predict_batch(images).scores
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_calibration_that_cannot_be(describe_model: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match=r"described_logits_uint8\.tflite: expected a calibration with a temperature"):
+        calibrated(describe_model, 0, 0.5)

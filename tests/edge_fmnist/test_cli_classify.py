@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
-from edge_fmnist.preprocess import preprocess
+from edge_fmnist.preprocess import MAX_EDGE, preprocess
+
+KEYS = ["answer", "file", "found", "index", "label", "milliseconds", "model", "score", "top"]
 
 RunCli = Callable[..., Any]
 Picture = Callable[..., Path]
@@ -32,7 +34,7 @@ def json_lines(result: Any) -> list[dict[str, Any]]:
 
 
 def photo() -> np.ndarray:
-    """Return a dark garment on a bright background, BGR."""
+    """Return a photograph of a dark garment on a bright ground, BGR."""
     pixels = np.full((300, 200, 3), 235, np.uint8)
     pixels[60:240, 50:150] = 40, 60, 90
     pixels[120:180, 80:120] = 90, 120, 180
@@ -75,7 +77,8 @@ def test_json_gives_one_line_for_each_image(
     assert [line["file"] for line in lines] == [str(path) for path in paths]
     assert [line["label"] for line in lines] == [prediction.label for prediction in expected]
     for line, prediction in zip(lines, expected, strict=True):
-        assert sorted(line) == ["file", "index", "label", "milliseconds", "score", "top"]
+        assert sorted(line) == KEYS
+        assert (line["found"], line["model"], line["answer"]) == (True, str(model), prediction.label)
         assert line["score"] == pytest.approx(prediction.score, abs=1e-6)
         assert line["label"] == LABELS[line["index"]] == line["top"][0]["label"]
         assert line["milliseconds"] > 0
@@ -112,9 +115,9 @@ def test_standard_input_without_a_picture(classify: RunCli, stdin: bytes) -> Non
 def test_an_image_of_28_by_28_is_taken_as_it_is(
     classify: RunCli, model: Path, picture: Picture, images: np.ndarray
 ) -> None:
-    # Preprocessing would invert this one, whose border is bright.
+    # Preprocessing would find no garment in this noise.
     image = 255 - images[0] // 4
-    assert not np.array_equal(preprocess(image), image)
+    assert not preprocess(image).found
     line = json_lines(classify(picture("a.png", image), "-k", 10, "--json"))[0]
     expected = Classifier.load(model).predict(image).as_dict(10)
     assert line["top"] == expected["top"]
@@ -122,7 +125,9 @@ def test_an_image_of_28_by_28_is_taken_as_it_is(
 
 def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, picture: Picture) -> None:
     line = json_lines(classify(picture("photo.png", photo()), "-k", 10, "--json"))[0]
-    assert line["top"] == Classifier.load(model).predict(preprocess(photo())).as_dict(10)["top"]
+    garment = preprocess(photo())
+    assert garment.found
+    assert line["top"] == Classifier.load(model).predict(garment.image).as_dict(10)["top"]
 
 
 @pytest.mark.parametrize(
@@ -132,12 +137,103 @@ def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, pictu
         ("colour.jpg", photo()),
         ("transparent.png", np.dstack([photo(), np.full(photo().shape[:2], 255, np.uint8)])),
         ("deep.png", photo().astype(np.uint16) * 256),
-        ("one_pixel.png", np.zeros((1, 1), np.uint8)),
-        ("thin.png", np.zeros((1, 500), np.uint8)),
     ],
 )
 def test_every_kind_of_picture(classify: RunCli, picture: Picture, name: str, pixels: np.ndarray) -> None:
     assert json_lines(classify(picture(name, pixels), "--json"))[0]["label"] in LABELS
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((1, 1), np.uint8),
+        np.zeros((1, 500), np.uint8),
+        np.full((60, 80, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8),
+    ],
+    ids=["one pixel", "a line", "white", "noise"],
+)
+def test_no_garment_is_an_answer(classify: RunCli, model: Path, picture: Picture, pixels: np.ndarray) -> None:
+    path = picture("empty.png", pixels)
+    result = classify(path)
+    assert (result.stdout, result.stderr) == (f"{path}: no garment found\n", "")
+    (line,) = json_lines(classify(path, "--json"))
+    assert sorted(line) == KEYS
+    assert (line["found"], line["model"], line["score"], line["top"]) == (False, str(model), 0, [])
+    assert [line[key] for key in ("answer", "label", "index", "milliseconds")] == [None] * 4
+
+
+def test_below_the_threshold_the_answer_is_unknown(
+    run_cli: RunCli, describe_model: Callable[..., Path], picture: Picture, images: np.ndarray
+) -> None:
+    model = describe_model(calibration={"temperature": 1.0, "threshold": 1.0})
+    path = picture("a.png", images[0])
+    label = Classifier.load(model).predict(images[0]).label
+    result = run_cli("classify", "-m", model, path, "-k", 1)
+    assert result.stdout.startswith(f"{path}: unknown; perhaps {label} ")
+    line = json_lines(run_cli("classify", "-m", model, path, "--json"))[0]
+    assert (line["answer"], line["label"], line["found"]) == ("unknown", label, True)
+
+
+@pytest.fixture
+def two_models(
+    ship: Callable[..., Path], model_path: Callable[[str], Path], describe_model: Callable[..., Path]
+) -> None:
+    """Ship an ``edge`` and a ``camera`` that are told apart by their labels."""
+    camera = describe_model(labels=tuple(f"camera {label}" for label in LABELS))
+    edge = describe_model("logits_int8", labels=tuple(f"edge {label}" for label in LABELS))
+    ship(edge=edge, camera=camera)
+
+
+@pytest.mark.usefixtures("two_models")
+def test_the_kind_of_picture_chooses_the_model(run_cli: RunCli, picture: Picture, images: np.ndarray) -> None:
+    paths = [picture("photo.jpg", photo()), picture("image.png", images[0]), picture("photo.png", photo()[..., 0])]
+    lines = json_lines(run_cli("classify", *paths, "--json"))
+    assert [line["model"] for line in lines] == ["camera", "edge", "camera"]
+    assert [line["label"].partition(" ")[0] for line in lines] == ["camera", "edge", "camera"]
+
+
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize("name", ["edge", "camera"])
+def test_a_model_that_is_named_takes_all_pictures(
+    run_cli: RunCli, picture: Picture, images: np.ndarray, name: str
+) -> None:
+    paths = [picture("photo.jpg", photo()), picture("image.png", images[0])]
+    lines = json_lines(run_cli("classify", "-m", name, *paths, "--json"))
+    assert [line["model"] for line in lines] == [name, name]
+
+
+def test_only_the_models_that_are_needed_are_loaded(
+    run_cli: RunCli,
+    ship: Callable[..., Path],
+    describe_model: Callable[..., Path],
+    picture: Picture,
+    images: np.ndarray,
+) -> None:
+    ship(edge=describe_model())
+    assert run_cli("classify", picture("image.png", images[0])).stderr == ""
+
+
+def test_a_model_that_is_missing_ends_the_command(
+    run_cli: RunCli,
+    ship: Callable[..., Path],
+    describe_model: Callable[..., Path],
+    picture: Picture,
+    images: np.ndarray,
+) -> None:
+    ship(edge=describe_model())
+    paths = [picture("image.png", images[0]), picture("photo.png", photo()), picture("other.png", photo())]
+    result = run_cli("classify", *paths, code=3)
+    assert result.stdout.startswith(f"{paths[0]}: ")
+    assert result.stdout.count("\n") == 1
+    assert result.stderr == "Error: camera: neither a file nor a shipped model (shipped: edge)\n"
+
+
+def test_a_picture_that_is_too_large_is_named(classify: RunCli, picture: Picture, images: np.ndarray) -> None:
+    paths = [picture("long.png", np.zeros((1, MAX_EDGE + 1), np.uint8)), picture("a.png", images[0])]
+    result = classify(*paths, code=1)
+    assert result.stderr.startswith(f"Error: {paths[0]}: expected at most {MAX_EDGE} pixels an edge, got ")
+    assert result.stdout.startswith(f"{paths[1]}: ")
 
 
 @pytest.fixture
@@ -179,7 +275,7 @@ def test_a_folder_or_glob_without_pictures_among_files(
     assert result.stderr.startswith(f"Error: {tmp_path / argument}: {message}")
     lines = json_lines(result)
     assert [Path(line["file"]).name for line in lines] == [argument, "a.png"]
-    assert [sorted(line)[0] for line in lines] == ["error", "file"]
+    assert ["error" in line for line in lines] == [True, False]
 
 
 def test_a_missing_model(run_cli: RunCli, picture: Picture, images: np.ndarray) -> None:

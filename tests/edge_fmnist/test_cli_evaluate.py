@@ -10,6 +10,8 @@ import pytest
 
 from edge_fmnist import LABELS, Classifier
 from edge_fmnist.dataset import load_split
+from edge_fmnist.pictures import read_picture
+from edge_fmnist.preprocess import preprocess
 
 RunCli = Callable[..., Any]
 
@@ -131,3 +133,93 @@ def test_damaged_data(run_cli: RunCli, model: str, small_data: Path) -> None:
 @pytest.mark.parametrize("options", [["--threads", "0"], ["--interpreter", "onnx"]])
 def test_bad_options(run_cli: RunCli, model: str, small_data: Path, options: list[str]) -> None:
     assert run_cli("evaluate", model, "--data", small_data, *options, code=2).stderr != ""
+
+
+@pytest.fixture
+def photos(picture: Callable[..., Path], tmp_path: Path) -> Path:
+    """Return a folder of photographs, three known garments, a hat and a bare floor."""
+    garment = np.full((160, 120, 3), (200, 205, 210), np.uint8)
+    empty = garment.copy()
+    garment[30:130, 35:85] = 120, 60, 40
+    for name, pixels in {"t-shirt/a": garment, "t-shirt/b": garment, "shoes/a": empty, "hat/a": garment}.items():
+        picture(f"photos/validation/{name}.png", pixels)
+    picture("photos/train/dress/a.png", garment)
+    return tmp_path / "photos"
+
+
+def test_photographs_in_text(run_cli: RunCli, model: str, photos: Path) -> None:
+    result = run_cli("evaluate", model, "--photos", photos)
+    assert result.stdout == ""
+    assert f"{model}: 0.0% right on 3 photographs, AUROC of known against unknown " in result.stderr
+    assert "threshold 0.00 leaves 0.0% of right answers unsaid" in result.stderr
+    for cell in ("t-shirt", "T-shirt/top", "shoes", "Sandal or Sneaker or Ankle boot", "hat", "no garment", "unknown"):
+        assert cell in result.stderr
+
+
+def test_photographs_in_json(run_cli: RunCli, describe_model: Callable[..., Path], photos: Path) -> None:
+    # Labels by which the model is right about the shirts, and a threshold that leaves all unsaid.
+    shirt = read_picture(str(photos / "validation" / "t-shirt" / "a.png"))
+    index = Classifier.load(describe_model()).predict(preprocess(shirt).image).index
+    labels = tuple(np.roll(LABELS, index))
+    path = describe_model(labels=labels, calibration={"temperature": 1.5, "threshold": 1.0})
+    (entry,) = json.loads(run_cli("evaluate", path, "--photos", photos, "--json").stdout)
+    assert (entry["model"], entry["split"], entry["images"]) == (str(path), "validation", 3)
+    assert (entry["top1"], entry["lost"], entry["threshold"]) == (0.666667, 1.0, 1.0)
+    kinds = {kind["garment"]: (kind["right"], kind["images"], kind["answered"]) for kind in entry["garments"]}
+    assert kinds == {"t-shirt": (2, 2, 0), "shoes": (0, 1, 0), "hat": (1, 1, 0), "no garment": (3, 3, 0)}
+    assert entry["garments"][-1]["labels"] == []
+    # The hat looks like the shirts, and the shoes like the floor.
+    assert entry["auroc"] == pytest.approx((2 * 3.5 + 1.5) / 12, abs=1e-6)
+
+
+def test_camera_is_the_default_for_photographs(
+    run_cli: RunCli, ship: Callable[..., Path], model: str, photos: Path
+) -> None:
+    ship(edge=Path(model), camera=Path(model))
+    (entry,) = json.loads(run_cli("evaluate", "--photos", photos, "--json").stdout)
+    assert entry["model"] == "camera"
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "split", "images"),
+    [
+        (".", [], "validation", 3),
+        (".", ["--split", "train"], "train", 1),
+        ("validation", [], "validation", 3),
+        ("train", [], "train", 1),
+    ],
+)
+def test_which_photographs(
+    run_cli: RunCli, model: str, photos: Path, folder: str, options: list[str], split: str, images: int
+) -> None:
+    (entry,) = json.loads(run_cli("evaluate", model, "--photos", photos / folder, *options, "--json").stdout)
+    assert (entry["split"], entry["images"]) == (split, images)
+
+
+@pytest.mark.parametrize("split", ["test", ""])
+def test_a_split_of_photographs_that_is_not_there(run_cli: RunCli, model: str, photos: Path, split: str) -> None:
+    result = run_cli("evaluate", model, "--photos", photos, "--split", split, code=3)
+    assert f"Error: {photos}: expected a folder named {split!r}" in result.stderr
+    assert "got train, validation" in result.stderr
+
+
+def test_a_folder_of_photographs_that_is_not_there(run_cli: RunCli, model: str, tmp_path: Path) -> None:
+    result = run_cli("evaluate", model, "--photos", tmp_path / "nowhere", code=3)
+    assert "nowhere: no such folder of photographs" in result.stderr
+
+
+def test_a_damaged_photograph(run_cli: RunCli, model: str, photos: Path) -> None:
+    path = photos / "validation" / "hat" / "a.png"
+    path.write_bytes(path.read_bytes()[:50])
+    assert f"Error: {path}: " in run_cli("evaluate", model, "--photos", photos, code=1).stderr
+
+
+def test_a_model_that_knows_no_such_garment(run_cli: RunCli, describe_model: Callable[..., Path], photos: Path) -> None:
+    path = describe_model("five_classes", labels=("a", "b", "c", "d", "e"))
+    result = run_cli("evaluate", path, "--photos", photos, code=1)
+    assert "expected a model with labels for shoes, t-shirt, got a, b, c, d, e" in result.stderr
+
+
+def test_data_and_photographs_at_once(run_cli: RunCli, model: str, small_data: Path, photos: Path) -> None:
+    result = run_cli("evaluate", model, "--data", small_data, "--photos", photos, code=2)
+    assert "--data and --photos cannot be evaluated together" in result.stderr

@@ -12,7 +12,16 @@ import pytest
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.labels import LABELS
-from edge_fmnist.metadata import FORMAT, LABELS_NAME, MAX_BYTES, METADATA_NAME, Metadata, embed, extract
+from edge_fmnist.metadata import (
+    FORMAT,
+    LABELS_NAME,
+    MAX_BYTES,
+    METADATA_NAME,
+    Calibration,
+    Metadata,
+    embed,
+    extract,
+)
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 4
 SETTINGS: dict[str, Any] = {"name": "edge", "output": "logits", "accuracy": 0.93, "recipe": {"epochs": 3}}
@@ -165,3 +174,54 @@ def test_entry_that_claims_less_than_it_holds_does_not_fill_memory() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 8 << 20
+
+
+@pytest.mark.parametrize("settings", [{}, {"calibration": None}])
+def test_without_calibration_every_score_is_taken_as_it_is(settings: dict[str, Any]) -> None:
+    metadata = extracted(embed(FLATBUFFER, {**SETTINGS, **settings}, LABELS))
+    assert metadata.calibration == Calibration(temperature=1, threshold=0)
+
+
+@pytest.mark.parametrize(("temperature", "threshold"), [(1.37, 0.42), (1, 0), (0.001, 1), (1000, 0.5)])
+def test_calibration(temperature: float, threshold: float) -> None:
+    given = {"temperature": temperature, "threshold": threshold, "validation_lost": 0.05}
+    metadata = extracted(embed(FLATBUFFER, {**SETTINGS, "calibration": given}, LABELS))
+    assert metadata.calibration == Calibration(temperature, threshold)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("text", 1.5, True, [], [1.5, 0.4], {}, {"temperature": 1.5}, {"threshold": 0.4}),
+        {"temperature": None, "threshold": 0.4},
+        {"temperature": "warm", "threshold": 0.4},
+        {"temperature": 1.5, "threshold": [0.4]},
+        {"temperature": 10**400, "threshold": 0.4},
+    ],
+)
+def test_a_calibration_of_another_kind(given: Any) -> None:
+    with pytest.raises(ModelError, match=r"^model: expected a calibration with temperature and threshold, got "):
+        extract(embed(FLATBUFFER, {**SETTINGS, "calibration": given}, LABELS), "model")
+
+
+@pytest.mark.parametrize(
+    ("temperature", "threshold"),
+    [
+        *((0, 0.4), (-1, 0.4), (1e-4, 0.4), (1e4, 0.4), (float("inf"), 0.4), (float("nan"), 0.4)),
+        *((1.5, -0.1), (1.5, 1.1), (1.5, float("inf")), (1.5, float("nan"))),
+    ],
+)
+def test_a_calibration_out_of_range(temperature: float, threshold: float) -> None:
+    given = {"temperature": temperature, "threshold": threshold}
+    with pytest.raises(ModelError, match=r"^model: .* temperature from 0.001 to 1000 and a threshold from 0 to 1, got"):
+        extract(embed(FLATBUFFER, {**SETTINGS, "calibration": given}, LABELS), "model")
+
+
+def test_probabilities_have_no_temperature() -> None:
+    def model(temperature: float) -> bytes:
+        calibration = {"temperature": temperature, "threshold": 0.3}
+        return embed(FLATBUFFER, {"output": "probabilities", "calibration": calibration}, LABELS)
+
+    assert extracted(model(1)).calibration.threshold == 0.3
+    with pytest.raises(ModelError, match=r"^model: expected temperature 1 with output 'probabilities', .* got 1.5$"):
+        extract(model(1.5), "model")

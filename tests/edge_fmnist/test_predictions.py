@@ -75,6 +75,7 @@ def test_top_of_none(predictions: Predictions, count: int) -> None:
 
 def test_as_dict_is_plain_json(predictions: Predictions) -> None:
     assert json.loads(json.dumps(predictions[1].as_dict(2))) == {
+        "answer": "c",
         "label": "c",
         "index": 2,
         "score": 0.7,
@@ -86,3 +87,25 @@ def test_as_dict_is_plain_json(predictions: Predictions) -> None:
 def test_a_prediction_cannot_be_changed(predictions: Predictions) -> None:
     with pytest.raises(AttributeError):
         predictions[0].label = "b"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "known"), [(0.0, [1, 1, 1, 1]), (0.5, [1, 1, 0, 1]), (0.51, [0, 1, 0, 1]), (1.0, [0, 0, 0, 1])]
+)
+def test_known_from_the_threshold_on(threshold: float, known: list[int]) -> None:
+    predictions = Predictions(SCORES, LABELS, 8.0, threshold)
+    assert [prediction.known for prediction in predictions] == known
+    answers = [label if sure else "unknown" for label, sure in zip("acab", known, strict=True)]
+    assert [prediction.answer for prediction in predictions] == answers
+    assert [prediction.label for prediction in predictions] == list("acab")
+
+
+def test_parts_keep_the_threshold() -> None:
+    predictions = Predictions(SCORES, LABELS, 8.0, 0.6)
+    assert predictions[1:].threshold == 0.6
+    assert [prediction.answer for prediction in predictions[2:]] == ["unknown", "b"]
+    assert predictions[0].as_dict()["answer"] == "unknown"
+
+
+def test_without_a_threshold_everything_is_known(predictions: Predictions) -> None:
+    assert all(prediction.known for prediction in predictions)

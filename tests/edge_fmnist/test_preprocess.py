@@ -1,34 +1,60 @@
-"""From photographs to 28x28 images."""
+"""From photographs and frames to 28x28 images."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist import Box, Garment
 from edge_fmnist.errors import ImageError
-from edge_fmnist.preprocess import MAX_EDGE, WORKING_EDGE, as_image, preprocess, to_grey
+from edge_fmnist.preprocess import (
+    MAX_EDGE,
+    SIZE,
+    WORKING_EDGE,
+    as_image,
+    is_image,
+    preprocess,
+    to_bgr,
+    to_grey,
+)
+from edge_fmnist.samples import SAMPLES
+from edge_fmnist.segmentation import Segmentation
+
+FLOOR, CLOTH, STRIPE = (200, 205, 210), (120, 60, 40), (160, 110, 100)
 
 
 def photo(
-    background: int = 255, garment: int = 40, *, height: int = 120, width: int = 160, box: tuple[int, ...] = ()
+    *,
+    width: int = 160,
+    height: int = 120,
+    box: tuple[int, int, int, int] = (50, 20, 60, 80),
+    floor: tuple[int, int, int] = FLOOR,
+    cloth: tuple[int, int, int] = CLOTH,
 ) -> np.ndarray:
-    """Return a grey photograph of a rectangle with a brighter stripe across it; ``box`` is top, bottom, left, right."""
-    top, bottom, left, right = box or (20, 100, 50, 90)
-    image = np.full((height, width), background, np.uint8)
-    image[top:bottom, left:right] = garment
-    middle = (top + bottom) // 2
-    image[middle : middle + 10, left:right] = (garment + background) // 2
-    return image
+    """Return a photograph of a rectangular garment, BGR, with a stripe across it; ``box`` is x, y, width, height."""
+    picture = np.full((height, width, 3), floor, np.uint8)
+    left, top, wide, high = box
+    picture[top : top + high, left : left + wide] = cloth
+    middle = top + high // 2
+    picture[middle : middle + high // 8, left : left + wide] = STRIPE
+    return picture
+
+
+def grey_photo() -> np.ndarray:
+    return photo()[..., 1].copy()
 
 
 def as_bgr(grey: np.ndarray) -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def as_bgra(grey: np.ndarray) -> np.ndarray:
-    return np.dstack([as_bgr(grey), np.full(grey.shape, 255, np.uint8)])
+def as_bgra(picture: np.ndarray) -> np.ndarray:
+    colour = as_bgr(picture) if picture.ndim == 2 else picture
+    return np.dstack([colour, np.full(colour.shape[:2], 255, np.uint8)])
 
 
 def extent(image: np.ndarray) -> tuple[int, int, int, int]:
@@ -37,111 +63,375 @@ def extent(image: np.ndarray) -> tuple[int, int, int, int]:
     return int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
 
 
+def same(one: Garment, other: Garment) -> bool:
+    return (
+        (one.found, one.box, one.confidence, one.frame_shape)
+        == (other.found, other.box, other.confidence, other.frame_shape)
+        and np.array_equal(one.image, other.image)
+        and np.array_equal(one.mask, other.mask)
+    )
+
+
+def nothing_found(garment: Garment) -> bool:
+    """Tell whether a garment is the documented answer for none."""
+    return not (garment.found or garment.image.any() or garment.mask.any() or any(garment.box))
+
+
 def test_grey_stays_grey() -> None:
-    assert np.array_equal(to_grey(photo()), photo())
-    assert np.array_equal(to_grey(photo()[..., None]), photo())
+    assert np.array_equal(to_grey(grey_photo()), grey_photo())
+    assert np.array_equal(to_grey(grey_photo()[..., None]), grey_photo())
 
 
 @pytest.mark.parametrize("convert", [as_bgr, as_bgra])
-def test_colour_of_grey_values_gives_the_grey_values(convert: Any) -> None:
-    assert np.array_equal(to_grey(convert(photo())), photo())
+def test_colour_of_grey_values_gives_the_grey_values(convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    assert np.array_equal(to_grey(convert(grey_photo())), grey_photo())
 
 
 @pytest.mark.parametrize(("channel", "grey"), [(0, 29), (1, 150), (2, 76)])
 def test_colours_are_in_bgr_order(channel: int, grey: int) -> None:
-    image = np.zeros((4, 5, 3), np.uint8)
-    image[..., channel] = 255
-    assert (to_grey(image) == grey).all()
+    picture = np.zeros((4, 5, 3), np.uint8)
+    picture[..., channel] = 255
+    assert (to_grey(picture) == grey).all()
+
+
+def test_a_colour_picture_is_handed_back_as_it_is() -> None:
+    picture = photo()
+    assert to_bgr(picture) is picture
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1)])
+def test_grey_in_colour(shape: tuple[int, ...]) -> None:
+    grey = np.arange(20, dtype=np.uint8).reshape(shape)
+    assert np.array_equal(to_bgr(grey), as_bgr(grey.reshape(4, 5)))
 
 
 def test_16_bits_keep_the_upper_8() -> None:
-    image = np.array([[0, 255, 256, 0x1234, 65535]], np.uint16)
-    assert to_grey(image).tolist() == [[0, 0, 1, 0x12, 255]]
+    picture = np.array([[0, 255, 256, 0x1234, 65535]], np.uint16)
+    assert to_grey(picture).tolist() == [[0, 0, 1, 0x12, 255]]
 
 
-def test_16_bit_colour() -> None:
-    assert np.array_equal(to_grey(as_bgra(photo()).astype(np.uint16) << 8 | 0xFF), photo())
+@pytest.mark.parametrize("convert", [np.asarray, as_bgra])
+def test_16_bit_colour(convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    assert np.array_equal(to_bgr(convert(photo()).astype(np.uint16) << 8 | 0xFF), photo())
 
 
 @pytest.mark.parametrize(("alpha", "grey"), [(0, 255), (255, 0), (51, 204)])
 def test_transparent_pixels_become_white(alpha: int, grey: int) -> None:
-    image = np.zeros((4, 5, 4), np.uint8)
-    image[..., 3] = alpha
-    assert (to_grey(image) == grey).all()
+    picture = np.zeros((4, 5, 4), np.uint8)
+    picture[..., 3] = alpha
+    assert (to_bgr(picture) == grey).all()
 
 
-@pytest.mark.parametrize("convert", [np.asarray, as_bgr, as_bgra, lambda grey: grey.astype(np.uint16) * 257])
-def test_all_kinds_of_input_give_the_same_image(convert: Any) -> None:
-    image = preprocess(convert(photo()))
-    assert image.dtype == np.uint8
-    assert image.shape == (28, 28)
-    assert np.array_equal(image, preprocess(photo()))
+def test_every_colour_and_alpha_is_mixed_and_rounded_to_the_nearest() -> None:
+    colour, alpha = np.mgrid[:256, :256]
+    mixed = to_bgr(np.dstack([colour, colour, colour, alpha]).astype(np.uint8))[..., 0]
+    assert np.abs(mixed - (colour * alpha + 255.0 * (255 - alpha)) / 255).max() <= 0.5
 
 
-@pytest.mark.parametrize("contrast", [60, 120, 255])
-def test_both_polarities_give_the_same_image(contrast: int) -> None:
-    dark_on_white = preprocess(photo(255, 255 - contrast)).astype(int)
-    bright_on_black = preprocess(photo(0, contrast)).astype(int)
-    assert np.abs(dark_on_white - bright_on_black).max() <= 4
-    assert dark_on_white.max() == 255
+def test_what_is_found_is_as_documented() -> None:
+    garment = preprocess(photo())
+    assert garment.found
+    assert garment.image.shape == (SIZE, SIZE)
+    assert garment.mask.shape == (72, WORKING_EDGE)
+    assert garment.image.dtype == garment.mask.dtype == np.uint8
+    assert set(np.unique(garment.mask)) == {0, 255}
+    assert 0 < garment.confidence <= 1
+    assert garment.frame_shape == (120, 160)
 
 
-def test_contrast_is_stretched_from_a_background_that_is_not_black() -> None:
-    image = preprocess(photo(60, 120)).astype(int)
-    assert (image.min(), image.max()) == (0, 255)
-    assert np.abs(image - preprocess(photo(0, 60))).max() <= 4
+@pytest.mark.parametrize("size", [(160, 120), (640, 480), (480, 640), (1000, 250), (1919, 1079)])
+def test_the_box_holds_the_garment_and_lies_in_the_frame(size: tuple[int, int]) -> None:
+    width, height = size
+    box = (width // 3, height // 4, width // 3, height // 2)
+    found = preprocess(photo(width=width, height=height, box=box)).box
+    left, top, wide, high = box
+    # Not further out than the softness of the mask, four of its pixels.
+    slack = 4 * max(size) / WORKING_EDGE + 1
+    assert left - slack <= found.left <= left
+    assert top - slack <= found.top <= top
+    assert left + wide <= found.left + found.width <= left + wide + slack
+    assert top + high <= found.top + found.height <= top + high + slack
 
 
-@pytest.mark.parametrize(
-    ("box", "expected"),
-    [
-        pytest.param((20, 100, 50, 90), (0, 27, 7, 20), id="tall"),
-        pytest.param((40, 80, 10, 90), (7, 20, 0, 27), id="wide"),
-        pytest.param((5, 45, 3, 43), (0, 27, 0, 27), id="square in a corner"),
-        pytest.param((70, 118, 140, 148), (0, 27, 11, 15), id="narrow at the edge"),
-    ],
-)
-def test_longest_edge_fills_28_pixels_and_the_garment_is_centred(
-    box: tuple[int, ...], expected: tuple[int, ...]
-) -> None:
-    assert extent(preprocess(photo(box=box))) == expected
+@pytest.mark.parametrize("size", [(100, 75), (144, 108), (240, 180), (107, 191)])
+def test_no_rounding_leads_out_of_the_frame(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    width, height = size
+    for share in np.linspace(0.05, 0.9, 40):
+
+        def to_the_corner(
+            picture: np.ndarray, previous: np.ndarray | None = None, share: float = share
+        ) -> Segmentation:
+            rows, columns = picture.shape[:2]
+            mask = np.zeros((rows, columns), np.uint8)
+            mask[int(share * rows) :, int(share * columns) :] = 255
+            return Segmentation(mask, 1.0)
+
+        monkeypatch.setattr("edge_fmnist.preprocess.segment", to_the_corner)
+        box = preprocess(np.zeros((height, width, 3), np.uint8)).box
+        assert width - 1 <= box.left + box.width <= width
+        assert height - 1 <= box.top + box.height <= height
+
+
+def test_the_box_bounds_the_mask() -> None:
+    picture = photo(width=96, height=72, box=(30, 15, 40, 40))
+    garment = preprocess(picture)
+    assert garment.mask.shape == (72, 96)
+    assert garment.box == Box(*cv2.boundingRect(garment.mask))
+
+
+def test_the_outline_surrounds_the_garment() -> None:
+    picture = photo(width=640, height=480, box=(200, 100, 240, 300))
+    drawn = np.zeros((480, 640), np.uint8)
+    cv2.drawContours(drawn, preprocess(picture).outline(), -1, 255, cv2.FILLED)
+    assert drawn[100:400, 200:440].all()
+    assert drawn.mean() / 255 < 1.6 * (240 * 300) / (640 * 480)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_samples_have_a_garment(name: str) -> None:
+    garment = preprocess(SAMPLES[name][0]())
+    assert garment.found
+    assert garment.confidence > 0.2
+
+
+def test_the_same_picture_gives_the_same() -> None:
+    first = preprocess(photo())
+    preprocess(photo(width=300, height=90), first)
+    assert same(first, preprocess(photo()))
+
+
+@pytest.mark.parametrize(("box", "tall"), [((50, 20, 60, 80), True), ((30, 40, 100, 40), False)])
+def test_longest_edge_fills_28_pixels_and_the_other_is_centred(box: tuple[int, int, int, int], tall: bool) -> None:
+    top, bottom, left, right = extent(preprocess(photo(box=box)).image)
+    longer, shorter = ((top, bottom), (left, right)) if tall else ((left, right), (top, bottom))
+    assert longer == (0, 27)
+    assert shorter[1] - shorter[0] < 24
+    assert abs(shorter[0] - (27 - shorter[1])) <= 1
+
+
+def test_black_outside_and_never_below_the_darkest_grey_inside() -> None:
+    image = preprocess(photo()).image
+    top, bottom, left, right = extent(image)
+    inside = image[top + 2 : bottom - 1, left + 2 : right - 1]
+    assert inside.min() >= 90
+    assert image.max() == 255
+    assert not image[:, :left].any()
+    assert not image[:, right + 1 :].any()
+
+
+def test_negated_so_that_dark_cloth_is_bright() -> None:
+    image = preprocess(photo()).image
+    middle = image[:, 14].astype(int)
+    # The stripe is lighter than the cloth, and so darker in the image.
+    assert middle[16] < middle[8] - 40
+    assert middle[8] == pytest.approx(middle[24], abs=25)
+
+
+def test_plain_cloth_is_of_one_middling_grey() -> None:
+    picture = photo()
+    picture[60:70, 50:110] = CLOTH
+    image = preprocess(picture).image
+    assert image[8:20, 12:16].std() < 8
+    assert 90 < image[14, 14] <= 255
+
+
+@pytest.fixture
+def disc(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Let a disc be found in every picture of 96 by 72, and return where it is, bool."""
+    mask = np.zeros((72, 96), np.uint8)
+    cv2.circle(mask, (48, 36), 31, 255, -1)
+    monkeypatch.setattr("edge_fmnist.preprocess.segment", lambda picture, previous=None: Segmentation(mask, 1.0))
+    return mask > 0
+
+
+@pytest.mark.usefixtures("disc")
+def test_a_patterned_cloth_is_stretched_to_all_grey_values() -> None:
+    picture = np.full((72, 96, 3), 80, np.uint8)
+    picture[36:] = 160
+    inside = preprocess(picture).image[6:22, 6:22]
+    assert (inside.min(), inside.max()) == (90, 255)
+    assert inside[0, 0] == 255
+
+
+@pytest.mark.usefixtures("disc")
+def test_noise_of_plain_cloth_is_not_stretched_to_a_pattern() -> None:
+    picture = np.random.default_rng(2).normal(120, 4, (72, 96, 3)).astype(np.uint8)
+    assert preprocess(picture).image[6:22, 6:22].std() < 12
+
+
+def test_no_ground_bleeds_in_where_the_mask_ends(disc: np.ndarray) -> None:
+    images = []
+    for floor in (FLOOR, (0, 0, 0)):
+        picture = np.full((72, 96, 3), floor, np.uint8)
+        picture[disc] = np.random.default_rng(1).integers(40, 200, (np.count_nonzero(disc), 3))
+        images.append(preprocess(picture).image)
+    assert np.array_equal(images[0], images[1])
 
 
 @pytest.mark.parametrize("scale", [2, 5])
 def test_size_of_the_photograph_does_not_matter(scale: int) -> None:
-    large = np.kron(photo(), np.ones((scale, scale), np.uint8))
-    assert max(large.shape) > WORKING_EDGE
-    assert np.abs(preprocess(large).astype(int) - preprocess(photo())).mean() < 6
+    large = np.repeat(np.repeat(photo(), scale, axis=0), scale, axis=1)
+    assert np.abs(preprocess(large).image.astype(int) - preprocess(photo()).image).mean() < 8
 
 
-def test_place_of_the_garment_does_not_matter() -> None:
-    assert np.array_equal(preprocess(photo(box=(10, 90, 20, 60))), preprocess(photo(box=(30, 110, 110, 150))))
+def test_place_of_the_garment_hardly_matters() -> None:
+    one, other = (preprocess(photo(box=(left, 20, 60, 80))).image.astype(int) for left in (40, 60))
+    assert np.abs(one - other).mean() < 8
+
+
+@pytest.mark.parametrize("gain", [0.75, 1.15])
+def test_light_hardly_matters(gain: float) -> None:
+    lit = np.clip(photo() * gain, 0, 255).astype(np.uint8)
+    lit_image, image = preprocess(lit).image.astype(int), preprocess(photo()).image
+    assert np.abs(lit_image - image)[6:22, 8:20].mean() < 10
 
 
 @pytest.mark.parametrize("value", [0, 127, 128, 255])
-def test_blank_photograph_is_black(value: int) -> None:
-    assert not preprocess(np.full((60, 80), value, np.uint8)).any()
+@pytest.mark.parametrize("shape", [(60, 80), (60, 80, 3), (480, 640, 3)])
+def test_one_colour_is_no_garment(shape: tuple[int, ...], value: int) -> None:
+    assert nothing_found(preprocess(np.full(shape, value, np.uint8)))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2000, 3), (29, 28)])
-def test_odd_sizes(shape: tuple[int, int]) -> None:
-    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    assert preprocess(image).shape == (28, 28)
+@pytest.mark.parametrize("spread", [2, 8, 40])
+def test_noise_is_no_garment(spread: float) -> None:
+    noise = np.random.default_rng(3).normal(130, spread, (240, 320, 3))
+    assert nothing_found(preprocess(np.clip(noise, 0, 255).astype(np.uint8)))
 
 
-def test_view_with_negative_strides() -> None:
-    assert np.array_equal(preprocess(as_bgr(photo())[::-1, ::-1, ::-1]), preprocess(photo()[::-1, ::-1].copy()))
+@pytest.mark.parametrize("step", [5, 12, 30])
+def test_stripes_and_checks_are_no_garment(step: int) -> None:
+    rows, columns = np.mgrid[:240, :320]
+    for pattern in (columns // step, rows // step + columns // step):
+        picture = as_bgr((pattern % 2 * 80 + 90).astype(np.uint8))
+        assert nothing_found(preprocess(picture))
 
 
-def test_argument_is_not_changed() -> None:
-    given = photo()
-    preprocess(given)
-    assert np.array_equal(given, photo())
-
-
-@pytest.mark.parametrize("function", [to_grey, preprocess, as_image])
 @pytest.mark.parametrize(
-    ("image", "message"),
+    "shape", [(1, 1), (1, 500), (500, 1), (2000, 3), (7, 7), (7, 60), (1, MAX_EDGE), (200, MAX_EDGE)]
+)
+def test_pictures_too_thin_to_show_anything_have_no_garment(shape: tuple[int, int]) -> None:
+    picture = np.zeros(shape, np.uint8)
+    picture[shape[0] // 4 : shape[0] * 3 // 4, shape[1] // 4 : shape[1] * 3 // 4] = 255
+    garment = preprocess(picture)
+    assert nothing_found(garment)
+    assert garment.frame_shape == shape
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 96), (29, 28), (28, 28), (20, 40)])
+def test_small_pictures_are_looked_at(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    garment = preprocess(picture)
+    assert garment.image.shape == (SIZE, SIZE)
+    assert garment.mask.shape == shape
+
+
+def test_the_frame_before_steadies() -> None:
+    garment = preprocess(photo(box=(30, 20, 60, 80)))
+    for left in range(32, 70, 2):
+        garment = preprocess(photo(box=(left, 20, 60, 80)), garment)
+        assert garment.found
+        assert garment.box.left == pytest.approx(left, abs=8)
+
+
+def test_a_garment_is_followed_to_where_it_would_not_be_found() -> None:
+    garment = preprocess(photo(box=(50, 20, 60, 80)))
+    for left in range(40, -30, -10):
+        last = photo(box=(max(0, left), 20, 60 + min(0, left), 80))
+        garment = preprocess(last, garment)
+    assert garment.found
+    assert garment.box.left == 0
+    assert garment.box.width == pytest.approx(40, abs=10)
+    assert not same(garment, preprocess(last))
+
+
+def test_a_garment_that_vanished() -> None:
+    empty = photo(box=(0, 0, 0, 0))
+    gone = preprocess(empty, preprocess(photo()))
+    assert nothing_found(gone)
+    assert nothing_found(preprocess(empty, gone))
+
+
+def test_a_garment_that_came_back() -> None:
+    gone = preprocess(photo(box=(0, 0, 0, 0)))
+    assert same(preprocess(photo(), gone), preprocess(photo()))
+
+
+def test_a_mask_that_leads_nowhere_is_left_behind() -> None:
+    lost = preprocess(photo())
+    lost.mask[:] = 0
+    lost.mask[:3, :3] = 255
+    assert same(preprocess(photo(), lost), preprocess(photo()))
+
+
+def test_the_frame_before_may_be_of_another_size() -> None:
+    large = photo(width=640, height=480, box=(200, 80, 240, 320))
+    assert preprocess(photo(), preprocess(large)).box.left == pytest.approx(50, abs=8)
+
+
+def test_the_frame_before_is_not_changed() -> None:
+    previous, again = preprocess(photo()), preprocess(photo())
+    preprocess(photo(box=(40, 20, 60, 80)), previous)
+    assert same(previous, again)
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        as_bgra,
+        np.asfortranarray,
+        lambda picture: picture.astype(np.uint16) * 257,
+        lambda picture: as_bgra(picture).astype(np.uint16) * 257,
+    ],
+    ids=["BGRA", "columns first", "16 bits", "16-bit BGRA"],
+)
+def test_all_kinds_of_colour_give_the_same(convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    assert same(preprocess(convert(photo())), preprocess(photo()))
+
+
+@pytest.mark.parametrize(
+    "convert", [np.asarray, as_bgra, lambda grey: grey[..., None], lambda grey: grey.astype(np.uint16) * 257]
+)
+def test_grey_is_like_colour_of_grey_values(convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    garment = preprocess(convert(grey_photo()))
+    assert garment.found
+    assert same(garment, preprocess(as_bgr(grey_photo())))
+
+
+@pytest.mark.parametrize("scale", [1, 4])
+def test_views_with_negative_strides(scale: int) -> None:
+    picture = cv2.resize(photo(width=90, height=80, box=(20, 15, 45, 50)), None, fx=scale, fy=scale)
+    for view in (picture[::-1], picture[:, ::-1], picture[..., ::-1], picture[::-1, ::-1, 0]):
+        assert min(view.strides) < 0
+        assert same(preprocess(view), preprocess(view.copy()))
+
+
+def test_views_with_gaps() -> None:
+    picture = photo(width=640, height=480, box=(200, 80, 240, 320))
+    view = picture[10:400:3, 5:600:2]
+    assert same(preprocess(view), preprocess(view.copy()))
+
+
+@pytest.mark.parametrize("convert", [np.asarray, as_bgra, lambda picture: picture[..., 1].copy()])
+def test_argument_is_not_changed(convert: Callable[[np.ndarray], np.ndarray]) -> None:
+    given = convert(photo(width=90, height=80, box=(20, 15, 45, 50)))
+    given.setflags(write=False)
+    kept = given.copy()
+    preprocess(given)
+    assert np.array_equal(given, kept)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_frames_of_8k(depth: Any) -> None:
+    picture = photo(width=7680, height=4320, box=(2400, 800, 2880, 2880)).astype(depth)
+    garment = preprocess(picture * depth(257 if depth is np.uint16 else 1))
+    assert garment.found
+    assert garment.frame_shape == (4320, 7680)
+    assert garment.box.left == pytest.approx(2400, abs=4 * 80)
+
+
+@pytest.mark.parametrize("function", [to_grey, to_bgr, preprocess, as_image])
+@pytest.mark.parametrize(
+    ("picture", "message"),
     [
         (np.zeros((40, 40), np.float32), "expected an image of uint8 or uint16, got float32"),
         (np.zeros((28, 28), np.int8), "got int8"),
@@ -157,16 +447,31 @@ def test_argument_is_not_changed() -> None:
         (np.zeros((1, MAX_EDGE + 1), np.uint8), f"at most {MAX_EDGE} pixels an edge, got {MAX_EDGE + 1} x 1"),
     ],
 )
-def test_wrong_images(function: Any, image: Any, message: str) -> None:
+def test_wrong_pictures(function: Any, picture: Any, message: str) -> None:
     with pytest.raises(ImageError, match=message):
-        function(image)
+        function(picture)
 
 
 @pytest.mark.parametrize("convert", [np.asarray, as_bgr, as_bgra])
-def test_28x28_is_taken_as_it_is(convert: Any) -> None:
+def test_28x28_is_taken_as_it_is(convert: Callable[[np.ndarray], np.ndarray]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
+    assert is_image(convert(image))
     assert np.array_equal(as_image(convert(image)), image)
 
 
+@pytest.mark.parametrize("shape", [(28, 27), (29, 28), (280, 280, 3), (784,), ()])
+def test_other_shapes_are_not_taken_for_images(shape: tuple[int, ...]) -> None:
+    assert not is_image(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("thing", [None, "image", [[0] * 28] * 28])
+def test_other_things_are_not_taken_for_images(thing: Any) -> None:
+    assert not is_image(thing)
+
+
 def test_any_other_size_is_preprocessed() -> None:
-    assert np.array_equal(as_image(photo()), preprocess(photo()))
+    assert np.array_equal(as_image(photo()), preprocess(photo()).image)
+
+
+def test_without_a_garment_the_image_is_black() -> None:
+    assert not as_image(np.full((50, 60, 3), 90, np.uint8)).any()

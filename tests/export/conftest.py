@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -44,6 +45,54 @@ epochs = 2
 optimizer = "adamw"
 learning_rate = 0.0005
 """
+
+# The tiny recipe, with photographs and all that goes with them.
+PHOTO_RECIPE = """
+name = "pictured"
+architecture = "lenet5"
+seed = 4
+
+[data]
+validation = 100
+batch_size = 32
+
+[augmentation]
+shift = 1
+dropping = 0.2
+leaking = 0.2
+
+[photos]
+views = 3
+lost = 0.25
+
+[training]
+epochs = 2
+optimizer = "adamw"
+learning_rate = 0.003
+label_smoothing = 0.05
+
+[qat]
+epochs = 2
+optimizer = "adamw"
+learning_rate = 0.0005
+"""
+
+# Corners of garments, in shares of a photograph.
+OUTLINES = {
+    "t-shirt": (
+        (0.2, 0.25),
+        (0.8, 0.25),
+        (0.8, 0.45),
+        (0.65, 0.45),
+        (0.65, 0.8),
+        (0.35, 0.8),
+        (0.35, 0.45),
+        (0.2, 0.45),
+    ),
+    "pants": ((0.35, 0.15), (0.65, 0.15), (0.7, 0.85), (0.55, 0.85), (0.5, 0.4), (0.45, 0.85), (0.3, 0.85)),
+    "shoes": ((0.2, 0.45), (0.4, 0.4), (0.6, 0.52), (0.8, 0.55), (0.8, 0.68), (0.2, 0.68)),
+    "hat": ((0.35, 0.35), (0.65, 0.35), (0.68, 0.55), (0.82, 0.62), (0.18, 0.62), (0.32, 0.55)),
+}
 
 
 @dataclass(frozen=True)
@@ -84,6 +133,35 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
             header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
             (folder / name).write_bytes(header + array.tobytes())
     return folder
+
+
+def drawn_photo(kind: str, seed: int) -> np.ndarray:
+    """Return a picture of a garment on noisy ground, uint8, shape (160, 120, 3), BGR."""
+    rng = np.random.default_rng(seed)
+    picture = np.empty((160, 120, 3), np.uint8)
+    picture[:] = rng.integers(150, 220, 3)
+    corners = (np.array(OUTLINES[kind]) + rng.uniform(-0.03, 0.03, 2)) * (120, 160)
+    cv2.fillPoly(picture, [corners.astype(np.int32)], rng.integers(0, 90, 3).tolist())
+    return np.clip(picture + rng.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+
+
+def draw_photos(folder: Path, train: int, validation: int) -> Path:
+    """Fill a folder with drawn photographs, so many of each kind in each split, and return it."""
+    for split, count, first in (("train", train, 0), ("validation", validation, 1000)):
+        for number, kind in enumerate(OUTLINES):
+            (folder / split / kind).mkdir(parents=True)
+            for index in range(count):
+                path = folder / split / kind / f"{index}.png"
+                # As in real folders, something is in the wrong one; without a mistake, calibration has nothing to do.
+                shown = "pants" if (split, kind, index) == ("validation", "t-shirt", 0) else kind
+                cv2.imwrite(str(path), drawn_photo(shown, first + 100 * number + index))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of drawn photographs, 4 of each of 4 kinds to train and 3 to validate; not to be written to."""
+    return draw_photos(tmp_path_factory.mktemp("photos") / "photos", 4, 3)
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +222,30 @@ def tiny_run(
     """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
+    assert answer.code == 0, answer.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recipe for the tiny data and the drawn photographs: LeNet-5, 2 float epochs and 2 of QAT."""
+    path = tmp_path_factory.mktemp("recipe") / "pictured.toml"
+    path.write_text(PHOTO_RECIPE, "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def photo_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_data: Path,
+    tiny_photos: Path,
+    photo_recipe: Path,
+    run_command: Command,
+) -> Path:
+    """Return the folder of a whole run with photographs, float and QAT; not to be written to."""
+    folder = tmp_path_factory.mktemp("runs") / "pictured"
+    options = ("--data", tiny_data, "--photos", tiny_photos, "--output", folder)
+    answer = run_command("train", photo_recipe, *options)
     assert answer.code == 0, answer.stderr
     return folder
 

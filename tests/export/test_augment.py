@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist_export.augment import augment, erase, flip, mixup, shift
+from edge_fmnist.preprocess import DARKEST
+from edge_fmnist_export.augment import DROPPED, LEAKED, augment, cover, erase, flip, mixup, shift
 from edge_fmnist_export.recipe import Augmentation
 
 COUNT = 400
-ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2)
+ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, dropping=0.5, leaking=0.5, mixup=0.2)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -97,6 +98,50 @@ def test_erase_leaves_its_argument_alone(images: np.ndarray) -> None:
     np.testing.assert_array_equal(images, before)
 
 
+def rectangle(inside: np.ndarray) -> tuple[int, int]:
+    """Return height and width of what a mask covers, after checking that it is a filled rectangle."""
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+    return len(rows), len(columns)
+
+
+@pytest.mark.parametrize("values", [DROPPED, LEAKED, (7, 9)])
+def test_cover_fills_one_rectangle_with_one_grey_value(values: tuple[int, int]) -> None:
+    # No image has a value that covers, so the whole rectangle shows.
+    ground = 5
+    covered = cover(np.full((COUNT, 28, 28), ground, np.uint8), 1, (0.1, 0.2), values, rng())
+    greys, sizes = set(), []
+    for image in covered:
+        height, width = rectangle(image != ground)
+        sizes.append(height * width)
+        (grey,) = np.unique(image[image != ground])
+        greys.add(int(grey))
+    assert values[0] <= min(greys) <= max(greys) <= values[1]
+    assert len(greys) > min(100, values[1] - values[0]) * 0.7
+    assert 0.1 < np.mean(sizes) / 784 < 0.2
+    assert covered.dtype == np.uint8
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_cover_hits_its_share_of_the_images(images: np.ndarray, share: float) -> None:
+    before = images.copy()
+    covered = cover(images, share, (0.1, 0.2), DROPPED, rng())
+    assert abs(changed(images, covered).mean() - share) < 0.07
+    np.testing.assert_array_equal(images, before)
+
+
+def test_what_is_dropped_is_black_and_what_leaks_is_as_grey_as_a_garment(
+    images: np.ndarray, targets: np.ndarray
+) -> None:
+    plain = augment(images, targets, Augmentation(), rng())[0]
+    dropped, leaked = (
+        augment(images, targets, Augmentation.model_validate({setting: 1.0}), rng())[0]
+        for setting in ("dropping", "leaking")
+    )
+    assert set(np.unique(dropped[dropped != plain])) == {0}
+    assert leaked[leaked != plain].min() >= np.float32(DARKEST / 255)
+
+
 def test_mixup_blends_images_and_targets_alike(targets: np.ndarray) -> None:
     # Each image shows its target's probabilities as brightness, so the blend of one tells that of the other.
     shown = np.tile(targets[:, :, None], (1, 1, 3))
@@ -123,7 +168,14 @@ def test_without_settings_only_the_form_changes(images: np.ndarray, targets: np.
 
 @pytest.mark.parametrize(
     ("settings", "alters_targets"),
-    [({"shift": 2}, False), ({"flip": True}, False), ({"erasing": 0.5}, False), ({"mixup": 0.2}, True)],
+    [
+        ({"shift": 2}, False),
+        ({"flip": True}, False),
+        ({"erasing": 0.5}, False),
+        ({"dropping": 0.5}, False),
+        ({"leaking": 0.5}, False),
+        ({"mixup": 0.2}, True),
+    ],
 )
 def test_each_setting_alone_has_an_effect(
     images: np.ndarray, targets: np.ndarray, settings: dict[str, Any], alters_targets: bool

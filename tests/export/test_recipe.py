@@ -33,9 +33,20 @@ def test_shipped_recipe_survives_toml(name: str) -> None:
 
 def test_toml_writes_every_setting_out() -> None:
     written = parse_recipe(LEAST, "mine").to_toml()
-    for section in ("data", "augmentation", "training", "qat"):
+    for section in ("data", "augmentation", "photos", "training", "qat"):
         assert f"[{section}]" in written
-    for key in ("seed", "batch_size", "erasing_area", "mixup", "label_smoothing", "warmup_epochs"):
+    for key in (
+        "seed",
+        "initial",
+        "dropping",
+        "views",
+        "lost",
+        "batch_size",
+        "erasing_area",
+        "mixup",
+        "label_smoothing",
+        "warmup_epochs",
+    ):
         assert f"\n{key} = " in written
 
 
@@ -72,6 +83,13 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
         (LEAST + "[augmentation]\nerasing_area = [0.3, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nerasing_area = [0.0, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nmixup = -0.1\n", "augmentation.mixup"),
+        (LEAST + "[augmentation]\ndropping = 1.5\n", "augmentation.dropping"),
+        (LEAST + "[augmentation]\nleaking = -1.0\n", "augmentation.leaking"),
+        (LEAST + "[photos]\nviews = -1\n", "photos.views"),
+        (LEAST + "[photos]\nlost = 5.0\n", "photos.lost"),
+        (LEAST + "[photos]\nunknown = -0.5\n", "photos.unknown"),
+        (LEAST + "[photos]\nfolder = 'photos'\n", "photos.folder"),
+        (LEAST + "initial = 5\n", "initial"),
         (LEAST + "seed = -1\n", "seed"),
         ('name = "../mine"\narchitecture = "lenet5"\n', "name"),
         ('name = "mine"\narchitecture = "resnet"\n', "architecture"),
@@ -133,10 +151,31 @@ def test_with_changes_validates(values: dict[str, int], named: str) -> None:
         ({"flip": True}, True),
         ({"erasing": 0.1}, True),
         ({"mixup": 0.2}, True),
+        ({"dropping": 0.2}, True),
+        ({"leaking": 0.2}, True),
     ],
 )
 def test_active_augmentation(settings: dict[str, object], active: bool) -> None:
     assert Augmentation.model_validate(settings).active is active
+
+
+def test_photographs_and_mixup_exclude_each_other() -> None:
+    both = LEAST + "[augmentation]\nmixup = 0.2\n[photos]\nviews = 3\n"
+    with pytest.raises(RecipeError) as raised:
+        parse_recipe(both, "mine.toml")
+    said = str(raised.value)
+    assert said.startswith("mine.toml: ")
+    assert "photos.views and augmentation.mixup exclude each other" in said
+    # The whole recipe is no help in a message.
+    assert "lenet5" not in said
+
+
+def test_the_camera_recipe_goes_on_from_edge_with_photographs() -> None:
+    camera = load_recipe("camera")
+    assert (camera.architecture, camera.initial) == ("edge", "edge")
+    assert camera.photos.views > 0
+    assert camera.augmentation.dropping > 0
+    assert [name for name in NAMES if load_recipe(name).photos.views] == ["camera"]
 
 
 def test_defaults_need_no_section() -> None:

@@ -18,7 +18,7 @@ from edge_fmnist.labels import LABELS
 from edge_fmnist_export.recipe import load_recipe
 from edge_fmnist_export.weights import load_arrays, load_checkpoint
 
-FILES = ["float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
+FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
 # Everything that draws on chance: dropout, and every augmentation.
 RECIPE = """
 name = "chance"
@@ -72,6 +72,12 @@ def test_history_and_metrics_agree(tiny_run: Path) -> None:
         assert (result["epochs"], result["best_epoch"]) == (2, best["epoch"])
         assert result["validation_accuracy"] == pytest.approx(best["validation_accuracy"], abs=1e-6)
         assert (result["parameters"], result["validation_images"]) == (59_086, 100)
+
+
+def test_scores_are_calibrated_on_validation(tiny_run: Path) -> None:
+    calibration = read_json(tiny_run, "calibration.json")
+    assert calibration["validation_nll_after"] < calibration["validation_nll_before"]
+    assert (calibration["threshold"], calibration["validation_lost"]) == (0, 0)
 
 
 def test_training_learns(tiny_run: Path) -> None:

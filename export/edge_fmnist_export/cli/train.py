@@ -60,7 +60,7 @@ def train(
 
 def _interrupted(folder: Path) -> str:
     if (folder / "recipe.toml").is_file():
-        return f"Interrupted. The checkpoint is in {folder}; go on with the same command and --resume."
+        return f"Interrupted. What is done is in {folder}; go on with the same command and --resume."
     return "Interrupted before the run began; nothing was written."
 
 
@@ -79,19 +79,21 @@ def _train(
     recipe: Recipe, folder: Path, data: Path | None, photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist import dataset
-    from edge_fmnist_export import training
+    from edge_fmnist_export import material, training
     from edge_fmnist_export.progress import ProgressListener
     from edge_fmnist_export.run import create_run, resume_run
 
-    # What can be wrong is found before the run folder is made, and start-up messages come before the progress bar.
+    # What can be wrong is found before the run folder is made, but for photographs that cannot be decoded;
+    # and start-up messages come before the progress bar.
     images = dataset.load("train", data)
-    training.subsets(recipe, images)
-    training.check_photos(recipe, photos)
+    material.subsets(recipe, images)
+    material.check_photos(recipe, photos)
+    training.initial_weights(recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
     with ProgressListener(console.stderr_console()) as listener:
-        return run, training.train(run, images, listener, photos, listener.photo_done)
+        return run, training.train(run, images, listener, photos)
 
 
 def _show(run: Run, metrics: dict[str, Any]) -> None:

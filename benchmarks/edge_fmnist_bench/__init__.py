@@ -1,0 +1,1 @@
+"""The benchmark suite: what going to the edge costs and wins, and a gate for continuous integration."""

@@ -1,0 +1,84 @@
+"""The result of a run as one JSON document, written and read again.
+
+::
+
+    schema      "edge-fmnist-bench/1"
+    complete    false when the run was interrupted: what is there was measured
+    created     when it began, ISO 8601 in UTC
+    seconds     how long it took
+    marks       reasons to doubt the figures, one sentence each; empty when there are none
+    protocol    the settings of the run (protocol.toml with what the command line changed)
+    machine     the machine (machine.describe)
+    versions    of Python and of the libraries used
+    commit      the git commit of the checkout, "-dirty" behind it when files differ; null outside one
+    data        {images, fashion_mnist, sha256} of the test images; null when there were none
+    model       {name, sha256, bytes, macs, parameters, operators,
+                 dtypes: {input, output, layers}, float_top1, described, file}
+    reference   the name of the variant that ratios are to; null when none ran
+    variants    [{name, title, device, error,
+                  file_bytes,     null for a model in memory
+                  accuracy        {top1, images, batch} or null
+                  single_stream   {first_us, count, p50_us, p90_us, p99_us, max_us, samples_us, rounds} or null
+                  paced           {hertz, count, p50_us, p90_us, p99_us, max_us, samples_us} or null
+                  offline         {points: [{threads, batch, images_per_second}], best: a point} or null
+                  process         {peak_bytes, first_label_ms: [...]} or null}]
+    ratios      [{of, to, ratio, low, high, confidence, rounds}]: time of one variant to that of another
+    frame       {model, size, frames, found, following, alone} or null; following and alone are null, or have for
+                each of preprocess, classify, smooth and total {count, p50_us, p90_us, p99_us, max_us}
+
+A run with a gate has ``gate`` besides: {baseline, passed, rows: [{metric,
+status, baseline, measured, note}]}; one with a profile ``profile``.
+
+Times are in microseconds. ``samples_us`` are the raw samples in the order they
+were taken; ``rounds`` says how many of them each round took.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from edge_fmnist.errors import DataError, SourceError
+from edge_fmnist.files import write_text
+
+SCHEMA = "edge-fmnist-bench/1"
+Document = dict[str, Any]
+
+# A list of plain numbers, which indentation would spread over thousands of lines.
+_NUMBERS = re.compile(r"\[\s+(-?\d[-+\d.eE,\s]*)\]")
+
+
+def as_json(document: Document) -> str:
+    """Return a document as indented JSON, lists of numbers on one line each."""
+    text = json.dumps(document, indent=1)
+    return _NUMBERS.sub(lambda match: "[" + re.sub(r"\s+", "", match[1]) + "]", text)
+
+
+def write(path: Path, document: Document) -> None:
+    """Write a document to a file.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_text(path, as_json(document) + "\n")
+
+
+def read(path: Path) -> Document:
+    """Read a document that :func:`write` wrote.
+
+    Raises:
+        SourceError: the file is not there.
+        DataError: it is no such document, or of another schema.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected a result that `edge-fmnist bench --output` wrote")
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a result of `edge-fmnist bench` ({error})") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: expected a result of schema {SCHEMA!r}, got {schema!r}")
+    return dict(document)

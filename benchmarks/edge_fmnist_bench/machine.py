@@ -1,0 +1,181 @@
+"""The machine that measures: what it is, what state it is in, and what is wrong with that."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+CPUINFO, STAT = Path("/proc/cpuinfo"), Path("/proc/stat")
+FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+BOARD = Path("/proc/device-tree/model")
+
+LIBRARIES = (
+    *("edge-fmnist", "numpy", "opencv-python", "ai-edge-litert", "tflite-runtime"),
+    *("tensorflow", "keras", "onnxruntime"),
+)
+
+# What the processor has for int8 or for vectors, the best first: it decides how far int8 is ahead of float.
+FEATURES = (
+    *("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"),
+    *("i8mm", "asimddp", "asimd", "neon"),
+)
+
+# Bits of `vcgencmd get_throttled`: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+THROTTLED = {
+    0: "under-voltage now",
+    1: "the clock is capped now",
+    2: "throttled now",
+    3: "at the soft temperature limit now",
+    16: "under-voltage since boot",
+    17: "the clock was capped since boot",
+    18: "throttled since boot",
+    19: "at the soft temperature limit since boot",
+}
+
+
+def describe() -> dict[str, Any]:
+    """Return what the machine is, as plain values; None for what it does not tell."""
+    return {
+        "cpu": _cpu(),
+        "board": _text(BOARD),
+        "architecture": platform.machine(),
+        "feature": feature(),
+        "cores": os.cpu_count(),
+        "usable_cores": usable_cores(),
+        "virtual": "hypervisor" in _flags() or None,
+        "memory_bytes": _memory(),
+        "system": platform.platform(),
+        "governor": _text(FREQUENCY / "scaling_governor"),
+        "state": {"before": state(), "after": None},
+    }
+
+
+def state() -> dict[str, Any]:
+    """Return what changes while the machine works: load, clock, temperature, throttling, stolen time."""
+    return {
+        "load": _load(),
+        "megahertz": _megahertz(),
+        "celsius": _celsius(),
+        "throttled": throttled(),
+        "ticks": _ticks(),
+    }
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def feature() -> str | None:
+    """Return the processor's best instructions for this work; None where unknown."""
+    flags = _flags()
+    return next((name for name in FEATURES if name in flags), None)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the installed libraries that matter."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the git commit of the checkout this package lies in, with ``-dirty`` where tracked files differ."""
+    folder = Path(__file__).parent
+    if (revision := _output("git", "-C", str(folder), "rev-parse", "HEAD")) is None:
+        return None
+    # An installed package may lie inside another project's checkout.
+    if _output("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    changed = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return revision + ("-dirty" if changed else "")
+
+
+def throttled() -> list[str] | None:
+    """Return what a Raspberry Pi says of voltage and throttling; None on other machines."""
+    answer = _output("vcgencmd", "get_throttled")
+    match = re.fullmatch(r"throttled=0x([0-9a-fA-F]+)", answer or "")
+    if match is None:
+        return None
+    bits = int(match[1], 16)
+    return [meaning for bit, meaning in THROTTLED.items() if bits >> bit & 1]
+
+
+def _output(*command: str) -> str | None:
+    """Return what a command prints; None where it is not there or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        # Commands of this file, none of a user's.
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", errors="replace").strip("\x00\n ") or None
+    except OSError:
+        return None
+
+
+def _entry(key: str) -> str | None:
+    match = re.search(rf"^{key}\s*:\s*(.+)$", _text(CPUINFO) or "", re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def _cpu() -> str:
+    return _entry("model name") or _entry("Model") or platform.processor() or platform.machine()
+
+
+def _flags() -> set[str]:
+    return set((_entry("flags") or _entry("Features") or "").split())
+
+
+def _memory() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+
+
+def _load() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except OSError:
+        return None
+
+
+def _megahertz() -> float | None:
+    if (kilohertz := _text(FREQUENCY / "scaling_cur_freq")) is not None:
+        return round(int(kilohertz) / 1000, 1)
+    if (megahertz := _entry("cpu MHz")) is not None:
+        return round(float(megahertz), 1)
+    return None
+
+
+def _celsius() -> float | None:
+    millidegrees = _text(THERMAL)
+    return round(int(millidegrees) / 1000, 1) if millidegrees and millidegrees.lstrip("-").isdigit() else None
+
+
+def _ticks() -> dict[str, int] | None:
+    """Return clock ticks since boot: all, and those that a virtual machine's host took."""
+    fields = (_text(STAT) or "").partition("\n")[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    return {"all": sum(map(int, fields[1:9])), "stolen": int(fields[8])}

@@ -1,0 +1,68 @@
+"""Memory and start-up: each variant once more in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+import time
+from typing import Any
+
+from edge_fmnist_bench import protocol
+from edge_fmnist_bench.variants.base import Variant, VariantError
+
+TIMEOUT = 300.0
+
+
+def measure(variant: Variant, settings: protocol.Process) -> dict[str, Any]:
+    """Return peak memory and the times from process start to the first label, as plain values.
+
+    Args:
+        variant: what runs in the process.
+        settings: how often, and for how long.
+
+    Raises:
+        VariantError: the process failed, or the variant cannot be sent to it.
+    """
+    try:
+        content = pickle.dumps(variant)
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise VariantError(f"cannot run in a process of its own ({error})") from error
+    peaks, times = [], []
+    started = time.perf_counter()
+    for _ in range(settings.repeats):
+        milliseconds, peak = _once(content)
+        times.append(round(milliseconds, 1))
+        peaks.append(peak)
+        if time.perf_counter() - started > settings.budget_seconds:
+            break
+    return {"peak_bytes": max(peaks), "first_label_ms": times}
+
+
+def _once(content: bytes) -> tuple[float, int]:
+    """Return the milliseconds to the first label and the peak memory in bytes of one process."""
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "edge_fmnist_bench.first_label"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        assert child.stdin is not None  # noqa: S101 - for the type checker
+        assert child.stdout is not None  # noqa: S101
+        try:
+            child.stdin.write(content)
+            child.stdin.close()
+            label = child.stdout.readline()
+            milliseconds = (time.perf_counter() - started) * 1000
+            rest = child.stdout.read()
+            child.wait(TIMEOUT)
+        except BrokenPipeError:
+            label, rest, milliseconds = b"", b"", 0.0
+        finally:
+            if child.poll() is None:
+                child.kill()
+    if not label or child.returncode:
+        raise VariantError(f"a process of its own ended with exit code {child.returncode} and no label")
+    return milliseconds, int(json.loads(rest)["peak_bytes"])

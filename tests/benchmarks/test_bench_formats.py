@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist.dataset import Split
+from edge_fmnist_bench import action, tables
+from edge_fmnist_bench.gate import GateRow
+from edge_fmnist_bench.images import Images
+from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.variants.base import VariantError
+
+Result = dict[str, Any]
+
+
+@pytest.fixture
+def result(plan: Callable[..., Plan], fake: Any) -> Result:
+    split = Split(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8), ("", ""))
+    variants = fake("litert-int8"), fake("litert-float32"), fake("odd", error=VariantError("no | here"))
+    suite = Suite(plan(*variants, images=Images(split.images, split)), lambda _: None)
+    suite.run()
+    found = suite.document()
+    stage = {"count": 3, "p50_us": 1500.0, "p90_us": 1600.0, "max_us": 2000.0}
+    stages = dict.fromkeys(("preprocess", "classify", "smooth", "total"), stage)
+    found["frame"] = {
+        "model": "camera",
+        "size": [640, 480],
+        "frames": 3,
+        "found": 3,
+        "following": stages,
+        "alone": None,
+    }
+    found["variants"][0]["process"] = {"peak_bytes": 50_000_000, "first_label_ms": [300.0, 100.0, 200.0]}
+    found["ratios"][0] |= {"ratio": 2.0, "low": 1.6, "high": 2.5}
+    found["marks"] = []
+    return dict(found)
+
+
+def by_title(result: Result) -> dict[str, tables.Table]:
+    return {table.title.partition(",")[0]: table for table in tables.tables(result)}
+
+
+def test_tables_are_whole(result: Result) -> None:
+    for table in tables.tables(result):
+        assert table.rows
+        assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_what_a_variant_is(result: Result) -> None:
+    table = tables.tables(result)[0]
+    assert "file bytes" not in table.columns
+    first = dict(zip(table.columns, table.rows[0], strict=True))
+    assert first == {
+        "variant": "litert int8",
+        "device": "CPU",
+        "top-1": "100.00%",
+        "peak MB": "50",
+        "first label ms": "200",
+    }
+
+
+def test_a_failed_variant_says_why(result: Result) -> None:
+    assert tables.tables(result)[0].rows[2][0] == "odd: no | here"
+
+
+def test_ratios_have_their_interval(result: Result) -> None:
+    assert by_title(result)["Time to that of litert int8"].rows == [["litert float32", "2.00", "1.60 to 2.50"]]
+
+
+@pytest.mark.parametrize(("ratio", "text"), [(0.894, "0.89"), (22.64, "22.6"), (1234.5, "1,234")])
+def test_large_ratios_have_no_needless_digits(result: Result, ratio: float, text: str) -> None:
+    result["ratios"][0] |= {"ratio": ratio}
+    assert by_title(result)["Time to that of litert int8"].rows[0][1] == text
+
+
+def test_a_frame_is_told_by_stage(result: Result) -> None:
+    table = by_title(result)["A frame of 640 x 480 to a label (camera)"]
+    assert table.rows == [["following the frame before", "1.50", "1.50", "1.50", "1.50", "2.00"]]
+
+
+def test_markdown(result: Result) -> None:
+    lines = tables.markdown(result).splitlines()
+    assert lines[0] == "## edge-fmnist bench"
+    assert "| variant | ratio | 95% |" in lines
+    assert "| --- | ---: | ---: |" in lines
+    assert any("odd: no \\| here" in line for line in lines)
+
+
+def test_details_name_what_the_machine_tells(result: Result) -> None:
+    result["machine"]["state"]["before"] = {"load": 0.5, "megahertz": 1500.0, "celsius": 61.2, "throttled": []}
+    assert tables.details(result).endswith("; load 0.5, MHz 1500.0, °C 61.2, throttled no")
+    result["machine"]["state"]["before"] = {"load": 0.5, "megahertz": None, "celsius": None, "throttled": None}
+    assert tables.details(result).endswith("; load 0.5")
+
+
+def test_markdown_of_the_gate() -> None:
+    table = tables.gate([GateRow("top1", "same", "1", "1"), GateRow("bytes", "moved", "1", "2", "above")])
+    assert table.title == "Gate: closed, 1 of 2 moved or missing"
+    assert "| bytes | moved | 1 | 2 | above |" in tables.markdown_table(table)
+    assert tables.gate([GateRow("top1", "not compared", "1", "1")]).title == "Gate: open"
+
+
+def test_notes(result: Result) -> None:
+    assert tables.notes(result) == ["Accuracy is that on another data set than Fashion-MNIST."]
+    result |= {"complete": False, "data": None, "marks": ["busy machine"]}
+    incomplete, latency_only, doubt = tables.notes(result)
+    assert incomplete.startswith("Incomplete: interrupted")
+    assert latency_only.startswith("Latency only: no data set")
+    assert doubt == "In doubt: busy machine."
+
+
+def test_github_action_benchmark_files(result: Result, tmp_path: Path) -> None:
+    action.write(tmp_path / "new", result)
+    smaller, bigger = (
+        json.loads((tmp_path / "new" / name).read_text("utf-8")) for name in (action.SMALLER, action.BIGGER)
+    )
+    for entry in [*smaller, *bigger]:
+        assert {"name", "unit", "value"} <= set(entry) <= {"name", "unit", "value", "range", "extra"}
+        assert isinstance(entry["value"], (int, float))
+    assert len({entry["name"] for entry in smaller}) == len(smaller)
+    values = {entry["name"]: entry["value"] for entry in [*smaller, *bigger]}
+    assert values["size of the model file"] == 145_585
+    # The file that is gated stands above the line: it grows when int8 gets slower.
+    assert values["time of litert-int8 to litert-float32"] == 0.5
+    assert values["litert-int8: peak memory"] == 50_000_000
+    assert values["frame to label: p50"] == 1500.0
+    assert values["litert-int8: top-1"] == 100.0
+    assert values["litert-int8: offline throughput"] > 0

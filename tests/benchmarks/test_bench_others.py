@@ -1,0 +1,195 @@
+"""The float network and other runtimes: variants that need the extras [export] and [peers].
+
+TensorFlow and Keras warn when they are imported, and warnings are errors in the tests: they run in a process of
+their own, once for all tests here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import struct
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import MissingExtraError, RunNotFoundError
+from edge_fmnist_bench.variants.base import VariantError
+from edge_fmnist_bench.variants.floats import MissingVariant, float_variants, tflite_variants
+from edge_fmnist_bench.variants.peers import MODULES, OnnxVariant, peer_variants
+
+NEEDED = ("tensorflow", "keras", "tf_keras", *MODULES)
+RECIPE = """
+name = "tiny"
+architecture = "lenet5"
+
+[data]
+validation = 100
+"""
+FLOATS = ["litert-float32", "litert-float16", "litert-dynamic", "keras-predict", "keras-compiled", "keras-xla"]
+PEERS = ["onnx-float32", "onnx-int8"]
+
+
+def measure(run: str, folder: str) -> None:
+    """Write an untrained run, make its variants, run each on the same images, and print what came of it."""
+    import json
+    import os
+    import pickle
+    from pathlib import Path
+
+    import numpy as np
+
+    from edge_fmnist_bench.variants.base import VariantError
+    from edge_fmnist_bench.variants.floats import float_variants
+    from edge_fmnist_bench.variants.peers import peer_variants
+    from edge_fmnist_export import architectures, backend
+    from edge_fmnist_export.weights import read_variables, save_arrays
+
+    keras = backend.keras_module()
+    # Before the first operation, as the variants would.
+    backend.tensorflow_module().config.threading.set_intra_op_parallelism_threads(1)
+    keras.utils.set_random_seed(1)
+    model = architectures.build("lenet5", keras)
+    save_arrays(Path(run) / "float.npz", read_variables(model.weights))
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    expected = np.asarray(model(images[..., None].astype(np.float32) / 255))
+
+    variants = [*float_variants(run, Path(folder)), *peer_variants(run, Path(folder))]
+    data = os.environ["EDGE_FMNIST_DATA"]
+    os.environ["EDGE_FMNIST_DATA"] = f"{data}/absent"
+    uncalibrated = peer_variants(run, Path(folder) / "uncalibrated")[1]
+    rows = {}
+    for variant in variants:
+        # As the process scenario sends them.
+        variant = pickle.loads(pickle.dumps(variant))
+        batch = variant.open(threads=1, batch=3)(images)
+        single = variant.open(threads=1, batch=1)(images[:1])
+        try:
+            variant.open(threads=2, batch=1)
+            two_threads = ""
+        except VariantError as error:
+            two_threads = str(error)
+        rows[variant.name] = {
+            "title": variant.title,
+            "device": variant.device,
+            "bytes": variant.file.stat().st_size if variant.file else None,
+            "dtype": str(batch.dtype),
+            "difference": float(np.abs(batch - expected).max()),
+            "single_difference": float(np.abs(single - batch[:1]).max()),
+            "two_threads": two_threads,
+        }
+    try:
+        uncalibrated.open(threads=1, batch=1)
+        reason = ""
+    except VariantError as error:
+        reason = str(error)
+    print(json.dumps({"rows": rows, "span": float(np.ptp(expected)), "uncalibrated": reason}))
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if absent := [module for module in NEEDED if find_spec(module) is None]:
+        pytest.skip(f"not installed: {', '.join(absent)}")
+    folder = tmp_path_factory.mktemp("others")
+    (folder / "run").mkdir()
+    (folder / "run" / "recipe.toml").write_text(RECIPE, "utf-8")
+    write_data(folder / "data")
+    function = f"{textwrap.dedent(inspect.getsource(measure))}\nmeasure({str(folder / 'run')!r}, {str(folder)!r})\n"
+    ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment = {**kept, "EDGE_FMNIST_DATA": str(folder / "data"), "CUDA_VISIBLE_DEVICES": "-1"}
+    done = subprocess.run(
+        [sys.executable, "-c", function], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def write_data(folder: Path) -> None:
+    """Write a data set of 700 training images, on which post-training quantization is calibrated."""
+    folder.mkdir()
+    rng = np.random.default_rng(2)
+    for prefix, count in (("train", 700), ("t10k", 10)):
+        arrays = {
+            "images-idx3": rng.integers(0, 256, (count, 28, 28), dtype=np.uint8),
+            "labels-idx1": (np.arange(count) % 10).astype(np.uint8),
+        }
+        for kind, array in arrays.items():
+            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
+
+
+def test_all_ways_are_there(answer: Any) -> None:
+    assert list(answer["rows"]) == [*FLOATS, *PEERS]
+    assert {row["device"] for row in answer["rows"].values()} == {"CPU"}
+    assert answer["rows"]["keras-predict"]["title"].startswith("Keras 3")
+    assert answer["rows"]["onnx-int8"]["title"].endswith(", int8")
+
+
+@pytest.mark.parametrize("name", ["litert-float32", "keras-predict", "keras-compiled", "keras-xla", "onnx-float32"])
+def test_float_variants_give_the_same_numbers(answer: Any, name: str) -> None:
+    row = answer["rows"][name]
+    assert row["dtype"] == "float32"
+    assert row["difference"] < 1e-5
+    assert row["single_difference"] < 1e-5
+
+
+@pytest.mark.parametrize(("name", "share"), [("litert-float16", 0.01), ("litert-dynamic", 0.1), ("onnx-int8", 0.1)])
+def test_reduced_variants_are_near(answer: Any, name: str, share: float) -> None:
+    assert 0 < answer["rows"][name]["difference"] < share * answer["span"]
+
+
+def test_files_shrink_with_precision(answer: Any) -> None:
+    sizes = {name: row["bytes"] for name, row in answer["rows"].items()}
+    assert sizes["litert-float32"] > 1.7 * sizes["litert-float16"] > 2.5 * sizes["litert-dynamic"]
+    assert sizes["onnx-float32"] > 2.5 * sizes["onnx-int8"]
+    assert sizes["keras-predict"] is None
+
+
+@pytest.mark.parametrize("name", [*FLOATS, *PEERS])
+def test_only_tensorflow_is_held_to_its_threads(answer: Any, name: str) -> None:
+    said = answer["rows"][name]["two_threads"]
+    assert ("TensorFlow fixes its threads when it starts, at 1" in said) == name.startswith("keras")
+
+
+def test_without_training_images_the_int8_row_says_so(answer: Any) -> None:
+    assert answer["uncalibrated"].startswith("no calibration images: ")
+
+
+def test_unknown_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pydantic", reason="the extra [export] is not installed")
+    monkeypatch.setattr("edge_fmnist.extras.missing", lambda modules: [])
+    with pytest.raises(RunNotFoundError, match="neither a run folder nor a shipped checkpoint"):
+        tflite_variants("absent", tmp_path)
+    with pytest.raises(RunNotFoundError, match="neither a run folder nor a shipped checkpoint"):
+        peer_variants("absent", tmp_path)
+
+
+def test_missing_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[export\]"):
+        float_variants("edge", tmp_path)
+    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[peers\]"):
+        peer_variants("edge", tmp_path)
+
+
+def test_a_format_that_was_not_exported_says_why() -> None:
+    variant = MissingVariant("dynamic", "ai-edge-litert", "the converter refused")
+    assert (variant.name, variant.file) == ("litert-dynamic", None)
+    with pytest.raises(VariantError, match="the converter refused"):
+        variant.open(threads=1, batch=1)
+
+
+def test_damaged_onnx_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra [peers] is not installed")
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(b"no graph")
+    with pytest.raises(VariantError, match=r"ONNX Runtime cannot open damaged\.onnx"):
+        OnnxVariant("float32", path).open(threads=1, batch=1)

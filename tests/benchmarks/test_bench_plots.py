@@ -1,0 +1,149 @@
+"""The plots of a result."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import DataError, MissingExtraError
+from edge_fmnist_bench import plots
+from edge_fmnist_bench.document import Document
+
+pytest.importorskip("matplotlib", reason="the extra [plot] is not installed")
+
+TITLES = {
+    "classifier": "Classifier.predict, int8",
+    "litert-int8": "LiteRT 2.3.0, int8",
+    "litert-float32": "LiteRT 2.3.0, float32",
+    "litert-float16": "LiteRT 2.3.0, float16",
+    "litert-dynamic": "LiteRT 2.3.0, dynamic",
+    "keras-predict": "Keras 3.15.1 on TensorFlow, predict",
+    "keras-compiled": "Keras 3.15.1 on TensorFlow, tf.function",
+    "onnx-float32": "ONNX Runtime 1.31.1, float32",
+    "onnx-int8": "ONNX Runtime 1.31.1, int8",
+}
+NAMES = ["accuracy-latency", "accuracy-size", "latency"]
+
+
+def variant(name: str, microseconds: float, **changes: Any) -> dict[str, Any]:
+    spread = np.random.default_rng(0).lognormal(0, 0.1, 300)
+    made = {
+        "name": name,
+        "title": TITLES[name],
+        "device": "CPU",
+        "error": None,
+        "file_bytes": None if "keras" in name else 145_000,
+        "accuracy": {"top1": 0.9435},
+        "single_stream": {"samples_us": (microseconds * spread).round(2).tolist()},
+    }
+    return {**made, **changes}
+
+
+@pytest.fixture
+def result() -> Callable[..., Document]:
+    def make(*variants: dict[str, Any], **changes: Any) -> Document:
+        made = {
+            "complete": True,
+            "created": "2026-01-02T03:04:05+00:00",
+            "marks": [],
+            "protocol": {"single_stream": {"threads": 1}},
+            "machine": {"cpu": "Some CPU", "board": None},
+            "commit": "0123456789abcdef",
+            "model": {"name": "edge"},
+            "reference": "litert-int8",
+            "variants": list(variants) or [variant(name, 150.0 * 1.2**place) for place, name in enumerate(TITLES)],
+        }
+        return {**made, **changes}
+
+    return make
+
+
+def test_three_figures_as_png_and_svg(result: Callable[..., Document], tmp_path: Path) -> None:
+    written = plots.plot(result(), tmp_path / "new" / "folder")
+    assert sorted(path.name for path in written) == sorted(f"{name}{end}" for name in NAMES for end in (".png", ".svg"))
+    for path in written:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+
+
+def test_same_result_gives_the_same_bytes(result: Callable[..., Document], tmp_path: Path) -> None:
+    first, second = (plots.plot(result(), tmp_path / name) for name in ("first", "second"))
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+@pytest.mark.parametrize("step", [1.0, 1.02, 1.5])
+def test_labels_hide_nothing(result: Callable[..., Document], step: float) -> None:
+    document = result(*(variant(name, 150.0 * step**place) for place, name in enumerate(TITLES)))
+    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    figure = plots.accuracy_against_latency(points, document)
+    assert figure is not None
+    (axes,) = figure.axes
+    labels = [text for text in axes.texts if text.get_text()]
+    assert len(labels) == len(TITLES)
+    boxes = [label.get_window_extent() for label in labels]
+    assert all(axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_small_differences_of_accuracy_are_not_blown_up(result: Callable[..., Document]) -> None:
+    document = result(variant("litert-int8", 100.0), variant("litert-float32", 200.0, accuracy={"top1": 0.9437}))
+    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    figure = plots.accuracy_against_latency(points, document)
+    assert figure is not None
+    low, high = figure.axes[0].get_ylim()
+    assert high - low == pytest.approx(plots.LEAST_SPAN)
+
+
+def test_a_file_that_several_variants_share_is_drawn_once(result: Callable[..., Document]) -> None:
+    document = result(variant("litert-int8", 100.0), variant("classifier", 110.0))
+    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    figure = plots.accuracy_against_size(points, document)
+    assert figure is not None
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["LiteRT, int8"]
+
+
+def test_doubts_and_interruption_stand_below(result: Callable[..., Document]) -> None:
+    footer = plots._footer(result(marks=["busy machine"], complete=False))
+    assert footer == [
+        "edge-fmnist bench, 2026-01-02, commit 0123456",
+        "Incomplete: the run was interrupted.",
+        "In doubt: busy machine",
+    ]
+
+
+def test_failed_variants_are_left_out(result: Callable[..., Document]) -> None:
+    failed = variant("onnx-int8", 1.0, error="no", accuracy=None, single_stream=None)
+    assert plots._point(failed) is None
+
+
+def test_a_gpu_is_named(result: Callable[..., Document]) -> None:
+    point = plots._point(variant("keras-predict", 100.0, device="Some GPU"))
+    assert point is not None
+    assert point.label == "Keras on TensorFlow, predict, Some GPU"
+
+
+def test_without_a_data_set_only_latency_is_drawn(result: Callable[..., Document], tmp_path: Path) -> None:
+    document = result(variant("litert-int8", 100.0, accuracy=None))
+    assert {path.stem for path in plots.plot(document, tmp_path)} == {"latency"}
+
+
+def test_one_sample_each(result: Callable[..., Document], tmp_path: Path) -> None:
+    document = result(variant("litert-int8", 100.0, single_stream={"samples_us": [100.0]}))
+    assert {path.stem for path in plots.plot(document, tmp_path)} == set(NAMES)
+
+
+def test_nothing_to_draw(result: Callable[..., Document], tmp_path: Path) -> None:
+    document = result(variant("litert-int8", 100.0, accuracy=None, single_stream=None))
+    with pytest.raises(DataError, match="nothing to draw"):
+        plots.plot(document, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_extra(result: Callable[..., Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[plot\]"):
+        plots.plot(result(), tmp_path)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist_bench import protocol
+
+Edit = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def edited(tmp_path: Path) -> Edit:
+    """Return a function that writes the protocol with one text in place of another."""
+
+    def write(old: str, new: str) -> Path:
+        text = protocol.DEFAULT.read_text("utf-8")
+        assert old in text
+        path = tmp_path / "protocol.toml"
+        path.write_text(text.replace(old, new, 1), "utf-8")
+        return path
+
+    return write
+
+
+def test_the_protocol_beside_the_results_is_the_one_that_runs() -> None:
+    assert (Path(__file__).parents[2] / "benchmarks" / "protocol.toml").resolve() == protocol.DEFAULT.resolve()
+
+
+def test_it_is_data() -> None:
+    loaded = protocol.load()
+    assert loaded.schema == protocol.SCHEMA
+    assert 50 in loaded.percentiles
+    assert json.loads(json.dumps(loaded.as_dict()))["single_stream"]["rounds"] == loaded.single_stream.rounds
+
+
+def test_shortened() -> None:
+    short = protocol.load().shortened(7)
+    assert (short.single_stream.iterations, short.single_stream.rounds, short.single_stream.minimum_seconds) == (
+        7,
+        7,
+        0,
+    )
+    assert (short.paced.iterations, short.frame.iterations, short.process.repeats) == (7, 7, 1)
+
+
+@pytest.mark.parametrize("iterations", [0, -3])
+def test_no_iterations(iterations: int) -> None:
+    with pytest.raises(UsageError, match=f"expected at least 1, got {iterations}"):
+        protocol.load().shortened(iterations)
+
+
+def test_a_setting_can_be_changed(edited: Edit) -> None:
+    assert protocol.load(edited("hertz = 30.0", "hertz = 25")).paced.hertz == 25.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("edge-fmnist-protocol/1", "edge-fmnist-protocol/9", "expected a protocol of schema"),
+        ("rounds = 24", "", "single_stream: expected the settings .*rounds"),
+        ("rounds = 24", "rounds = 24\nturns = 3", "single_stream: expected the settings"),
+        ("rounds = 24", "rounds = 0", "rounds: expected a number above zero, got 0"),
+        ("rounds = 24", "rounds = 2.5", "rounds: expected a number of type int, got 2.5"),
+        ("rounds = 24", "rounds = true", "rounds: expected a number of type int, got True"),
+        ("hertz = 30.0", 'hertz = "fast"', "hertz: expected a number of type float, got 'fast'"),
+        ("percentiles = [50, 90, 99]", "percentiles = []", "percentiles: expected a list"),
+        ("percentiles = [50, 90, 99]", "percentiles = [90]", "expected 50 among them"),
+        ("percentiles = [50, 90, 99]", "percentiles = [50, 101]", "none above 100"),
+        ("[paced]", "[paced", "not a protocol"),
+        ("[doubt]", "[doubts]", "expected the settings"),
+    ],
+)
+def test_a_protocol_that_cannot_work(edited: Edit, old: str, new: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        protocol.load(edited(old, new))
+
+
+def test_no_protocol(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=re.escape(f"{tmp_path}: no such file")):
+        protocol.load(tmp_path)

@@ -1,0 +1,104 @@
+"""The page of recorded results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist.errors import CheckError, DataError, SourceError
+from edge_fmnist_bench import document, report
+from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.profile import measure
+from edge_fmnist_bench.protocol import Protocol
+from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.variants.base import Variant
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+PAGE = f"# Title\n\nBefore.\n\n{report.BEGIN}\n\nold\n\n{report.END}\n\nAfter.\n"
+
+
+@pytest.fixture
+def result(plan: Callable[..., Plan], fake: Callable[[str], Variant]) -> Document:
+    suite = Suite(plan(fake("litert-int8"), fake("litert-float32")), lambda _: None)
+    suite.run()
+    return suite.document()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, result: Document) -> Path:
+    (tmp_path / "README.md").write_text(PAGE, "utf-8")
+    (tmp_path / "results").mkdir()
+    document.write(tmp_path / "results" / "box.json", result)
+    return tmp_path
+
+
+def test_the_page_of_this_project_is_what_its_results_give() -> None:
+    report.report(BENCHMARKS, check=True)
+
+
+def test_page(folder: Path, result: Document) -> None:
+    pytest.importorskip("matplotlib", reason="the extra [plot] is not installed")
+    report.report(folder, check=False)
+    page = (folder / "README.md").read_text("utf-8")
+    assert page.startswith("# Title\n\nBefore.\n")
+    assert page.endswith("\n\nAfter.\n")
+    assert "old" not in page
+    p50 = result["variants"][0]["single_stream"]["p50_us"]
+    assert "| litert int8 | CPU |" in page
+    assert f"{p50:,.1f}" in page
+    assert "[results/box.json](results/box.json)" in page
+    assert "![How latency spreads](plots/box/latency.svg)" in page
+    # No accuracy was measured, so there are no such plots.
+    assert "accuracy-size" not in page
+    assert (folder / "plots" / "box" / "latency.png").is_file()
+    report.report(folder, check=True)
+
+
+def test_profile_stands_in_the_page(folder: Path, result: Document, quick: Protocol) -> None:
+    result["profile"] = measure("edge", settings=quick.single_stream).as_dict()
+    page = report.section("box", result, {})
+    assert "#### Layer by layer" in page
+    assert "| 17 | FULLY_CONNECTED | 10 |" in page
+
+
+def test_a_stale_page_is_found(folder: Path) -> None:
+    with pytest.raises(CheckError, match=r"README\.md: not what results/ gives"):
+        report.report(folder, check=True)
+    assert (folder / "README.md").read_text("utf-8") == PAGE
+
+
+def test_no_results(folder: Path) -> None:
+    (folder / "results" / "box.json").unlink()
+    report.report(folder, check=False)
+    assert report.NOTHING in (folder / "README.md").read_text("utf-8")
+
+
+def test_no_page(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no such file; run this in the checkout"):
+        report.report(tmp_path, check=True)
+
+
+def test_page_without_marks(folder: Path) -> None:
+    (folder / "README.md").write_text("nothing", "utf-8")
+    with pytest.raises(DataError, match="expected the lines"):
+        report.report(folder, check=True)
+
+
+@pytest.mark.parametrize("content", [{"schema": "edge-fmnist-bench/9"}, ["x"]])
+def test_result_of_another_schema(folder: Path, content: Any) -> None:
+    (folder / "results" / "other.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(DataError, match=r"other\.json: expected a result of schema"):
+        report.report(folder, check=True)
+
+
+def test_errors_become_exit_codes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import typer
+
+    with pytest.raises(typer.Exit) as caught:
+        report.main(tmp_path, check=True)
+    assert caught.value.exit_code == 3
+    assert capsys.readouterr().err.startswith("Error: ")

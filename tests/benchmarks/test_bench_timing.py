@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import functools
+import gc
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist_bench import timing
+from edge_fmnist_bench.protocol import Bootstrap, Offline, Paced, SingleStream
+from edge_fmnist_bench.timing import Samples
+
+BOOTSTRAP = Bootstrap(resamples=500, confidence=0.95)
+
+
+def settings(**changes: Any) -> SingleStream:
+    values: dict[str, Any] = {
+        "threads": 1,
+        "warm_up": 2,
+        "rounds": 4,
+        "iterations": 12,
+        "minimum_seconds": 0.0,
+        "round_seconds": 1.0,
+    }
+    return SingleStream(**{**values, **changes})
+
+
+def test_the_clock_counts_nanoseconds() -> None:
+    assert timing.timed(lambda: time.sleep(0.02)) >= 20_000_000
+
+
+def test_variants_take_turns() -> None:
+    order: list[str] = []
+    into = {name: Samples() for name in "abc"}
+    calls: dict[str, Any] = {name: functools.partial(order.append, name) for name in "abc"}
+    assert timing.single_stream(calls, settings(), 5, into) == {}
+    assert [len(times) for times in into["a"].rounds] == [3, 3, 3, 3]
+    turns = [order[start] for start in range(0, len(order), 3)]
+    assert order == [name for name in turns for _ in range(3)]
+    assert all(sorted(turns[start : start + 3]) == ["a", "b", "c"] for start in range(0, 12, 3))
+    assert len({tuple(turns[start : start + 3]) for start in range(0, 12, 3)}) > 1
+
+
+def test_the_order_follows_from_the_seed() -> None:
+    def order(seed: int) -> list[str]:
+        seen: list[str] = []
+        timing.take_turns(list("abcdef"), 3, seed, seen.append)
+        return seen
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+def test_a_turn_lasts_as_long_as_it_must() -> None:
+    times: list[int] = []
+    timing.take_turn(lambda: time.sleep(0.001), timing.Turn(calls=1, seconds=0.02, limit=5.0), times)
+    assert 2 <= len(times) <= 20
+
+
+def test_a_slow_call_ends_its_turn_but_is_made() -> None:
+    times: list[int] = []
+    timing.take_turn(lambda: time.sleep(0.005), timing.Turn(calls=50, seconds=1.0, limit=0.001), times)
+    assert len(times) == 1
+
+
+def test_the_first_call_is_apart() -> None:
+    waits = iter([0.05])
+    samples = Samples()
+    timing.warm_up(lambda: time.sleep(next(waits, 0)), settings(), samples)
+    assert samples.first is not None
+    assert samples.first >= 50_000_000
+    assert len(samples.microseconds) == 0
+
+
+def test_one_that_fails_is_left_out_and_the_others_go_on() -> None:
+    calls: dict[str, Any] = {"good": lambda: None, "bad": lambda: 1 / 0}
+    into = {name: Samples() for name in calls}
+    failures = timing.single_stream(calls, settings(), 0, into)
+    assert list(failures) == ["bad"]
+    assert isinstance(failures["bad"], ZeroDivisionError)
+    assert len(into["good"].microseconds) == 12
+
+
+def test_an_interruption_keeps_the_samples() -> None:
+    calls_left = [7]
+
+    def call() -> None:
+        calls_left[0] -= 1
+        if calls_left[0] < 0:
+            raise KeyboardInterrupt
+
+    into = {"a": Samples()}
+    with pytest.raises(KeyboardInterrupt):
+        timing.single_stream({"a": call}, settings(), 0, into)
+    assert len(into["a"].microseconds) == 7
+    assert len(into["a"].medians) == 3
+
+
+def test_the_collector_rests_and_comes_back() -> None:
+    with timing.no_collection():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_paced_calls_come_at_their_time() -> None:
+    into = {"a": Samples()}
+    started = time.perf_counter()
+    timing.paced({"a": lambda: None}, Paced(1, 100.0, 10, 2), 0, into)
+    assert time.perf_counter() - started >= 0.09
+    assert [len(times) for times in into["a"].rounds] == [5, 5]
+
+
+def test_rates_count_images() -> None:
+    into: dict[str, list[float]] = {"a": []}
+    timing.rates({"a": lambda: time.sleep(0.002)}, {"a": 8}, Offline((8,), (1,), 3, 0.004), 0, into)
+    assert len(into["a"]) == 3
+    assert all(100 < rate <= 4000 for rate in into["a"])
+
+
+def test_summary() -> None:
+    found = timing.summary(np.arange(1, 101, dtype=np.float64), (50, 99.9))
+    assert found == {"count": 100, "p50_us": 50.5, "p99.9_us": 99.9, "max_us": 100.0}
+
+
+def rounds(values: np.ndarray) -> Samples:
+    return Samples(first=1, rounds=[[int(value)] * 3 for value in values])
+
+
+def test_a_ratio_survives_noise_that_is_shared() -> None:
+    noise = np.random.default_rng(0).uniform(1, 10, 30) * 1000
+    ratio = timing.ratio(("slow", rounds(noise * 2.5)), ("fast", rounds(noise)), BOOTSTRAP, 0)
+    assert ratio is not None
+    assert (ratio.of, ratio.to, ratio.rounds) == ("slow", "fast", 30)
+    assert ratio.ratio == pytest.approx(2.5, abs=0.01)
+    assert ratio.high - ratio.low < 0.02
+
+
+def test_the_interval_widens_with_noise_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    pair = [("a", rounds(rng.uniform(1000, 9000, 30))), ("b", rounds(rng.uniform(1000, 9000, 30)))]
+    ratio = timing.ratio(pair[0], pair[1], BOOTSTRAP, 0)
+    assert ratio is not None
+    assert ratio.low < ratio.ratio < ratio.high
+    assert ratio.high - ratio.low > 0.2
+    assert ratio == timing.ratio(pair[0], pair[1], BOOTSTRAP, 0)
+
+
+def test_no_ratio_without_samples() -> None:
+    assert timing.ratio(("a", Samples()), ("b", rounds(np.ones(3))), BOOTSTRAP, 0) is None

@@ -1,0 +1,325 @@
+"""Folders of photographs, and what a model's answers on them are worth."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist import LABELS, Box, Classifier, Garment, Prediction
+from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
+from edge_fmnist.photos import (
+    GARMENTS,
+    GROUND,
+    Answer,
+    Photo,
+    answers,
+    auroc,
+    evaluate_photos,
+    find_photos,
+    ground,
+    summarize,
+)
+
+PHOTOS_VARIABLE = "EDGE_FMNIST_PHOTOS"
+FLOOR, CLOTH = (200, 205, 210), (120, 60, 40)
+# What the project promises of the camera model on the public photographs.
+LEAST_TOP1, LEAST_AUROC, MOST_LOST = 0.85, 0.80, 0.08
+
+Picture = Callable[..., Path]
+
+
+def tall() -> np.ndarray:
+    """Return a photograph of a tall narrow garment, BGR."""
+    picture = np.full((160, 120, 3), FLOOR, np.uint8)
+    picture[30:130, 45:75] = CLOTH
+    return picture
+
+
+def wide() -> np.ndarray:
+    """Return a photograph of a wide garment, BGR."""
+    return np.ascontiguousarray(tall().transpose(1, 0, 2))
+
+
+def empty() -> np.ndarray:
+    """Return a photograph of a bare floor."""
+    return np.full((160, 120, 3), FLOOR, np.uint8)
+
+
+class ByShape(Classifier):
+    """Takes what is tall for trousers and all else for a bag."""
+
+    def __init__(self, score: float = 0.9, threshold: float = 0.5, labels: tuple[str, ...] = LABELS) -> None:
+        self.score, self.threshold, self.labels = score, threshold, labels
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        tall = np.count_nonzero(image.any(axis=1)) > np.count_nonzero(image.any(axis=0))
+        return said("Trouser" if tall else "Bag", self.score, self.threshold)
+
+
+def said(label: str, score: float, threshold: float = 0.5) -> Prediction:
+    scores = np.full(len(LABELS), (1 - score) / 9, np.float32)
+    index = LABELS.index(label)
+    scores[index] = score
+    return Prediction(label, index, score, scores, 0.1, LABELS, threshold)
+
+
+def answer(garment: str, label: str | None, score: float = 0.9, threshold: float = 0.5) -> Answer:
+    prediction = None if label is None else said(label, score, threshold)
+    return Answer(garment, GARMENTS.get(garment, ()), prediction)
+
+
+@pytest.fixture
+def folder(picture: Picture, tmp_path: Path) -> Path:
+    """Return a folder of two splits; each garment of ``validation`` has its name's shape but one."""
+    picture("photos/train/dress/a.jpg", tall())
+    for name, pixels in {
+        "pants/b.png": tall(),
+        "pants/a.JPG": tall(),
+        "pants/c.png": wide(),
+        "hat/a.png": wide(),
+        "Bag/a.png": wide(),
+        "shoes/a.png": empty(),
+    }.items():
+        picture(f"photos/validation/{name}", pixels)
+    return tmp_path / "photos"
+
+
+def test_every_label_a_folder_stands_for_is_one_of_the_ten() -> None:
+    assert {label for labels in GARMENTS.values() for label in labels} <= set(LABELS)
+    assert [name for name, labels in GARMENTS.items() if not labels] == ["hat", "shorts", "skirt"]
+
+
+def test_photographs_are_sorted_and_know_what_is_right(folder: Path) -> None:
+    place = folder / "validation"
+    assert find_photos(folder, "validation") == [
+        Photo(place / "Bag" / "a.png", "Bag", ("Bag",)),
+        Photo(place / "hat" / "a.png", "hat", ()),
+        Photo(place / "pants" / "a.JPG", "pants", ("Trouser",)),
+        Photo(place / "pants" / "b.png", "pants", ("Trouser",)),
+        Photo(place / "pants" / "c.png", "pants", ("Trouser",)),
+        Photo(place / "shoes" / "a.png", "shoes", ("Sandal", "Sneaker", "Ankle boot")),
+    ]
+
+
+def test_a_split_is_its_own_folder(folder: Path) -> None:
+    assert [photo.garment for photo in find_photos(folder, "train")] == ["dress"]
+    assert find_photos(folder / "train") == find_photos(folder, "train")
+
+
+def test_other_files_and_hidden_folders_are_passed_over(folder: Path) -> None:
+    before = find_photos(folder, "validation")
+    place = folder / "validation"
+    (place / "validation.csv").write_text("file,garment", "utf-8")
+    (place / ".thumbnails").mkdir()
+    (place / "pants" / "notes.txt").write_text("x", "utf-8")
+    (place / "pants" / "._a.jpg").write_bytes(b"x")
+    (place / "pants" / "old.jpg").mkdir()
+    (place / "dress").mkdir()
+    assert find_photos(folder, "validation") == before
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataNotFoundError, match=r"nowhere: no such folder of photographs"):
+        find_photos(tmp_path / "nowhere", "validation")
+
+
+def test_a_file_in_place_of_a_folder(picture: Picture) -> None:
+    with pytest.raises(DataNotFoundError, match=r"a\.png: no such folder of photographs"):
+        find_photos(picture("a.png", tall()), "validation")
+
+
+@pytest.mark.parametrize("split", ["test", "", "..", "train/dress"])
+def test_a_split_that_is_not_there(folder: Path, split: str) -> None:
+    with pytest.raises(DataNotFoundError, match=rf"expected a folder named '{split}' .* got train, validation$"):
+        find_photos(folder, split)
+
+
+def test_garments_where_splits_are_expected(folder: Path) -> None:
+    with pytest.raises(DataNotFoundError, match=r"expected a folder named 'train' .* got Bag, hat, pants, shoes$"):
+        find_photos(folder / "validation", "train")
+
+
+def test_splits_where_garments_are_expected(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"expected folders named t-shirt, .* got train, validation$"):
+        find_photos(folder)
+
+
+def test_an_unknown_garment(folder: Path) -> None:
+    (folder / "train" / "socks").mkdir()
+    with pytest.raises(DataError, match=r"train: expected folders named t-shirt, pants, .* got socks$"):
+        find_photos(folder, "train")
+
+
+@pytest.mark.parametrize("name", ["train", "train/pants"])
+def test_no_photographs(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(DataNotFoundError, match=r"train: expected photographs in folders such as .*t-shirt, got none$"):
+        find_photos(tmp_path, "train")
+
+
+def found_at(box: Box, shape: tuple[int, int]) -> Garment:
+    pixels = np.zeros((28, 28), np.uint8)
+    return Garment(found=any(box), image=pixels, mask=pixels, box=box, confidence=0.5, frame_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("box", "strip"),
+    [
+        (Box(10, 40, 80, 50), np.s_[:40]),
+        (Box(10, 10, 80, 50), np.s_[60:]),
+        (Box(60, 10, 40, 80), np.s_[:, :60]),
+        (Box(0, 10, 40, 80), np.s_[:, 40:]),
+    ],
+    ids=["above", "below", "left", "right"],
+)
+def test_the_ground_is_the_largest_strip_beside_the_garment(box: Box, strip: tuple[slice, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    shown = ground(picture, found_at(box, (100, 100)))
+    assert shown is not None
+    assert np.array_equal(shown, picture[strip])
+
+
+@pytest.mark.parametrize("box", [Box(0, 0, 100, 100), Box(20, 23, 57, 54), Box(0, 0, 0, 0)])
+def test_no_ground_where_it_is_too_narrow_or_nothing_was_found(box: Box) -> None:
+    assert ground(np.zeros((100, 100, 3), np.uint8), found_at(box, (100, 100))) is None
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "area"),
+    [
+        ([0.9, 0.8], [0.1, 0.2], 1.0),
+        ([0.1, 0.2], [0.9, 0.8], 0.0),
+        ([0.5], [0.5], 0.5),
+        ([0.5, 0.5], [0.5, 0.2], 0.75),
+        ([0.3, 0.7], [0.5], 0.5),
+        ([0.3], [], None),
+        ([], [0.3], None),
+    ],
+)
+def test_auroc(positive: list[float], negative: list[float], area: float | None) -> None:
+    assert auroc(np.array(positive), np.array(negative)) == area
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+    generator = np.random.default_rng(4)
+    positive, negative = generator.integers(0, 8, 40), generator.integers(0, 6, 30)
+    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
+    assert auroc(positive, negative) == pytest.approx(np.mean(pairs))
+
+
+def test_a_garment_counts_as_right_by_its_label_alone() -> None:
+    assert answer("pants", "Trouser", 0.3).hit
+    assert not answer("pants", "Bag", 0.9).hit
+    assert not answer("pants", None).hit
+    assert all(answer("shoes", label).hit for label in ("Sandal", "Sneaker", "Ankle boot"))
+    assert not answer("hat", "Bag").hit
+
+
+def test_an_answer_is_a_label_at_the_threshold_or_above() -> None:
+    assert answer("pants", "Trouser", 0.5).answered
+    assert not answer("pants", "Trouser", 0.49).answered
+    assert not answer("pants", None).answered
+    assert answer("pants", None).score == 0
+
+
+GIVEN = [
+    answer("pants", "Trouser", 0.9),
+    answer("pants", "Trouser", 0.4),
+    answer("pants", "Bag", 0.8),
+    answer("pants", None),
+    answer("shoes", "Sneaker", 0.7),
+    answer("hat", "Bag", 0.6),
+    answer("hat", "Bag", 0.3),
+    answer(GROUND, None),
+    answer(GROUND, "Coat", 0.2),
+]
+
+
+def test_summary() -> None:
+    result = summarize(GIVEN, 0.5)
+    assert (result.top1, result.images, result.threshold) == (3 / 5, 5, 0.5)
+    # One of the three right answers is below the threshold.
+    assert result.lost == pytest.approx(1 / 3)
+    counts = {kind.garment: (kind.images, kind.right, kind.answered) for kind in result.garments}
+    assert counts == {"pants": (4, 2, 2), "shoes": (1, 1, 1), "hat": (2, 1, 1), GROUND: (2, 2, 0)}
+    known, unknown = [0.9, 0.4, 0.8, 0, 0.7], [0.6, 0.3, 0, 0.2]
+    assert result.auroc == auroc(np.array(known), np.array(unknown))
+
+
+def test_summary_of_known_garments_only() -> None:
+    assert summarize(GIVEN[:5], 0.5).auroc is None
+
+
+def test_nothing_right_loses_nothing() -> None:
+    result = summarize([answer("pants", "Bag", 0.1)], 0.5)
+    assert (result.top1, result.lost) == (0, 0)
+
+
+def test_a_summary_needs_a_known_garment() -> None:
+    with pytest.raises(DataError, match="expected photographs of garments that Fashion-MNIST knows, got none"):
+        summarize(GIVEN[5:], 0.5)
+
+
+def test_a_summary_in_json() -> None:
+    read: dict[str, Any] = json.loads(json.dumps(summarize(GIVEN, 0.5).as_dict()))
+    assert (read["top1"], read["images"], read["lost"], read["threshold"]) == (0.6, 5, 0.333333, 0.5)
+    assert read["garments"][1] == {
+        "garment": "shoes",
+        "labels": ["Sandal", "Sneaker", "Ankle boot"],
+        "images": 1,
+        "right": 1,
+        "answered": 1,
+    }
+    assert json.loads(json.dumps(summarize(GIVEN[:5], 0.5).as_dict()))["auroc"] is None
+
+
+def test_answers_are_about_photographs_first_and_then_about_their_ground(folder: Path) -> None:
+    given = answers(ByShape(), find_photos(folder, "validation"))
+    named = [(one.garment, one.prediction.label if one.prediction else None) for one in given]
+    # The last photograph is a bare floor, where no garment is found; floor beside a garment has none either.
+    assert named == [
+        ("Bag", "Bag"),
+        ("hat", "Bag"),
+        ("pants", "Trouser"),
+        ("pants", "Trouser"),
+        ("pants", "Bag"),
+        ("shoes", None),
+        *[(GROUND, None)] * 5,
+    ]
+
+
+def test_evaluation(folder: Path) -> None:
+    result = evaluate_photos(ByShape(), find_photos(folder, "validation"))
+    assert (result.images, result.top1, result.lost) == (5, 3 / 5, 0)
+    assert evaluate_photos(ByShape(score=0.4), find_photos(folder, "validation")).lost == 1
+
+
+def test_a_photograph_that_cannot_be_read(folder: Path) -> None:
+    path = folder / "validation" / "pants" / "b.png"
+    path.write_bytes(b"not a picture")
+    with pytest.raises(ImageError, match=r"b\.png: not a picture"):
+        evaluate_photos(ByShape(), find_photos(folder, "validation"))
+
+
+def test_a_model_that_cannot_know_a_garment(folder: Path) -> None:
+    with pytest.raises(DataError, match="expected a model with labels for Bag, pants, got Sandal, Coat"):
+        evaluate_photos(ByShape(labels=("Sandal", "Coat")), find_photos(folder, "validation"))
+
+
+@pytest.mark.skipif(
+    PHOTOS_VARIABLE not in os.environ, reason=f"{PHOTOS_VARIABLE} does not name a folder of the public photographs"
+)
+def test_the_camera_model_on_real_photographs() -> None:
+    photos = find_photos(Path(os.environ[PHOTOS_VARIABLE]), "validation")
+    result = evaluate_photos(Classifier.load("camera"), photos)
+    assert result.images >= 100
+    assert result.top1 >= LEAST_TOP1
+    assert result.auroc is not None
+    assert result.auroc >= LEAST_AUROC
+    assert 0 < result.lost <= MOST_LOST

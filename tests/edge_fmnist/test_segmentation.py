@@ -1,0 +1,275 @@
+"""Finding the garment: drawn scenes whose mask is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.preprocess import LEAST_SEPARATION
+from edge_fmnist.segmentation import CLEAR, segment
+
+SIZE = (96, 72)
+SHIRT = (
+    (0.3, 0.05),
+    (0.7, 0.05),
+    (1, 0.3),
+    (0.88, 0.42),
+    (0.74, 0.34),
+    (0.74, 0.95),
+    (0.26, 0.95),
+    (0.26, 0.34),
+    (0.12, 0.42),
+    (0, 0.3),
+)
+RED, BLUE, GREEN, BLACK, WHITE, GREY = (
+    *((50, 40, 190), (120, 60, 40), (60, 140, 50)),
+    *((25, 25, 25), (240, 240, 240), (128, 128, 128)),
+)
+# The mask is softened by a few of its pixels, on purpose, and so is larger than the garment.
+LEAST_OVERLAP = 0.65
+
+
+def shirt(x: float = 0.5, y: float = 0.5, scale: float = 0.75, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Return the mask of a shirt, 0 or 255; middle and scale in shares of the picture's edges."""
+    width, height = size
+    mask = np.zeros((height, width), np.uint8)
+    corners = (np.array(SHIRT) - 0.5) * min(size) * scale + (x * width, y * height)
+    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 255)
+    return mask
+
+
+def noise(spread: float, seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Return noise around 0, float, shape (H, W, 3)."""
+    return np.asarray(np.random.default_rng(seed).normal(0, spread, (size[1], size[0], 3)))
+
+
+def as_pixels(values: np.ndarray) -> np.ndarray:
+    return np.asarray(np.clip(values, 0, 255), np.uint8)
+
+
+def plain(size: tuple[int, int] = SIZE) -> np.ndarray:
+    return np.full((size[1], size[0], 3), (200, 205, 210), np.uint8)
+
+
+def gradient(size: tuple[int, int] = SIZE) -> np.ndarray:
+    row = np.linspace(150, 220, size[0]).astype(np.uint8)
+    return np.repeat(np.tile(row, (size[1], 1))[..., None], 3, axis=2)
+
+
+def noisy(size: tuple[int, int] = SIZE) -> np.ndarray:
+    return as_pixels(150 + noise(25, 3, size))
+
+
+def checked(size: tuple[int, int] = SIZE) -> np.ndarray:
+    rows, columns = np.mgrid[: size[1], : size[0]]
+    return np.repeat(((rows // 6 + columns // 6) % 2 * 60 + 140)[..., None], 3, axis=2).astype(np.uint8)
+
+
+def planks(size: tuple[int, int] = SIZE) -> np.ndarray:
+    shade = np.arange(size[1]) // 9 * 37 % 50
+    column = np.stack([shade + 90, shade + 120, shade + 160], axis=1).astype(np.uint8)
+    return np.repeat(column[:, None], size[0], axis=1)
+
+
+GROUNDS = [plain, gradient, noisy, checked, planks]
+
+
+def dressed(ground: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int], spread: float = 3) -> np.ndarray:
+    """Return a picture of the ground with cloth where the mask is, and a camera's noise on all of it."""
+    picture = ground.copy()
+    picture[mask > 0] = colour
+    size = (mask.shape[1], mask.shape[0])
+    return as_pixels(picture + noise(spread, 1, size))
+
+
+def overlap(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the intersection over union of two masks."""
+    return float(((found > 0) & (wanted > 0)).sum() / ((found > 0) | (wanted > 0)).sum())
+
+
+def covered(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Return the share of the wanted mask that was found."""
+    return float((found[wanted > 0] > 0).mean())
+
+
+@pytest.mark.parametrize("colour", [RED, BLUE, GREEN, BLACK], ids=["red", "blue", "green", "black"])
+@pytest.mark.parametrize("ground", GROUNDS)
+def test_a_coloured_garment(ground: Callable[[], np.ndarray], colour: tuple[int, int, int]) -> None:
+    mask = shirt()
+    found = segment(dressed(ground(), mask, colour))
+    assert found.mask.shape == mask.shape
+    assert found.mask.dtype == np.uint8
+    assert set(np.unique(found.mask)) == {0, 255}
+    assert overlap(found.mask, mask) > LEAST_OVERLAP
+    assert covered(found.mask, mask) > 0.95
+    assert found.separation > 3 * LEAST_SEPARATION
+
+
+@pytest.mark.parametrize("size", [(96, 72), (72, 96), (96, 40), (96, 96), (30, 24)])
+def test_pictures_of_other_shapes(size: tuple[int, int]) -> None:
+    mask = shirt(size=size)
+    found = segment(dressed(plain(size), mask, BLUE))
+    assert found.mask.shape == (size[1], size[0])
+    assert covered(found.mask, mask) > 0.95
+    assert overlap(found.mask, mask) > 0.45
+
+
+@pytest.mark.parametrize("contrast", [60, 90, -60, -90])
+def test_grey_on_grey(contrast: int) -> None:
+    mask = shirt()
+    level = 128 + contrast
+    found = segment(dressed(np.full((72, 96, 3), 128, np.uint8), mask, (level, level, level)))
+    assert overlap(found.mask, mask) > LEAST_OVERLAP
+    assert found.separation > LEAST_SEPARATION
+
+
+def test_a_garment_of_the_grounds_own_colour_is_not_told_apart() -> None:
+    same = dressed(np.full((72, 96, 3), 128, np.uint8), shirt(), (132, 132, 132))
+    assert segment(same).separation < LEAST_SEPARATION
+
+
+@pytest.mark.parametrize("ground", [plain, noisy, checked, planks])
+def test_empty_ground_has_no_separation(ground: Callable[[], np.ndarray]) -> None:
+    empty = as_pixels(ground() + noise(3))
+    assert segment(empty).separation < LEAST_SEPARATION
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 128, 254, 255])
+def test_one_colour_has_no_separation(value: int) -> None:
+    assert segment(np.full((72, 96, 3), value, np.uint8)).separation < LEAST_SEPARATION / 10
+
+
+@pytest.mark.parametrize("colour", [(152, 152, 152), (122, 122, 134), (136, 126, 120)])
+def test_faint_contrast_is_looked_at_again(colour: tuple[int, int, int]) -> None:
+    ground, mask = np.full((72, 96, 3), 128, np.uint8), shirt()
+    faint = segment(dressed(ground, mask, colour))
+    assert overlap(faint.mask, mask) > LEAST_OVERLAP
+    assert faint.separation >= CLEAR
+    assert segment(dressed(ground, mask, (129, 129, 129))).separation < LEAST_SEPARATION
+
+
+def test_two_garments_are_both_found() -> None:
+    left, right = shirt(0.28, scale=0.6), shirt(0.74, scale=0.6)
+    picture = dressed(dressed(planks(), left, RED), right, BLUE)
+    found = segment(picture)
+    assert covered(found.mask, left) > 0.95
+    assert covered(found.mask, right) > 0.95
+    assert overlap(found.mask, left | right) > 0.5
+
+
+def test_a_smaller_garment_beside_is_kept() -> None:
+    large, small = shirt(0.36, scale=0.7), shirt(0.8, 0.5, scale=0.36)
+    found = segment(dressed(plain(), large | small, RED))
+    assert cv2.connectedComponents(found.mask)[0] == 3
+    assert covered(found.mask, small) > 0.9
+
+
+def test_a_speck_far_off_is_left_out() -> None:
+    speck = np.zeros((72, 96), np.uint8)
+    cv2.circle(speck, (8, 8), 3, 255, -1)
+    found = segment(dressed(dressed(plain(), shirt(0.55, 0.55), RED), speck, RED))
+    assert covered(found.mask, shirt(0.55, 0.55)) > 0.95
+    assert covered(found.mask, speck) == 0
+
+
+@pytest.mark.parametrize(("radius", "filled"), [(2, True), (3, True), (12, False)])
+def test_a_small_hole_is_filled_and_a_large_one_kept(radius: int, filled: bool) -> None:
+    ring = np.zeros((72, 96), np.uint8)
+    cv2.circle(ring, (48, 36), 26, 255, -1)
+    cv2.circle(ring, (48, 36), radius, 0, -1)
+    found = segment(dressed(plain(), ring, BLUE))
+    assert bool(found.mask[36, 48]) is filled
+    assert overlap(found.mask, ring) > LEAST_OVERLAP
+
+
+def test_a_bay_at_the_border_is_no_hole() -> None:
+    mask = np.zeros((72, 96), np.uint8)
+    mask[10:62, :70] = 255
+    mask[30:42, :11] = 0
+    found = segment(dressed(plain(), mask, BLUE), mask)
+    # Garment above and below the bay, so that only the border keeps it from being enclosed.
+    assert found.mask[12:25, 0].all()
+    assert found.mask[48:60, 0].all()
+    assert not found.mask[35:37, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "edge"),
+    [(0.3, 0.5, np.s_[:, 0]), (0.5, 0.7, np.s_[-1, :])],
+    ids=["left", "bottom"],
+)
+def test_a_garment_that_reaches_out_of_the_picture(x: float, y: float, edge: tuple[slice | int, ...]) -> None:
+    mask = shirt(x, y, 0.9)
+    assert mask[edge].any()
+    found = segment(dressed(plain(), mask, RED))
+    assert overlap(found.mask, mask) > LEAST_OVERLAP
+    assert found.mask[edge].any()
+
+
+def test_it_is_followed_while_it_moves() -> None:
+    previous = segment(dressed(planks(), shirt(0.35), RED)).mask
+    for step in range(1, 25):
+        mask = shirt(0.35 + 0.012 * step, 0.5 + 0.05 * np.sin(step / 4))
+        found = segment(dressed(planks(), mask, RED), previous)
+        assert overlap(found.mask, mask) > 0.7, step
+        assert covered(found.mask, mask) > 0.95, step
+        assert found.separation > LEAST_SEPARATION
+        previous = found.mask
+
+
+def test_following_keeps_to_the_garment_at_the_edge() -> None:
+    """The middle alone would not find it; the frame before does."""
+    at_the_edge = dressed(plain(), shirt(0.05, scale=0.6), RED)
+    previous = segment(dressed(plain(), shirt(0.3, scale=0.6), RED)).mask
+    for x in (0.25, 0.2, 0.15, 0.1):
+        previous = segment(dressed(plain(), shirt(x, scale=0.6), RED), previous).mask
+    mask = shirt(0.05, scale=0.6)
+    assert overlap(segment(at_the_edge, previous).mask, mask) > LEAST_OVERLAP > overlap(segment(at_the_edge).mask, mask)
+
+
+def test_when_it_vanishes_there_is_no_separation() -> None:
+    previous = segment(dressed(planks(), shirt(), RED)).mask
+    found = segment(as_pixels(planks() + noise(3)), previous)
+    assert found.separation < LEAST_SEPARATION
+
+
+@pytest.mark.parametrize("size", [(96, 72), (48, 36), (640, 480), (17, 90)])
+def test_the_mask_before_may_have_any_size(size: tuple[int, int]) -> None:
+    previous = cv2.resize(shirt(), size, interpolation=cv2.INTER_NEAREST)
+    assert overlap(segment(dressed(plain(), shirt(), BLUE), previous).mask, shirt()) > LEAST_OVERLAP
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_an_empty_or_full_mask_before_does_no_harm(value: int) -> None:
+    found = segment(dressed(plain(), shirt(), BLUE), np.full((72, 96), value, np.uint8))
+    assert found.mask.shape == (72, 96)
+    assert 0 <= found.separation <= 1
+
+
+def test_the_same_picture_gives_the_same_mask() -> None:
+    picture = dressed(noisy(), shirt(), GREEN)
+    first = segment(picture)
+    # Between the two, another size and a mask that is followed: nothing of them is kept.
+    segment(dressed(plain((40, 60)), shirt(size=(40, 60)), RED), first.mask)
+    second = segment(picture)
+    assert np.array_equal(first.mask, second.mask)
+    assert first.separation == second.separation
+
+
+def test_arguments_are_not_changed() -> None:
+    picture, previous = dressed(plain(), shirt(), RED), shirt(0.45)
+    kept = picture.copy(), previous.copy()
+    segment(picture, previous)
+    assert np.array_equal(picture, kept[0])
+    assert np.array_equal(previous, kept[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 96), (96, 1), (2, 2), (8, 8)])
+def test_tiny_pictures(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    found = segment(picture)
+    assert found.mask.shape == shape
+    assert 0 <= found.separation <= 1

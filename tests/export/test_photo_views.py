@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
+from edge_fmnist.photos import GARMENTS, Photo, find_photos
+from edge_fmnist.pictures import read_picture
+from edge_fmnist.preprocess import preprocess
+from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN, Subset
+from edge_fmnist_export.photo_views import (
+    check_folder,
+    fingerprint,
+    target,
+    training_views,
+    validation_images,
+    vary,
+)
+
+TARGETS = {"t-shirt": 0, "pants": 1, "shoes": FOOTWEAR, "hat": UNKNOWN}
+
+
+def silent(done: int, of: int) -> None:
+    """Hear nothing."""
+
+
+def image_of(photo: Photo) -> np.ndarray:
+    return preprocess(read_picture(str(photo.path))).image
+
+
+def views_of(folder: Path, views: int, seed: int = 0) -> Subset:
+    return training_views(folder, views, seed, silent)
+
+
+@pytest.fixture
+def own_photos(tiny_photos: Path, tmp_path: Path) -> Path:
+    """Return a copy of the drawn photographs that a test may change."""
+    return Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[np.ndarray], Path]:
+    """Return a function that makes a folder with one training photograph, a T-shirt's."""
+
+    def make(picture: np.ndarray) -> Path:
+        (tmp_path / "train" / "t-shirt").mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "train" / "t-shirt" / "one.png"), picture)
+        return tmp_path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("garment", "expected"),
+    [("t-shirt", 0), ("pants", 1), ("longsleeve", 2), ("dress", 3), ("outwear", 4), ("shirt", 6), ("shoes", FOOTWEAR)]
+    + [(name, UNKNOWN) for name in ("hat", "shorts", "skirt")],
+)
+def test_target_of_a_folder(garment: str, expected: int) -> None:
+    assert target(Photo(Path("x.jpg"), garment, GARMENTS[garment])) == expected
+
+
+def test_target_of_a_folder_named_like_a_label() -> None:
+    assert target(Photo(Path("x.jpg"), "Bag", ("Bag",))) == 8
+
+
+def test_first_view_is_the_photograph_itself(tiny_photos: Path) -> None:
+    photos = find_photos(tiny_photos, "train")
+    views = views_of(tiny_photos, 1)
+    assert views.targets.tolist() == [TARGETS[photo.garment] for photo in photos]
+    for photo, image in zip(photos, views.images, strict=True):
+        np.testing.assert_array_equal(image, image_of(photo))
+
+
+def test_each_photograph_gives_that_many_views(tiny_photos: Path) -> None:
+    views = views_of(tiny_photos, 5)
+    counts = np.bincount(views.targets, minlength=UNKNOWN + 1)
+    # A strong view may hide a garment, but most show one.
+    assert all(4 * 4 <= counts[number] <= 4 * 5 for number in TARGETS.values())
+    assert views.images.shape[1:] == (28, 28)
+    assert views.images.dtype == views.targets.dtype == np.uint8
+    assert len(np.unique(views.images, axis=0)) == len(views)
+
+
+def test_views_depend_on_the_seed_alone(tiny_photos: Path) -> None:
+    first, again, other = (views_of(tiny_photos, 3, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.images, again.images)
+    np.testing.assert_array_equal(first.targets, again.targets)
+    assert first.images.shape != other.images.shape or (first.images != other.images).any()
+
+
+def test_progress_counts_photographs_to_the_last(tiny_photos: Path) -> None:
+    heard: list[tuple[int, int]] = []
+    training_views(tiny_photos, 1, 0, lambda done, of: heard.append((done, of)))
+    assert heard == [(number, 16) for number in range(1, 17)]
+
+
+def test_ground_beside_a_garment_is_unknown(write: Callable[[np.ndarray], Path]) -> None:
+    # A shirt on a sheet; below it a strip of another cloth with something on it.
+    picture = np.empty((240, 200, 3), np.uint8)
+    picture[:195], picture[195:], picture[205:230, 60:140] = (200, 190, 180), (120, 160, 190), (200, 190, 180)
+    picture[60:150, 60:140] = (60, 20, 20)
+    noisy = np.clip(picture + np.random.default_rng(0).normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+    views = views_of(write(noisy), 3)
+    # Of the photograph itself alone, and right after it.
+    assert views.targets.tolist() == [0, UNKNOWN, 0, 0]
+
+
+@pytest.mark.parametrize("shape", [(160, 120, 3), (9, 200, 3), (1, 1, 3)])
+def test_vary_keeps_form_and_leaves_its_argument_alone(shape: tuple[int, ...]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    before = picture.copy()
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        varied = vary(picture, rng)
+        assert varied.shape == shape
+        assert varied.dtype == np.uint8
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_vary_changes_a_photograph_without_losing_it(tiny_photos: Path) -> None:
+    picture = read_picture(str(tiny_photos / "train" / "t-shirt" / "1.png"))
+    rng = np.random.default_rng(2)
+    varied = [vary(picture, rng) for _ in range(10)]
+    assert all((view != picture).any() for view in varied)
+    assert all(preprocess(view).found for view in varied)
+
+
+def test_validation_images_are_the_photographs_themselves(tiny_photos: Path) -> None:
+    photos = find_photos(tiny_photos, "validation")
+    images = validation_images(tiny_photos)
+    assert images.targets.tolist() == [TARGETS[photo.garment] for photo in photos]
+    for photo, image in zip(photos, images.images, strict=True):
+        np.testing.assert_array_equal(image, image_of(photo))
+
+
+def test_validation_keeps_a_photograph_without_a_garment_as_black(own_photos: Path) -> None:
+    path = own_photos / "validation" / "pants" / "0.png"
+    cv2.imwrite(str(path), np.full((100, 100, 3), 128, np.uint8))
+    images = validation_images(own_photos)
+    index = [photo.path for photo in find_photos(own_photos, "validation")].index(path)
+    assert len(images) == 12
+    assert not images.images[index].any()
+    assert images.targets[index] == 1
+
+
+def test_photographs_that_show_nothing_train_nothing(write: Callable[[np.ndarray], Path]) -> None:
+    folder = write(np.full((100, 100, 3), 128, np.uint8))
+    with pytest.raises(DataError, match="preprocessing found no garment in any of 1 photographs"):
+        views_of(folder, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_a_photograph_that_cannot_be_read_is_named(own_photos: Path, content: bytes) -> None:
+    for split in ("train", "validation"):
+        (own_photos / split / "shoes" / "1.png").write_bytes(content)
+    with pytest.raises(ImageError, match=r"train/shoes/1\.png: .*take it out of the folder"):
+        views_of(own_photos, 1)
+    with pytest.raises(ImageError, match=r"validation/shoes/1\.png: .*take it out of the folder"):
+        validation_images(own_photos)
+
+
+def test_folder_with_all_it_needs(tiny_photos: Path) -> None:
+    check_folder(tiny_photos)
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_folder_without_a_split(own_photos: Path, split: str) -> None:
+    shutil.rmtree(own_photos / split)
+    with pytest.raises(DataNotFoundError, match=f"expected a folder named '{split}' with photographs in it") as raised:
+        check_folder(own_photos)
+    assert raised.value.exit_code == 3
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_folder_with_an_empty_split(own_photos: Path, split: str) -> None:
+    shutil.rmtree(own_photos / split)
+    (own_photos / split / "pants").mkdir(parents=True)
+    with pytest.raises(DataNotFoundError, match=f"{split}: expected photographs in folders such as"):
+        check_folder(own_photos)
+
+
+def test_folder_with_an_unknown_garment(own_photos: Path) -> None:
+    (own_photos / "validation" / "umbrella").mkdir()
+    with pytest.raises(DataError, match=r"validation: expected folders named t-shirt, .*got umbrella"):
+        check_folder(own_photos)
+
+
+def test_folder_without_known_garments_to_validate_on(own_photos: Path) -> None:
+    for garment in ("t-shirt", "pants", "shoes"):
+        shutil.rmtree(own_photos / "validation" / garment)
+    with pytest.raises(DataError, match=r"validation: expected photographs of garments .*fill at least one of t-shirt"):
+        check_folder(own_photos)
+
+
+def test_fingerprint_is_that_of_names_and_contents(tiny_photos: Path, own_photos: Path) -> None:
+    original = fingerprint(tiny_photos)
+    assert len(original) == 64
+    assert fingerprint(own_photos) == original
+    (own_photos / "notes.txt").write_text("no photograph", "utf-8")
+    assert fingerprint(own_photos) == original
+    photo = own_photos / "train" / "hat" / "0.png"
+    content = photo.read_bytes()
+    photo.write_bytes(content + b"\0")
+    changed = fingerprint(own_photos)
+    photo.rename(photo.with_name("9.png"))
+    renamed = fingerprint(own_photos)
+    photo.with_name("9.png").unlink()
+    assert len({original, changed, renamed, fingerprint(own_photos)}) == 4

@@ -11,13 +11,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "export": (
         "keras",
         "pydantic",
+        "scipy",
         "sklearn",
         "tensorflow",
         "tensorflow_model_optimization",
         "tf_keras",
         "tomli_w",
     ),
-    "peers": ("onnx", "onnxruntime"),
+    "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib",),
     "web": ("starlette", "uvicorn"),
 }

@@ -99,7 +99,8 @@ def _contrasted(colours: np.ndarray) -> np.ndarray:
     """Return Lab colours, uint8, shape (H, W, 3), each channel stretched around the middle of its range."""
     low, high = np.percentile(colours.reshape(-1, 3), RANGE, axis=0)
     scale = np.array(STRETCHED) / np.maximum(high - low, LEAST_RANGE)
-    return np.clip((colours - (low + high) / 2) * scale + 128, 0, 255).astype(np.uint8)
+    stretched: np.ndarray = np.clip((colours - (low + high) / 2) * scale + 128, 0, 255).astype(np.uint8)
+    return stretched
 
 
 def _colour_bins(colours: np.ndarray) -> np.ndarray:

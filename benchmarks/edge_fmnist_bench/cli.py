@@ -17,6 +17,7 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import DataNotFoundError, UsageError
 from edge_fmnist.registry import DEFAULT_MODEL
 from edge_fmnist_bench import action, document, tables
+from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow
@@ -179,8 +180,8 @@ def _for_gate(plan: Plan, path: Path, update: bool) -> Plan:
     if plan.images.split is None:
         raise DataNotFoundError("the gate compares accuracy, and no data set was found; get it with `edge-fmnist data`")
     if not update:
-        gates.check_subject(plan.facts, plan.images.describe(), gates.read_baseline(path), path)
-    needed = (plan.reference, gates.twin_of(plan.reference))
+        baselines.check_subject(plan.facts, plan.images.describe(), baselines.read(path), path)
+    needed = (plan.reference, baselines.twin_of(plan.reference))
     return dataclasses.replace(plan, variants=[variant for variant in plan.variants if variant.name in needed])
 
 
@@ -218,7 +219,7 @@ def _measured(suite: Suite) -> Document:
 def _hold(result: Document, gate: Path, update: bool) -> list[GateRow]:
     """Compare with the baseline, or write it; the comparison goes into the result."""
     if update:
-        gates.update(result, gate)
+        baselines.update(result, gate)
         console.say(f"Wrote the baseline {gate}")
     rows = gates.compare(result, gate)
     result["gate"] = gates.as_dict(rows, gate)

@@ -14,8 +14,9 @@ import typer
 from edge_fmnist.cli import console
 from edge_fmnist.errors import CheckError, DataError, EdgeFmnistError, SourceError
 from edge_fmnist.files import write_text
-from edge_fmnist_bench import document, profile, tables
+from edge_fmnist_bench import document, layer_tables, tables
 from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.layers import from_dict
 
 FOLDER = Path("benchmarks")
 README, RESULTS, PLOTS = "README.md", "results", "plots"
@@ -57,7 +58,7 @@ def section(name: str, result: Document, plots: dict[str, Path]) -> str:
     parts += [f"#### {table.title}\n\n{tables.markdown_table(table)}" for table in tables.tables(result)]
     parts += [f"![{CAPTIONS[plot]}]({path.as_posix()})" for plot, path in plots.items()]
     if "profile" in result:
-        parts.append(f"#### Layer by layer\n\n{profile.markdown(profile.from_dict(result['profile'])).rstrip()}")
+        parts.append(f"#### Layer by layer\n\n{layer_tables.markdown(from_dict(result['profile'])).rstrip()}")
     return "\n\n".join(parts)
 
 

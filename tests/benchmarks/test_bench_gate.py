@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import SourceError
+from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate
-from edge_fmnist_bench.gate import BaselineError, GateRow, Limits
+from edge_fmnist_bench.baseline import BaselineError, Limits
+from edge_fmnist_bench.gate import GateRow
 
 Result = dict[str, Any]
 
@@ -50,7 +52,7 @@ def result() -> Result:
 @pytest.fixture
 def baseline(tmp_path: Path, result: Result) -> Path:
     path = tmp_path / "baseline.json"
-    gate.update(result, path)
+    baselines.update(result, path)
     return path
 
 
@@ -174,7 +176,7 @@ def test_what_is_no_baseline(result: Result, baseline: Path, text: str) -> None:
         gate.compare(result, baseline)
 
 
-@pytest.mark.parametrize("metric", gate.METRICS)
+@pytest.mark.parametrize("metric", baselines.METRICS)
 def test_a_baseline_that_lacks_a_metric(result: Result, edit: Any, metric: str) -> None:
     path = edit(lambda value: value["metrics"].pop(metric))
     with pytest.raises(BaselineError, match=f"lacks the metric '{metric}'; measure it anew with --update-baseline"):
@@ -198,8 +200,8 @@ def test_a_baseline_with_bad_numbers(result: Result, edit: Any, change: dict[str
 def test_update_keeps_tolerances_and_other_machines(result: Result, edit: Any) -> None:
     path = edit(lambda value: value["metrics"]["bytes"].update(above=0.5))
     result["machine"]["feature"] = "i8mm"
-    gate.update(speedup(result, 3.0), path)
-    written = gate.read_baseline(path)
+    baselines.update(speedup(result, 3.0), path)
+    written = baselines.read(path)
     assert written["metrics"]["bytes"]["above"] == 0.5
     values = {kind: entry["value"] for kind, entry in written["speedup"].items()}
     assert values == {"aarch64 asimddp litert": 2.0, "aarch64 i8mm litert": 3.0}
@@ -207,15 +209,15 @@ def test_update_keeps_tolerances_and_other_machines(result: Result, edit: Any) -
 
 def test_update_for_another_file_forgets_other_machines(result: Result, baseline: Path) -> None:
     result["machine"]["feature"], result["model"]["sha256"] = "i8mm", "bb"
-    gate.update(result, baseline)
-    assert list(gate.read_baseline(baseline)["speedup"]) == ["aarch64 i8mm litert"]
+    baselines.update(result, baseline)
+    assert list(baselines.read(baseline)["speedup"]) == ["aarch64 i8mm litert"]
 
 
 def test_update_writes_nothing_when_something_was_not_measured(result: Result, baseline: Path) -> None:
     before = baseline.read_bytes()
     result["variants"][0]["accuracy"] = None
     with pytest.raises(BaselineError, match="did not measure top1, drop_points"):
-        gate.update(result, baseline)
+        baselines.update(result, baseline)
     assert baseline.read_bytes() == before
 
 
@@ -234,4 +236,4 @@ def test_limits(limits: Limits, bounds: tuple[float, float], text: str) -> None:
 
 def test_the_projects_own_baseline_is_one() -> None:
     path = Path(__file__).parents[2] / "benchmarks" / "baseline.json"
-    assert gate.read_baseline(path)["model"] == "edge"
+    assert baselines.read(path)["model"] == "edge"

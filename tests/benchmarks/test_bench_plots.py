@@ -13,6 +13,8 @@ import pytest
 from edge_fmnist.errors import DataError, MissingExtraError
 from edge_fmnist_bench import plots
 from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.plot_canvas import footer
+from edge_fmnist_bench.plot_points import point_of, points_of
 
 pytest.importorskip("matplotlib", reason="the extra [plot] is not installed")
 
@@ -78,7 +80,7 @@ def test_same_result_gives_the_same_bytes(result: Callable[..., Document], tmp_p
 @pytest.mark.parametrize("step", [1.0, 1.02, 1.5])
 def test_labels_hide_nothing(result: Callable[..., Document], step: float) -> None:
     document = result(*(variant(name, 150.0 * step**place) for place, name in enumerate(TITLES)))
-    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    points = points_of(document)
     figure = plots.accuracy_against_latency(points, document)
     assert figure is not None
     (axes,) = figure.axes
@@ -91,7 +93,7 @@ def test_labels_hide_nothing(result: Callable[..., Document], step: float) -> No
 
 def test_small_differences_of_accuracy_are_not_blown_up(result: Callable[..., Document]) -> None:
     document = result(variant("litert-int8", 100.0), variant("litert-float32", 200.0, accuracy={"top1": 0.9437}))
-    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    points = points_of(document)
     figure = plots.accuracy_against_latency(points, document)
     assert figure is not None
     low, high = figure.axes[0].get_ylim()
@@ -100,15 +102,15 @@ def test_small_differences_of_accuracy_are_not_blown_up(result: Callable[..., Do
 
 def test_a_file_that_several_variants_share_is_drawn_once(result: Callable[..., Document]) -> None:
     document = result(variant("litert-int8", 100.0), variant("classifier", 110.0))
-    points = [point for point in map(plots._point, document["variants"]) if point is not None]
+    points = points_of(document)
     figure = plots.accuracy_against_size(points, document)
     assert figure is not None
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["LiteRT, int8"]
 
 
 def test_doubts_and_interruption_stand_below(result: Callable[..., Document]) -> None:
-    footer = plots._footer(result(marks=["busy machine"], complete=False))
-    assert footer == [
+    below = footer(result(marks=["busy machine"], complete=False))
+    assert below == [
         "edge-fmnist bench, 2026-01-02, commit 0123456",
         "Incomplete: the run was interrupted.",
         "In doubt: busy machine",
@@ -117,11 +119,11 @@ def test_doubts_and_interruption_stand_below(result: Callable[..., Document]) ->
 
 def test_failed_variants_are_left_out(result: Callable[..., Document]) -> None:
     failed = variant("onnx-int8", 1.0, error="no", accuracy=None, single_stream=None)
-    assert plots._point(failed) is None
+    assert point_of(failed) is None
 
 
 def test_a_gpu_is_named(result: Callable[..., Document]) -> None:
-    point = plots._point(variant("keras-predict", 100.0, device="Some GPU"))
+    point = point_of(variant("keras-predict", 100.0, device="Some GPU"))
     assert point is not None
     assert point.label == "Keras on TensorFlow, predict, Some GPU"
 

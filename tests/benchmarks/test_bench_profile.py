@@ -12,8 +12,10 @@ from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
 from edge_fmnist.registry import read_model
 from edge_fmnist.structure import read_structure
 from edge_fmnist_bench import flatfile, peaks, profile
+from edge_fmnist_bench.layer_tables import brief_rows, markdown, notes, rows, show
+from edge_fmnist_bench.layers import Layer, Profile, from_dict
 from edge_fmnist_bench.peaks import Peak, copy_rate
-from edge_fmnist_bench.profile import Layer, Profile, brief_rows, from_dict, markdown, measure, notes, rows
+from edge_fmnist_bench.profile import measure
 from edge_fmnist_bench.protocol import Protocol
 from edge_fmnist_bench.twin import float_twin
 
@@ -112,7 +114,7 @@ def test_table_fits_a_terminal(
     measured: Profile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    profile.show(measured)
+    show(measured)
     shown = capsys.readouterr().err
     assert "17 FULLY_CONNECTED" in shown
     assert "…" not in shown

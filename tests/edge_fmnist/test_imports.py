@@ -15,8 +15,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("tensorflow", "keras", "tf_keras", "matplotlib", "sklearn", "tensorflow_model_optimization")
-FORBIDDEN = (*HEAVY, "edge_fmnist_export")
-BANNED = ("tensorflow", "keras", "tf_keras", "matplotlib", "edge_fmnist_export")
+FORBIDDEN = (*HEAVY, "edge_fmnist_bench", "edge_fmnist_export")
+BANNED = ("tensorflow", "keras", "tf_keras", "matplotlib", "edge_fmnist_bench", "edge_fmnist_export")
 
 RUN = """
 import sys
@@ -51,7 +51,8 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         "edge_fmnist",
         *("edge_fmnist.cli.app", "edge_fmnist.dataset", "edge_fmnist.doctor", "edge_fmnist.evaluation"),
-        *("edge_fmnist.metadata", "edge_fmnist.pictures", "edge_fmnist.preprocess"),
+        *("edge_fmnist.loop", "edge_fmnist.metadata", "edge_fmnist.photos", "edge_fmnist.pictures"),
+        *("edge_fmnist.preprocess", "edge_fmnist.sinks.web", "edge_fmnist.sources"),
     ],
 )
 def test_importing_is_light(module: str) -> None:
@@ -59,7 +60,7 @@ def test_importing_is_light(module: str) -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("module", ["sklearn", "edge_fmnist_export"])
+@pytest.mark.parametrize("module", ["sklearn", "edge_fmnist_bench", "edge_fmnist_export"])
 def test_the_check_itself_finds_a_forbidden_module(module: str) -> None:
     if find_spec(module) is None:
         pytest.skip(f"{module} is not installed")
@@ -125,7 +126,12 @@ def test_the_lint_rule_fires(tmp_path: Path, module: str, statement: str) -> Non
 
 @pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
 @pytest.mark.parametrize(
-    ("path", "module"), [("edge_fmnist/good.py", "numpy"), ("export/edge_fmnist_export/good.py", "tensorflow")]
+    ("path", "module"),
+    [
+        ("edge_fmnist/good.py", "numpy"),
+        ("export/edge_fmnist_export/good.py", "tensorflow"),
+        ("benchmarks/edge_fmnist_bench/good.py", "tensorflow"),
+    ],
 )
 def test_the_lint_rule_lets_the_rest_be(tmp_path: Path, path: str, module: str) -> None:
     assert lint(tmp_path, path, f"import {module}\n") == (0, False)

@@ -20,6 +20,8 @@ demo: $(VENV)/export.stamp
 	@echo "== Name the garments in three pictures that the project draws itself =="
 	$(BIN)/edge-fmnist samples --output samples
 	$(BIN)/edge-fmnist classify samples --model exports/edge-int8.tflite
+	@echo "== Name garments live, in a scene that the project draws itself =="
+	$(BIN)/edge-fmnist live --source demo --frames 90 --save exports/live.mp4
 
 test: check
 	EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest

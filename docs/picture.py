@@ -15,11 +15,11 @@ from edge_fmnist.annotate import outline
 from edge_fmnist.predictions import Prediction
 from edge_fmnist.preprocess import preprocess
 from edge_fmnist.registry import CAMERA_MODEL
-from edge_fmnist.sources.scenery import Scene
+from edge_fmnist.sources.demo import Scene
 
 SIZE, WIDE, BARS, PAD = 280, 373, 520, 20
 # Moments of the scene, in seconds.
-MOMENTS = (2.0, 8.0, 20.0)
+MOMENTS = (3.6, 10.8, 32.4)
 INK, ACCENT, TRACK = (40, 40, 40), (180, 110, 30), (232, 232, 232)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 

@@ -23,6 +23,7 @@ from edge_fmnist.tensors import (
     check_images,
     dequantize,
     input_table,
+    mirror,
     normalize,
     softmax,
 )
@@ -47,6 +48,7 @@ class Classifier:
 
     Attributes:
         labels: the names of the classes, in the order of the output.
+        mirrored: whether outputs are averaged over an image and its mirror image.
         temperature: logits are divided by it before the softmax; 1 without calibration.
         threshold: the least score that counts as knowing, 0 to 1; 0 without calibration, so that every image is known.
         metadata: what the file says of itself; None where it says nothing.
@@ -90,6 +92,7 @@ class Classifier:
         self.metadata: Metadata | None = extract(model.content, model.source)
         calibration = self.metadata.calibration if self.metadata else Calibration()
         self.temperature, self.threshold = calibration.temperature, calibration.threshold
+        self.mirrored = self.metadata is not None and self.metadata.mirrored
         self.labels: tuple[str, ...] = _labels(self.metadata, single.output, model.source)
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
@@ -131,7 +134,11 @@ class Classifier:
         """
         check_images(image, 2)
         started = time.perf_counter_ns()
-        scores = self._scores(self._invoke(self._bound(1), image[None]))[0]
+        bound = self._bound(1)
+        values = dequantize(self._invoke(bound, image[None]), self.output)
+        if self.mirrored:
+            values = (values + dequantize(self._invoke(bound, mirror(image[None])), self.output)) / 2
+        scores = self._scores(values)[0]
         index = int(scores.argmax())
         milliseconds = (time.perf_counter_ns() - started) / 1e6
         label, score = self.labels[index], float(scores[index])
@@ -147,8 +154,29 @@ class Classifier:
             ImageError: another dtype or shape, or an empty batch.
             ModelError: a damaged model that only running it shows.
         """
-        outputs = self.outputs(images)
-        return Predictions(self._scores(outputs[0]), self.labels, outputs[1], self.threshold)
+        values, milliseconds = self.values(images)
+        return Predictions(self._scores(values), self.labels, milliseconds, self.threshold)
+
+    def values(self, images: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the output for any number of images as real numbers, and the milliseconds it took.
+
+        Args:
+            images: uint8, shape (N, 28, 28) with N at least 1.
+
+        Returns:
+            Logits or probabilities, whichever the model gives, float32, shape (N, classes); where the model asks
+            for it, the mean over each image and its mirror image.
+
+        Raises:
+            ImageError: another dtype or shape, or an empty batch.
+            ModelError: a damaged model that only running it shows.
+        """
+        outputs, milliseconds = self.outputs(images)
+        values = dequantize(outputs, self.output)
+        if self.mirrored:
+            outputs, more = self.outputs(mirror(images))
+            values, milliseconds = (values + dequantize(outputs, self.output)) / 2, milliseconds + more
+        return values, milliseconds
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the raw output tensor for any number of images, and the milliseconds it took.
@@ -205,8 +233,7 @@ class Classifier:
             raise ModelError(f"{self._model.source}: failed while running, so the file is damaged ({error})") from error
         return result
 
-    def _scores(self, outputs: np.ndarray) -> np.ndarray:
-        values = dequantize(outputs, self.output)
+    def _scores(self, values: np.ndarray) -> np.ndarray:
         if self.metadata is not None:
             probabilities = self.metadata.output == "probabilities"
         else:

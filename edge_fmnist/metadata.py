@@ -55,6 +55,7 @@ class Metadata:
         labels: the classes, in the order of the output.
         output: whether the output tensor holds logits or probabilities.
         calibration: what the scores are calibrated with.
+        mirrored: whether outputs are averaged over an image and its mirror image.
         settings: all of ``metadata.json``: name, preprocessing, tensors, accuracy, recipe, data hash.
     """
 
@@ -62,6 +63,7 @@ class Metadata:
     output: OutputKind
     settings: dict[str, Any]
     calibration: Calibration = Calibration()
+    mirrored: bool = False
 
     @property
     def name(self) -> str:
@@ -140,7 +142,10 @@ def _checked(settings: Any, labels: tuple[str, ...], source: str) -> Metadata:
             f"{source}: expected temperature 1 with output 'probabilities', which are not divided by it; "
             f"got {calibration.temperature:g}"
         )
-    return Metadata(labels, output, settings, calibration)
+    mirrored = settings.get("mirrored", False)
+    if not isinstance(mirrored, bool):
+        raise ModelError(f"{source}: expected mirrored to be true or false, got {mirrored!r}")
+    return Metadata(labels, output, settings, calibration, mirrored)
 
 
 def _calibration(given: Any, source: str) -> Calibration:

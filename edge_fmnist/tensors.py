@@ -99,6 +99,11 @@ def dequantize(values: np.ndarray, tensor: TensorInfo) -> np.ndarray:
     return (values.astype(np.float32) - np.float32(tensor.zero_point)) * np.float32(tensor.scale)
 
 
+def mirror(images: np.ndarray) -> np.ndarray:
+    """Return images, uint8, shape (N, 28, 28), with left and right swapped."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax over the last axis, as float32."""
     exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False))

@@ -27,8 +27,8 @@ EMPTY = 1.2
 CYCLE = SHOWN + EMPTY
 
 # A garment's canvas, in heights of the frame, and how far it swings.
-SCALE, SCALE_SWING = 0.82, 0.06
-ANGLE_SWING = 9.0
+SCALE, SCALE_SWING = 0.9, 0.04
+ANGLE_SWING = 6.0
 LIGHT_SWING = 0.1
 SHADOW = 0.4
 GRAIN = 10

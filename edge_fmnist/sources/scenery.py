@@ -126,7 +126,7 @@ def _tinted(shade: np.ndarray, colour: Colour) -> np.ndarray:
     """Return a shade, in grey levels, on a colour, darker towards the corners as through a lens."""
     height, width = shade.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    vignette = 1 - 0.16 * (x**2 + y**2) / 2 - 0.05 * x
+    vignette = 1 - 0.05 * (x**2 + y**2) / 2 - 0.02 * x
     return np.asarray(np.clip((shade[..., None] + colour) * vignette[..., None], 0, 255).astype(np.uint8))
 
 

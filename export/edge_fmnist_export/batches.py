@@ -23,6 +23,12 @@ TARGET_ROWS[FOOTWEAR, [LABELS.index(label) for label in GARMENTS["shoes"]]] = 1
 TARGET_ROWS.flags.writeable = False
 
 
+def scaled(images: np.ndarray) -> np.ndarray:
+    """Return images (uint8, (N, 28, 28)) as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
+    result: np.ndarray = images[..., None].astype(np.float32) / np.float32(255)
+    return result
+
+
 @dataclass(frozen=True)
 class Subset:
     """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class's index, FOOTWEAR or UNKNOWN."""
@@ -39,8 +45,7 @@ class Subset:
 
     def inputs(self) -> np.ndarray:
         """Return the images as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
-        scaled: np.ndarray = self.images[..., None].astype(np.float32) / np.float32(255)
-        return scaled
+        return scaled(self.images)
 
     def one_hot(self) -> np.ndarray:
         """Return the targets as float32 rows, shape (N, 10): 1 for each class that is right."""

@@ -12,6 +12,7 @@ from edge_fmnist.errors import RunError
 from edge_fmnist.metadata import Calibration
 from edge_fmnist.tensors import softmax
 from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.parity import predicted_logits
 from edge_fmnist_export.run import Run
 
 FILE = "calibration.json"
@@ -19,7 +20,6 @@ FILE = "calibration.json"
 LOG_TEMPERATURE = (-2.0, 2.0)
 # What temperature and threshold are rounded to, so that the file holds what was measured.
 DIGITS = 4
-BATCH = 500
 # The least probability that a logarithm is taken of.
 TINY = 1e-12
 
@@ -107,7 +107,9 @@ def choose_threshold(hits: np.ndarray, lost: float) -> float:
     return math.floor(float(np.quantile(hits, lost, method="lower")) * scale) / scale
 
 
-def calibrate(model: Any, validation: Subset, photos: Subset | None, lost: float) -> Calibrated:
+def calibrate(
+    model: Any, validation: Subset, photos: Subset | None, lost: float, *, mirrored: bool = False
+) -> Calibrated:
     """Calibrate a network.
 
     Args:
@@ -115,15 +117,16 @@ def calibrate(model: Any, validation: Subset, photos: Subset | None, lost: float
         validation: what the temperature is fitted on; each image has at least one right class.
         photos: what the threshold is chosen on; None leaves it at 0, so that every image gets an answer.
         lost: share of right answers on photographs that may fall below the threshold.
+        mirrored: average the logits over each image and its mirror image, as the classifier will.
 
     Raises:
         RunError: the network gives no finite logits, as after training that diverged.
     """
-    logits, rows = _logits(model, validation), validation.one_hot()
+    logits, rows = _logits(model, validation, mirrored), validation.one_hot()
     temperature = fit_temperature(logits, rows)
     hits = np.empty(0, np.float32)
     if photos is not None:
-        hits = right_scores(softmax(_logits(model, photos) / np.float32(temperature)), photos.one_hot())
+        hits = right_scores(softmax(_logits(model, photos, mirrored) / np.float32(temperature)), photos.one_hot())
     threshold = choose_threshold(hits, lost)
     return Calibrated(
         Calibration(temperature, threshold),
@@ -133,8 +136,8 @@ def calibrate(model: Any, validation: Subset, photos: Subset | None, lost: float
     )
 
 
-def _logits(model: Any, subset: Subset) -> np.ndarray:
-    logits = np.asarray(model.predict(subset.inputs(), batch_size=BATCH, verbose=0), np.float32)
+def _logits(model: Any, subset: Subset, mirrored: bool) -> np.ndarray:
+    logits = predicted_logits(model, subset.images, mirrored=mirrored)
     if not np.isfinite(logits).all():
         raise RunError("the trained network gives values that are not finite; train again with a lower learning_rate")
     return logits

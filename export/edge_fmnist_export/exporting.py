@@ -161,6 +161,7 @@ class Exporter:
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
             # Fitted to the scores of the run's last phase; every format carries it.
+            "mirrored": self.run.recipe.mirrored,
             "calibration": calibration.recorded(self.run),
             "recipe": self.run.recipe.model_dump(mode="json"),
             "training": self.run.read_json("run.json", {}),
@@ -192,7 +193,7 @@ class Exporter:
         if self.test is None:
             return None
         if self._reference is None:
-            self._reference = float_reference(self.model, self.test)
+            self._reference = float_reference(self.model, self.test, mirrored=self.run.recipe.mirrored)
         return compare(classifier, self._reference, self.test, structure.output_step)
 
     def _accuracy(self, parity: Parity, classifier: Classifier) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import numpy as np
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.dataset import Split
-from edge_fmnist.tensors import dequantize
-from edge_fmnist_export.batches import Subset
+from edge_fmnist.tensors import mirror
+from edge_fmnist_export.batches import scaled
 
 PREDICTION_BATCH = 500
 
@@ -51,16 +51,29 @@ class Parity:
         return (self.float_top1 - self.top1) * 100
 
 
-def float_reference(model: Any, split: Split) -> FloatReference:
+def float_reference(model: Any, split: Split, *, mirrored: bool = False) -> FloatReference:
     """Run the float Keras model on a split.
 
     Args:
         model: a Keras model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
         split: images and targets.
+        mirrored: average the logits over each image and its mirror image, as the file's classifier does.
     """
-    inputs = Subset(split.images, split.targets).inputs()
-    logits = np.asarray(model.predict(inputs, batch_size=PREDICTION_BATCH, verbose=0))
+    logits = predicted_logits(model, split.images, mirrored=mirrored)
     return FloatReference(logits, float((logits.argmax(axis=1) == split.targets).mean()))
+
+
+def predicted_logits(model: Any, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
+    """Return a Keras model's logits, float32 (N, classes).
+
+    Args:
+        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
+        images: uint8, shape (N, 28, 28).
+        mirrored: whether to average over each image and its mirror image.
+    """
+    views = [images, mirror(images)] if mirrored else [images]
+    logits = [np.asarray(model.predict(scaled(view), batch_size=PREDICTION_BATCH, verbose=0)) for view in views]
+    return np.asarray(np.mean(logits, axis=0, dtype=np.float32))
 
 
 def compare(classifier: Classifier, reference: FloatReference, split: Split, step: float | None) -> Parity:
@@ -72,8 +85,7 @@ def compare(classifier: Classifier, reference: FloatReference, split: Split, ste
         split: images and targets.
         step: size of one quantization step of the file's output, in logits; None for a float network.
     """
-    outputs, _ = classifier.outputs(split.images)
-    values = dequantize(outputs, classifier.output)
+    values, _ = classifier.values(split.images)
     difference = np.abs(values - reference.logits) / (step or 1.0)
     predicted = values.argmax(axis=1)
     return Parity(

@@ -123,12 +123,15 @@ class Recipe(Section):
     Attributes:
         initial: the shipped checkpoint, or the run folder (from where the command runs), whose float weights
             training starts from; empty to start from chance.
+        mirrored: whether the trained model averages its logits over an image and its mirror image
+            (test-time augmentation, as in Krizhevsky et al. 2012).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     description: str = ""
     architecture: str
     initial: str = ""
+    mirrored: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSettings = DataSettings()
     augmentation: Augmentation = Augmentation()

@@ -142,7 +142,7 @@ def _train_phases(run: Run, material: Material, listener: Listener) -> None:
             model = trained.model
     if model is None:
         model = _trained_model(run)
-    found = calibrate(model, material.validation, material.photos, run.recipe.photos.lost)
+    found = calibrate(model, material.validation, material.photos, run.recipe.photos.lost, mirrored=run.recipe.mirrored)
     run.write_json(CALIBRATION, found.as_dict())
 
 

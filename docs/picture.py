@@ -1,4 +1,4 @@
-"""Draw the README's picture: ``python docs/picture.py`` writes docs/images/classify.png.
+"""Draw the picture of docs/classify.md: ``python docs/picture.py`` writes docs/images/classify.png.
 
 Each row is a frame of the drawn scene with the garment found in it, what the model sees, and the scores it gives.
 """

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 POLL = 0.1
 # Frames a second at which files without a rate of their own are shown with ``realtime``: a slide show.
 SLIDE_SHOW_FPS = 1.0
+# In a stream, every so many frames the garment is also looked for anew: about once a second.
+RENEWAL = 30
 SIZE = 28
 
 
@@ -251,6 +253,11 @@ class LiveLoop:
         if previous is not None and previous.frame_shape != picture.shape[:2]:
             previous = None
         garment = self._preprocess(picture, previous)
+        if previous is not None and self._taken % RENEWAL == 0:
+            # What follows cannot see that it follows something else.
+            anew = self._preprocess(picture)
+            if anew.found and anew.confidence >= garment.confidence:
+                garment = anew
         self._previous = garment if self._stream and garment.found else None
         return garment
 

@@ -24,6 +24,8 @@ LEAST_EDGE = 8
 # Separation and share of the picture: beyond these, what was found is not a garment but ground or specks on it.
 LEAST_SEPARATION = 0.04
 LEAST_AREA, LARGEST_AREA = 0.01, 0.97
+# A mask on more of the frame's border is the ground: 2 of 763 photographed garments have one, half of all bare ground.
+LARGEST_BORDER = 0.36
 # Grey values go from DARKEST to 255, so that the garment's shape shows whatever its colour.
 DARKEST = 90
 # Percentiles that the stretch takes for darkest and brightest, and the least range that is stretched to full:
@@ -164,8 +166,11 @@ def _nothing(frame: tuple[int, ...], small: tuple[int, ...], confidence: float =
 
 def _plausible(found: Segmentation) -> bool:
     """Tell whether a mask is one that a garment may have."""
-    share = int(np.count_nonzero(found.mask)) / found.mask.size
-    return found.separation >= LEAST_SEPARATION and LEAST_AREA <= share <= LARGEST_AREA
+    mask = found.mask
+    share = int(np.count_nonzero(mask)) / mask.size
+    border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
+    at_border = int(np.count_nonzero(border)) / border.size
+    return found.separation >= LEAST_SEPARATION and LEAST_AREA <= share <= LARGEST_AREA and at_border <= LARGEST_BORDER
 
 
 def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:

@@ -123,11 +123,15 @@ def _centre_prior(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _following_prior(previous: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as :func:`_centre_prior` from the mask of the frame before, softened for movement."""
+    """Return the same as :func:`_centre_prior` from the mask of the frame before, softened for movement.
+
+    The centre prior goes on pulling a little, so that a mask cannot drift out into the ground.
+    """
     mask = cv2.resize(previous, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
     followed = cv2.GaussianBlur(mask, (0, 0), max(height, width) / 24)
     probability = np.clip(followed, PRIOR_LOW, PRIOR_HIGH)
-    return probability.ravel(), FOLLOWING_WEIGHT * _logit(probability)
+    _, centre = _centre_prior(height, width)
+    return probability.ravel(), FOLLOWING_WEIGHT * _logit(probability) + centre
 
 
 def _logit(probability: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, ModelError
+from edge_fmnist.tensors import softmax
 
 GARMENTS = tuple(f"garment {i}" for i in range(10))
 
@@ -112,3 +113,24 @@ def test_the_outermost_temperatures_give_probabilities(
 def test_a_calibration_that_cannot_be(describe_model: Callable[..., Path]) -> None:
     with pytest.raises(ModelError, match=r"described_logits_uint8\.tflite: expected a calibration with a temperature"):
         calibrated(describe_model, 0, 0.5)
+
+
+def test_a_mirrored_model_takes_the_mean_with_the_mirror_image(
+    describe_model: Callable[..., Path], images: np.ndarray
+) -> None:
+    plain = Classifier.load(describe_model())
+    there, back = plain.values(images)[0], plain.values(np.ascontiguousarray(images[:, :, ::-1]))[0]
+    assert not np.allclose(there, back)
+    mirrored = Classifier.load(describe_model(mirrored=True))
+    assert mirrored.mirrored
+    assert not plain.mirrored
+    np.testing.assert_allclose(mirrored.values(images)[0], (there + back) / 2, rtol=1e-6)
+    scores = mirrored.predict_batch(images).scores
+    np.testing.assert_allclose(scores, softmax((there + back) / 2), atol=1e-6)
+    np.testing.assert_allclose(mirrored.predict(images[0]).scores, scores[0], atol=1e-6)
+    np.testing.assert_array_equal(mirrored.outputs(images)[0], plain.outputs(images)[0])
+
+
+def test_mirrored_is_true_or_false(describe_model: Callable[..., Path]) -> None:
+    with pytest.raises(ModelError, match="expected mirrored to be true or false, got 'yes'"):
+        Classifier.load(describe_model(mirrored="yes"))

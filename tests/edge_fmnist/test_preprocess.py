@@ -156,7 +156,7 @@ def test_the_box_holds_the_garment_and_lies_in_the_frame(size: tuple[int, int]) 
 @pytest.mark.parametrize("size", [(100, 75), (144, 108), (240, 180), (107, 191)])
 def test_no_rounding_leads_out_of_the_frame(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     width, height = size
-    for share in np.linspace(0.05, 0.9, 40):
+    for share in np.linspace(0.4, 0.9, 40):
 
         def to_the_corner(
             picture: np.ndarray, previous: np.ndarray | None = None, share: float = share
@@ -475,3 +475,13 @@ def test_any_other_size_is_preprocessed() -> None:
 
 def test_without_a_garment_the_image_is_black() -> None:
     assert not as_image(np.full((50, 60, 3), 90, np.uint8)).any()
+
+
+def test_a_mask_along_the_border_is_the_ground(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ground(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmentation:
+        mask = np.full(picture.shape[:2], 255, np.uint8)
+        mask[10:-10, 10:-10] = 0
+        return Segmentation(mask, 1.0)
+
+    monkeypatch.setattr("edge_fmnist.preprocess.segment", ground)
+    assert not preprocess(np.zeros((72, 96, 3), np.uint8)).found

@@ -67,6 +67,7 @@ SIGNATURES = {
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
+        "values": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
     },
     Prediction: {
         "answer": "(self) -> str",

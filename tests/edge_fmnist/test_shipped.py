@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist import LABELS, Classifier
+from edge_fmnist import LABELS, Classifier, live
 from edge_fmnist.dataset import load_split
 from edge_fmnist.evaluation import evaluate
 from edge_fmnist.preprocess import preprocess
 from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL, FOLDER, read_model, shipped_models, verify
 from edge_fmnist.samples import SAMPLES
+from edge_fmnist.sources.base import Source
+from edge_fmnist.sources.demo import CYCLE, Scene
 from edge_fmnist.tensors import PIXEL_SCALE
 
 # What the project promises of the default model, and of the one for photographs.
@@ -139,3 +141,35 @@ def test_accuracy_of_camera_on_the_test_set(camera: Classifier, real_data: Path)
     top1 = evaluate(camera, load_split(real_data, "test", fashion_mnist=True)).top1
     assert top1 >= LEAST_CAMERA_TOP1
     assert top1 == pytest.approx(entry.top1, abs=0.001)
+
+
+class Unpaced(Source):
+    """The drawn scene at ten frames a second, as quickly as they are read."""
+
+    name = "scene"
+    realtime = False
+    fps = 10.0
+
+    def __init__(self, seconds: float) -> None:
+        self.scene = Scene(640, 480)
+        self._frames = iter(range(round(seconds * 10)))
+
+    def open(self) -> None:
+        pass
+
+    def read(self) -> np.ndarray | None:
+        index = next(self._frames, None)
+        return None if index is None else self.scene.draw(index / 10)
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_drawn_scene_is_named_right_while_garments_come_and_go() -> None:
+    source = Unpaced(2 * CYCLE)
+    named = [(source.scene.label(result.frame.index / 10), result.label) for result in live(source, model="camera")]
+    garments = {wanted for wanted, _ in named if wanted}
+    assert garments == {"Trouser", "T-shirt/top"}
+    still = [(wanted, shown) for wanted, shown in named if wanted]
+    assert sum(wanted == shown for wanted, shown in still) > 0.95 * len(still)
+    assert any(wanted is None and shown is None for wanted, shown in named)

@@ -6,10 +6,9 @@ import errno
 import io
 import json
 import os
-import resource
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +25,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
     text = path.read_text()
     assert not text or text.endswith("\n")
     return [json.loads(line) for line in text.splitlines()]
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow beyond ``size`` bytes: what fits is written, then the system refuses, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_one_line_for_each_result_at_once(tmp_path: Path, make_result: MakeResult) -> None:
@@ -83,12 +71,14 @@ def test_a_path_below_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra", [1, 100, 0])
-def test_full_disk_leaves_whole_lines(tmp_path: Path, make_result: MakeResult, extra: int) -> None:
+def test_full_disk_leaves_whole_lines(
+    tmp_path: Path, make_result: MakeResult, file_size_limit: Callable[[int], AbstractContextManager[None]], extra: int
+) -> None:
     path = tmp_path / "out.jsonl"
     result = make_result(3)
     length = len(json.dumps(result.as_dict())) + 1
     sink = JsonLines(path)
-    with largest_file(5 * length + extra):
+    with file_size_limit(5 * length + extra):
         for _ in range(5):
             sink.write(result)
         with pytest.raises(SinkError, match=r"cannot be written.*the 5 lines before are whole"):
@@ -157,14 +147,17 @@ def test_standard_output_that_nobody_reads(monkeypatch: pytest.MonkeyPatch, make
 
 
 def test_standard_output_on_a_full_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_result: MakeResult
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_result: MakeResult,
+    file_size_limit: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     path = tmp_path / "redirected"
     path.write_text('{"before": true}\n')
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     with_descriptor(monkeypatch, descriptor)
     sink = JsonLines("-")
-    with largest_file(100), pytest.raises(SinkError, match="standard output: cannot be written"):
+    with file_size_limit(100), pytest.raises(SinkError, match="standard output: cannot be written"):
         sink.write(make_result())
     os.close(descriptor)
     assert lines(path) == [{"before": True}]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -26,15 +26,6 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=timezone(timedelta(hours=1)))
 def snapshots(tmp_path: Path) -> Callable[..., Snapshots]:
     """Return a function that opens the sink on a folder, with a clock that stands still."""
     return lambda **settings: Snapshots(tmp_path / "shots", clock=lambda: NOON, **settings)
-
-
-@pytest.fixture
-def small_files_only() -> Iterator[None]:
-    """Let no file grow beyond 8 KiB, less than a picture: the system then refuses, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def names(folder: Path) -> list[str]:
@@ -117,13 +108,19 @@ def test_without_a_limit_all_are_kept(
     assert len(moments(tmp_path / "shots")) == 6
 
 
-@pytest.mark.usefixtures("small_files_only")
 def test_full_disk_keeps_those_before(
-    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]
+    tmp_path: Path,
+    make_result: MakeResult,
+    snapshots: Callable[..., Snapshots],
+    file_size_limit: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     sink = snapshots()
     sink.write(make_result(0, "Coat", size=(64, 48)))
-    with pytest.raises(SinkError, match=r"shots: a snapshot cannot be written \(.+\); those before are whole"):
+    # Less than a large picture.
+    with (
+        file_size_limit(8 << 10),
+        pytest.raises(SinkError, match=r"shots: a snapshot cannot be written \(.+\); those before are whole"),
+    ):
         sink.write(make_result(1, "Dress", size=(640, 480)))
     sink.close()
     assert moments(tmp_path / "shots") == ["000001-coat"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO
@@ -41,14 +40,6 @@ def rate(path: Path) -> float:
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     capture.release()
     return fps
-
-
-@pytest.fixture
-def limit_file_size() -> Iterator[Callable[[int], None]]:
-    """Return a function after which no file grows beyond a size."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager
@@ -246,10 +237,12 @@ def test_full_disk_at_the_very_end(tmp_path: Path, make_result: MakeResult) -> N
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_limit_on_the_size_of_files(
-    tmp_path: Path, make_result: MakeResult, limit_file_size: Callable[[int], None], suffix: str
+    tmp_path: Path,
+    make_result: MakeResult,
+    file_size_limit: Callable[[int], AbstractContextManager[None]],
+    suffix: str,
 ) -> None:
     path = tmp_path / f"out{suffix}"
-    limit_file_size(2 << 20)
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     written = []
 
@@ -258,7 +251,8 @@ def test_limit_on_the_size_of_files(
             sink.write(make_result(index, picture=np.roll(noise, index, 1)))
             written.append(index)
 
-    with VideoFile(path, 30) as sink, pytest.raises(SinkError, match=r"as large as it may be \(2 MiB\)"):
+    limit, refusal = file_size_limit(2 << 20), pytest.raises(SinkError, match=r"as large as it may be \(2 MiB\)")
+    with limit, VideoFile(path, 30) as sink, refusal:
         write_until_full(sink)
     assert len(read_video(path)) == len(written) > 3
 

@@ -102,7 +102,7 @@ def test_progress_counts_photographs_to_the_last(tiny_photos: Path) -> None:
 def test_ground_beside_a_garment_is_unknown(write: Callable[[np.ndarray], Path]) -> None:
     # A shirt on a sheet; below it a strip of another cloth with something on it.
     picture = np.empty((240, 200, 3), np.uint8)
-    picture[:195], picture[195:], picture[205:230, 60:140] = (200, 190, 180), (120, 160, 190), (200, 190, 180)
+    picture[:195], picture[195:], picture[205:230, 60:140] = (200, 190, 180), (120, 160, 190), (30, 30, 30)
     picture[60:150, 60:140] = (60, 20, 20)
     noisy = np.clip(picture + np.random.default_rng(0).normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
     views = views_of(write(noisy), 3)

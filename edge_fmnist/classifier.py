@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,10 +135,7 @@ class Classifier:
         check_images(image, 2)
         started = time.perf_counter_ns()
         bound = self._bound(1)
-        values = dequantize(self._invoke(bound, image[None]), self.output)
-        if self.mirrored:
-            values = (values + dequantize(self._invoke(bound, mirror(image[None])), self.output)) / 2
-        scores = self._scores(values)[0]
+        scores = self._scores(self._averaged(lambda views: self._invoke(bound, views), image[None]))[0]
         index = int(scores.argmax())
         milliseconds = (time.perf_counter_ns() - started) / 1e6
         label, score = self.labels[index], float(scores[index])
@@ -171,12 +168,9 @@ class Classifier:
             ImageError: another dtype or shape, or an empty batch.
             ModelError: a damaged model that only running it shows.
         """
-        outputs, milliseconds = self.outputs(images)
-        values = dequantize(outputs, self.output)
-        if self.mirrored:
-            outputs, more = self.outputs(mirror(images))
-            values, milliseconds = (values + dequantize(outputs, self.output)) / 2, milliseconds + more
-        return values, milliseconds
+        started = time.perf_counter_ns()
+        values = self._averaged(lambda views: self.outputs(views)[0], images)
+        return values, (time.perf_counter_ns() - started) / 1e6
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the raw output tensor for any number of images, and the milliseconds it took.
@@ -232,6 +226,11 @@ class Classifier:
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._model.source}: failed while running, so the file is damaged ({error})") from error
         return result
+
+    def _averaged(self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+        """Return what ``run`` outputs for images as real numbers, averaged with their mirror images if so asked."""
+        values = dequantize(run(images), self.output)
+        return (values + dequantize(run(mirror(images)), self.output)) / 2 if self.mirrored else values
 
     def _scores(self, values: np.ndarray) -> np.ndarray:
         if self.metadata is not None:

@@ -96,10 +96,10 @@ def _on_white(picture: np.ndarray) -> np.ndarray:
     return mixed.astype(np.uint8)
 
 
-def _shrunk(picture: np.ndarray) -> np.ndarray:
-    """Return the picture with its longest edge at most WORKING_EDGE."""
+def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
+    """Return a picture, shape (H, W) or (H, W, C), with no edge longer than ``longest``; itself where it is so."""
     height, width = picture.shape[:2]
-    factor = WORKING_EDGE / max(height, width)
+    factor = longest / max(height, width)
     if factor >= 1:
         return picture
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -194,7 +194,7 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
         ImageError: another dtype or shape, or no pixels.
     """
     frame = to_bgr(picture)
-    small = np.ascontiguousarray(_shrunk(frame))
+    small = np.ascontiguousarray(shrunk(frame, WORKING_EDGE))
     if min(small.shape[:2]) < LEAST_EDGE:
         return _nothing(frame.shape, small.shape)
     start = previous.mask if previous is not None and previous.found else None

@@ -14,8 +14,8 @@ import numpy as np
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.structure import CONVERSIONS, file_schema, read_structure
+from edge_fmnist_bench.flatfile import pack
 
-IDENTIFIER = b"TFL3"
 INTEGERS = {"INT8": np.int8, "INT32": np.int32}
 
 
@@ -42,9 +42,9 @@ def float_twin(content: bytes, source: str) -> bytes:
     _drop_conversions(model, graph, schema)
     for tensor in graph.tensors:
         _to_float(model, tensor, schema)
-    # The signatures name tensors that may be gone.
-    model.subgraphs, model.signatureDefs = [graph], None
-    return _packed(model)
+    # The signatures name tensors that may be gone, and the metadata buffers.
+    model.subgraphs, model.signatureDefs, model.metadata = [graph], None, None
+    return pack(model)
 
 
 def _drop_conversions(model: Any, graph: Any, schema: Any) -> None:
@@ -93,17 +93,3 @@ def _along(values: Any, quantization: Any, like: np.ndarray) -> np.ndarray:
     shape = [1] * like.ndim
     shape[int(quantization.quantizedDimension)] = -1
     return array.reshape(shape)
-
-
-def _packed(model: Any) -> bytes:
-    import flatbuffers
-
-    # Buffers that no tensor uses any more are left empty.
-    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
-    model.metadata = None
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())

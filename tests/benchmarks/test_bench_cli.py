@@ -17,7 +17,8 @@ from edge_fmnist.metadata import extract
 from edge_fmnist.registry import read_model
 from edge_fmnist.structure import file_schema
 from edge_fmnist_bench import document
-from edge_fmnist_bench.twin import IDENTIFIER, float_twin
+from edge_fmnist_bench.flatfile import IDENTIFIER
+from edge_fmnist_bench.twin import float_twin
 
 QUICK = ("--iterations", "4", "--scenario", "single-stream")
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edge_fmnist.annotate import accent, outline
 from edge_fmnist.frames import LiveResult
+from edge_fmnist.preprocess import shrunk
 from edge_fmnist.sinks.web.board import Shown
 
 Kind = Literal["outlined", "plain", "seen"]
@@ -22,13 +23,13 @@ JPEG_QUALITY = 80
 
 def plain_jpeg(result: LiveResult) -> bytes:
     """Return the frame as JPEG, its longest side at most :data:`MAX_SIDE` pixels."""
-    return _jpeg(_shrunk(result.frame.picture))
+    return _jpeg(shrunk(result.frame.picture, MAX_SIDE))
 
 
 def outlined_jpeg(result: LiveResult) -> bytes:
     """Return the frame as JPEG with the garment's outline, its longest side at most :data:`MAX_SIDE` pixels."""
     # Drawn on the small picture, so that a huge frame costs no more.
-    return _jpeg(outline(_shrunk(result.frame.picture), result.garment, accent(result)))
+    return _jpeg(outline(shrunk(result.frame.picture, MAX_SIDE), result.garment, accent(result)))
 
 
 def seen_png(result: LiveResult) -> bytes:
@@ -38,15 +39,6 @@ def seen_png(result: LiveResult) -> bytes:
 
 def _jpeg(picture: np.ndarray) -> bytes:
     return bytes(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-
-
-def _shrunk(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape[:2]
-    scale = MAX_SIDE / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 ENCODERS: dict[Kind, Callable[[LiveResult], bytes]] = {

@@ -13,6 +13,7 @@ from edge_fmnist.errors import DataError
 from edge_fmnist_export import backend
 from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
 from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.compact import compact
 
 IoType = Literal["uint8", "int8", "float32"]
 FloatFormat = Literal["float32", "float16", "dynamic"]
@@ -108,11 +109,11 @@ def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes
     _make_integer(converter, io)
     converter.target_spec.supported_ops = [backend.tensorflow_module().lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = representative.samples
-    return bytes(converter.convert())
+    return compact(bytes(converter.convert()))
 
 
 def convert_qat(model: Any, io: IoType) -> bytes:
     """Convert a quantization-aware ``tf_keras`` model to int8."""
     converter = backend.tensorflow_module().lite.TFLiteConverter.from_keras_model(model)
     _make_integer(converter, io)
-    return bytes(converter.convert())
+    return compact(bytes(converter.convert()))

@@ -12,6 +12,7 @@ from edge_fmnist import dataset, extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export import backend
+from edge_fmnist_export.cli import micro
 
 if TYPE_CHECKING:
     from edge_fmnist.dataset import Split
@@ -25,7 +26,9 @@ IO_TYPES = ("uint8", "int8", "float32")
 
 
 def export(
-    run: Annotated[str, typer.Argument(help="A run folder, or a shipped checkpoint's name.")] = DEFAULT_RUN,
+    run: Annotated[
+        str, typer.Argument(help="A run folder or a shipped checkpoint's name; or a model, for --c-array and --arena.")
+    ] = DEFAULT_RUN,
     int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
     ptq: Annotated[bool, typer.Option("--ptq", help="int8 by post-training quantization.")] = False,
     float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
@@ -37,47 +40,75 @@ def export(
         Path, typer.Option("--output", "-o", help="A folder, or a .tflite file when one format is written.")
     ] = EXPORTS,
     data: options.Data = None,
+    labels: options.ModelLabels = None,
     max_drop: Annotated[
         float, typer.Option("--max-drop", help="Largest allowed drop of accuracy, in percentage points.")
     ] = 0.5,
     calibration: Annotated[int, typer.Option("--calibration", min=10, help="Representative images of --ptq.")] = 500,
+    c_array: Annotated[
+        bool, typer.Option("--c-array", help="Write a C header and source, for TensorFlow Lite for Microcontrollers.")
+    ] = False,
+    arena: Annotated[
+        bool, typer.Option("--arena", help="Estimate the tensor arena that a microcontroller needs.")
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Turn a trained run into checked TensorFlow Lite files.
 
     Each is opened again, checked and evaluated before it is moved into place. Without RUN it exports the shipped
     edge checkpoint, offline and without training. Exit code 1 when a file fails a check; that file is not written.
+
+    With --c-array or --arena, a .tflite file or a shipped model's name is taken as it is, unless a format is named.
     """
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
     chosen = {"float32": float32, "float16": float16, "dynamic": dynamic, "int8": int8 and not ptq, "int8-ptq": ptq}
-    kinds = [kind for kind, wanted in chosen.items() if wanted or every] or ["int8"]
+    named = [kind for kind, wanted in chosen.items() if wanted or every]
+    wanted = micro.Wanted(c_array, arena)
+    converting = bool(named or io != IO_TYPES[0] or data or labels)
+    if micro.is_model(run) and (Path(run).suffix == ".tflite" or (wanted and not converting)):
+        _make_of_model(run, wanted, output, converting, json)
+        return
+    kinds = named or ["int8"]
     if output.suffix == ".tflite" and len(kinds) > 1:
         raise UsageError(f"{output}: one file for {len(kinds)} formats; name a folder with --output")
-    exporter = _prepare(run, io, data, calibration if "int8-ptq" in kinds else None)
+    if output.suffix in micro.C_SUFFIXES:
+        raise UsageError(f"{output}: C files lie beside the .tflite file; name that, or a folder, with --output")
+    exporter = _prepare(run, io, data, labels, calibration if "int8-ptq" in kinds else None)
     results, failures = _export_all(exporter, kinds, output, max_drop)
-    if json:
-        console.emit_json([result.as_dict() for result in results])
-    else:
+    if not json:
         _show(results)
+    made = [micro.make(wanted, str(result.path), result.path.with_suffix(""), quiet=json) for result in results]
+    if json:
+        console.emit_json([result.as_dict() | extra for result, extra in zip(results, made, strict=True)])
     if failures:
         raise typer.Exit(1)
 
 
-def _prepare(name: str, io: str, data: Path | None, calibration: int | None) -> Exporter:
+def _make_of_model(name: str, wanted: micro.Wanted, output: Path, converting: bool, json: bool) -> None:
+    if not wanted or converting:
+        problem = "a format, --io, --data and --labels are for runs" if wanted else "name --c-array or --arena"
+        raise UsageError(f"{name}: a model already, so there is nothing to convert; {problem}")
+    made = micro.make(wanted, name, micro.target_of(name, output), quiet=json)
+    if json:
+        console.emit_json([{"path": name, **made}])
+
+
+def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibration: int | None) -> Exporter:
     # Conversion works on TensorFlow alone, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
     from edge_fmnist_export.run import open_run
 
     run = open_run(name)
+    names = None if labels is None else options.labels_of(labels)
     test = _test_split(data)
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.exporting import Exporter
 
         representative = _representative(run, data, calibration) if calibration else None
-        return Exporter(run, io=io, test=test, representative=representative)  # type: ignore[arg-type]
+        return Exporter(run, io=io, test=test, representative=representative, labels=names)  # type: ignore[arg-type]
 
 
 def _test_split(data: Path | None) -> Split | None:
@@ -94,7 +125,7 @@ def _representative(run: Run, data: Path | None, count: int) -> Representative:
     from edge_fmnist_export.batches import split_validation
     from edge_fmnist_export.convert import representative_dataset
 
-    train, _ = split_validation(dataset.load("train", data), run.recipe.data.validation, run.recipe.seed)
+    train, _ = split_validation(dataset.load("train", data), run.recipe.data.validation, run.recipe.data.split_seed)
     return representative_dataset(train, count, run.recipe.seed)
 
 

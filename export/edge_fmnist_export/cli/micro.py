@@ -1,0 +1,88 @@
+"""What ``edge-fmnist export`` makes for microcontrollers: C files, and an estimate of the tensor arena."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_fmnist.cli import console
+from edge_fmnist.registry import read_model, shipped_models
+from edge_fmnist.structure import Structure, read_structure
+from edge_fmnist_export.arena import Arena, estimate
+from edge_fmnist_export.carray import write_c_files
+
+C_SUFFIXES = (".c", ".h")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted for a microcontroller; false when nothing is."""
+
+    c_array: bool
+    arena: bool
+
+    def __bool__(self) -> bool:
+        """Tell whether anything is wanted."""
+        return self.c_array or self.arena
+
+
+def is_model(name: str) -> bool:
+    """Tell whether a name is that of a model file or a shipped model, and not of a run folder."""
+    return not Path(name).is_dir() and (Path(name).suffix == ".tflite" or name in shipped_models())
+
+
+def target_of(name: str, output: Path) -> Path:
+    """Return where a model's C files go, without suffix: into a folder, or as the one that ``output`` names."""
+    return output.with_suffix("") if output.suffix in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
+
+
+def make(wanted: Wanted, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
+    """Make what is wanted of a model, and return plain values for JSON.
+
+    Args:
+        wanted: what to make.
+        name: a shipped model's name or a ``.tflite`` file.
+        target: where C files go, a path without suffix.
+        quiet: tell people nothing.
+
+    Raises:
+        ModelNotFoundError: neither a shipped model nor a file.
+        ModelError: a damaged model, or one that does not run on a microcontroller.
+        UsageError: a target that C cannot include a file of.
+    """
+    model = read_model(name)
+    made: dict[str, Any] = {}
+    if wanted.c_array:
+        header, source = write_c_files(model, target)
+        made["c_array"] = {"header": str(header), "source": str(source)}
+        if not quiet:
+            console.say(f"C header and source: {header}, {source}")
+    if wanted.arena:
+        structure = read_structure(model.content, model.source)
+        arena = estimate(structure, model.source)
+        made["arena"] = arena.as_dict()
+        if not quiet:
+            _show(model.source, arena, structure)
+    return made
+
+
+def _show(source: str, arena: Arena, structure: Structure) -> None:
+    names = ["input", *(operator.name for operator in structure.operators)]
+    console.show_table(
+        f"{source}: tensor arena of about {arena.total:,} bytes "
+        f"({arena.planned:,} of activations and {arena.overhead:,} beside them)",
+        ["written by", "shape", "bytes", "offset", "from operator", "to operator"],
+        [
+            (
+                names[placed.first],
+                "x".join(map(str, structure.tensors[placed.tensor].shape)),
+                f"{placed.bytes:,}",
+                f"{placed.offset:,}",
+                placed.first,
+                placed.last,
+            )
+            for placed in sorted(arena.activations, key=lambda placed: (placed.first, placed.tensor))
+        ],
+        numbers_from=2,
+    )

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from edge_fmnist.errors import ModelError
+from edge_fmnist.registry import read_model, shipped_models
+from edge_fmnist.structure import Operator, Structure, Tensor, read_structure
+from edge_fmnist_export.arena import ALIGNMENT, Arena, Placed, estimate
+
+
+def graph(sizes: dict[int, int], *operators: tuple[tuple[int, ...], int], kind: str = "INT8") -> Structure:
+    """Return a structure of tensors of so many elements; each operator reads some and writes one."""
+    tensors = tuple(Tensor("", kind, (1, sizes.get(index, 1)), 0, None) for index in range(max(sizes) + 1))
+    chain = tuple(Operator("ADD", read, (written,), 0) for read, written in operators)
+    return Structure(tensors, chain, (0,), (operators[-1][1],))
+
+
+def offsets(arena: Arena) -> dict[int, int]:
+    return {placed.tensor: placed.offset for placed in arena.activations}
+
+
+def test_a_chain_needs_its_two_largest_neighbours() -> None:
+    arena = estimate(graph({0: 160, 1: 320, 2: 640, 3: 16}, ((0,), 1), ((1,), 2), ((2,), 3)), "test")
+    assert arena.planned == 320 + 640
+    assert offsets(arena) == {2: 0, 1: 640, 0: 0, 3: 640}
+
+
+def test_a_skip_connection_keeps_its_tensor() -> None:
+    """As in a residual block: 784 bytes in, then three maps of 12,544 bytes at the same time."""
+    arena = estimate(graph({0: 784, 1: 12_544, 2: 12_544, 3: 12_544, 4: 12_544}, *RESIDUAL), "test")
+    assert arena.planned == 3 * 12_544
+    lifetimes = {placed.tensor: (placed.first, placed.last) for placed in arena.activations}
+    assert lifetimes == {0: (0, 1), 1: (1, 4), 2: (2, 3), 3: (3, 4), 4: (4, 4)}
+
+
+RESIDUAL = (((0,), 1), ((1,), 2), ((2,), 3), ((3, 1), 4))
+
+
+def test_the_first_gap_that_fits_is_taken() -> None:
+    """Tensor 3 fits between the two that are needed while it is, since the one that lay there is done."""
+    structure = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
+    assert offsets(estimate(structure, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
+
+
+def test_outputs_live_to_the_end() -> None:
+    structure = graph({0: 16, 1: 16, 2: 16}, ((0,), 1), ((0,), 2))
+    both = Structure(structure.tensors, structure.operators, (0,), (1, 2))
+    assert estimate(structure, "test").planned == 32
+    assert estimate(both, "test").planned == 48
+
+
+def test_sizes_are_aligned_and_count_the_type() -> None:
+    def bytes_of(kind: str) -> int:
+        return estimate(graph({0: 10, 1: 1}, ((0,), 1), kind=kind), "test").activations[0].bytes
+
+    assert {kind: bytes_of(kind) for kind in TYPES} == TYPES
+
+
+TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
+
+
+def test_an_open_batch_is_one_image() -> None:
+    tensors = (Tensor("", "INT8", (-1, 28, 28, 1), 0, None), Tensor("", "INT8", (-1, 10), 0, None))
+    structure = Structure(tensors, (Operator("ADD", (0,), (1,), 0),), (0,), (1,))
+    assert [placed.bytes for placed in estimate(structure, "test").activations] == [784, 16]
+
+
+def test_constants_and_missing_inputs_take_no_place() -> None:
+    structure = graph({0: 16, 1: 1600, 2: 16}, ((0, 1, -1), 2))
+    assert set(offsets(estimate(structure, "test"))) == {0, 2}
+
+
+def test_overhead_grows_with_what_is_kept() -> None:
+    def overhead(channels: int, operators: int, pointer_bytes: int = 4) -> int:
+        tensors = (Tensor("", "INT8", (1, 16), 0, None),) * (operators + 1)
+        filters = Tensor("", "INT8", (channels, 3, 3, 1), 9 * channels, None)
+        chain = tuple(Operator("CONV_2D", (i, operators + 1), (i + 1,), 0) for i in range(operators))
+        structure = Structure((*tensors, filters), chain, (0,), (operators,))
+        return estimate(structure, "test", pointer_bytes=pointer_bytes).overhead
+
+    # A multiplier and a shift for each channel.
+    assert overhead(32, 1) - overhead(16, 1) == 16 * 8
+    assert overhead(16, 2) > overhead(16, 1) + 16 * 8
+    assert overhead(16, 2, pointer_bytes=8) > overhead(16, 2)
+
+
+@pytest.mark.parametrize("name", list(shipped_models()))
+def test_no_two_activations_of_a_shipped_model_are_in_the_same_place(name: str) -> None:
+    arena = estimate(read_structure(read_model(name).content, name), name)
+    assert len(arena.activations) > 3
+    for one, other in itertools.combinations(arena.activations, 2):
+        if one.first <= other.last and other.first <= one.last:
+            assert one.end <= other.offset or other.end <= one.offset
+    assert all(placed.offset % ALIGNMENT == 0 for placed in arena.activations)
+    assert arena.planned >= most_at_once(arena.activations)
+    assert arena.total >= arena.planned + arena.overhead
+
+
+def most_at_once(activations: tuple[Placed, ...]) -> int:
+    """Return the most bytes that are needed during one operator: no plan can do with less."""
+    steps = range(max(placed.last for placed in activations) + 1)
+    return max(sum(placed.bytes for placed in activations if placed.first <= step <= placed.last) for step in steps)
+
+
+def test_json_has_all_figures() -> None:
+    values = estimate(graph({0: 160, 1: 320}, ((0,), 1)), "test").as_dict()
+    assert values["activation_bytes"] == 480
+    assert 0 <= values["bytes"] - 480 - values["overhead_bytes"] < ALIGNMENT
+    assert values["activations"][1] == {"tensor": 1, "bytes": 320, "first": 1, "last": 1, "offset": 0}
+
+
+@pytest.mark.parametrize(
+    ("structure", "message"),
+    [
+        (graph({0: 1, 1: 1}, ((0,), 1), kind="STRING"), "type STRING"),
+        (graph({0: 1, 1: 1}, ((0,), 1), ((0,), 1)), "written twice"),
+        (graph({0: 1, 1: 1}, ((0,), 7)), "not there"),
+    ],
+)
+def test_what_cannot_be_planned(structure: Structure, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        estimate(structure, "model.tflite")

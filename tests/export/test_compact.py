@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+
+from edge_fmnist import interpreter
+from edge_fmnist.registry import read_model
+from edge_fmnist.structure import file_schema, read_structure
+from edge_fmnist_export.carray import without_metadata
+from edge_fmnist_export.compact import BUFFER_ALIGNMENT, compact
+
+
+def model_of(content: bytes) -> Any:
+    return file_schema().ModelT.InitFromPackedBuf(content, 0)
+
+
+def packed(model: Any) -> bytes:
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def as_converted(content: bytes) -> bytes:
+    """Return a model with all that the converter writes beside what is needed, and nothing shared."""
+    schema, model = file_schema(), model_of(content)
+    (graph,) = model.subgraphs
+    model.description = "MLIR Converted."
+    buffers = [schema.BufferT()]
+    for index, tensor in enumerate(graph.tensors):
+        tensor.name = tensor.name or f"model/layer_{index}/Relu;model/layer_{index}/Conv2D"
+        if model.buffers[tensor.buffer].data is None:
+            tensor.shapeSignature = np.array([-1, *tensor.shape[1:]], np.int32)
+        tensor.quantization.min, tensor.quantization.max = [-1.0], [1.0]
+        buffers.append(model.buffers[tensor.buffer])
+        tensor.buffer = len(buffers) - 1
+    note = schema.BufferT()
+    note.data = np.frombuffer(b"2.3.0\0\0\0", np.uint8)
+    model.buffers = [*buffers, note]
+    model.metadata = [metadata("min_runtime_version", len(buffers))]
+    unused = schema.OperatorCodeT()
+    unused.builtinCode = unused.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    model.operatorCodes = [unused, *model.operatorCodes]
+    for operator in graph.operators:
+        operator.opcodeIndex += 1
+    return packed(model)
+
+
+def metadata(name: str, buffer: int) -> Any:
+    entry = file_schema().MetadataT()
+    entry.name, entry.buffer = name, buffer
+    return entry
+
+
+@pytest.fixture(scope="module")
+def converted() -> bytes:
+    """Return the shipped model as large as a converter writes it."""
+    return as_converted(read_model("edge").content)
+
+
+@pytest.fixture(scope="module")
+def smaller(converted: bytes) -> bytes:
+    return compact(converted)
+
+
+def outputs(content: bytes, batch: int) -> np.ndarray:
+    images = np.random.default_rng(1).integers(0, 256, (96, 28, 28, 1), dtype=np.uint8)
+    runner, given, taken = interpreter.create(content, name="ai-edge-litert", threads=1, batch=batch, source="test")
+    results = []
+    for start in range(0, len(images), batch):
+        runner.set_tensor(given["index"], images[start : start + batch])
+        runner.invoke()
+        results.append(runner.get_tensor(taken["index"]))
+    return np.concatenate(results)
+
+
+def test_a_tenth_of_the_file_goes(converted: bytes, smaller: bytes) -> None:
+    assert len(smaller) < 0.92 * len(converted)
+
+
+def test_what_is_left_beside_weights_is_small(smaller: bytes) -> None:
+    """A scale of 4 bytes for each channel of filters and biases, and about 100 bytes for each tensor."""
+    structure, model = read_structure(smaller, "test"), model_of(smaller)
+    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    scales = sum(4 * len(tensor.quantization.scale) for tensor in model.subgraphs[0].tensors if has_scale(tensor))
+    assert len(smaller) - weights - scales < 130 * len(structure.tensors)
+
+
+def has_scale(tensor: Any) -> bool:
+    return tensor.quantization is not None and tensor.quantization.scale is not None
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+def test_answers_are_the_same_bit_for_bit(converted: bytes, smaller: bytes, batch: int) -> None:
+    before, after = outputs(converted, 1), outputs(smaller, batch)
+    assert len(np.unique(before, axis=0)) > 1
+    np.testing.assert_array_equal(after, before)
+
+
+def test_xnnpack_takes_as_much_of_the_graph(converted: bytes, smaller: bytes) -> None:
+    def delegated(content: bytes) -> list[str]:
+        runner = interpreter.create(content, name="ai-edge-litert", threads=1, batch=1, source="test").interpreter
+        return [details["op_name"] for details in runner._get_ops_details()]
+
+    assert delegated(smaller) == delegated(converted)
+    assert delegated(smaller)[-1] == "DELEGATE"
+
+
+def test_graph_weights_and_quantization_stay(converted: bytes, smaller: bytes) -> None:
+    before, after = model_of(converted), model_of(smaller)
+    structures = read_structure(converted, "before"), read_structure(smaller, "after")
+    assert structures[0].operators == structures[1].operators
+    assert (structures[0].inputs, structures[0].outputs) == (structures[1].inputs, structures[1].outputs)
+    for old, new in zip(before.subgraphs[0].tensors, after.subgraphs[0].tensors, strict=True):
+        assert (new.type, list(new.shape)) == (old.type, list(old.shape))
+        np.testing.assert_array_equal(new.quantization.scale, old.quantization.scale)
+        np.testing.assert_array_equal(new.quantization.zeroPoint, old.quantization.zeroPoint)
+        np.testing.assert_array_equal(after.buffers[new.buffer].data, before.buffers[old.buffer].data)
+    for old, new in zip(before.subgraphs[0].operators, after.subgraphs[0].operators, strict=True):
+        assert new.builtinOptionsType == old.builtinOptionsType
+        if old.builtinOptions is not None:
+            assert vars(new.builtinOptions) == vars(old.builtinOptions)
+
+
+def test_signature_and_names_of_input_and_output_stay(converted: bytes, smaller: bytes) -> None:
+    def ends(content: bytes) -> Any:
+        runner, given, taken = interpreter.create(content, name="ai-edge-litert", threads=1, batch=1, source="test")
+        return runner.get_signature_list(), given["name"], taken["name"], given["shape_signature"].tolist()
+
+    assert ends(smaller) == ends(converted)
+    assert ends(smaller)[0]
+
+
+def test_nothing_that_no_interpreter_reads_is_left(smaller: bytes) -> None:
+    model = model_of(smaller)
+    (graph,) = model.subgraphs
+    named = {index for index, tensor in enumerate(graph.tensors) if tensor.name}
+    assert named == {*graph.inputs, *graph.outputs}
+    assert (model.description, model.metadata) == (None, None)
+    assert {operator.opcodeIndex for operator in graph.operators} == set(range(len(model.operatorCodes)))
+    data = [buffer.data.tobytes() if buffer.data is not None else b"" for buffer in model.buffers]
+    assert data[0] == b""
+    assert len(set(data)) == len(data)
+
+
+def test_buffers_are_aligned(smaller: bytes) -> None:
+    start = np.frombuffer(smaller, np.uint8).ctypes.data
+    data = [buffer.data for buffer in model_of(smaller).buffers if buffer.data is not None]
+    assert len(data) > 20
+    assert {(array.ctypes.data - start) % BUFFER_ALIGNMENT for array in data} == {0}
+
+
+def test_tensors_that_share_data_keep_their_own_quantization() -> None:
+    model = model_of(read_model("edge").content)
+    (graph,) = model.subgraphs
+    channels = [tensor for tensor in graph.tensors if has_scale(tensor) and len(tensor.quantization.scale) > 1]
+    pairs = itertools.combinations(channels, 2)
+    first, second = next(pair for pair in pairs if list(pair[0].shape) == list(pair[1].shape))
+    model.buffers[second.buffer].data = model.buffers[first.buffer].data.copy()
+    places = [graph.tensors.index(first), graph.tensors.index(second)]
+    after = model_of(compact(packed(model))).subgraphs[0].tensors
+    assert after[places[0]].buffer == after[places[1]].buffer
+    for place, tensor in zip(places, (first, second), strict=True):
+        np.testing.assert_array_equal(after[place].quantization.scale, tensor.quantization.scale)
+
+
+def test_metadata_that_the_converter_did_not_write_stays() -> None:
+    model = model_of(read_model("edge").content)
+    buffer = file_schema().BufferT()
+    buffer.data = np.frombuffer(b"of somebody else", np.uint8)
+    model.buffers.append(buffer)
+    model.metadata = [metadata("theirs", len(model.buffers) - 1)]
+    after = model_of(compact(packed(model)))
+    (entry,) = after.metadata
+    assert entry.name == b"theirs"
+    assert after.buffers[entry.buffer].data.tobytes() == b"of somebody else"
+
+
+def test_what_is_compact_stays_as_it_is(smaller: bytes) -> None:
+    assert compact(smaller) == smaller
+
+
+@pytest.mark.parametrize("kind", ["--int8", "--ptq"])
+def test_exported_integer_files_are_compact(
+    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "model.tflite"
+    answer = warm_command("export", tiny_run, kind, "--data", tiny_data, "--calibration", 50, "--output", path)
+    assert answer.code == 0, answer.stderr
+    flatbuffer = without_metadata(path.read_bytes())
+    assert compact(flatbuffer) == flatbuffer

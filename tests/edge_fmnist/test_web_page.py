@@ -244,8 +244,8 @@ def test_unknown_paths_and_methods(idle_page: WebPage) -> None:
 
 
 @pytest.mark.parametrize("path", ["/stream.mjpg", "/events", "/", "/healthz"])
-def test_head_ends(idle_page: WebPage, path: str) -> None:
-    answer = get(idle_page, path, method="HEAD")
+def test_head_ends(page: WebPage, path: str) -> None:
+    answer = get(page, path, method="HEAD")
     assert (answer.status, answer.body) == (200, b"")
 
 

@@ -14,6 +14,7 @@ from edge_fmnist.sinks.web import streams
 from edge_fmnist.sinks.web.board import Board
 from edge_fmnist.sinks.web.encoding import Encoder, Kind
 from edge_fmnist.sinks.web.guard import Guard
+from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, Metrics
 
 STATIC = {
     "/": ("index.html", "text/html"),
@@ -29,10 +30,11 @@ UNHEALTHY_AFTER = 10.0
 class Handlers:
     """Answers the requests for what changes."""
 
-    def __init__(self, board: Board, encoder: Encoder, viewers: streams.Viewers) -> None:
+    def __init__(self, board: Board, encoder: Encoder, viewers: streams.Viewers, metrics: Metrics) -> None:
         self._board = board
         self._encoder = encoder
         self._viewers = viewers
+        self._metrics = metrics
 
     async def stream(self, request: Request) -> Response:
         """Answer ``/stream.mjpg``: all pictures; ``?plain=1`` leaves the outline out."""
@@ -88,10 +90,16 @@ class Handlers:
         }
         return JSONResponse(facts, 503 if age > UNHEALTHY_AFTER else 200)
 
+    async def metrics(self, _: Request) -> Response:
+        """Answer ``/metrics``: counts and times in the text format of Prometheus."""
+        return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
-def make_app(board: Board, encoder: Encoder, hosts: frozenset[str] | None) -> ASGIApp:
+
+def make_app(
+    board: Board, encoder: Encoder, viewers: streams.Viewers, metrics: Metrics, hosts: frozenset[str] | None
+) -> ASGIApp:
     """Return the application; ``hosts`` are the names that it answers to, None means any."""
-    handlers = Handlers(board, encoder, streams.Viewers())
+    handlers = Handlers(board, encoder, viewers, metrics)
     routes = [_static(path, *content) for path, content in STATIC.items()]
     routes += [
         Route("/stream.mjpg", handlers.stream),
@@ -100,6 +108,7 @@ def make_app(board: Board, encoder: Encoder, hosts: frozenset[str] | None) -> AS
         Route("/seen.png", handlers.seen),
         Route("/result.json", handlers.result),
         Route("/healthz", handlers.health),
+        Route("/metrics", handlers.metrics),
     ]
     return Guard(Starlette(routes=routes), hosts)
 

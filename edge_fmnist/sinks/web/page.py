@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
 from edge_fmnist.frames import LiveResult
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.web.address import DEFAULT_HOST, DEFAULT_PORT, Address, is_local, listen, url_of
+
+if TYPE_CHECKING:
+    from edge_fmnist.meter import LiveStats
+    from edge_fmnist.sinks.mqtt import Traffic
 
 
 class WebPage(Sink):
@@ -19,7 +26,14 @@ class WebPage(Sink):
         url: where a browser finds the page.
     """
 
-    def __init__(self, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> None:
+    def __init__(
+        self,
+        host: str = DEFAULT_HOST,
+        port: int = DEFAULT_PORT,
+        *,
+        stats: Callable[[], LiveStats] | None = None,
+        traffic: Callable[[], Traffic] | None = None,
+    ) -> None:
         """Start serving.
 
         Args:
@@ -27,6 +41,8 @@ class WebPage(Sink):
                 alone, 0.0.0.0 for every network, where whoever reaches the
                 port sees the picture.
             port: TCP port; 0 takes any free one.
+            stats: what the loop has done, for ``/metrics``; asked in the server's thread.
+            traffic: what the connection to an MQTT broker has done, likewise.
 
         Raises:
             MissingExtraError: the extra ``web`` is not installed.
@@ -39,7 +55,7 @@ class WebPage(Sink):
         listener = listen(Address(host, port))
         self.url = url_of(listener, host)
         self._closed = False
-        self._server = Server(listener, LOCAL_HOSTS | {host.lower()} if is_local(host) else None)
+        self._server = Server(listener, LOCAL_HOSTS | {host.lower()} if is_local(host) else None, stats, traffic)
 
     def write(self, result: LiveResult) -> None:
         """Show a result; takes microseconds.

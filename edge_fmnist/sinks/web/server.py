@@ -6,14 +6,19 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import uvicorn
 
 from edge_fmnist.frames import LiveResult
+from edge_fmnist.meter import LiveStats
+from edge_fmnist.sinks.mqtt import Traffic
 from edge_fmnist.sinks.web.app import make_app
 from edge_fmnist.sinks.web.board import Board
 from edge_fmnist.sinks.web.encoding import Encoder
+from edge_fmnist.sinks.web.metrics import Metrics
+from edge_fmnist.sinks.web.streams import Viewers
 
 # A page holds its events and its pictures, and a browser may keep a connection or two ready.
 MAX_CONNECTIONS = 64
@@ -24,10 +29,26 @@ JOIN_TIMEOUT = 5.0
 class Server:
     """Serves the page at a listening socket, which it closes in the end."""
 
-    def __init__(self, listener: socket.socket, hosts: frozenset[str] | None) -> None:
-        """Start serving; ``hosts`` are the names that are answered to, None means any."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        hosts: frozenset[str] | None,
+        stats: Callable[[], LiveStats] | None = None,
+        traffic: Callable[[], Traffic] | None = None,
+    ) -> None:
+        """Start serving.
+
+        Args:
+            listener: what to serve at.
+            hosts: the names that are answered to; None means any.
+            stats: as for :class:`Metrics`.
+            traffic: as for :class:`Metrics`.
+        """
         self._listener = listener
         self._hosts = hosts
+        self._stats = stats
+        self._traffic = traffic
+        self._metrics: Metrics
         self._uvicorn: uvicorn.Server
         ready: Future[Board] = Future()
         # A daemon, so that a program that ends without closing does not hang.
@@ -44,6 +65,7 @@ class Server:
         if not self._thread.is_alive():
             raise RuntimeError("the server has ended")
         self._board.put(result)
+        self._metrics.observe(result)
 
     def _run(self, ready: Future[Board]) -> None:
         try:
@@ -57,9 +79,10 @@ class Server:
 
     async def _serve(self, ready: Future[Board]) -> None:
         self._loop = asyncio.get_running_loop()
-        board, encoder = Board(self._loop), Encoder()
+        board, encoder, viewers = Board(self._loop), Encoder(), Viewers()
+        self._metrics = Metrics(board.age, lambda: viewers.count, self._stats, self._traffic)
         config = uvicorn.Config(
-            make_app(board, encoder, self._hosts),
+            make_app(board, encoder, viewers, self._metrics, self._hosts),
             http="h11",
             ws="none",
             lifespan="off",

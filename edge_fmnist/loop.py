@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,9 +16,12 @@ from edge_fmnist.errors import ImageError, UsageError
 from edge_fmnist.frames import Frame, LiveResult, Stages
 from edge_fmnist.grabber import Grabber, Retry
 from edge_fmnist.meter import LiveStats, Meter
+from edge_fmnist.motion import Stillness
 from edge_fmnist.registry import CAMERA_MODEL
 from edge_fmnist.smoothing import Smoother
 from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
+from edge_fmnist.sources.paced import PacedSource
+from edge_fmnist.watch import State, Watcher
 
 if TYPE_CHECKING:
     from edge_fmnist.garment import Garment
@@ -29,6 +33,8 @@ POLL = 0.1
 SLIDE_SHOW_FPS = 1.0
 # In a stream, every so many frames the garment is also looked for anew: about once a second.
 RENEWAL = 30
+# Slower than this, viewers and service managers would take the loop for stalled.
+MIN_IDLE_FPS = 1.0
 SIZE = 28
 
 
@@ -58,7 +64,10 @@ class LiveLoop:
         threshold: float | None = None,
         frames: int | None = None,
         seconds: float | None = None,
+        max_fps: float | None = None,
+        idle_fps: float | None = None,
         warn: Warn = log_warning,
+        watcher: Watcher | None = None,
     ) -> None:
         """Make a loop of a source and a classifier; :func:`live` is the usual way.
 
@@ -71,14 +80,21 @@ class LiveLoop:
             threshold: the score below which the label is ``"unknown"``, 0 to 1; None takes the model's.
             frames: end after so many results; None does not.
             seconds: end after so many seconds; None does not.
+            max_fps: name so many frames a second at most, a camera's newest; None names as many as it can.
+            idle_fps: while nothing moves, look at so many frames a second only, 1 or more, and repeat the last answer
+                until something does; None names every frame. Files read whole are named whole.
             warn: told of what does not end the loop; by default the logger ``edge_fmnist``.
+            watcher: told what the loop is doing; by default one that passes on to ``warn`` what matters.
 
         Raises:
-            UsageError: a threshold beyond 0 to 1.
+            UsageError: a threshold beyond 0 to 1, or a rate that cannot be.
             ModelError: a damaged model that only running it shows.
         """
         if threshold is not None and not 0 <= threshold <= 1:
             raise UsageError(f"threshold: expected a number from 0 to 1, got {threshold:g}")
+        _check_positive(max_fps=max_fps)
+        if idle_fps is not None and not idle_fps >= MIN_IDLE_FPS:
+            raise UsageError(f"idle_fps: expected {MIN_IDLE_FPS:g} or more frames a second, got {idle_fps:g}")
         from edge_fmnist.preprocess import preprocess
 
         self.source = source
@@ -93,10 +109,17 @@ class LiveLoop:
         self._smoothing = smoothing
         self._frames_wanted = frames
         self._seconds_wanted = seconds
+        self._pause = 1 / max_fps if max_fps else 0.0
+        self._idle_pause = max(1 / idle_fps, self._pause) if idle_fps else None
         self._warn = warn
+        self._watcher = watcher or Watcher(warn)
         self._meter = Meter()
         self._grabber: Grabber | None = None
         self._previous: Garment | None = None
+        self._stillness: Stillness | None = None
+        self._last: LiveResult | None = None
+        self._lost = False
+        self._taken_at: float | None = None
         self._seen = self._taken = self._unusable = 0
         self._opened = self._closed = self._stopped = False
         self._started_at: float | None = None
@@ -122,6 +145,9 @@ class LiveLoop:
         # Frames that follow one another share what was found; pictures of a folder do not.
         self._stream = self.source.realtime or self.source.fps is not None
         smooth = self._stream if self._smoothing is None else self._smoothing
+        self._paced = PacedSource(self.source)
+        if self._idle_pause is not None and self._stream and self.realtime:
+            self._stillness = Stillness()
         self._smoother = (Smoother if smooth else Smoother.off)(self._classifier.labels, self._threshold)
 
     def __iter__(self) -> Iterator[LiveResult]:
@@ -154,6 +180,7 @@ class LiveLoop:
         self._closed = self._stopped = True
         self._ended_at = time.perf_counter()
         if self._grabber is not None:
+            self._paced.wake()
             self._grabber.close()
         else:
             self.source.close()
@@ -166,6 +193,11 @@ class LiveLoop:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self._classifier.labels
 
     @property
     def stats(self) -> LiveStats:
@@ -192,34 +224,93 @@ class LiveLoop:
     def _grabbed(self) -> Iterator[Frame]:
         """Yield the newest frame each time."""
         pace = None if self.source.realtime else self.source.fps or SLIDE_SHOW_FPS
-        self._grabber = Grabber(self.source, retry=self._retry, pace=pace, warn=self._warn)
+        self._grabber = Grabber(self._paced, retry=self._retry, pace=pace, warn=self._source_changed)
+        seen = 0
         while not self._enough() and not self._grabber.ended:
-            frame = self._grabber.next(POLL)
+            frame = self._grabber.next(POLL) if self._due() else None
             if frame is not None:
                 yield frame
+            self._watcher.turn(self._state(self._grabber.seen > seen))
+            seen = self._grabber.seen
 
     def _read_whole(self) -> Iterator[Frame]:
         """Yield every frame."""
         index = 0
         while not self._enough():
-            picture = self.source.read()
-            if picture is None:
-                return
-            yield Frame(picture, index, time.perf_counter(), self.source.frame_name)
-            index += 1
+            if self._due():
+                picture = self.source.read()
+                if picture is None:
+                    return
+                yield Frame(picture, index, time.perf_counter(), self.source.frame_name)
+                index += 1
+            self._watcher.turn(State.RUNNING)
+
+    def _due(self) -> bool:
+        """Return whether a frame may be taken, after waiting for a short while until one may."""
+        if self._taken_at is None:
+            return True
+        pause = self._idle_pause if self._stillness is not None and self._stillness.idle else self._pause
+        wait = self._taken_at + (pause or 0.0) - time.perf_counter()
+        if wait > 0:
+            time.sleep(min(wait, POLL))
+        return wait <= POLL
+
+    def _state(self, frames_came: bool) -> State:
+        if self._lost:
+            return State.LOST
+        if not frames_came:
+            return State.WAITING
+        return State.IDLE if self._stillness is not None and self._stillness.idle else State.RUNNING
+
+    def _source_changed(self, message: str) -> None:
+        """Pass on that the source was lost, or is back: the grabber tells of both in turns."""
+        self._lost = not self._lost
+        (self._watcher.lost if self._lost else self._watcher.back)(message)
+        self._forget_scene()
+
+    def _forget_scene(self) -> None:
+        """Name the next frame, whatever it shows."""
+        self._last = None
+        if self._stillness is not None:
+            self._stillness.forget()
+            self._paced.wake()
 
     def _result(self, frame: Frame) -> LiveResult | None:
         """Return what is seen in a frame; None for one that cannot be processed, which is told of once."""
         self._seen = frame.index + 1
         self._taken += 1
+        self._taken_at = time.perf_counter()
         try:
-            return self._named(frame)
+            self._last = self._repeated(frame) or self._named(frame)
+            return self._last
         except ImageError as error:
             self._previous = None
+            self._forget_scene()
             self._unusable += 1
             if self._unusable == 1:
                 self._warn(f"{frame.name}: frame {frame.index} is passed over, and others like it ({error})")
             return None
+
+    def _repeated(self, frame: Frame) -> LiveResult | None:
+        """Return the last result with a new frame, while nothing moves; None where the frame is to be named."""
+        if self._last is None or self._stillness is None or self._idle_pause is None:
+            return None
+        begun = time.perf_counter()
+        if not self._stillness.look(frame.picture, frame.captured):
+            self._paced.wake()
+            return None
+        self._paced.rest(self._idle_pause)
+        looked = time.perf_counter()
+        stages, age = Stages((looked - begun) * 1e3, 0.0, 0.0), (looked - frame.captured) * 1e3
+        return replace(
+            self._last,
+            frame=frame,
+            stages=stages,
+            age=age,
+            seen=self._seen,
+            dropped=self._seen - self._taken,
+            fps=self._meter.add(self._last.label, stages, age),
+        )
 
     def _named(self, frame: Frame) -> LiveResult:
         begun = time.perf_counter()
@@ -286,7 +377,10 @@ def live(
     threshold: float | None = None,
     frames: int | None = None,
     seconds: float | None = None,
+    max_fps: float | None = None,
+    idle_fps: float | None = None,
     warn: Warn = log_warning,
+    watcher: Watcher | None = None,
 ) -> LiveLoop:
     """Name the garment in front of a camera, or in a video, a stream or pictures.
 
@@ -313,7 +407,11 @@ def live(
         threshold: the score below which the label is ``"unknown"``, 0 to 1; None takes the model's.
         frames: end after so many results; None does not.
         seconds: end after so many seconds; None does not.
+        max_fps: name so many frames a second at most, a camera's newest; None names as many as it can.
+        idle_fps: while nothing moves, look at so many frames a second only, 1 or more, and repeat the last answer
+            until something does; None names every frame. Files read whole are named whole.
         warn: told of what does not end the loop; by default the logger ``edge_fmnist``.
+        watcher: told what the loop is doing; by default one that passes on to ``warn`` what matters.
 
     Returns:
         A loop to iterate over, not yet open.
@@ -340,7 +438,10 @@ def live(
         threshold=threshold,
         frames=frames,
         seconds=seconds,
+        max_fps=max_fps,
+        idle_fps=idle_fps,
         warn=warn,
+        watcher=watcher,
     )
 
 

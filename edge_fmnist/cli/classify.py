@@ -29,6 +29,7 @@ def classify(
         ),
     ] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="How many classes to show.")] = 3,
+    labels: options.ModelLabels = None,
     threads: options.Threads = 1,
     interpreter: options.Interpreter = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON line for each image.")] = False,
@@ -39,7 +40,8 @@ def classify(
     cut out and made such an image. Where none is found, or the model is not sure, the answer says so.
     An image that cannot be read is reported and the rest still classified; the exit code is then 1.
     """
-    classifiers = Classifiers(model, threads, interpreter)
+    names = None if labels is None else options.labels_of(labels)
+    classifiers = Classifiers(model, threads, interpreter, names)
     if model is not None:
         # A model that cannot be used is told of before any picture.
         classifiers.named(model)
@@ -96,12 +98,14 @@ class Classifiers:
         wanted: the model for every picture; None chooses by the kind of picture.
         threads: threads of the interpreter.
         interpreter: its name; None chooses.
+        labels: the names of the classes, in place of those in the models' files.
         loaded: the models by name.
     """
 
     wanted: str | None
     threads: int
     interpreter: str | None
+    labels: tuple[str, ...] | None = None
     loaded: dict[str, Classifier] = field(default_factory=dict)
 
     def named(self, name: str) -> Classifier:
@@ -112,8 +116,10 @@ class Classifiers:
         """
         if name not in self.loaded:
             with console.quiet_native_log():
-                self.loaded[name] = Classifier.load(name, threads=self.threads, interpreter=self.interpreter)
-            if self.loaded[name].metadata is None:
+                self.loaded[name] = Classifier.load(
+                    name, threads=self.threads, interpreter=self.interpreter, labels=self.labels
+                )
+            if self.loaded[name].metadata is None and self.labels is None:
                 console.warn(f"{name} has no metadata; taking it for a Fashion-MNIST model")
         return self.loaded[name]
 

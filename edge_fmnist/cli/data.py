@@ -10,11 +10,11 @@ import typer
 from edge_fmnist.cli import console, options
 from edge_fmnist.dataset import IMAGES, Split, find_data, is_fashion_mnist, load, named_folder, user_cache
 from edge_fmnist.errors import DataNotFoundError
-from edge_fmnist.labels import LABELS
 
 
 def data(
     data: options.Data = None,
+    labels: options.Labels = None,
     download: Annotated[
         bool, typer.Option("--download/--no-download", help="Download Fashion-MNIST when it is not found.")
     ] = True,
@@ -28,6 +28,7 @@ def data(
     Looked for in --data, $EDGE_FMNIST_DATA, the user cache and the folder of Debian's package
     dataset-fashion-mnist, then downloaded into the user cache.
     """
+    names = options.labels_of(labels)
     try:
         folder = find_data(data)
     except DataNotFoundError:
@@ -36,7 +37,7 @@ def data(
             raise
         folder = _download(mirror)
         console.say(f"Downloaded Fashion-MNIST to {folder}")
-    splits = {name: load(name, data) for name in IMAGES}
+    splits = {name: load(name, data, names) for name in IMAGES}
     facts = {"folder": str(folder), **describe(splits)}
     if json:
         console.emit_json(facts)
@@ -48,7 +49,7 @@ def describe(splits: dict[Any, Split]) -> dict[str, Any]:
     """Return counts for each class and split, shapes, pixel statistics and hashes, as plain values."""
     return {
         "fashion_mnist": all(is_fashion_mnist(split) for split in splits.values()),
-        "labels": list(LABELS),
+        "labels": list(next(iter(splits.values())).labels),
         "splits": {name: _describe_split(split) for name, split in splits.items()},
     }
 
@@ -60,7 +61,7 @@ def _describe_split(split: Split) -> dict[str, Any]:
         "images": len(split),
         "shape": list(split.images.shape[1:]),
         "dtype": str(split.images.dtype),
-        "counts": np.bincount(split.targets, minlength=len(LABELS)).tolist(),
+        "counts": np.bincount(split.targets, minlength=len(split.labels)).tolist(),
         "pixels": {
             "min": int(split.images.min()),
             "max": int(split.images.max()),

@@ -29,6 +29,7 @@ def evaluate(
         typer.Argument(help="Shipped models' names or .tflite files. Default: edge, or camera for --photos."),
     ] = None,
     data: options.Data = None,
+    labels: options.ModelLabels = None,
     photos: options.Photos = None,
     split: Annotated[
         str | None,
@@ -51,12 +52,15 @@ def evaluate(
     """
     if photos is not None and data is not None:
         raise typer.BadParameter("--data and --photos cannot be evaluated together", param_hint="--photos")
+    if photos is not None and labels is not None:
+        raise typer.BadParameter("the garments of --photos have Fashion-MNIST's labels", param_hint="--labels")
+    names = None if labels is None else options.labels_of(labels)
     task = _on_images(data, "test" if split is None else split) if photos is None else _on_photos(photos, split)
     results, exit_code = {}, 0
     for name in models or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
             with console.quiet_native_log():
-                classifier = Classifier.load(name, threads=threads, interpreter=interpreter)
+                classifier = Classifier.load(name, threads=threads, interpreter=interpreter, labels=names)
             results[name] = task.evaluate(classifier)
         except EdgeFmnistError as error:
             console.say(f"Error: {error}")

@@ -2,39 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from edge_fmnist import journal
 from edge_fmnist import loop as loops
+from edge_fmnist.cli import config as configs
 from edge_fmnist.cli import console, options
 from edge_fmnist.cli.outputs import Outputs
+from edge_fmnist.cli.publishing import add_publisher, broker_of
+from edge_fmnist.cli.reports import Log, Report, log_of, make_report, say
 from edge_fmnist.cli.signals import stopped_by_signals
-from edge_fmnist.errors import ImageError
+from edge_fmnist.cli.supervision import Supervisor
+from edge_fmnist.errors import EdgeFmnistError, ImageError
 from edge_fmnist.loop import SLIDE_SHOW_FPS, LiveLoop
 from edge_fmnist.meter import LiveStats
 from edge_fmnist.registry import CAMERA_MODEL
+from edge_fmnist.service import Notifier
 
 if TYPE_CHECKING:
+    from edge_fmnist.sinks.mqtt import MqttPublisher
     from edge_fmnist.sinks.web import Address
 
 
 class LiveCommand(TyperCommand):
-    """Lets ``--serve`` stand without its value."""
+    """Lets ``--serve`` stand without its value, and tells of settings that cannot work by file and key.
+
+    Attributes:
+        bare: the options that may stand without a value.
+    """
+
+    bare = ("serve",)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a bare ``--serve`` the empty value, which stands for the default address; no argument can follow it."""
         following = [*args[1:], "-"]
-        return super().parse_args(
-            ctx,
-            [
-                f"{arg}=" if arg == "--serve" and after.startswith("-") else arg
-                for arg, after in zip(args, following, strict=True)
-            ],
-        )
+        words = [
+            f"{arg}=" if arg == "--serve" and after.startswith("-") else arg
+            for arg, after in zip(args, following, strict=True)
+        ]
+        with _told_to_the_journal(None):
+            rest = super().parse_args(ctx, words)
+        # A bare --serve says that there is a page, not where: that may be in the file.
+        ctx.params["serve"] = ctx.params["serve"] or configs.value_of(ctx, "serve") or ctx.params["serve"]
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; an error whose cause is in the settings file names the file."""
+        with _told_to_the_journal(ctx.params["log"]), configs.errors_name_the_file(ctx):
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _told_to_the_journal(log: Log | None) -> Iterator[None]:
+    """Let one of our errors in the block be told as a line of the journal, where reports go there.
+
+    Raises:
+        EdgeFmnistError: the same, where they do not.
+    """
+    try:
+        yield
+    except EdgeFmnistError as error:
+        if log_of(log) is not Log.JOURNAL:
+            raise
+        say("error", str(error), journal.ERROR)
+        raise typer.Exit(error.exit_code) from error
 
 
 def live(
@@ -82,11 +120,38 @@ def live(
     ] = None,
     frames: Annotated[int | None, typer.Option(min=1, help="End after so many results.", show_default=False)] = None,
     seconds: Annotated[float | None, typer.Option(help="End after so many seconds.", show_default=False)] = None,
+    max_fps: Annotated[
+        float | None,
+        typer.Option(help="Name so many frames a second at most. Default: all that it can.", show_default=False),
+    ] = None,
+    idle_fps: Annotated[
+        float | None,
+        typer.Option(
+            help="While nothing moves, look so often a second, 1 or more, and repeat the last answer. Default: never.",
+            show_default=False,
+        ),
+    ] = None,
     serve: Annotated[
         str | None,
         typer.Option(
             metavar="[HOST:PORT]",
             help="Show it in a browser. Without an address: 127.0.0.1:8000, for this machine only.",
+            show_default=False,
+        ),
+    ] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Publish to the broker at mqtt://HOST[:PORT][/PREFIX], or mqtts://… for TLS. User and password come "
+            "from $EDGE_FMNIST_MQTT_USER and $EDGE_FMNIST_MQTT_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    mqtt_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the authority that signed the broker's certificate. Default: the system's.",
             show_default=False,
         ),
     ] = None,
@@ -104,18 +169,38 @@ def live(
         Path | None,
         typer.Option(help="Write pictures into this folder whenever the label changes.", show_default=False),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read options from this TOML file, with _ for - in their names; those given here come first.",
+            callback=configs.use,
+            is_eager=True,
+            show_default=False,
+        ),
+    ] = None,
+    log: Annotated[
+        Log | None,
+        typer.Option(
+            help="text for people, or journal: a line with its priority for each change. Default: journal where "
+            "standard error goes there, else text.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
 ) -> None:
     """Name the garment in front of a camera, or in a video, a stream or pictures.
 
-    Results go to any number of sinks together: --serve, --show, --jsonl, --save, --snapshot. A status line is
-    on standard error. A camera or stream that is lost is opened again until it answers.
+    Results go to any number of sinks together: --serve, --mqtt, --show, --jsonl, --save, --snapshot. A status
+    line is on standard error. A camera or stream that is lost is opened again until it answers.
 
     Ctrl-C, SIGTERM and closing the window are the normal end: files are completed, a summary is printed, exit
     code 0. A sink that fails is reported and the others go on; the exit code is then 1.
     """
-    outputs = Outputs()
+    report = make_report(log, quiet)
+    supervisor = Supervisor(report, Notifier.from_environment())
+    outputs = report.outputs
     address = None if serve is None else _address(serve)
+    broker = broker_of(mqtt, mqtt_ca)
     with console.quiet_native_log():
         loop = loops.live(
             source,
@@ -133,22 +218,28 @@ def live(
             threshold=threshold,
             frames=frames,
             seconds=seconds,
+            max_fps=max_fps,
+            idle_fps=idle_fps,
             warn=outputs.warn,
+            watcher=supervisor,
         )
     try:
         # The source first, so that nothing is written when it is not there; then whatever else may be refused.
-        with loop, stopped_by_signals(loop.stop), outputs:
+        with loop, stopped_by_signals(loop.stop), outputs, contextlib.ExitStack() as last:
+            publisher = None if broker is None else add_publisher(report, broker, mqtt_ca, loop.labels)
             if address is not None:
-                _add_page(outputs, address, quiet)
+                _add_page(address, report, loop, publisher)
             _add_files(outputs, jsonl, save, snapshot, _save_fps(loop, fps))
-            _add_screen(outputs, show, quiet, jsonl)
+            _add_screen(outputs, show, quiet or report.has_events, jsonl)
+            supervisor.start({"source": loop.source.name, "model": model, "config": config})
+            last.callback(supervisor.stop)
             for result in loop:
                 outputs.write(result)
+                supervisor.take(result)
                 if outputs.over:
                     break
     finally:
-        if not quiet and loop.stats.seen:
-            console.say(summary(loop.stats))
+        report.end(loop.stats, summary(loop.stats))
     if loop.stats.unusable and not loop.stats.results:
         raise ImageError(f"none of {loop.stats.unusable} frames could be used")
     if outputs.failed:
@@ -177,15 +268,15 @@ def _address(text: str) -> Address:
     return parse_address(text)
 
 
-def _add_page(outputs: Outputs, address: Address, quiet: bool) -> None:
+def _add_page(address: Address, report: Report, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
     from edge_fmnist.sinks.web import WebPage, is_local
 
-    page = WebPage(*address)
-    outputs.add(page)
-    if not quiet:
-        console.say(f"Watch at {page.url}")
+    traffic = None if publisher is None else lambda: publisher.traffic
+    page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic)
+    report.outputs.add(page)
+    report.serving(page.url)
     if not is_local(address.host):
-        console.warn("the page has no password: everyone who can reach this address sees what the camera sees")
+        report.warn("the page has no password: everyone who can reach this address sees what the camera sees")
 
 
 def _add_files(

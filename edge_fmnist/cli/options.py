@@ -7,10 +7,28 @@ from typing import Annotated
 
 import typer
 
+from edge_fmnist.labels import LABELS, read_labels
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with the four IDX files of a data set.", show_default=False),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Text file with the names of the classes, one a line. Default: Fashion-MNIST's.",
+        show_default=False,
+    ),
+]
+ModelLabels = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Text file with the names of the classes, one a line, in place of those in the model's file.",
+        show_default=False,
+    ),
 ]
 Photos = Annotated[
     Path | None,
@@ -26,3 +44,13 @@ Interpreter = Annotated[
         show_default=False,
     ),
 ]
+
+
+def labels_of(path: Path | None) -> tuple[str, ...]:
+    """Return the labels in the file that ``--labels`` names, or Fashion-MNIST's.
+
+    Raises:
+        SourceError: no such file.
+        DataError: it holds no such labels.
+    """
+    return LABELS if path is None else read_labels(path)

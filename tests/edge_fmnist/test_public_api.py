@@ -63,7 +63,8 @@ ALL = [
 
 SIGNATURES = {
     Classifier: {
-        "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None) -> Classifier",
+        "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
+        "labels: tuple[str, ...] | None = None) -> Classifier",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
@@ -80,6 +81,7 @@ SIGNATURES = {
     Garment: {"outline": "(self) -> list[np.ndarray]"},
     LiveLoop: {
         "close": "(self) -> None",
+        "labels": "(self) -> tuple[str, ...]",
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",

@@ -1,0 +1,48 @@
+"""Lines for the journal of systemd: a priority, then key=value pairs.
+
+``<6>event=label label=Coat previous="no garment" score=0.93``: the journal
+takes the prefix, after sd-daemon(3), as the priority of the line; the rest is
+logfmt, which people read and programs take apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+
+# Of syslog(3).
+ERROR, WARNING, INFO = 3, 4, 6
+
+BARE = re.compile(r"[\w.,:;/+@%()-]+")
+
+
+def is_stderr(environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether standard error goes to the journal, after systemd.exec(5): it is the file that the name tells."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:
+    """Return one line, whatever the values hold; fields that are None are left out.
+
+    Args:
+        event: what has happened, in one word.
+        fields: what more there is to say.
+        priority: of syslog(3): 3 error, 4 warning, 6 information.
+    """
+    pairs = [f"{key}={_value(value)}" for key, value in {"event": event, **fields}.items() if value is not None]
+    return f"<{priority}>{' '.join(pairs)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = str(value)
+    # In quotes, JSON's escapes keep a line break in a file's name from making a line of its own.
+    return text if BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)

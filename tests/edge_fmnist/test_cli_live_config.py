@@ -1,0 +1,168 @@
+"""``edge-fmnist live --config FILE``: what it takes, what wins, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist.cli.app import app
+from edge_fmnist.cli.config import NOT_SETTINGS, name_of
+from edge_fmnist.sinks.base import Sink
+from edge_fmnist.sinks.web.address import Address
+
+RunLive = Callable[..., Any]
+
+
+@pytest.fixture
+def live(run_cli: Callable[..., Any], tmp_path: Path) -> RunLive:
+    """Return a function that writes settings and runs ``live`` with them, with the drawn scene unless they say more."""
+
+    def run(settings: str | bytes, *arguments: object, **options: Any) -> Any:
+        path = tmp_path / "settings.toml"
+        path.write_bytes(settings if isinstance(settings, bytes) else settings.encode())
+        return run_cli("live", "--config", path, "--model", "edge", *arguments, **options)
+
+    return run
+
+
+DEMO = 'source = "demo"\nframes = 2\n'
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_options_come_from_the_file(live: RunLive, tmp_path: Path) -> None:
+    target = tmp_path / "a.jsonl"
+    live(f'{DEMO}width = 64\nheight = 48\nfps = 15\nmirror = true\nrotate = 90\njsonl = "{target}"\nmax_failures = 3')
+    assert [line["size"] for line in lines(target.read_text())] == [[48, 64]] * 2
+
+
+def test_the_command_line_comes_first(live: RunLive) -> None:
+    result = live(f"{DEMO}width = 64\nheight = 48", "--frames", 1, "--width", 80, "--jsonl", "-")
+    assert [line["size"] for line in lines(result.stdout)] == [[80, 48]]
+
+
+def test_an_empty_file_changes_nothing(live: RunLive) -> None:
+    assert "1 results" in live("# nothing\n", "--source", "demo", "--frames", 1).stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "arguments", "served"),
+    [
+        ("serve = true", [], ("127.0.0.1", 8000)),
+        ("serve = false", [], None),
+        ('serve = "0.0.0.0:8001"', [], ("0.0.0.0", 8001)),
+        # A page is asked for; where it is stands in the file.
+        ('serve = "0.0.0.0:8001"', ["--serve"], ("0.0.0.0", 8001)),
+        ('serve = "0.0.0.0:8001"', ["--serve", "localhost:9000"], ("localhost", 9000)),
+        ("", ["--serve"], ("127.0.0.1", 8000)),
+        ("serve = false", ["--serve"], ("127.0.0.1", 8000)),
+        ("", [], None),
+    ],
+)
+def test_serving(
+    live: RunLive, monkeypatch: pytest.MonkeyPatch, setting: str, arguments: list[str], served: Address | None
+) -> None:
+    pages: list[Any] = []
+
+    class Page(Sink):
+        url = "http://page/"
+
+        def __init__(self, *address: Any, **_: Any) -> None:
+            pages.append(address)
+
+        def write(self, result: object) -> None:
+            pass
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("edge_fmnist.sinks.web.WebPage", Page)
+    live(DEMO + setting, *arguments)
+    assert pages == ([] if served is None else [served])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # Keys.
+        ("widht = 640", "widht: no such setting; did you mean width?"),
+        ("max-fps = 5", "max-fps: no such setting; did you mean max_fps?"),
+        ("[live]\nwidth = 640", "live: no such setting; expected a long option of the command, with _ for -"),
+        ('config = "other.toml"', "config: no such setting"),
+        ("help = true", "help: no such setting"),
+        # Types.
+        ('width = "640"', "width: expected a whole number, got '640'"),
+        ("width = 640.5", "width: expected a whole number, got 640.5"),
+        ("width = true", "width: expected a whole number, got true"),
+        ('fps = "30"', "fps: expected a number, got '30'"),
+        ("source = 0", 'source: expected text in quotes, such as "0", got 0'),
+        ('mirror = "yes"', "mirror: expected true or false, got 'yes'"),
+        ("roi = [1, 2, 3, 4]", 'roi: expected text in quotes, such as "0", got a list'),
+        ("save = {a = 1}", 'save: expected text in quotes, such as "0", got a table'),
+        ("model = 2026-01-31", 'model: expected text in quotes, such as "0", got a date'),
+        # Values.
+        ("width = 0", "width: 0 is not in the range x>=1"),
+        ("threads = 1000", "threads: 1000 is not in the range"),
+        ('log = "loud"', "log: 'loud' is not one of 'text', 'journal'"),
+        ("rotate = 45", "rotate: expected 0, 90, 180 or 270 degrees, got 45"),
+        ("threshold = 2", "threshold: expected a number from 0 to 1, got 2"),
+        ("seconds = nan", "seconds: expected a number above zero, got nan"),
+        ("fps = -1", "fps: expected a number above zero, got -1"),
+        ("max_fps = 0", "max_fps: expected a number above zero, got 0"),
+        ("idle_fps = 0.1", "idle_fps: expected 1 or more frames a second, got 0.1"),
+        ('roi = "1,2"', "roi: expected X,Y,WIDTH,HEIGHT"),
+        ('roi = "9000,0,5,5"', "roi: the region from x 9000"),
+        ('serve = "a b"', "serve: --serve a b: expected HOST:PORT"),
+        ('interpreter = "onnx"', "interpreter: unknown interpreter 'onnx'"),
+        ('save = "x.txt"', "save: x.txt: expected a video file"),
+        ('jsonl = "."', "jsonl: .: a folder"),
+        # The file itself.
+        ("width = ", "not valid TOML: Invalid value (at "),
+        ("frames = 3", "not valid TOML: "),
+        (b'source = "\xff"', "expected text in UTF-8, got the byte 0xff"),
+        (b"#" * (2 << 20), "expected settings in TOML, got a file of more than 1 MiB"),
+    ],
+)
+def test_what_cannot_be(live: RunLive, tmp_path: Path, settings: str | bytes, message: str) -> None:
+    others = DEMO if isinstance(settings, str) and not settings.startswith("source") else ""
+    result = live(others + settings if isinstance(settings, str) else settings, "--source", "demo", code=2)
+    assert result.stderr.startswith(f"Error: {tmp_path / 'settings.toml'}: {message}"), result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [('model = "nothing"', "model: nothing: neither a file"), ('source = "absent.mp4"', "source: absent.mp4: no such")],
+)
+def test_what_is_not_there(run_cli: Callable[..., Any], tmp_path: Path, setting: str, message: str) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text(setting, "utf-8")
+    result = run_cli("live", "--config", path, *(() if "source" in setting else ("--source", "demo")), code=3)
+    assert result.stderr.startswith(f"Error: {path}: {message}")
+
+
+def test_a_mistake_on_the_command_line_does_not_blame_the_file(live: RunLive) -> None:
+    result = live(f"{DEMO}rotate = 90", "--rotate", 45, code=2)
+    assert result.stderr.startswith("Error: --rotate: expected 0, 90, 180 or 270 degrees, got 45")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("absent.toml", "No such file or directory"), ("", "Is a directory")])
+def test_a_file_that_cannot_be_read(run_cli: Callable[..., Any], tmp_path: Path, name: str, reason: str) -> None:
+    result = run_cli("live", "--config", tmp_path / name, code=2)
+    assert result.stderr == f"Error: {tmp_path / name}: the settings cannot be read ({reason})\n"
+
+
+def test_every_long_option_is_a_setting() -> None:
+    import typer
+
+    command: Any = typer.main.get_command(app).get_command(None, "live")  # type: ignore[attr-defined]
+    names = [name_of(option) for option in command.params]
+    assert len(set(names)) == len(names)
+    assert {"source", "max_fps", "idle_fps", "serve", "log", *NOT_SETTINGS} - {"help"} <= set(names)
+    assert all(f"--{name.replace('_', '-')}" in option.opts for name, option in zip(names, command.params, strict=True))

@@ -1,0 +1,91 @@
+"""What counts as motion, and when a scene counts as still."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_fmnist.motion import Stillness
+from edge_fmnist.sources.demo import Scene
+
+
+@pytest.fixture(scope="module")
+def scene() -> np.ndarray:
+    return Scene(640, 480).draw(3)
+
+
+def noisy(picture: np.ndarray, seed: int, strength: float = 8) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, strength, picture.shape)
+    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+
+def is_still_after(before: np.ndarray, after: np.ndarray) -> bool:
+    """Return whether a scene that was still for long stays so with this frame."""
+    stillness = Stillness(settle=2)
+    stillness.look(before, 0)
+    assert stillness.look(before, 2)
+    return stillness.look(after, 2.1)
+
+
+def test_it_takes_a_while_to_settle(scene: np.ndarray) -> None:
+    stillness = Stillness(settle=2)
+    assert [stillness.look(scene, now) for now in (0, 1, 1.9, 2, 3)] == [False, False, False, True, True]
+    assert stillness.idle
+
+
+def test_noise_is_not_motion(scene: np.ndarray) -> None:
+    stillness = Stillness(settle=1)
+    looks = [stillness.look(noisy(scene, seed), seed / 4) for seed in range(8)]
+    assert looks == [False] * 4 + [True] * 4
+
+
+@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 720)])
+def test_a_small_thing_is_motion(size: tuple[int, int]) -> None:
+    before = np.full((size[1], size[0], 3), 120, np.uint8)
+    after = before.copy()
+    # 1 % of the frame, as the smallest garment that is found.
+    after[: size[1] // 10, : size[0] // 10] = 160
+    assert not is_still_after(before, after)
+
+
+def test_a_few_pixels_that_flicker_are_not(scene: np.ndarray) -> None:
+    after = scene.copy()
+    after[100:104, 200:204] = 255
+    assert is_still_after(scene, after)
+
+
+@pytest.mark.parametrize(("levels", "still"), [(10, True), (-10, True), (40, False), (-60, False)])
+def test_light_that_changes_a_little_is_not_motion(levels: int, still: bool) -> None:
+    before = np.full((480, 640, 3), 120, np.uint8)
+    before[100:300, 200:400] = 150
+    assert is_still_after(before, (before.astype(int) + levels).astype(np.uint8)) is still
+
+
+def test_what_creeps_is_noticed(scene: np.ndarray) -> None:
+    stillness = Stillness(settle=1)
+    looks = []
+    for step in range(100):
+        picture = scene.copy()
+        # From one frame to the next it is a fifth of a pixel, and would never be seen.
+        picture[200:280, step // 5 : step // 5 + 80] -= 30
+        looks.append(stillness.look(picture, step / 10))
+    assert any(looks)
+    assert not all(looks[20:])
+
+
+def test_a_demonstration_moves_all_the_time() -> None:
+    moving, stillness = Scene(320, 240), Stillness()
+    assert not any(stillness.look(moving.draw(number / 10), number / 10) for number in range(60))
+
+
+def test_frames_of_another_size_are_motion(scene: np.ndarray) -> None:
+    assert not is_still_after(scene, scene[:240])
+
+
+def test_after_forgetting_the_next_frame_is_news(scene: np.ndarray) -> None:
+    stillness = Stillness(settle=1)
+    stillness.look(scene, 0)
+    assert stillness.look(scene, 1)
+    stillness.forget()
+    assert not stillness.idle
+    assert not stillness.look(scene, 1.1)

@@ -1,0 +1,29 @@
+"""Write what a model answers for the test images of a data set: ``python answers.py MODEL FOLDER FILE``.
+
+The file is NumPy's .npz with the raw outputs, quantized as the model gives them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from edge_fmnist import Classifier
+from edge_fmnist.dataset import load
+
+
+def write(model: str, folder: Path, file: Path) -> None:
+    """Write ``outputs``, int8, shape (N, 10), and ``targets``, uint8, shape (N,).
+
+    Raises:
+        EdgeFmnistError: the model or the data set cannot be used.
+    """
+    split = load("test", folder)
+    outputs, _ = Classifier.load(model).outputs(split.images)
+    np.savez(file, outputs=outputs, targets=split.targets)
+
+
+if __name__ == "__main__":
+    write(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -16,7 +16,7 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import DataNotFoundError, UsageError
 from edge_fmnist.registry import DEFAULT_MODEL
-from edge_fmnist_bench import action, document, tables
+from edge_fmnist_bench import action, counting, device_report, document, tables
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
@@ -75,6 +75,17 @@ def bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Also: layer by layer, beside the machine's peak.")
     ] = False,
+    instructions: Annotated[
+        bool, typer.Option("--instructions", help="Instead: count instructions of each stage, below valgrind.")
+    ] = False,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            "--report",
+            help="pi: everything that a Raspberry Pi should record, in one file to send in.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the result to this JSON file.", show_default=False)
     ] = None,
@@ -96,7 +107,16 @@ def bench(
         raise typer.BadParameter("--json and --markdown both write to standard output", param_hint="--markdown")
     if update_baseline and gate is None:
         raise typer.BadParameter("needs --gate FILE, the baseline to write", param_hint="--update-baseline")
+    if report is not None:
+        _check_report(report, scenario, gate)
+        profile, output = True, output or device_report.default_path()
+    if instructions and (scenario or iterations or data or protocol or against or peers or plot or profile or markdown):
+        raise typer.BadParameter(
+            "goes with --gate, --update-baseline, --output and --json only", param_hint="--instructions"
+        )
     _check_outputs(files=(output, gate if update_baseline else None), folders=(plot, action_benchmark))
+    if instructions:
+        raise typer.Exit(counting.run(model, gate=gate, update=update_baseline, output=output, json=json))
     _check_extras(against=against is not None, peers=peers, plot=plot is not None)
     plan = _plan(model, data, _scenarios(scenario, gate), protocol, iterations)
     if gate is not None:
@@ -111,12 +131,22 @@ def bench(
     rows = _hold(result, gate, update_baseline) if gate is not None and result["complete"] else []
     _deliver(result, rows, output, action_benchmark)
     _print(result, rows, markdown=markdown, json=json)
+    if report is not None and output is not None:
+        for line in device_report.remarks(result, output, shortened=iterations is not None):
+            console.say(line)
     if not result["complete"]:
         raise typer.Exit(INTERRUPTED)
     if plot is not None:
         _draw(result, plot)
     if any(not row.passed for row in rows):
         raise typer.Exit(gates.EXIT_CODE)
+
+
+def _check_report(report: str, scenario: list[str] | None, gate: Path | None) -> None:
+    if report not in device_report.KINDS:
+        raise typer.BadParameter(f"expected {' or '.join(device_report.KINDS)}, got {report!r}", param_hint="--report")
+    if scenario or gate is not None:
+        raise typer.BadParameter("measures all scenarios, and has no gate", param_hint="--report")
 
 
 def _check_outputs(files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:

@@ -17,7 +17,7 @@ THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 BOARD = Path("/proc/device-tree/model")
 
 LIBRARIES = (
-    *("edge-fmnist", "numpy", "opencv-python", "ai-edge-litert", "tflite-runtime"),
+    *("edge-fmnist", "numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert", "tflite-runtime"),
     *("tensorflow", "keras", "onnxruntime"),
 )
 

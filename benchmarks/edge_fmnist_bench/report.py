@@ -22,6 +22,8 @@ FOLDER = Path("benchmarks")
 README, RESULTS, PLOTS = "README.md", "results", "plots"
 BEGIN = "<!-- results: made by `python -m edge_fmnist_bench.report` -->"
 END = "<!-- end of results -->"
+# Instruction counts lie beside the results, and are no results of this kind.
+COUNTS = "instructions-"
 NOTHING = "Nothing is recorded yet."
 CAPTIONS = {
     "accuracy-latency": "Accuracy against latency",
@@ -36,7 +38,8 @@ def read_results(folder: Path) -> dict[str, Document]:
     Raises:
         DataError: a file is no result, or of another schema.
     """
-    return {path.stem: document.read(path) for path in sorted(folder.glob("*.json"))}
+    paths = sorted(folder.glob("*.json"))
+    return {path.stem: document.read(path) for path in paths if not path.name.startswith(COUNTS)}
 
 
 def section(name: str, result: Document, plots: dict[str, Path]) -> str:

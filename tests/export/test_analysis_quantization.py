@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist import Classifier
+from edge_fmnist.errors import ModelError
+from edge_fmnist.registry import read_model
+from edge_fmnist.tensors import dequantize
+from edge_fmnist_export.analysis.activations import Activation, file_activations
+from edge_fmnist_export.analysis.matching import MOST_SNR, match, signal_to_noise
+from edge_fmnist_export.analysis.quantization import LayerQuantization, Quantization
+from edge_fmnist_export.analysis.rounding import rounded_activations, rounded_weights
+from edge_fmnist_export.analysis.simulation import Cost
+from edge_fmnist_export.report.sections.quantization import section_of
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1)
+
+
+@pytest.mark.parametrize("decibels", [0, 6, 20, 60])
+def test_signal_to_noise_is_in_decibels(rng: np.random.Generator, decibels: int) -> None:
+    signal = rng.normal(size=100_000)
+    noise = rng.normal(size=100_000) * 10 ** (-decibels / 20)
+    assert signal_to_noise(signal, signal + noise) == pytest.approx(decibels, abs=0.1)
+
+
+def test_signal_to_noise_of_edge_cases() -> None:
+    assert signal_to_noise(np.ones(3), np.ones(3)) == MOST_SNR
+    assert signal_to_noise(np.zeros(3), np.zeros(3)) == MOST_SNR
+    assert signal_to_noise(np.zeros(3), np.ones(3)) == 0
+
+
+def test_rounding_activations_keeps_steps_and_clips() -> None:
+    values = np.array([-1.0, 0.0, 0.26, 1.0, 300.0], np.float32)
+    np.testing.assert_allclose(rounded_activations(values, 0.5, -128), [0, 0, 0.5, 1.0, 127.5])
+
+
+def test_rounding_weights_per_channel_is_exact_to_half_a_step(rng: np.random.Generator) -> None:
+    kernel = rng.normal(size=(3, 3, 4, 2)).astype(np.float32) * np.array([1, 100], np.float32)
+    difference = np.abs(rounded_weights(kernel, (0, 1, 2)) - kernel).max(axis=(0, 1, 2))
+    step = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    assert (difference <= step / 2 * 1.001).all()
+    assert difference[0] < difference[1] / 10
+    # One step for both loses the small channel.
+    assert np.abs(rounded_weights(kernel, (0, 1, 2, 3)) - kernel)[..., 0].max() > 10 * difference[0]
+
+
+def test_folding_a_normalization_in_rounds_the_same(rng: np.random.Generator) -> None:
+    kernel = rng.normal(size=(3, 3, 4, 2)).astype(np.float32)
+    factor = np.array([3.0, -0.25], np.float32)
+    folded, plain = rounded_weights(kernel * factor, (0, 1, 2)), rounded_weights(kernel, (0, 1, 2)) * factor
+    np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_zero_stay_so() -> None:
+    assert not rounded_weights(np.zeros((2, 2), np.float32), (0,)).any()
+
+
+def activation(values: np.ndarray) -> Activation:
+    return Activation(0, "CONV_2D", values.astype(np.float32), 0.1, 0, None)
+
+
+def test_an_operator_is_matched_by_what_it_puts_out(rng: np.random.Generator) -> None:
+    before, after, other = rng.normal(size=(8, 5, 5, 3)), rng.normal(size=(8, 5, 5, 3)), rng.normal(size=(8, 9))
+    layers = {"conv": before, "relu": np.maximum(before, 0), "dropout": np.maximum(before, 0), "dense": other}
+    outputs = [np.maximum(before, 0) + 0.01 * after, before + 0.01 * after, other.reshape(8, 3, 3), after, other[:4]]
+    found = match([activation(values) for values in outputs], layers)
+    assert [None if one is None else one[0] for one in found] == ["relu", "conv", "dense", None, None]
+    assert found[1] is not None
+    assert found[1][1] == pytest.approx(40, abs=1)
+
+
+def test_the_last_activation_is_the_output_of_the_file(rng: np.random.Generator) -> None:
+    images = rng.integers(0, 256, (6, 28, 28), dtype=np.uint8)
+    classifier = Classifier.load("edge")
+    last = file_activations(read_model("edge").content, images, "edge")[-1]
+    assert last.operator == "FULLY_CONNECTED"
+    assert last.values.shape == (6, 10)
+    expected = dequantize(classifier.outputs(images)[0], classifier.output)
+    # Other kernels, which round by a step now and then.
+    assert np.abs(last.values - expected).max() <= 3 * classifier.output.scale
+
+
+def test_weights_are_those_of_the_file() -> None:
+    found = file_activations(read_model("edge").content, np.zeros((1, 28, 28), np.uint8), "edge")
+    weighted = [one for one in found if one.operator in ("CONV_2D", "FULLY_CONNECTED")]
+    assert all(one.weights is None for one in found if one not in weighted)
+    for one in weighted:
+        assert one.weights is not None
+        channels = one.values.shape[-1] if one.operator == "CONV_2D" else 1
+        assert len(one.weights.scales) == channels
+        assert max(-one.weights.low, one.weights.high) <= 128 * max(one.weights.scales)
+        assert one.weights.low < 0 < one.weights.high
+
+
+def test_a_file_that_is_no_model_is_told_of() -> None:
+    with pytest.raises(ModelError, match="junk: not a TensorFlow Lite model"):
+        file_activations(b"junk" * 100, np.zeros((1, 28, 28), np.uint8), "junk")
+
+
+@pytest.fixture(scope="module")
+def analysed(
+    run_function: Callable[..., Any],
+    warm_command: Callable[..., Any],
+    tiny_run: Path,
+    tiny_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """Return the analysis of the tiny run's int8 file."""
+
+    def analyse_tiny(folder: str, data: str, model: str) -> None:
+        import json
+        from pathlib import Path
+
+        import numpy as np
+
+        from edge_fmnist.dataset import load_split
+        from edge_fmnist_export.analysis.quantization import analyse
+        from edge_fmnist_export.batches import split_validation
+        from edge_fmnist_export.report.subject import load_float_model
+        from edge_fmnist_export.run import open_run
+
+        run = open_run(folder)
+        train, validation = split_validation(load_split(Path(data), "train"), 100, run.recipe.seed)
+        network, heard = load_float_model(run), []
+        before = [np.array(variable.numpy()) for variable in network.weights]
+        content = Path(model).read_bytes()
+        found = analyse(content, model, network, train, validation, lambda what, share: heard.append(share))
+        kept = all(np.array_equal(a, b.numpy()) for a, b in zip(before, network.weights, strict=True))
+        print(json.dumps({**found.as_dict(), "kept": kept, "heard": heard}))
+
+    model = tmp_path_factory.mktemp("exports") / "tiny.tflite"
+    answer = warm_command("export", tiny_run, "--int8", "-o", model)
+    assert answer.code == 0, answer.stderr
+    result: dict[str, Any] = run_function(analyse_tiny, str(tiny_run), str(tiny_data), str(model))
+    return result
+
+
+def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: dict[str, Any]) -> None:
+    layers = analysed["layers"]
+    assert [layer["operator"] for layer in layers if layer["weight_low"] is not None].count("CONV_2D") == 2
+    assert all(layer["layer"] for layer in layers)
+    assert layers[-1]["layer"].startswith("dense")
+    assert all(layer["snr"] > 5 for layer in layers)
+    # The own step of a layer adds less noise than all before it and the training together.
+    assert all(layer["own_snr"] > layer["snr"] - 3 for layer in layers)
+
+
+def test_costs_are_measured_and_small(analysed: dict[str, Any]) -> None:
+    assert analysed["float_cost"]["divergence"] == 0
+    assert analysed["float_cost"]["agreement"] == 1
+    layers = analysed["layers"]
+    assert all(0 <= layer["divergence"] < 0.1 for layer in layers)
+    assert max(layer["divergence"] for layer in layers) > 0
+    assert all(layer["agreement"] >= 0.9 for layer in layers)
+    assert 0 < analysed["all_cost"]["divergence"] < 0.3
+    assert analysed["cost_images"] == 100
+
+
+def test_the_float_model_is_left_as_it_was(analysed: dict[str, Any]) -> None:
+    assert analysed["kept"] is True
+
+
+def test_progress_goes_up(analysed: dict[str, Any]) -> None:
+    assert analysed["heard"] == sorted(analysed["heard"])
+    assert analysed["heard"][-1] < 1
+
+
+def layer(index: int, **changes: Any) -> LayerQuantization:
+    values: dict[str, Any] = {
+        "index": index,
+        "operator": "CONV_2D",
+        "layer": f"relu_{index}",
+        "shape": (7, 7, 4),
+        "weight_low": -1.0,
+        "weight_high": 0.5,
+        "weight_step_low": 0.004,
+        "weight_step_high": 0.008,
+        "scale": 0.02,
+        "zero_point": -128,
+        "snr": 25.0,
+        "own_snr": 40.0,
+        "divergence": 0.001 * index,
+        "points_lost": 0.1,
+        "agreement": 0.999,
+    }
+    return LayerQuantization(**{**values, **changes})
+
+
+def test_the_section_names_the_costliest_layer_and_what_has_no_match() -> None:
+    stray = layer(3, layer=None, snr=None, own_snr=None, divergence=None, points_lost=None, agreement=None)
+    found = Quantization((layer(1), layer(2), stray), Cost(0.95, 0.0, 1.0), Cost(0.94, 0.01, 0.98), 128, 500)
+    section = section_of(found)
+    assert section.summary["costliest_layer"] == "2 relu_2"
+    assert any("2 relu_2 moves the scores most" in paragraph for paragraph in section.text)
+    assert any("No float layer comes near 3 CONV_2D" in paragraph for paragraph in section.text)
+    assert [figure.name for figure in section.figures] == ["signal-to-noise", "layer-cost"]
+    (table,) = section.tables
+    assert len(table.rows) == 3
+    assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_the_section_of_a_float_file_says_so() -> None:
+    found = Quantization((layer(1, scale=0.0),), Cost(0.95, 0.0, 1.0), None, 128, 500)
+    section = section_of(found)
+    assert section.text == ["The file computes in floats: nothing in it is quantized."]
+    assert not section.figures

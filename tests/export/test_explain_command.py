@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist.labels import LABELS
+from edge_fmnist.samples import bag
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def tiny_model(warm_command: Command, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the int8 file of the tiny run."""
+    path = tmp_path_factory.mktemp("exports") / "tiny.tflite"
+    answer = warm_command("export", tiny_run, "--int8", "-o", path)
+    assert answer.code == 0, answer.stderr
+    return path
+
+
+@pytest.fixture
+def explain(warm_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
+    """Return a function that explains with options, into a folder of its own."""
+    return lambda *options: warm_command("explain", *options, "--data", tiny_data, "-o", tmp_path / "out", "--json")
+
+
+@pytest.mark.parametrize("method", ["shap", "lime", "occlusion"])
+def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path, method: str) -> None:
+    answer = explain(tiny_model, "test:3", "--method", method)
+    assert answer.code == 0, answer.stderr
+    said = answer.json
+    assert (said["file"], said["kind"], said["method"]) == ("test:3", "file", method)
+    assert said["answer"] == said["class"]
+    assert np.array(said["values"]).shape == (28, 28)
+    written = tmp_path / "out" / f"test-3-{method}.png"
+    assert said["picture"] == str(written)
+    assert cv2.imread(str(written)) is not None
+    assert json.loads(written.with_suffix(".json").read_text("utf-8")) == said
+    assert sorted(path.name for path in written.parent.iterdir()) == [f"test-3-{method}.json", written.name]
+
+
+def test_shap_values_add_up_to_the_change_of_the_score(explain: Command, tiny_model: Path) -> None:
+    said = explain(tiny_model, "test:1", "--method", "shap").json
+    assert np.sum(said["values"]) == pytest.approx(said["class"]["score"] - said["base"], abs=1e-3)
+
+
+@pytest.mark.parametrize("method", ["occlusion", "gradcam"])
+def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: Path, method: str) -> None:
+    answer = explain(tiny_run, "test:3", "--method", method)
+    assert answer.code == 0, answer.stderr
+    said = answer.json
+    assert (said["kind"], said["model"]) == ("float", "tiny")
+    assert Path(said["picture"]).name == f"test-3-{method}-float.png"
+    values = np.array(said["values"])
+    assert values.shape == (28, 28)
+    assert values.max() > 0
+    if method == "gradcam":
+        assert (values.min() >= 0, values.max()) == (True, 1.0)
+        assert said["feature_map"][0] > 1
+
+
+def test_a_file_leads_to_its_run(warm_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
+    # Runs are looked for in the working folder, which this process shares with no other test.
+    answer = warm_command("explain", tiny_model, "test:0", "--float")
+    assert answer.code == 2
+    assert "name the run folder in place of the file" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_the_same_call_writes_the_same_bytes(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
+    contents = []
+    for _ in range(2):
+        assert explain(tiny_model, "test:2", "--method", "lime", "--seed", 5).code == 0
+        contents.append({path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()})
+    assert len(contents[0]) == 2
+    assert contents[0] == contents[1]
+
+
+def test_another_class_can_be_explained(explain: Command, tiny_model: Path) -> None:
+    said = explain(tiny_model, "test:0", "--method", "occlusion", "--class", "Ankle boot").json
+    assert (said["class"]["label"], said["class"]["index"]) == ("Ankle boot", 9)
+    assert said["answer"]["label"] == "T-shirt/top"
+    assert said == explain(tiny_model, "test:0", "--method", "occlusion", "--class", "9").json
+
+
+def test_an_unknown_class_is_refused(explain: Command, tiny_model: Path) -> None:
+    answer = explain(tiny_model, "test:0", "--class", "Hat")
+    assert answer.code == 2
+    assert f"expected one of {', '.join(LABELS)}, or an index below 10; got 'Hat'" in answer.stderr
+
+
+def test_a_photograph_is_mapped_back(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
+    picture = bag()
+    cv2.imwrite(str(tmp_path / "bag.png"), picture)
+    said = explain(tiny_model, tmp_path / "bag.png", "--method", "occlusion").json
+    assert (said["photograph"]["height"], said["photograph"]["width"]) == picture.shape[:2]
+    assert said["photograph"]["box"]["width"] > said["photograph"]["part"]["width"] > 20
+
+
+def test_pictures_of_the_same_name_have_files_of_their_own(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / folder / "image.png" for folder in ("a", "b")]
+    for path, grey in zip(paths, (60, 200), strict=True):
+        path.parent.mkdir()
+        cv2.imwrite(str(path), np.full((28, 28), grey, np.uint8))
+    answer = explain(tiny_model, *paths, "--method", "occlusion")
+    written = [Path(json.loads(line)["picture"]).name for line in answer.stdout.splitlines()]
+    assert written == ["image-occlusion.png", "image-2-occlusion.png"]
+
+
+def test_what_cannot_be_explained_is_reported_and_the_rest_done(
+    explain: Command, tiny_model: Path, tmp_path: Path
+) -> None:
+    bare, broken = tmp_path / "bare.png", tmp_path / "broken.png"
+    cv2.imwrite(str(bare), np.full((120, 100, 3), 180, np.uint8))
+    broken.write_bytes(b"no picture")
+    answer = explain(tiny_model, bare, broken, tmp_path / "none.png", "test:999", "test:0", "--method", "occlusion")
+    lines = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert answer.code == 1
+    assert [("error" in line) for line in lines] == [True, True, True, True, False]
+    assert "no garment was found" in lines[0]["error"]
+    assert answer.stderr.count("Error: ") == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--method", "guess"), 2, "expected one of shap, lime, occlusion, gradcam"),
+        (("--seed", "-1"), 2, "--seed"),
+    ],
+)
+def test_wrong_options_are_refused(
+    explain: Command, tiny_model: Path, options: tuple[str, ...], code: int, said: str
+) -> None:
+    answer = explain(tiny_model, "test:0", *options)
+    assert (answer.code, answer.stdout) == (code, "")
+    assert said in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "method"),
+    [("matplotlib", "occlusion"), ("tomli_w", "occlusion"), ("shap", "shap"), ("lime", "lime"), ("skimage", "lime")],
+)
+def test_without_the_extra_it_says_what_to_install(
+    cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, method: str
+) -> None:
+    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None if name == package else object())
+    answer = cli("explain", "edge", "test:0", "--method", method, "-o", tmp_path / "out")
+    assert answer.exit_code == 2
+    assert f"needs the package {package!r}" in answer.stderr
+    assert "pip install 'edge-fmnist[report]'" in answer.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_is_not_there_is_told_of(explain: Command) -> None:
+    answer = explain("no-such-model", "test:0")
+    assert answer.code == 3
+    assert "neither a file nor a shipped model" in answer.stderr
+
+
+def test_gradcam_of_a_network_without_a_feature_map_is_refused(run_function: Callable[..., Any]) -> None:
+    def ask() -> None:
+        import json
+
+        import numpy as np
+
+        from edge_fmnist.errors import UsageError
+        from edge_fmnist_export import architectures, backend
+        from edge_fmnist_export.explain.base import Question
+        from edge_fmnist_export.explain.gradcam import explain
+        from edge_fmnist_export.explain.scorer import of_network
+
+        name = next(name for name in architectures.names() if name.startswith("mlp"))
+        model = architectures.build(name, backend.keras_on_tensorflow())
+        scorer = of_network(model, "flat", tuple("abcdefghij"), mirrored=False, temperature=1.0)
+        try:
+            explain(Question(scorer, np.zeros((28, 28), np.uint8), 0))
+        except UsageError as error:
+            print(json.dumps(str(error)))
+
+    assert "flat: Grad-CAM needs a network with a feature map" in run_function(ask)
+
+
+def test_gradcam_of_a_mirrored_model_is_mirrored_with_the_image(run_function: Callable[..., Any]) -> None:
+    def ask() -> None:
+        import json
+
+        import numpy as np
+
+        from edge_fmnist_export import architectures, backend
+        from edge_fmnist_export.explain.base import Question
+        from edge_fmnist_export.explain.gradcam import explain
+        from edge_fmnist_export.explain.scorer import of_network
+
+        keras = backend.keras_on_tensorflow()
+        keras.utils.set_random_seed(1)
+        model = architectures.build("lenet5", keras)
+        image = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
+        differences = []
+        for mirrored in (True, False):
+            scorer = of_network(model, "x", tuple("abcdefghij"), mirrored=mirrored, temperature=1.0)
+            ours, theirs = (explain(Question(scorer, view, 3)).values for view in (image, image[:, ::-1].copy()))
+            differences.append(float(np.abs(ours - theirs[:, ::-1]).max()))
+        print(json.dumps(differences))
+
+    mirrored, plain = run_function(ask)
+    assert mirrored < 1e-5
+    assert plain > 0.01

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist import extras
+from edge_fmnist.registry import shipped_models
+
+Cli = Callable[..., Any]
+SHORT = ("--only", "training", "--only", "result", "--only", "gallery")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return a model file that comes with no run, so that nothing asks for TensorFlow."""
+    return Path(shutil.copy(shipped_models()["edge"].path, tmp_path / "mine.tflite"))
+
+
+def test_report_is_written_and_kept(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = cli("report", model, "--data", small_data, "--output", output, *SHORT, "--json")
+    assert first.exit_code == 0, first.stderr
+    summary = json.loads(first.stdout)
+    assert summary == json.loads((output / "report.json").read_text("utf-8"))
+    assert (summary["name"], summary["run"], summary["failures"]) == ("mine", None, {})
+    assert list(summary["sections"]) == ["training", "result", "gallery"]
+    assert summary["peak_memory_bytes"] > 20e6
+    html = (output / "index.html").read_text("utf-8")
+    assert html.count("<img ") == html.count('src="data:image/svg+xml;base64,') == 8
+    assert (output / "result" / "confusion.csv").is_file()
+    second = json.loads(cli("report", model, "--data", small_data, "--output", output, *SHORT, "--json").stdout)
+    assert all(section["cached"] for section in second["sections"].values())
+    assert (output / "index.html").read_text("utf-8").count("<img ") == 8
+
+
+def test_text(cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = cli("report", model, "--data", small_data, "--only", "training")
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout == ""
+    assert "Report: reports/mine/index.html" in answer.stderr
+    assert (tmp_path / "reports" / "mine" / "index.html").is_file()
+
+
+def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+    names = [f"digit {index}" for index in range(10)]
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(names) + "\n", "utf-8")
+    options = ("--data", small_data, "--labels", labels, "--output", tmp_path / "out", "--only", "result", "--json")
+    summary = json.loads(cli("report", model, *options).stdout)
+    assert [entry["label"] for entry in summary["sections"]["result"]["classes"]] == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing"], 3, "nothing: neither a run folder, a model file, a shipped model (edge, camera)"),
+        (["{model}", "--run", "nothing"], 3, "nothing: neither a run folder nor a shipped checkpoint"),
+        (["{folder}"], 1, "not a run folder, it has no recipe.toml"),
+        (["{model}", "--only", "dta"], 2, "'dta': no such section"),
+        (["{model}", "--skip", "none"], 2, "'none': no such section"),
+        (["{model}", "--data", "{folder}"], 3, "not a data set folder"),
+        (["{model}", "--data", "{data}", "--labels", "nothing"], 3, "nothing: no such file"),
+        (["{broken}", "--data", "{data}"], 1, "broken.tflite"),
+    ],
+)
+def test_what_cannot_work_is_told(
+    cli: Cli, model: Path, small_data: Path, tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    folder, broken = tmp_path / "folder", tmp_path / "broken.tflite"
+    folder.mkdir()
+    broken.write_bytes(b"no model")
+    places = {"model": model, "folder": folder, "broken": broken, "data": small_data}
+    answer = cli("report", *[argument.format(**places) for argument in arguments], "--output", tmp_path / "out")
+    assert answer.exit_code == code, answer.stderr
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_an_output_that_cannot_be_made_is_told(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    answer = cli("report", model, "--data", small_data, "--only", "training", "--output", tmp_path / "file")
+    assert answer.exit_code == 1
+    assert str(tmp_path / "file") in answer.stderr
+
+
+def test_a_failed_section_decides_the_exit_code(
+    cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edge_fmnist.errors import MissingExtraError
+    from edge_fmnist_export.report.base import Context, Section
+    from edge_fmnist_export.report.sections import gallery
+
+    def fail(context: Context) -> Section:
+        raise MissingExtraError("report", "umap", "the section")
+
+    monkeypatch.setattr(gallery, "build", fail)
+    answer = cli("report", model, "--data", small_data, "--output", tmp_path / "out", *SHORT)
+    assert answer.exit_code == 2
+    assert "Error: gallery: the section needs the package 'umap'" in answer.stderr
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
+def test_without_the_extra_the_command_says_what_to_install(
+    cli: Cli, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    answer = cli("report", model)
+    assert answer.exit_code == 2
+    assert "pip install 'edge-fmnist[report]'" in answer.stderr
+
+
+def test_a_run_is_exported_and_compared_with_its_float_model(
+    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "data", *SHORT, "--json")
+    first = warm_command("report", tiny_run, *options)
+    assert first.code == 0, first.stderr
+    sections = first.json["sections"]
+    assert Path(first.json["model"]) == tmp_path / "out" / "tiny-int8.tflite"
+    assert sections["data"]["images"] == {"train": 500, "validation": 100, "test": 200}
+    assert sections["training"]["epochs"] == 4
+    assert set(sections["training"]["verdict"]) == {"float", "qat"}
+    facts = sections["result"]["facts"]
+    evaluated = warm_command("evaluate", first.json["model"], "--data", tiny_data, "--json").json[0]
+    assert facts["top-1 accuracy"] == pytest.approx(evaluated["top1"], abs=1e-6)
+    exported = warm_command("export", tiny_run, "--data", tiny_data, "--output", tmp_path, "--max-drop", 100, "--json")
+    assert facts["float model: top-1 accuracy"] == pytest.approx(exported.json[0]["float_top1"], abs=1e-6)
+    agreement = facts["file and float model name the same class"]
+    assert agreement == pytest.approx(exported.json[0]["agreement"], abs=1e-6)
+    assert sections["gallery"]["differing"] == round((1 - agreement) * 200)
+    # The file of this very run is not exported again.
+    written = Path(first.json["model"]).stat().st_mtime_ns
+    second = warm_command("report", tiny_run, *options)
+    assert Path(first.json["model"]).stat().st_mtime_ns == written
+    assert all(section["cached"] for section in second.json["sections"].values())
+
+
+def test_a_run_without_qat_is_quantized_after_training(
+    warm_command: Callable[..., Any], no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
+) -> None:
+    options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "training", "--json")
+    answer = warm_command("report", no_qat_run[0], *options)
+    assert answer.code == 0, answer.stderr
+    assert answer.json["model"].endswith("tiny-int8-ptq.tflite")
+    assert list(answer.json["sections"]["training"]["verdict"]) == ["float"]

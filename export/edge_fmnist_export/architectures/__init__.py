@@ -3,7 +3,7 @@
 Importing this package fills the registry; no Keras is imported here.
 """
 
-from edge_fmnist_export.architectures import cnn_93k, cnn_depth, cnn_dropout, edge, lenet5, mlp
+from edge_fmnist_export.architectures import cnn_93k, cnn_depth, cnn_dropout, edge, lenet5, mlp, residual
 from edge_fmnist_export.architectures.registry import architecture, build, builder, names
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "lenet5",
     "mlp",
     "names",
+    "residual",
 ]

@@ -5,6 +5,9 @@ and ``tf_keras`` share, so that one function builds the float model (Keras 3)
 and the network that quantization-aware training starts from (``tf_keras``).
 Every network maps float32 images (N, 28, 28, 1), values 0 to 1, to float32
 logits (N, 10).
+
+A family is many architectures under one prefix: what follows the colon of
+``resnet:32;48/2,80/2`` describes the network.
 """
 
 from __future__ import annotations
@@ -19,8 +22,11 @@ CLASSES = 10
 
 # Keras 3 and tf_keras have no common type, so a Keras module and its models are Any.
 Builder = Callable[[Any], Any]
+# Takes the whole name; raises UsageError where it describes no network.
+Family = Callable[[str], Builder]
 
 _BUILDERS: dict[str, Builder] = {}
+_FAMILIES: dict[str, Family] = {}
 
 
 def architecture(name: str) -> Callable[[Builder], Builder]:
@@ -33,28 +39,42 @@ def architecture(name: str) -> Callable[[Builder], Builder]:
     return register
 
 
+def family(prefix: str) -> Callable[[Family], Family]:
+    """Register the decorated function as the one that makes builders for names that begin with ``prefix:``."""
+
+    def register(maker: Family) -> Family:
+        _FAMILIES[prefix] = maker
+        return maker
+
+    return register
+
+
 def names() -> list[str]:
     """Return the registered names, sorted."""
     return sorted(_BUILDERS)
 
 
 def builder(name: str) -> Builder:
-    """Return the builder registered under ``name``.
+    """Return the builder registered under ``name``, or the one that its family makes.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or the family cannot read it.
     """
+    prefix, colon, _ = name.partition(":")
+    if colon and prefix in _FAMILIES:
+        return _FAMILIES[prefix](name)
     try:
         return _BUILDERS[name]
     except KeyError:
-        raise UsageError(f"unknown architecture {name!r}; expected one of {', '.join(names())}") from None
+        known = ", ".join([*names(), *(f"{prefix}:..." for prefix in _FAMILIES)])
+        raise UsageError(f"unknown architecture {name!r}; expected one of {known}") from None
 
 
 def build(name: str, keras: Any) -> Any:
     """Build architecture ``name`` with the Keras module given.
 
     Args:
-        name: a registered name.
+        name: a registered name, or one of a family.
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
 
     Returns:

@@ -1,0 +1,199 @@
+"""Residual networks given by data: ``resnet:STEM;BLOCK,BLOCK,...``.
+
+A stage is ``FILTERS``, then ``kSIZE`` where its kernels are not 3x3, then
+``/STRIDES`` where it makes the image smaller: ``32k5/2`` is 32 filters of 5x5
+with a stride of 2. The stem is one convolution, a block two with a shortcut
+around them (He et al. 2015, arXiv:1512.03385); global average pooling and one
+Dense layer follow. ``resnet:32;48/2,80/2`` has a stem of 32 filters at 28
+pixels, a block of 48 at 14 and one of 80 at 7.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edge_fmnist.errors import UsageError
+from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, Builder, family
+
+FAMILY = "resnet"
+EXAMPLE = f"{FAMILY}:32;48/2,80/2"
+STAGE = re.compile(r"(\d{1,6})(?:k(\d{1,6}))?(?:/(\d{1,6}))?", re.ASCII)
+# Wide and deep enough for any 28x28 network; beyond, a slip of the pen would fill the memory.
+MOST_FILTERS, MOST_BLOCKS = 1024, 32
+SIZES, STRIDES = (1, 3, 5, 7), (1, 2)
+# What batch normalization keeps of each channel: scale, offset, mean and variance.
+NORMALIZATION = 4
+
+
+def convolution(keras: Any, x: Any, filters: int, size: int, strides: int = 1) -> Any:
+    """Apply a convolution without bias and the batch normalization that folds into it."""
+    x = keras.layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+    return keras.layers.BatchNormalization()(x)
+
+
+def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3) -> Any:
+    """Apply two convolutions with a shortcut around them (He et al. 2015, arXiv:1512.03385).
+
+    The shortcut is a 1x1 convolution where the shape changes, else the identity.
+
+    Args:
+        keras: the Keras module.
+        x: a tensor of shape (N, H, W, channels).
+        filters: of both convolutions.
+        strides: of the first convolution and of the shortcut.
+        size: of both kernels, in pixels.
+    """
+    shortcut = x
+    if strides != 1 or x.shape[-1] != filters:
+        shortcut = convolution(keras, x, filters, 1, strides)
+    x = keras.layers.ReLU()(convolution(keras, x, filters, size, strides))
+    x = convolution(keras, x, filters, size)
+    return keras.layers.ReLU()(keras.layers.Add()([x, shortcut]))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The stem or a block: how many filters, the edge of their kernels in pixels, and the stride.
+
+    Raises:
+        UsageError: a value out of range.
+    """
+
+    filters: int
+    size: int = 3
+    strides: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.filters <= MOST_FILTERS:
+            raise UsageError(f"expected 1 to {MOST_FILTERS} filters, got {self.filters}")
+        if self.size not in SIZES:
+            raise UsageError(f"expected kernels of {', '.join(map(str, SIZES))} pixels, got {self.size}")
+        if self.strides not in STRIDES:
+            raise UsageError(f"expected a stride of 1 or 2, got {self.strides}")
+
+    def __str__(self) -> str:
+        size = "" if self.size == 3 else f"k{self.size}"
+        return f"{self.filters}{size}" + ("" if self.strides == 1 else f"/{self.strides}")
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution of a network: its kernel, its channels, and the pixels along an edge of its output."""
+
+    size: int
+    inputs: int
+    filters: int
+    pixels: int
+
+    @property
+    def weights(self) -> int:
+        """How many weights the kernels have."""
+        return self.size**2 * self.inputs * self.filters
+
+
+@dataclass(frozen=True)
+class Network:
+    """A residual network as data; ``str()`` gives the name that :func:`parse` reads.
+
+    Raises:
+        UsageError: no blocks, or too many.
+    """
+
+    stem: Stage
+    blocks: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.blocks) <= MOST_BLOCKS:
+            raise UsageError(f"expected 1 to {MOST_BLOCKS} blocks, got {len(self.blocks)}")
+
+    def __str__(self) -> str:
+        return f"{FAMILY}:{self.stem};{','.join(map(str, self.blocks))}"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stem and the blocks, in order."""
+        return (self.stem, *self.blocks)
+
+    @property
+    def parameters(self) -> int:
+        """Weights, normalization and the Dense layer, as Keras counts them."""
+        convolutions = sum(each.weights + NORMALIZATION * each.filters for each in self._convolutions())
+        return convolutions + (self.blocks[-1].filters + 1) * CLASSES
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image."""
+        convolutions = sum(each.weights * each.pixels**2 for each in self._convolutions())
+        return convolutions + self.blocks[-1].filters * CLASSES
+
+    def _convolutions(self) -> Iterator[Convolution]:
+        """Yield every convolution, shortcuts among them."""
+        pixels = -(-INPUT_SHAPE[0] // self.stem.strides)
+        channels = self.stem.filters
+        yield Convolution(self.stem.size, INPUT_SHAPE[-1], channels, pixels)
+        for block in self.blocks:
+            pixels = -(-pixels // block.strides)
+            if block.strides != 1 or block.filters != channels:
+                yield Convolution(1, channels, block.filters, pixels)
+            yield Convolution(block.size, channels, block.filters, pixels)
+            yield Convolution(block.size, block.filters, block.filters, pixels)
+            channels = block.filters
+
+
+def parse(name: str) -> Network:
+    """Read a network from its name, for example ``resnet:32;48/2,80/2``.
+
+    Raises:
+        UsageError: not such a name, or a value out of range.
+    """
+    stem, _, blocks = name.removeprefix(f"{FAMILY}:").partition(";")
+    try:
+        return Network(_stage(stem), tuple(_stage(block) for block in blocks.split(",")))
+    except UsageError as error:
+        raise UsageError(f"{name!r}: {error}") from None
+
+
+def _stage(text: str) -> Stage:
+    found = STAGE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError(
+            f"expected {FAMILY}:STEM;BLOCK,BLOCK,... with stages like 48, 48/2 or 48k5/2, for example {EXAMPLE}; "
+            f"{text!r} is no stage"
+        )
+    filters, size, strides = found.groups()
+    return Stage(int(filters), int(size or 3), int(strides or 1))
+
+
+def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
+    """Build a network.
+
+    Args:
+        network: what to build.
+        keras: the module ``keras`` (Keras 3) or ``tf_keras``.
+        name: of the model.
+
+    Returns:
+        A freshly initialised, uncompiled functional model: float32 images (N, 28, 28, 1), values 0 to 1, to logits.
+    """
+    layers = keras.layers
+    inputs = layers.Input(INPUT_SHAPE)
+    stem = network.stem
+    x = layers.ReLU()(convolution(keras, inputs, stem.filters, stem.size, stem.strides))
+    for block in network.blocks:
+        x = residual_block(keras, x, block.filters, block.strides, block.size)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(CLASSES)(x), name=name)
+
+
+@family(FAMILY)
+def resnet(name: str) -> Builder:
+    """Return the builder of the network that ``resnet:STEM;BLOCK,BLOCK,...`` describes.
+
+    Raises:
+        UsageError: not such a name, or a value out of range.
+    """
+    network = parse(name)
+    return lambda keras: build(network, keras)

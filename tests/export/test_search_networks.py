@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist.errors import RecipeError, UsageError
+from edge_fmnist.structure import read_structure
+from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures.residual import MOST_BLOCKS, Network, Stage, parse
+from edge_fmnist_export.recipe import parse_recipe
+
+NAMES = (
+    "resnet:16;16,32/2,32,80/2",
+    "resnet:32k5/2;48,80k5/2,80",
+    "resnet:7/2;9/2,9,11k1/2,13",
+    "resnet:12k7;12k7/2",
+)
+
+RECIPE = """
+name = "by-data"
+architecture = "resnet:8/2;8/2,12k5/2"
+seed = 3
+
+[data]
+validation = 100
+batch_size = 50
+
+[training]
+epochs = 1
+
+[qat]
+epochs = 1
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_name_and_network_are_the_same_thing(name: str) -> None:
+    assert str(parse(name)) == name
+
+
+def test_what_a_name_says() -> None:
+    assert parse("resnet:16k5;32/2, 48k3/1") == Network(Stage(16, size=5), (Stage(32, strides=2), Stage(48)))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("resnet:", "expected resnet:STEM;BLOCK,BLOCK"),
+        ("resnet:16", "expected resnet:STEM;BLOCK,BLOCK"),
+        ("resnet:16;", "'' is no stage"),
+        ("resnet:16;32;48", "'32;48' is no stage"),
+        ("resnet:16;-3", "'-3' is no stage"),
+        ("resnet:16;3" + "0" * 5000, "is no stage"),
+        ("resnet:0;16", "expected 1 to 1024 filters, got 0"),
+        ("resnet:16;32k4", "expected kernels of 1, 3, 5, 7 pixels, got 4"),
+        ("resnet:16;32/3", "expected a stride of 1 or 2, got 3"),
+        ("resnet:16;" + ",".join(["8"] * (MOST_BLOCKS + 1)), "expected 1 to 32 blocks, got 33"),
+    ],
+)
+def test_a_name_that_describes_no_network(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        architectures.builder(name)
+    with pytest.raises(RecipeError, match=r"mine\.toml: architecture: .*" + message):
+        parse_recipe(f'name = "mine"\narchitecture = "{name}"\n', "mine.toml")
+
+
+def test_unknown_family() -> None:
+    with pytest.raises(UsageError, match=r"unknown architecture 'densenet:3;4'; expected one of .*edge.*resnet:"):
+        architectures.build("densenet:3;4", None)
+
+
+def count(*names: str) -> None:
+    """Print what Keras counts in networks, and how the default's outputs differ from those of its name."""
+    import json
+
+    from edge_fmnist_export import architectures, backend
+
+    keras = backend.keras_on_tensorflow()
+    built = [architectures.build(name, keras) for name in names]
+    shapes = [[list(layer.output.shape) for layer in model.layers] for model in built]
+    print(json.dumps([[model.count_params() for model in built], shapes]))
+
+
+def test_parameters_and_shapes_are_those_that_keras_builds(run_function: Callable[..., Any]) -> None:
+    counted, shapes = run_function(count, *NAMES)
+    assert counted == [parse(name).parameters for name in NAMES]
+    # 28 pixels halved twice by strides of 2; the last layers are Dense, pooling and the block's ReLU.
+    assert [each[-3][1:] for each in shapes] == [[7, 7, 80], [7, 7, 80], [4, 4, 13], [14, 14, 12]]
+
+
+def test_a_network_by_data_trains_and_exports(run_command: Callable[..., Any], tiny_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "by-data.toml"
+    recipe.write_text(RECIPE, "utf-8")
+    trained = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    assert trained.code == 0, trained.stderr
+    written = tmp_path / "by-data.tflite"
+    exported = run_command("export", tmp_path / "run", "--int8", "--max-drop", 100, "--output", written, "--json")
+    assert exported.code == 0, exported.stderr
+    assert exported.json[0]["macs"] == parse("resnet:8/2;8/2,12k5/2").macs
+    assert read_structure(written.read_bytes(), "written").macs == exported.json[0]["macs"]

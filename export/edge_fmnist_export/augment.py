@@ -117,6 +117,21 @@ def mixup(
     )
 
 
+def vary(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Return the images (uint8, (N, 28, 28)) varied in all ways but mixup."""
+    if settings.shift:
+        images = shift(images, settings.shift, rng)
+    if settings.flip:
+        images = flip(images, rng)
+    if settings.erasing:
+        images = erase(images, settings.erasing, settings.erasing_area, rng)
+    if settings.dropping:
+        images = cover(images, settings.dropping, settings.erasing_area, DROPPED, rng)
+    if settings.leaking:
+        images = cover(images, settings.leaking, settings.erasing_area, LEAKED, rng)
+    return images
+
+
 def augment(
     images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -131,17 +146,7 @@ def augment(
     Returns:
         Images as float32 (N, 28, 28, 1), values 0 to 1, and the targets.
     """
-    if settings.shift:
-        images = shift(images, settings.shift, rng)
-    if settings.flip:
-        images = flip(images, rng)
-    if settings.erasing:
-        images = erase(images, settings.erasing, settings.erasing_area, rng)
-    if settings.dropping:
-        images = cover(images, settings.dropping, settings.erasing_area, DROPPED, rng)
-    if settings.leaking:
-        images = cover(images, settings.leaking, settings.erasing_area, LEAKED, rng)
-    result = images.astype(np.float32) / np.float32(255)
+    result = vary(images, settings, rng).astype(np.float32) / np.float32(255)
     if settings.mixup:
         result, targets = mixup(result, targets, settings.mixup, rng)
     return result[..., None], targets

@@ -6,6 +6,8 @@ import importlib
 import logging
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from edge_fmnist.errors import MissingExtraError, UsageError
@@ -45,6 +47,23 @@ def keras_module(purpose: str = "training") -> Any:
     # Keras warns about the shuffling of generators whatever is passed; ours yield shuffled batches.
     warnings.filterwarnings("ignore", message=".*shuffle=True.*", module="keras")
     return keras
+
+
+@contextmanager
+def precision(keras: Any, name: str) -> Iterator[None]:
+    """Build Keras 3 layers that compute in ``name``: ``"float32"``, or ``"bfloat16"`` with float32 weights.
+
+    The torch back end lowers precision by itself while it trains (:mod:`edge_fmnist_export.torch_trainer`).
+    """
+    if name == "float32" or keras.backend.backend() == "torch":
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def tensorflow_module(purpose: str = "exporting") -> Any:

@@ -39,7 +39,7 @@ def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
     Raises:
         DataError: too few images for the split or for one batch.
     """
-    train_subset, validation = split_validation(data, recipe.data.validation, recipe.seed)
+    train_subset, validation = split_validation(data, recipe.data.validation, recipe.data.split_seed)
     steps_per_epoch(train_subset, recipe.data.batch_size)
     return train_subset, validation
 
@@ -62,14 +62,14 @@ def check_photos(recipe: Recipe, folder: Path | None) -> None:
 
 
 def sources(data: Split, photos: Path | None) -> dict[str, Any]:
-    """Return what identifies the images and photographs that a run is made from, for its ``run.json``.
+    """Return what identifies the images, labels and photographs that a run is made from, for its ``run.json``.
 
     Raises:
         DataNotFoundError: no photographs in the folder.
         DataError: a garment that is not known.
         ImageError: a photograph that cannot be read.
     """
-    hashes: dict[str, Any] = {"data_sha256": list(data.sha256)}
+    hashes: dict[str, Any] = {"data_sha256": list(data.sha256), "labels": list(data.labels)}
     return hashes if photos is None else {**hashes, "photos_sha256": photo_views.fingerprint(photos)}
 
 

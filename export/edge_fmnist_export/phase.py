@@ -7,23 +7,22 @@ The same loop trains the float model (Keras 3) and the quantization-aware one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-from edge_fmnist_export.batches import Subset, epoch_batches, steps_per_epoch
-from edge_fmnist_export.losses import any_of_accuracy, any_of_crossentropy
-from edge_fmnist_export.recipe import Augmentation, PhaseSettings, PhotoSettings
-from edge_fmnist_export.weights import Checkpoint, assign_variables, read_variables
-
-EVALUATION_BATCH = 500
+from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.losses import Objective
+from edge_fmnist_export.recipe import PhaseSettings
+from edge_fmnist_export.trainers import Trainer, trainer
+from edge_fmnist_export.weights import Arrays, Checkpoint, assign_variables, read_variables
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch gave. Accuracies 0 to 1, time in seconds; ``learning_rate`` is that of the last step."""
+    """What one epoch gave. Accuracies 0 to 1, time in seconds; ``learning_rate`` is what the schedule has come to."""
 
     phase: str
     epoch: int
@@ -46,11 +45,15 @@ class Listener(Protocol):
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Tell that a phase of ``epochs`` epochs of ``steps`` steps starts, ``done`` of them behind it."""
 
-    def step_done(self, loss: float, accuracy: float) -> None:
-        """Tell that a step is done, with the running means of the epoch."""
+    def step_done(self, loss: float, accuracy: float, steps: int) -> None:
+        """Tell that so many more steps are done, with the running means of the epoch."""
 
     def epoch_done(self, record: EpochRecord) -> None:
         """Tell that an epoch is done and validated."""
+
+
+# The batches of an epoch, which it alone decides.
+EpochBatches = Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 @dataclass
@@ -62,10 +65,11 @@ class Phase:
         keras: the Keras module the model was built with.
         model: the uncompiled model.
         settings: optimiser, schedule and epochs.
-        augmentation: what is done to each batch.
+        objective: what is minimised.
+        batches: gives the batches of an epoch, counted from 0.
         batch_size: images in a batch.
-        seed: the recipe's seed and a number for the phase.
-        photos: how photographs count, which need a loss of their own; None without them.
+        steps: batches in an epoch.
+        precision: of the layers while training on the torch back end, ``"float32"`` or ``"bfloat16"``.
         extra_variables: state outside the model's variables that training changes.
     """
 
@@ -73,98 +77,16 @@ class Phase:
     keras: Any
     model: Any
     settings: PhaseSettings
-    augmentation: Augmentation
+    objective: Objective
+    batches: EpochBatches
     batch_size: int
-    seed: tuple[int, int]
-    photos: PhotoSettings | None = None
+    steps: int
+    precision: str = "float32"
     extra_variables: tuple[Any, ...] = ()
-
-
-def learning_rate_schedule(keras: Any, settings: PhaseSettings, steps: int) -> Any:
-    """Return the learning rate for ``steps`` steps an epoch: a number, or a cosine with linear warm-up."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    warmup = round(settings.warmup_epochs * steps)
-    total = settings.epochs * steps
-    if warmup == 0:
-        return keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps=total)
-    return keras.optimizers.schedules.CosineDecay(
-        settings.learning_rate / warmup,
-        decay_steps=max(1, total - warmup),
-        warmup_target=settings.learning_rate,
-        warmup_steps=warmup,
-    )
-
-
-def make_optimizer(keras: Any, settings: PhaseSettings, steps: int) -> Any:
-    """Return the optimiser that ``settings`` describe."""
-    rate = learning_rate_schedule(keras, settings, steps)
-    decay = settings.weight_decay or None
-    if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-    else:
-        optimizer = keras.optimizers.SGD(rate, momentum=settings.momentum, nesterov=True, weight_decay=decay)
-    if settings.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
-
-
-def _compile(phase: Phase, steps: int) -> list[Any]:
-    """Compile the phase's model and return every variable that training changes."""
-    keras, model = phase.keras, phase.model
-    optimizer = make_optimizer(keras, phase.settings, steps)
-    model.compile(
-        optimizer=optimizer,
-        loss=_loss(phase),
-        metrics=[_accuracy(phase)],
-    )
-    optimizer.build(model.trainable_variables)
-    state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
-    return [*model.weights, *_seed_states(model), *state, *phase.extra_variables]
-
-
-def _loss(phase: Phase) -> Any:
-    smoothing = phase.settings.label_smoothing
-    if phase.photos is None:
-        return phase.keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing)
-    return any_of_crossentropy(phase.keras, label_smoothing=smoothing, unknown=phase.photos.unknown)
-
-
-def _accuracy(phase: Phase) -> Any:
-    if phase.photos is None:
-        return phase.keras.metrics.CategoricalAccuracy(name="accuracy")
-    return phase.keras.metrics.MeanMetricWrapper(any_of_accuracy(phase.keras), name="accuracy")
-
-
-def _seed_states(model: Any) -> list[Any]:
-    """Return what Keras 3's random layers (dropout) draw their next number from; part of no weight."""
-    known = {id(variable) for variable in model.weights}
-    return [variable for variable in model.non_trainable_variables if id(variable) not in known]
-
-
-def _fit_epoch(phase: Phase, train: Subset, epoch: int, steps: int, listener: Listener) -> dict[str, float]:
-    def report(_: int, logs: dict[str, float]) -> None:
-        listener.step_done(float(logs["loss"]), float(logs["accuracy"]))
-
-    history = phase.model.fit(
-        epoch_batches(train, phase.batch_size, phase.augmentation, (*phase.seed, epoch)),
-        steps_per_epoch=steps,
-        verbose=0,
-        callbacks=[phase.keras.callbacks.LambdaCallback(on_train_batch_end=report)],
-    )
-    return {name: float(values[-1]) for name, values in history.history.items()}
-
-
-def _validate(phase: Phase, validation: Subset) -> dict[str, float]:
-    metrics: dict[str, float] = phase.model.evaluate(
-        validation.inputs(), validation.one_hot(), batch_size=EVALUATION_BATCH, verbose=0, return_dict=True
-    )
-    return metrics
 
 
 def run_phase(
     phase: Phase,
-    train: Subset,
     validation: Subset,
     listener: Listener,
     save: Callable[[Checkpoint, EpochRecord | None], None],
@@ -177,7 +99,6 @@ def run_phase(
 
     Args:
         phase: the model and its settings.
-        train: what to train on.
         validation: what chooses the best epoch.
         listener: told of each step and epoch.
         save: called with the state before the first epoch and after each.
@@ -187,43 +108,69 @@ def run_phase(
         The last checkpoint, which holds the best weights.
 
     Raises:
-        DataError: fewer images than one batch.
         RunError: the checkpoint does not fit the network.
+        UsageError: the back end does not know a layer or the optimiser.
     """
-    steps = steps_per_epoch(train, phase.batch_size)
-    variables = _compile(phase, steps)
+    running = trainer(phase)
     if checkpoint is None:
-        checkpoint = Checkpoint(phase.name, state=read_variables(variables))
+        checkpoint = Checkpoint(phase.name, state=read_variables(running.variables))
         save(checkpoint, None)
     else:
-        assign_variables(variables, checkpoint.state, f"the checkpoint of the {phase.name} phase")
-    listener.phase_started(phase.name, phase.settings.epochs, steps, checkpoint.epoch)
+        assign_variables(running.variables, checkpoint.state, f"the checkpoint of the {phase.name} phase")
+    listener.phase_started(phase.name, phase.settings.epochs, phase.steps, checkpoint.epoch)
     for epoch in range(checkpoint.epoch, phase.settings.epochs):
-        record = _run_epoch(phase, train, validation, epoch, steps, listener)
-        checkpoint.epoch, checkpoint.state = epoch + 1, read_variables(variables)
-        if record.validation_accuracy > checkpoint.best_accuracy:
-            checkpoint.best = read_variables(phase.model.weights)
-            checkpoint.best_accuracy, checkpoint.best_epoch = record.validation_accuracy, epoch + 1
+        started = time.perf_counter()
+        fitted = running.fit(phase.batches(epoch), phase.steps, listener.step_done)
+        seconds = time.perf_counter() - started
+        checkpoint.epoch, checkpoint.state = epoch + 1, read_variables(running.variables)
+        checkpoint.average = averaged(checkpoint.average, read_variables(phase.model.weights), phase.settings.ema)
+        validated = _validate(phase, running, checkpoint, validation)
+        record = EpochRecord(
+            phase=phase.name,
+            epoch=epoch + 1,
+            loss=fitted["loss"],
+            accuracy=fitted["accuracy"],
+            validation_loss=validated["loss"],
+            validation_accuracy=validated["accuracy"],
+            learning_rate=running.learning_rate(),
+            seconds=round(seconds, 3),
+            images_per_second=round(phase.steps * phase.batch_size / seconds, 1),
+        )
         save(checkpoint, record)
         listener.epoch_done(record)
     return checkpoint
 
 
-def _run_epoch(
-    phase: Phase, train: Subset, validation: Subset, epoch: int, steps: int, listener: Listener
-) -> EpochRecord:
-    started = time.perf_counter()
-    fitted = _fit_epoch(phase, train, epoch, steps, listener)
-    seconds = time.perf_counter() - started
-    validated = _validate(phase, validation)
-    return EpochRecord(
-        phase=phase.name,
-        epoch=epoch + 1,
-        loss=fitted["loss"],
-        accuracy=fitted["accuracy"],
-        validation_loss=validated["loss"],
-        validation_accuracy=validated["accuracy"],
-        learning_rate=float(np.asarray(phase.model.optimizer.learning_rate)),
-        seconds=round(seconds, 3),
-        images_per_second=round(steps * phase.batch_size / seconds, 1),
-    )
+def averaged(average: Arrays, weights: Arrays, decay: float) -> Arrays:
+    """Return the exponential moving average of the weights over epochs; empty where it is switched off.
+
+    Statistics of batch normalization are averaged like weights.
+
+    Args:
+        average: the average so far; empty at the start.
+        weights: the weights after the epoch.
+        decay: share of the average so far, 0 to 1; 0 switches it off.
+    """
+    if not decay:
+        return []
+    if not average:
+        return weights
+    return [
+        (decay * old + (1 - decay) * new).astype(new.dtype) if np.issubdtype(new.dtype, np.floating) else new
+        for old, new in zip(average, weights, strict=True)
+    ]
+
+
+def _validate(phase: Phase, running: Trainer, checkpoint: Checkpoint, validation: Subset) -> dict[str, float]:
+    """Validate the weights, or their average where there is one, and keep them where they are the best so far."""
+    weights = phase.model.weights
+    if checkpoint.average:
+        last = read_variables(weights)
+        assign_variables(weights, checkpoint.average, "the averaged weights")
+    found = running.evaluate(validation)
+    if found["accuracy"] > checkpoint.best_accuracy:
+        checkpoint.best = read_variables(weights)
+        checkpoint.best_accuracy, checkpoint.best_epoch = found["accuracy"], checkpoint.epoch
+    if checkpoint.average:
+        assign_variables(weights, last, "the weights")
+    return found

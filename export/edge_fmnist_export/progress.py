@@ -51,10 +51,16 @@ class ProgressListener:
             self._title(done), total=epochs * steps, completed=done * steps, figures="starting"
         )
 
-    def step_done(self, loss: float, accuracy: float) -> None:
-        """Move the bar by one step."""
+    def view_done(self, done: int, of: int) -> None:
+        """Move the bar of views that teachers answer before the first phase starts."""
+        if self._task is None:
+            self._task = self._progress.add_task("asking the teachers", total=of, figures="")
+        self._progress.update(self._task, completed=done)
+
+    def step_done(self, loss: float, accuracy: float, steps: int) -> None:
+        """Move the bar by some steps."""
         if self._task is not None:
-            self._progress.update(self._task, advance=1, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
+            self._progress.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
 
     def epoch_done(self, record: EpochRecord) -> None:
         """Print the epoch's line."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from edge_fmnist.errors import RecipeError
+from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
 
 if sys.version_info >= (3, 11):
@@ -29,9 +29,17 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Which images train and how they are split and batched."""
+    """Which images train and how they are split and batched.
+
+    Attributes:
+        validation: how many of the training images validate instead.
+        split_seed: decides which, apart from the recipe's seed, so that runs of several seeds, and a teacher and its
+            students, keep the same images out.
+        batch_size: images in a batch.
+    """
 
     validation: Annotated[int, Field(gt=0)] = 5000
+    split_seed: Annotated[int, Field(ge=0)] = 1
     batch_size: Annotated[int, Field(gt=0)] = 128
 
 
@@ -85,11 +93,33 @@ class PhotoSettings(Section):
     lost: Share = 0.05
 
 
+class DistillSettings(Section):
+    """Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531); without teachers there is none.
+
+    The student trains on a fixed set of augmented views of each image, for which the
+    teachers' answers are computed once and stored (fast knowledge distillation, Shen
+    and Xing 2022, arXiv:2112.01528), in both phases.
+
+    Attributes:
+        teachers: shipped checkpoints or run folders; several answer with the mean of their probabilities.
+        weight: weight of the teachers' answer against the target's.
+        temperature: what the logits are divided by before teacher and student are compared.
+        views: how many augmented views of each image; epochs beyond see them again.
+    """
+
+    teachers: tuple[str, ...] = ()
+    weight: Share = 0.9
+    temperature: Positive = 2.0
+    views: Annotated[int, Field(gt=0)] = 16
+
+
 class PhaseSettings(Section):
     """What the two training phases share.
 
     ``weight_decay`` is decoupled (each step shrinks weights by learning rate
-    times weight decay) and leaves biases and batch normalization alone.
+    times weight decay) and leaves biases and batch normalization alone. ``ema`` is
+    the decay, from epoch to epoch, of a moving average of the weights, which is then
+    what is validated and kept.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -98,12 +128,19 @@ class PhaseSettings(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: int
     learning_rate: Positive
 
 
 class FloatPhase(PhaseSettings):
-    """How the float model is trained."""
+    """How the float model is trained.
+
+    ``precision`` is that of its layers while it trains on the torch back end or with
+    Keras' own mixed precision elsewhere; weights are float32 always.
+    """
+
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     epochs: Annotated[int, Field(gt=0)] = 30
     learning_rate: Positive = 0.1
@@ -136,14 +173,17 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     augmentation: Augmentation = Augmentation()
     photos: PhotoSettings = PhotoSettings()
+    distill: DistillSettings = DistillSettings()
     training: FloatPhase = FloatPhase()
     qat: QatPhase = QatPhase()
 
     @field_validator("architecture")
     @classmethod
     def _known(cls, value: str) -> str:
-        if value not in architectures.names():
-            raise ValueError(f"expected one of {', '.join(architectures.names())}")
+        try:
+            architectures.builder(value)
+        except UsageError as error:
+            raise ValueError(str(error)) from error
         return value
 
     @model_validator(mode="after")
@@ -152,6 +192,15 @@ class Recipe(Section):
             raise ValueError(
                 "photos.views and augmentation.mixup exclude each other, since mixup blends targets and the loss for "
                 "photographs takes whole ones; set one of them to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _views_can_be_stored(self) -> Recipe:
+        if self.distill.teachers and (self.photos.views or self.augmentation.mixup):
+            raise ValueError(
+                "distill.teachers excludes photos.views, which no teacher knows, and augmentation.mixup, which blends "
+                "images anew in each batch; leave one out"
             )
         return self
 

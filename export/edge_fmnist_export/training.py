@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from edge_fmnist.dataset import Split
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
 from edge_fmnist_export import architectures, backend
-from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.batches import Subset, epoch_batches, steps_per_epoch
 from edge_fmnist_export.calibration import FILE as CALIBRATION
 from edge_fmnist_export.calibration import calibrate, recorded
+from edge_fmnist_export.distill import Lesson, lesson
+from edge_fmnist_export.losses import Objective
 from edge_fmnist_export.material import Material, check_photos, gather, sources
-from edge_fmnist_export.phase import EpochRecord, Phase, run_phase
+from edge_fmnist_export.phase import EpochBatches, EpochRecord, Phase, run_phase
 from edge_fmnist_export.phase import Listener as PhaseListener
-from edge_fmnist_export.recipe import Augmentation, Recipe
+from edge_fmnist_export.recipe import Augmentation, PhaseSettings, Recipe
 from edge_fmnist_export.run import Run, environment, open_run
 from edge_fmnist_export.weights import (
     Arrays,
@@ -35,6 +40,9 @@ class Listener(PhaseListener, Protocol):
 
     def photo_done(self, done: int, of: int) -> None:
         """Tell how many photographs are preprocessed, and of how many."""
+
+    def view_done(self, done: int, of: int) -> None:
+        """Tell to how many views the teachers have answered, and of how many."""
 
 
 def train(run: Run, data: Split, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
@@ -106,10 +114,11 @@ def _finished(run: Run) -> bool:
 def _check_same(run: Run, made_from: dict[str, Any]) -> None:
     """Check that a run goes on with what it was started with, as far as that is recorded."""
     before = _read_object(run, "run.json")
-    for key, what in (("data_sha256", "data set"), ("photos_sha256", "photographs")):
+    kinds = {"data_sha256": "files of the data set", "labels": "labels", "photos_sha256": "files of the photographs"}
+    for key, what in kinds.items():
         if key in before and before[key] != made_from.get(key):
             raise RunError(
-                f"{run.folder}: was started with other files of the {what}; resume with the same, "
+                f"{run.folder}: was started with other {what}; resume with the same, "
                 "or train anew with another --output"
             )
 
@@ -135,9 +144,11 @@ def _read_object(run: Run, name: str) -> dict[str, Any]:
 def _train_phases(run: Run, material: Material, listener: Listener) -> None:
     """Train the phases that are not done, and calibrate the last one."""
     model = None
+    taught = None
     for name in _phases(run.recipe):
         if not run.has(name):
-            trained = _float_phase(run) if name == FLOAT else _qat_phase(run, material.train)
+            taught = taught or lesson(run.recipe, material.train, listener.view_done)
+            trained = _float_phase(run, material, taught) if name == FLOAT else _qat_phase(run, material, taught)
             _train_phase(run, trained, material, listener)
             model = trained.model
     if model is None:
@@ -157,42 +168,68 @@ def _trained_model(run: Run) -> Any:
     return model
 
 
-def _float_phase(run: Run) -> Phase:
-    keras = backend.keras_module()
-    keras.utils.set_random_seed(run.recipe.seed)
-    model = architectures.build(run.recipe.architecture, keras)
-    weights = initial_weights(run.recipe)
+def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
+    recipe, keras = run.recipe, backend.keras_module()
+    keras.utils.set_random_seed(recipe.seed)
+    with backend.precision(keras, recipe.training.precision):
+        model = architectures.build(recipe.architecture, keras)
+    weights = initial_weights(recipe)
     if weights is not None:
-        assign_variables(model.weights, weights, f"the initial weights from {run.recipe.initial}")
+        assign_variables(model.weights, weights, f"the initial weights from {recipe.initial}")
     return Phase(
         name=FLOAT,
         keras=keras,
         model=model,
-        settings=run.recipe.training,
-        augmentation=run.recipe.augmentation,
-        batch_size=run.recipe.data.batch_size,
-        seed=(run.recipe.seed, PHASE_SEEDS[FLOAT]),
-        photos=run.recipe.photos if run.recipe.photos.views else None,
+        settings=recipe.training,
+        objective=_objective(recipe, recipe.training),
+        batches=_batches(recipe, FLOAT, material.train, recipe.augmentation, taught),
+        batch_size=recipe.data.batch_size,
+        steps=steps_per_epoch(material.train, recipe.data.batch_size),
+        precision=recipe.training.precision,
     )
 
 
-def _qat_phase(run: Run, train_subset: Subset) -> Phase:
+def _qat_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
     from edge_fmnist_export import qat
 
-    keras = qat.modules().keras
-    keras.utils.set_random_seed(run.recipe.seed)
-    model = qat.quantization_aware(run.recipe.architecture, run.weights(FLOAT), train_subset)
+    recipe, keras = run.recipe, qat.modules().keras
+    keras.utils.set_random_seed(recipe.seed)
+    model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), material.train)
+    augmentation = recipe.augmentation if recipe.qat.augmentation else Augmentation()
     return Phase(
         name=QAT,
         keras=keras,
         model=model,
-        settings=run.recipe.qat,
-        augmentation=run.recipe.augmentation if run.recipe.qat.augmentation else Augmentation(),
-        batch_size=run.recipe.data.batch_size,
-        seed=(run.recipe.seed, PHASE_SEEDS[QAT]),
-        photos=run.recipe.photos if run.recipe.photos.views else None,
+        settings=recipe.qat,
+        objective=_objective(recipe, recipe.qat),
+        batches=_batches(recipe, QAT, material.train, augmentation, taught),
+        batch_size=recipe.data.batch_size,
+        steps=steps_per_epoch(material.train, recipe.data.batch_size),
         extra_variables=qat.random_states(model),
     )
+
+
+def _objective(recipe: Recipe, settings: PhaseSettings) -> Objective:
+    return Objective(
+        label_smoothing=settings.label_smoothing,
+        unknown=recipe.photos.unknown if recipe.photos.views else None,
+        teacher=recipe.distill.weight if recipe.distill.teachers else 0.0,
+        temperature=recipe.distill.temperature,
+    )
+
+
+def _batches(
+    recipe: Recipe, phase: str, train_subset: Subset, augmentation: Augmentation, taught: Lesson | None
+) -> EpochBatches:
+    """Return what gives a phase's batches: augmented anew in each epoch, or from the views that teachers answered."""
+
+    def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        seed = (recipe.seed, PHASE_SEEDS[phase], epoch)
+        if taught is not None:
+            return taught.batches(epoch, recipe.data.batch_size, seed)
+        return epoch_batches(train_subset, recipe.data.batch_size, augmentation, seed)
+
+    return batches
 
 
 def _train_phase(run: Run, phase: Phase, material: Material, listener: Listener) -> None:
@@ -214,7 +251,7 @@ def _train_phase(run: Run, phase: Phase, material: Material, listener: Listener)
             run.write_json("history.json", history)
         save_checkpoint(run.checkpoint, state)
 
-    last = run_phase(phase, material.train, material.validation, listener, save, checkpoint)
+    last = run_phase(phase, material.validation, listener, save, checkpoint)
     metrics = run.read_json("metrics.json", {})
     metrics[phase.name] = {
         "epochs": last.epoch,

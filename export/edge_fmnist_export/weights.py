@@ -33,6 +33,7 @@ class Checkpoint:
         best: the model's weights at the best epoch so far; empty before the first.
         best_accuracy: validation accuracy of ``best``, 0 to 1; -1 before the first epoch.
         best_epoch: the epoch of ``best``, counted from 1; 0 before the first.
+        average: the moving average of the model's weights; empty where there is none.
     """
 
     phase: str
@@ -41,6 +42,7 @@ class Checkpoint:
     best: Arrays = field(default_factory=list)
     best_accuracy: float = -1.0
     best_epoch: int = 0
+    average: Arrays = field(default_factory=list)
 
 
 def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
@@ -75,9 +77,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "best_accuracy": checkpoint.best_accuracy,
         "best_epoch": checkpoint.best_epoch,
         "state": len(checkpoint.state),
+        "best": len(checkpoint.best),
     }
     encoded = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    save_arrays(path, [encoded, *checkpoint.state, *checkpoint.best])
+    save_arrays(path, [encoded, *checkpoint.state, *checkpoint.best, *checkpoint.average])
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -90,8 +93,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         encoded, *arrays = loaded
         header = json.loads(encoded.tobytes())
-        count = header.pop("state")
-        return Checkpoint(**header, state=arrays[:count], best=arrays[count:])
+        state, best = header.pop("state"), header.pop("best")
+        ends = (state, state + best)
+        return Checkpoint(**header, state=arrays[: ends[0]], best=arrays[ends[0] : ends[1]], average=arrays[ends[1] :])
     except (ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: not a checkpoint ({error})") from error
 

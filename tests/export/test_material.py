@@ -76,5 +76,5 @@ def test_photographs_come_with_the_recipe_that_wants_them(plain: Recipe, picture
 
 
 def test_sources_identify_images_and_photographs(data: Split, tiny_photos: Path) -> None:
-    assert sources(data, None) == {"data_sha256": list(data.sha256)}
+    assert sources(data, None) == {"data_sha256": list(data.sha256), "labels": list(data.labels)}
     assert sources(data, tiny_photos) == {**sources(data, None), "photos_sha256": fingerprint(tiny_photos)}

@@ -110,7 +110,10 @@ def train_in_pieces(recipe: str, data: str, photos: str, folder: str) -> None:
         def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
             """Hear nothing."""
 
-        def step_done(self, loss: float, accuracy: float) -> None:
+        def step_done(self, loss: float, accuracy: float, steps: int) -> None:
+            """Hear nothing."""
+
+        def view_done(self, done: int, of: int) -> None:
             """Hear nothing."""
 
         def photo_done(self, done: int, of: int) -> None:

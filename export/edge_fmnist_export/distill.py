@@ -1,0 +1,183 @@
+"""Knowledge distillation: fixed augmented views, and what the teachers say to each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.dataset import user_cache
+from edge_fmnist.errors import RecipeError, RunNotFoundError
+from edge_fmnist.files import moved_into_place
+from edge_fmnist.tensors import mirror, softmax
+from edge_fmnist_export import architectures, backend
+from edge_fmnist_export.architectures.registry import CLASSES
+from edge_fmnist_export.augment import vary
+from edge_fmnist_export.batches import Subset, scaled
+from edge_fmnist_export.inference import logits_of
+from edge_fmnist_export.recipe import Augmentation, Recipe
+from edge_fmnist_export.run import Run, open_run
+from edge_fmnist_export.weights import assign_variables
+
+# Marks the chance that makes the views apart from that of the phases (training.PHASE_SEEDS).
+VIEW_SEED = 2
+# The least probability that a logarithm is taken of, well within float16.
+TINY = 1e-4
+
+# Told how many views are done, and of how many.
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Views:
+    """A fixed number of augmented views of each training image.
+
+    Attributes:
+        subset: the training images.
+        augmentation: what makes a view; no mixup.
+        count: how many views.
+        seed: decides them.
+    """
+
+    subset: Subset
+    augmentation: Augmentation
+    count: int
+    seed: int
+
+    def images(self, view: int) -> np.ndarray:
+        """Return one view of every image, uint8, shape (N, 28, 28); the same for each call."""
+        return vary(self.subset.images, self.augmentation, np.random.default_rng((self.seed, VIEW_SEED, view)))
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Views and what the teachers say to them: float16 logits, shape (views, N, 10)."""
+
+    views: Views
+    logits: np.ndarray
+
+    def batches(self, epoch: int, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the shuffled batches of one epoch, whose view follows from its number.
+
+        Args:
+            epoch: counted from 0.
+            batch_size: images in a batch; a last batch that is not full is left out.
+            seed: decides the order.
+
+        Yields:
+            Images, float32 (batch, 28, 28, 1), values 0 to 1, targets and the teachers' logits, float32 (batch, 20).
+        """
+        view = epoch % self.views.count
+        images = self.views.images(view)
+        targets = with_teacher(self.views.subset.one_hot(), self.logits[view])
+        order = np.random.default_rng(seed).permutation(len(targets))
+        for start in range(0, len(order) - batch_size + 1, batch_size):
+            chosen = order[start : start + batch_size]
+            yield scaled(images[chosen]), targets[chosen]
+
+
+def with_teacher(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return targets (N, 10) with a teacher's logits (N, 10) behind them, float32 (N, 20), as the loss expects them."""
+    return np.concatenate([targets, logits.astype(np.float32)], axis=1)
+
+
+def teachers(recipe: Recipe) -> list[Run]:
+    """Return the runs that teach a recipe; none where it learns from targets alone.
+
+    Raises:
+        RunNotFoundError: neither a run folder nor a shipped checkpoint.
+        RecipeError: a teacher that was trained on images that validate the student.
+    """
+    found = []
+    for name in recipe.distill.teachers:
+        try:
+            run = open_run(name)
+        except RunNotFoundError as error:
+            raise RunNotFoundError(f"the recipe {recipe.name}, distill.teachers: {error}") from error
+        ours, theirs = recipe.data, run.recipe.data
+        if (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed):
+            raise RecipeError(
+                f"the recipe {recipe.name}, distill.teachers: {name} held other images out for validation "
+                f"(validation = {theirs.validation}, split_seed = {theirs.split_seed}), so it was trained on ours; "
+                "set the same in both recipes"
+            )
+        found.append(run)
+    return found
+
+
+def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
+    """Return the views of a recipe's training images with its teachers' answers; None without teachers.
+
+    The answers are kept in the user's cache, since they are the same for all students of one recipe's views.
+
+    Args:
+        recipe: the recipe.
+        train: the training images.
+        advance: told how many views are done, and of how many.
+
+    Raises:
+        RunNotFoundError: a teacher is not there.
+        RecipeError: a teacher was trained on images that validate.
+        RunError: a teacher's run is damaged or has no float weights.
+    """
+    runs = teachers(recipe)
+    if not runs:
+        return None
+    views = Views(train, recipe.augmentation, recipe.distill.views, recipe.seed)
+    stored = user_cache().parent / "teachers" / f"{_fingerprint(runs, views)}.npy"
+    found = _read(stored, (views.count, len(train), CLASSES))
+    if found is None:
+        found = _answers(runs, views, advance)
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        with moved_into_place(stored) as temporary, temporary.open("wb") as stream:
+            np.save(stream, found, allow_pickle=False)
+    return Lesson(views, found)
+
+
+def _fingerprint(runs: list[Run], views: Views) -> str:
+    """Return the hash of all that decides the answers."""
+    digest = hashlib.sha256()
+    for run in runs:
+        digest.update(f"{run.recipe.architecture} {run.recipe.mirrored}".encode())
+        for array in run.weights("float"):
+            digest.update(array.tobytes())
+    digest.update(views.subset.images.tobytes())
+    digest.update(f"{views.augmentation.model_dump_json()} {views.count} {views.seed}".encode())
+    return digest.hexdigest()
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return stored answers, None where there are none or a damaged file."""
+    try:
+        with path.open("rb") as stream:
+            found: np.ndarray = np.load(stream, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape and found.dtype == np.float16 else None
+
+
+def _answers(runs: list[Run], views: Views, advance: Advance) -> np.ndarray:
+    """Return the logarithm of the teachers' mean probabilities, which serves as logits: float16, (views, N, 10)."""
+    models = [_float_model(run) for run in runs]
+    answers = np.empty((views.count, len(views.subset), CLASSES), np.float16)
+    for view in range(views.count):
+        inputs = scaled(views.images(view))
+        probabilities = np.zeros(answers.shape[1:], np.float32)
+        for run, model in zip(runs, models, strict=True):
+            logits = logits_of(model, inputs)
+            if run.recipe.mirrored:
+                logits = (logits + logits_of(model, mirror(inputs))) / 2
+            probabilities += softmax(logits) / len(runs)
+        answers[view] = np.log(np.maximum(probabilities, TINY))
+        advance(view + 1, views.count)
+    return answers
+
+
+def _float_model(run: Run) -> Any:
+    model = architectures.build(run.recipe.architecture, backend.keras_module())
+    assign_variables(model.weights, run.weights("float"), f"{run.folder}/float.npz")
+    return model

@@ -1,0 +1,259 @@
+"""A Keras 3 model on the torch back end, run by torch's own fused layers.
+
+Keras runs layer by layer and lays its tensors out anew between them, which on a
+CPU costs more than a small convolution. The network here computes the same with
+the very same variables, as one function that ``torch.compile`` can fuse, in the
+memory layout and the precision that the processor likes. The measured speed is
+in export/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from edge_fmnist.errors import UsageError
+
+# Takes the tensors that enter a layer, and whether the network is training.
+Operation = Callable[[Sequence[Any], bool], Any]
+
+
+class Step(NamedTuple):
+    """One layer: what it computes, which values it takes and which one it gives."""
+
+    operation: Operation
+    inputs: tuple[str, ...]
+    output: str
+
+
+class TorchNetwork:
+    """A Keras model as a function of torch tensors that shares the model's variables.
+
+    Args:
+        model: a functional Keras 3 model on the torch back end, with one input and one output.
+
+    Raises:
+        UsageError: the model has a layer that is not known here.
+    """
+
+    def __init__(self, model: Any) -> None:
+        config = model.get_config()
+        self._input = _names(config["input_layers"])[0]
+        self._output = _names(config["output_layers"])[0]
+        self._steps = [
+            Step(_operation(model.get_layer(layer["name"])), _inputs(layer), layer["name"])
+            for layer in config["layers"]
+            if layer["class_name"] != "InputLayer"
+        ]
+
+    def __call__(self, images: Any, training: bool) -> Any:
+        """Return the logits for images.
+
+        Args:
+            images: float32 tensor (N, 1, 28, 28), values 0 to 1, best in the memory format channels_last.
+            training: whether dropout drops and batch normalization follows the batch.
+
+        Returns:
+            A tensor (N, classes), in the precision of the autocast context.
+        """
+        values = {self._input: images}
+        for step in self._steps:
+            values[step.output] = step.operation([values[name] for name in step.inputs], training)
+        return values[self._output]
+
+
+def _names(layers: Sequence[Any]) -> list[str]:
+    """Return the layer names in a configuration's list of ends, which Keras flattens where there is one."""
+    return [layers[0]] if isinstance(layers[0], str) else [layer[0] for layer in layers]
+
+
+def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of the layers whose output a layer takes, from its serialized configuration."""
+    found: list[str] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict):
+            if "keras_history" in value:
+                found.append(value["keras_history"][0])
+            else:
+                for inner in value.values():
+                    collect(inner)
+        elif isinstance(value, list | tuple):
+            for inner in value:
+                collect(inner)
+
+    collect(layer["inbound_nodes"][0]["args"])
+    return tuple(found)
+
+
+def _operation(layer: Any) -> Operation:
+    """Return what a Keras layer computes, on tensors (N, channels, height, width)."""
+    kind = type(layer).__name__
+    try:
+        return _OPERATIONS[kind](layer)
+    except KeyError:
+        raise UsageError(
+            f"the torch back end trains networks of {', '.join(sorted(_OPERATIONS))}, got a {kind} layer; "
+            "set KERAS_BACKEND=tensorflow"
+        ) from None
+
+
+def _activation(layer: Any) -> Callable[[Any], Any]:
+    import torch
+
+    known: dict[str, Callable[[Any], Any]] = {
+        "linear": lambda x: x,
+        "relu": torch.relu,
+        "tanh": torch.tanh,
+        "sigmoid": torch.sigmoid,
+    }
+    name = getattr(layer.activation, "__name__", "")
+    if name not in known:
+        raise UsageError(
+            f"the torch back end knows the activations {', '.join(known)}, got {name!r}; set KERAS_BACKEND=tensorflow"
+        )
+    return known[name]
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """Return the pixels that "same" pads before and after an axis: the odd one after, as TensorFlow does."""
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
+    """Return left, right, top, bottom."""
+    if layer.padding == "valid":
+        return 0, 0, 0, 0
+    window = getattr(layer, "kernel_size", None) or layer.pool_size
+    rows = same_padding(x.shape[2], window[0], layer.strides[0])
+    columns = same_padding(x.shape[3], window[1], layer.strides[1])
+    return (*columns, *rows)
+
+
+def _convolution(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    activation = _activation(layer)
+    kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+
+    def run(inputs: Sequence[Any], _: bool) -> Any:
+        (x,) = inputs
+        left, right, top, bottom = _padding(layer, x)
+        if (left, top) == (right, bottom):
+            padding = (top, left)
+        else:
+            x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
+        weight = kernel.permute(3, 2, 0, 1)
+        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), padding))
+
+    return run
+
+
+def _depthwise_convolution(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    activation = _activation(layer)
+    kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+
+    def run(inputs: Sequence[Any], _: bool) -> Any:
+        (x,) = inputs
+        x = functional.pad(x, _padding(layer, x))
+        # Keras has (rows, columns, channels, multiplier), torch (channels * multiplier, 1, rows, columns).
+        weight = kernel.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1)
+        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), groups=x.shape[1]))
+
+    return run
+
+
+def _batch_normalization(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    mean, variance = layer.moving_mean.value, layer.moving_variance.value
+    gamma, beta = layer.gamma.value, layer.beta.value
+
+    def run(inputs: Sequence[Any], training: bool) -> Any:
+        return functional.batch_norm(
+            inputs[0], mean, variance, gamma, beta, training, momentum=1 - layer.momentum, eps=layer.epsilon
+        )
+
+    return run
+
+
+def _max_pooling(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    def run(inputs: Sequence[Any], _: bool) -> Any:
+        (x,) = inputs
+        x = functional.pad(x, _padding(layer, x), value=float("-inf"))
+        return functional.max_pool2d(x, layer.pool_size, layer.strides)
+
+    return run
+
+
+def _average_pooling(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    if layer.padding != "valid":
+        raise UsageError('the torch back end averages with padding="valid" only; set KERAS_BACKEND=tensorflow')
+
+    def run(inputs: Sequence[Any], _: bool) -> Any:
+        return functional.avg_pool2d(inputs[0], layer.pool_size, layer.strides)
+
+    return run
+
+
+def _dense(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    activation = _activation(layer)
+    kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+    return lambda inputs, _: activation(functional.linear(inputs[0], kernel.T, bias))
+
+
+def _dropout(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    return lambda inputs, training: functional.dropout(inputs[0], layer.rate, training)
+
+
+def _relu(layer: Any) -> Operation:
+    import torch
+
+    if layer.max_value is not None or layer.negative_slope or layer.threshold:
+        raise UsageError("the torch back end knows the plain ReLU only; set KERAS_BACKEND=tensorflow")
+    return lambda inputs, _: torch.relu(inputs[0])
+
+
+def _elementwise(layer: Any) -> Operation:
+    activation = _activation(layer)
+    return lambda inputs, _: activation(inputs[0])
+
+
+def _add(_layer: Any) -> Operation:
+    return lambda inputs, _: sum(inputs[1:], inputs[0])
+
+
+def _flatten(_layer: Any) -> Operation:
+    # In the order of the Keras model, whose channels come last.
+    return lambda inputs, _: inputs[0].permute(0, 2, 3, 1).flatten(1)
+
+
+def _global_average_pooling(_layer: Any) -> Operation:
+    return lambda inputs, _: inputs[0].mean((2, 3))
+
+
+_OPERATIONS: dict[str, Callable[[Any], Operation]] = {
+    "Activation": _elementwise,
+    "Add": _add,
+    "AveragePooling2D": _average_pooling,
+    "BatchNormalization": _batch_normalization,
+    "Conv2D": _convolution,
+    "Dense": _dense,
+    "DepthwiseConv2D": _depthwise_convolution,
+    "Dropout": _dropout,
+    "Flatten": _flatten,
+    "GlobalAveragePooling2D": _global_average_pooling,
+    "MaxPooling2D": _max_pooling,
+    "ReLU": _relu,
+}

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist.errors import RecipeError, RunNotFoundError
+from edge_fmnist.tensors import softmax
+from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.distill import Lesson, Views, teachers, with_teacher
+from edge_fmnist_export.phase import averaged
+from edge_fmnist_export.recipe import Augmentation, load_recipe, parse_recipe
+
+STUDENT = """
+name = "student"
+architecture = "mlp-128"
+seed = 9
+
+[data]
+validation = {validation}
+batch_size = 32
+
+[augmentation]
+shift = 2
+
+[distill]
+teachers = ["{teacher}"]
+views = 2
+weight = 0.8
+temperature = 3.0
+
+[training]
+epochs = 3
+learning_rate = 0.05
+
+[qat]
+epochs = 1
+learning_rate = 0.01
+"""
+
+
+def losses(module: str) -> None:
+    """Print the distillation loss of drawn logits, with and without weight on the teacher, as JSON."""
+    import json
+
+    import numpy as np
+
+    from edge_fmnist_export import backend, qat
+    from edge_fmnist_export.losses import Objective, accuracy, target_loss, training_loss
+
+    tf = backend.tensorflow_module()
+    keras = backend.keras_module() if module == "keras" else qat.modules().keras
+    rng = np.random.default_rng(5)
+    targets = np.eye(10, dtype=np.float32)[rng.integers(0, 10, 6)]
+    student, teacher = rng.normal(0, 2, (2, 6, 10)).astype(np.float32)
+    rows = tf.constant(np.concatenate([targets, teacher], axis=1))
+    objective = Objective(label_smoothing=0.1, teacher=0.7, temperature=3.0)
+    watched = tf.constant(student)
+    print(
+        json.dumps(
+            {
+                "targets": targets.tolist(),
+                "student": student.tolist(),
+                "teacher": teacher.tolist(),
+                "loss": np.asarray(training_loss(keras, objective)(rows, watched)).tolist(),
+                "hard": np.asarray(target_loss(keras, objective)(targets, watched)).tolist(),
+                "taught": np.asarray(training_loss(keras, objective)(rows, tf.constant(teacher))).tolist(),
+                "accuracy": np.asarray(accuracy(keras, objective)(rows, watched)).tolist(),
+            }
+        )
+    )
+
+
+@pytest.fixture
+def views() -> Views:
+    """Return three views of sixty numbered images."""
+    images = np.zeros((60, 28, 28), np.uint8)
+    images[:, 10:18, 10:18] = np.arange(100, 160, dtype=np.uint8)[:, None, None]
+    return Views(Subset(images, (np.arange(60) % 10).astype(np.uint8)), Augmentation(shift=2), 3, seed=7)
+
+
+@pytest.mark.parametrize("module", ["keras", "tf_keras"])
+def test_loss_is_the_weighted_mean_of_targets_and_teacher(run_function: Callable[..., Any], module: str) -> None:
+    found = run_function(losses, module)
+    targets, student, teacher = (np.array(found[key], np.float64) for key in ("targets", "student", "teacher"))
+    soft, answer = softmax(teacher / 3), softmax(student / 3)
+    divergence = (soft * np.log(soft / answer)).sum(axis=1)
+    smooth = targets * 0.9 + 0.01
+    hard = -(smooth * np.log(softmax(student))).sum(axis=1)
+    np.testing.assert_allclose(found["hard"], hard, rtol=1e-4)
+    np.testing.assert_allclose(found["loss"], 0.3 * hard + 0.7 * 9 * divergence, rtol=1e-4)
+    np.testing.assert_allclose(found["taught"], -0.3 * (smooth * np.log(softmax(teacher))).sum(axis=1), rtol=1e-4)
+    assert found["accuracy"] == (student.argmax(axis=1) == targets.argmax(axis=1)).astype(float).tolist()
+
+
+def test_views_are_the_same_for_each_call_and_differ_from_each_other(views: Views) -> None:
+    first, second = views.images(0), views.images(1)
+    np.testing.assert_array_equal(first, views.images(0))
+    assert (first != second).any()
+    assert (first.max(axis=(1, 2)) == views.subset.images.max(axis=(1, 2))).all()
+
+
+def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) -> None:
+    logits = np.arange(3 * 60 * 10).reshape(3, 60, 10).astype(np.float16)
+    lesson = Lesson(views, logits)
+    for epoch in (1, 4):
+        batches = list(lesson.batches(epoch, 25, (7, 0, epoch)))
+        assert [len(images) for images, _ in batches] == [25, 25]
+        shown = np.concatenate([images for images, _ in batches])
+        rows = np.concatenate([targets for _, targets in batches])
+        numbers = np.rint(shown.max(axis=(1, 2, 3)) * 255).astype(int) - 100
+        assert len(set(numbers.tolist())) == 50
+        expected = views.images(1)[numbers].astype(np.float32) / np.float32(255)
+        np.testing.assert_array_equal(shown[..., 0], expected)
+        np.testing.assert_array_equal(rows, with_teacher(views.subset.one_hot(), logits[1])[numbers])
+
+
+def test_order_differs_from_epoch_to_epoch(views: Views) -> None:
+    lesson = Lesson(views, np.zeros((3, 60, 10), np.float16))
+    first, again, other = (next(lesson.batches(epoch, 60, (7, 0, epoch)))[1] for epoch in (0, 0, 3))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_average_moves_towards_the_weights_and_leaves_counters_alone() -> None:
+    old, new = [np.array([1.0, 3.0], np.float32), np.array(4)], [np.array([3.0, 3.0], np.float32), np.array(9)]
+    assert averaged([], new, 0.0) == []
+    assert averaged([], new, 0.5) is new
+    moved = averaged(old, new, 0.75)
+    np.testing.assert_allclose(moved[0], [1.5, 3.0])
+    assert moved[0].dtype == np.float32
+    assert int(moved[1]) == 9
+
+
+def test_a_student_learns_from_a_run_in_both_phases(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path, run_command: Callable[..., Any], subprocess_environment: Any
+) -> None:
+    recipe = tmp_path / "student.toml"
+    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100), "utf-8")
+    cache = Path(subprocess_environment["XDG_CACHE_HOME"]) / "edge-fmnist" / "teachers"
+    before = set(cache.glob("*.npy"))
+    for name in ("one", "two"):
+        answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / name)
+        assert answer.code == 0, answer.stderr
+        (stored,) = set(cache.glob("*.npy")) - before
+    logits = np.load(stored)
+    assert (logits.shape, logits.dtype) == ((2, 500, 10), np.float16)
+    np.testing.assert_allclose(softmax(logits.astype(np.float32)).sum(axis=2), 1, atol=1e-3)
+    one, two = (json.loads((tmp_path / name / "history.json").read_text("utf-8")) for name in ("one", "two"))
+    assert [record["phase"] for record in one] == ["float"] * 3 + ["qat"]
+    assert [record["loss"] for record in one] == [record["loss"] for record in two]
+    assert one[2]["validation_accuracy"] > 0.3
+
+
+def test_a_teacher_that_saw_our_validation_images_is_refused(tiny_run: Path) -> None:
+    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90), "student.toml")
+    with pytest.raises(RecipeError, match="held other images out"):
+        teachers(recipe)
+
+
+def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
+    recipe = parse_recipe(STUDENT.format(teacher=tmp_path / "nobody", validation=100), "student.toml")
+    with pytest.raises(RunNotFoundError, match=r"distill\.teachers: .*nobody"):
+        teachers(recipe)
+
+
+@pytest.mark.parametrize("line", ["[photos]\nviews = 2\n", "[augmentation]\nmixup = 0.2\n"])
+def test_teachers_exclude_photographs_and_mixup(line: str) -> None:
+    text = 'name = "x"\narchitecture = "edge"\n[distill]\nteachers = ["edge"]\n' + line
+    with pytest.raises(RecipeError, match=r"distill\.teachers excludes"):
+        parse_recipe(text, "x.toml")
+
+
+def test_a_recipe_without_teachers_has_none() -> None:
+    assert teachers(load_recipe("lenet5")) == []

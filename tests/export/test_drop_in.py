@@ -1,0 +1,136 @@
+"""Another data set with labels of its own, from training to the answer of the exported file."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist import Classifier
+from edge_fmnist.errors import RunError
+from edge_fmnist.labels import LABELS
+from edge_fmnist_export.exporting import run_labels
+from edge_fmnist_export.recipe import Recipe
+from edge_fmnist_export.run import Run
+
+Command = Callable[..., Any]
+SHAPES = ("rød", "green", "blue", "black", "white")
+UNUSED = tuple(f"unused {index}" for index in range(5, 10))
+
+
+def write_idx(folder: Path, name: str, array: np.ndarray) -> None:
+    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+    (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+@pytest.fixture(scope="session")
+def five_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of IDX files with five classes: a bright bar at one of five places."""
+    folder, rng = tmp_path_factory.mktemp("five"), np.random.default_rng(6)
+    for prefix, count in (("train", 500), ("t10k", 100)):
+        targets = np.arange(count) % 5
+        images = rng.integers(0, 60, (count, 28, 28))
+        for image, target in zip(images, targets, strict=True):
+            image[4:24, 2 + 5 * target : 6 + 5 * target] = rng.integers(180, 256)
+        write_idx(folder, f"{prefix}-images-idx3-ubyte", images)
+        write_idx(folder, f"{prefix}-labels-idx1-ubyte", targets)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def five_labels(five_data: Path) -> Path:
+    path = five_data / "labels.txt"
+    path.write_text("\n".join(SHAPES) + "\n", "utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def five_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    five_data: Path,
+    five_labels: Path,
+    tiny_recipe: Path,
+    run_command: Command,
+) -> Path:
+    """Return the folder of a run on the five classes; not to be written to."""
+    folder = tmp_path_factory.mktemp("runs") / "five"
+    options = ("--data", five_data, "--labels", five_labels, "--output", folder)
+    answer = run_command("train", tiny_recipe, *options)
+    assert answer.code == 0, answer.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def five_file(five_run: Path, five_data: Path, run_command: Command) -> Path:
+    """Return the int8 file of that run, exported without naming the labels."""
+    path = five_run.parent / "five.tflite"
+    answer = run_command("export", five_run, "--int8", "--data", five_data, "--output", path, "--max-drop", 10)
+    assert answer.code == 0, answer.stderr
+    return path
+
+
+def test_the_run_records_its_labels(five_run: Path) -> None:
+    assert json.loads((five_run / "run.json").read_text("utf-8"))["labels"] == list(SHAPES)
+
+
+def test_the_file_has_the_labels_of_the_run(five_file: Path) -> None:
+    classifier = Classifier.load(five_file)
+    assert classifier.labels == (*SHAPES, *UNUSED)
+    assert classifier.metadata is not None
+    assert classifier.metadata.settings["training"]["labels"] == list(SHAPES)
+
+
+def test_evaluate_names_them_without_an_option(cli: Callable[..., Any], five_file: Path, five_data: Path) -> None:
+    result = cli("evaluate", five_file, "--data", five_data, "--json")
+    assert result.exit_code == 0, result.stderr
+    [evaluation] = json.loads(result.stdout)
+    assert evaluation["top1"] > 0.9
+    support = {metrics["label"]: metrics["support"] for metrics in evaluation["classes"]}
+    assert support == {**dict.fromkeys(SHAPES, 20), **dict.fromkeys(UNUSED, 0)}
+
+
+def test_resuming_with_other_labels_is_refused(
+    five_run: Path, five_data: Path, tiny_recipe: Path, run_command: Command
+) -> None:
+    options = ("--data", five_data, "--output", five_run, "--resume")
+    answer = run_command("train", tiny_recipe, *options)
+    assert answer.code == 1
+    assert "was started with other labels" in answer.stderr
+
+
+def test_a_class_without_a_label_stops_before_training(
+    tmp_path: Path, tiny_data: Path, five_labels: Path, tiny_recipe: Path, run_command: Command
+) -> None:
+    options = ("--data", tiny_data, "--labels", five_labels, "--output", tmp_path / "run")
+    answer = run_command("train", tiny_recipe, *options)
+    assert answer.code == 1
+    assert "is outside the classes 0 to 4" in answer.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_photographs_of_garments_take_no_other_labels(
+    cli: Callable[..., Any], tmp_path: Path, five_labels: Path, photo_recipe: Path
+) -> None:
+    result = cli("train", photo_recipe, "--photos", tmp_path, "--labels", five_labels)
+    assert result.exit_code == 2
+    assert "trains on photographs of garments; leave --labels out" in result.stderr
+
+
+@pytest.mark.parametrize("recorded", [{"labels": []}, {"labels": "abc"}, {"labels": [1, 2]}, []])
+def test_a_damaged_record_of_labels_is_told(tmp_path: Path, recorded: Any) -> None:
+    run = Run(tmp_path, Recipe(name="any", architecture="lenet5"))
+    run.write_json("run.json", recorded)
+    with pytest.raises(RunError, match=r"run\.json: expected labels, a list of 2 to 10 names"):
+        run_labels(run)
+
+
+def test_a_run_without_a_record_has_the_labels_of_fashion_mnist(tmp_path: Path) -> None:
+    run = Run(tmp_path, Recipe(name="any", architecture="lenet5"))
+    assert run_labels(run) == LABELS
+    run.write_json("run.json", {"seed": 1})
+    assert run_labels(run) == LABELS

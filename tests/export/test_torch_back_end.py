@@ -1,0 +1,202 @@
+"""The torch back end: the same network, the same descent. Needs the extra [torch]."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist_export.torch_network import same_padding
+
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed")
+
+NAMES = ["edge", "lenet5", "cnn-dropout", "cnn-93k", "cnn-1", "cnn-3", "mlp-128", "resnet:8k5/2;12,16/2"]
+RECIPE = """
+name = "torched"
+architecture = "resnet:12k5/2;16"
+seed = 3
+
+[data]
+validation = 100
+batch_size = 32
+
+[augmentation]
+shift = 1
+
+[training]
+epochs = 4
+learning_rate = 0.1
+weight_decay = 0.01
+warmup_epochs = 0.2
+precision = "{precision}"
+ema = 0.3
+
+[qat]
+epochs = {qat}
+learning_rate = 0.01
+"""
+
+
+def compare_logits(*names: str) -> None:
+    """Print the largest difference between the logits of Keras and ours, beside the largest logit."""
+    import json
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import numpy as np
+
+    from edge_fmnist_export import architectures, backend
+    from edge_fmnist_export.torch_network import TorchNetwork
+    from edge_fmnist_export.torch_trainer import torch_logits
+
+    keras, found = backend.keras_module(), {}
+    rng = np.random.default_rng(1)
+    images = rng.random((12, 28, 28, 1), np.float32)
+    for name in names:
+        model = architectures.build(name, keras)
+        for variable in model.weights:
+            if variable.name in ("gamma", "moving_variance"):
+                variable.assign(rng.uniform(0.5, 2, variable.shape))
+            elif variable.name in ("beta", "moving_mean", "bias"):
+                variable.assign(rng.normal(0, 0.3, variable.shape))
+        theirs = model.predict(images, verbose=0)
+        device = model.weights[0].value.device
+        ours = torch_logits(TorchNetwork(model), images, device)
+        reduced = torch_logits(TorchNetwork(model), images, device, reduced=True)
+        found[name] = [float(abs(ours - theirs).max()), float(abs(reduced - theirs).max()), float(abs(theirs).max())]
+    print(json.dumps(found))
+
+
+def compare_descent() -> None:
+    """Print how far two trainers' weights are from each other and from the start, after the same batches."""
+    import json
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import numpy as np
+
+    from edge_fmnist_export import architectures, backend
+    from edge_fmnist_export.losses import Objective
+    from edge_fmnist_export.phase import Phase
+    from edge_fmnist_export.recipe import FloatPhase
+    from edge_fmnist_export.torch_trainer import TorchTrainer
+    from edge_fmnist_export.trainers import KerasTrainer
+    from edge_fmnist_export.weights import read_variables
+
+    keras, steps = backend.keras_module(), 12
+    rng = np.random.default_rng(2)
+    drawn = [
+        (rng.random((16, 28, 28, 1), np.float32), np.eye(10, dtype=np.float32)[rng.integers(0, 10, 16)])
+        for _ in range(steps)
+    ]
+    settings = FloatPhase(epochs=1, learning_rate=0.05, weight_decay=0.1, warmup_epochs=0.5, label_smoothing=0.1)
+    ends, results, rates = [], [], []
+    for kind in (KerasTrainer, TorchTrainer):
+        keras.utils.set_random_seed(4)
+        model = architectures.build("lenet5", keras)
+        start = read_variables(model.weights)
+        phase = Phase("float", keras, model, settings, Objective(0.1), lambda epoch: iter(drawn), 16, steps)
+        running = kind(phase)
+        results.append(running.fit(iter(drawn), steps, lambda loss, accuracy, steps: None))
+        rates.append(running.learning_rate())
+        ends.append(read_variables(model.weights))
+    apart = max(float(abs(a - b).max()) for a, b in zip(*ends, strict=True))
+    moved = min(float(abs(a - b).max()) for a, b in zip(start, ends[1], strict=True))
+    print(json.dumps({"apart": apart, "moved": moved, "results": results, "rates": rates}))
+
+
+def refused() -> None:
+    """Print what a network with a strange layer and a strange optimiser are told."""
+    import json
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    from edge_fmnist.errors import UsageError
+    from edge_fmnist_export import backend
+    from edge_fmnist_export.losses import Objective
+    from edge_fmnist_export.phase import Phase
+    from edge_fmnist_export.recipe import FloatPhase
+    from edge_fmnist_export.torch_network import TorchNetwork
+    from edge_fmnist_export.torch_trainer import TorchTrainer
+
+    keras = backend.keras_module()
+    inputs = keras.layers.Input((28, 28, 1))
+    found = []
+    for layer in (keras.layers.UpSampling2D(), keras.layers.Conv2D(2, 3, activation="elu"), keras.layers.ReLU(6.0)):
+        try:
+            TorchNetwork(keras.Model(inputs, layer(inputs)))
+        except UsageError as error:
+            found.append(str(error))
+    try:
+        model = keras.Model(inputs, keras.layers.Flatten()(inputs))
+        settings = FloatPhase(optimizer="adamw")
+        TorchTrainer(Phase("float", keras, model, settings, Objective(), lambda epoch: iter(()), 1, 1))
+    except UsageError as error:
+        found.append(str(error))
+    print(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [(28, 3, 1, (1, 1)), (28, 3, 2, (0, 1)), (28, 5, 2, (1, 2)), (28, 1, 2, (0, 0)), (7, 3, 2, (1, 1))],
+)
+def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: int, padding: tuple[int, int]) -> None:
+    assert same_padding(size, kernel, stride) == padding
+
+
+def test_logits_are_those_of_keras(run_function: Callable[..., Any]) -> None:
+    for name, (difference, reduced, largest) in run_function(compare_logits, *NAMES).items():
+        assert difference < 1e-4 * max(1, largest), name
+        assert difference < reduced < 0.1 * max(1, largest), name
+
+
+def test_descends_as_keras_does(run_function: Callable[..., Any]) -> None:
+    found = run_function(compare_descent)
+    assert found["apart"] < 1e-4
+    assert found["moved"] > 1e-3
+    ours, theirs = found["results"]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert found["rates"] == [0, 0]
+
+
+def test_what_it_does_not_know_is_named(run_function: Callable[..., Any]) -> None:
+    layer, activation, relu, optimizer = run_function(refused)
+    assert "UpSampling2D" in layer
+    assert "'elu'" in activation
+    assert "plain ReLU" in relu
+    assert '"adamw"' in optimizer
+    assert all("KERAS_BACKEND=tensorflow" in text for text in (layer, activation, relu, optimizer))
+
+
+@pytest.mark.parametrize(("precision", "qat"), [("float32", 0), ("bfloat16", 1)])
+def test_trains_float_on_torch_and_the_rest_on_tensorflow(
+    precision: str,
+    qat: int,
+    tiny_data: Path,
+    tmp_path: Path,
+    run_command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    subprocess_environment: dict[str, str],
+) -> None:
+    monkeypatch.setitem(subprocess_environment, "KERAS_BACKEND", "torch")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.format(precision=precision, qat=qat), "utf-8")
+    answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    assert answer.code == 0, answer.stderr
+    history = json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))
+    losses = [record["loss"] for record in history if record["phase"] == "float"]
+    assert losses[-1] < 0.95 * losses[0]
+    assert [record["phase"] for record in history] == ["float"] * 4 + ["qat"] * qat
+
+
+def test_odd_and_even_strides_cover_every_pixel() -> None:
+    for size in range(1, 30):
+        for kernel in (1, 2, 3, 5):
+            for stride in (1, 2, 3):
+                before, after = same_padding(size, kernel, stride)
+                assert (before + size + after - kernel) // stride + 1 >= -(-size // stride)
+                assert 0 <= after - before <= 1

@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 # tflite-runtime needs numpy<2 and so lives apart; the tests compare it with LiteRT.
 OLD_VENV := .venv-tflite-runtime
 PIP := -m pip --disable-pip-version-check install --quiet
+# What the tests have installed; EXTRAS=dev,torch takes in the other back end, which is large.
+EXTRAS ?= dev
 
 .PHONY: demo test check format clean
 
@@ -48,7 +50,7 @@ $(VENV)/export.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a few minutes the first time."
-	$(BIN)/python $(PIP) -e '.[dev]'
+	$(BIN)/python $(PIP) -e '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/export.stamp
 
 # tflite-runtime has wheels for Python 3.9 to 3.11 only; elsewhere its test is skipped and says so.

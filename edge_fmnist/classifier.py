@@ -64,13 +64,21 @@ class Classifier:
         True
     """
 
-    def __init__(self, model: ModelBytes, *, threads: int = 1, interpreter: str | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelBytes,
+        *,
+        threads: int = 1,
+        interpreter: str | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> None:
         """Make a classifier from a model's bytes; :meth:`load` is the usual way.
 
         Args:
             model: the model's bytes and what messages call it.
             threads: how many threads an interpreter may use, at least 1.
             interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
+            labels: the names of the classes, in place of those in the file.
 
         Raises:
             UsageError: ``threads`` below 1, or an unknown interpreter.
@@ -93,13 +101,19 @@ class Classifier:
         calibration = self.metadata.calibration if self.metadata else Calibration()
         self.temperature, self.threshold = calibration.temperature, calibration.threshold
         self.mirrored = self.metadata is not None and self.metadata.mirrored
-        self.labels: tuple[str, ...] = _labels(self.metadata, single.output, model.source)
+        given = labels or (self.metadata.labels if self.metadata else LABELS)
+        self.labels: tuple[str, ...] = _checked_labels(given, single.output, model.source)
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
 
     @classmethod
     def load(
-        cls, name_or_path: str | Path = DEFAULT_MODEL, *, threads: int = 1, interpreter: str | None = None
+        cls,
+        name_or_path: str | Path = DEFAULT_MODEL,
+        *,
+        threads: int = 1,
+        interpreter: str | None = None,
+        labels: tuple[str, ...] | None = None,
     ) -> Classifier:
         """Load a shipped model by name, or any model file by path.
 
@@ -112,6 +126,7 @@ class Classifier:
             name_or_path: a name from ``edge-fmnist models``, or a ``.tflite`` file.
             threads: how many threads an interpreter may use, at least 1.
             interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
+            labels: the names of the classes, in place of those in the file.
 
         Raises:
             ModelNotFoundError: neither a shipped model nor a file.
@@ -120,7 +135,7 @@ class Classifier:
             InterpreterError: no interpreter can be used.
             UsageError: ``threads`` below 1, or an unknown interpreter.
         """
-        return cls(read_model(name_or_path), threads=threads, interpreter=interpreter)
+        return cls(read_model(name_or_path), threads=threads, interpreter=interpreter, labels=labels)
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Classify one image.
@@ -247,8 +262,7 @@ def _check_tensors(input_: TensorInfo, output: TensorInfo, source: str) -> None:
         raise ModelError(f"{source}: expected a model with output (1, classes), got {output.shape}")
 
 
-def _labels(metadata: Metadata | None, output: TensorInfo, source: str) -> tuple[str, ...]:
-    labels = metadata.labels if metadata else LABELS
+def _checked_labels(labels: tuple[str, ...], output: TensorInfo, source: str) -> tuple[str, ...]:
     if len(labels) != output.shape[1]:
         raise ModelError(f"{source}: expected an output for {len(labels)} labels, got {output.shape[1]}")
     return labels

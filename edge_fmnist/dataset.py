@@ -47,13 +47,15 @@ class Split:
 
     Attributes:
         images: uint8, shape (N, 28, 28), 0 is background and 255 the brightest garment.
-        targets: uint8, shape (N,), indexes into :data:`edge_fmnist.labels.LABELS`.
+        targets: uint8, shape (N,), indexes into ``labels``.
         sha256: SHA-256 of the unpacked images file and labels file.
+        labels: the names of the classes.
     """
 
     images: np.ndarray
     targets: np.ndarray
     sha256: tuple[str, str]
+    labels: tuple[str, ...] = LABELS
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -134,18 +136,21 @@ def check_hash(name: str, sha256: str, *, where: str) -> None:
         )
 
 
-def load_split(folder: Path, split: SplitName, *, fashion_mnist: bool = False) -> Split:
+def load_split(
+    folder: Path, split: SplitName, *, fashion_mnist: bool = False, labels: tuple[str, ...] = LABELS
+) -> Split:
     """Load one split from a folder with IDX files.
 
     Args:
         folder: where the files are, plain or ``.gz``.
         split: ``"train"`` or ``"test"``.
         fashion_mnist: also insist that the files are Fashion-MNIST itself, by hash.
+        labels: the names of the classes.
 
     Raises:
         DataNotFoundError: the folder lacks the files.
         DataError: a damaged file, images that are not 28x28, counts that differ,
-            labels outside the ten classes, or a wrong hash.
+            a class without a label, or a wrong hash.
     """
     image_path, target_path = idx_path(folder, IMAGES[split]), idx_path(folder, TARGETS[split])
     if image_path is None or target_path is None:
@@ -155,7 +160,8 @@ def load_split(folder: Path, split: SplitName, *, fashion_mnist: bool = False) -
         check_hash(IMAGES[split], images.sha256, where=str(image_path))
         check_hash(TARGETS[split], targets.sha256, where=str(target_path))
     _check_split(images.array, targets.array, image_path, target_path)
-    return Split(images.array, targets.array, (images.sha256, targets.sha256))
+    _check_targets(targets.array, len(labels), target_path)
+    return Split(images.array, targets.array, (images.sha256, targets.sha256), labels)
 
 
 def _check_split(images: np.ndarray, targets: np.ndarray, image_path: Path, target_path: Path) -> None:
@@ -165,24 +171,30 @@ def _check_split(images: np.ndarray, targets: np.ndarray, image_path: Path, targ
         raise DataError(f"{image_path} holds {len(images)} images but {target_path} {len(targets)} labels")
     if len(images) == 0:
         raise DataError(f"{image_path}: holds no images")
-    if targets.max() >= len(LABELS):
-        where = int(np.argmax(targets >= len(LABELS)))
-        raise DataError(
-            f"{target_path}: label {targets[where]} at position {where} is outside the classes 0 to {len(LABELS) - 1}"
-        )
 
 
-def load(split: SplitName, folder: Path | None = None) -> Split:
+def _check_targets(targets: np.ndarray, classes: int, path: Path) -> None:
+    if targets.max() >= classes:
+        where = int(np.argmax(targets >= classes))
+        raise DataError(f"{path}: label {targets[where]} at position {where} is outside the classes 0 to {classes - 1}")
+
+
+def load(split: SplitName, folder: Path | None = None, labels: tuple[str, ...] = LABELS) -> Split:
     """Find a data set and load one split of it.
 
     A folder given by the caller or by the environment variable may hold any
     IDX set of this shape; one found by search must be Fashion-MNIST itself.
 
+    Args:
+        split: ``"train"`` or ``"test"``.
+        folder: the folder to use; None searches.
+        labels: the names of the classes.
+
     Raises:
         DataNotFoundError: no data set found.
-        DataError: the data set is damaged.
+        DataError: the data set is damaged, or has a class without a label.
     """
-    return load_split(find_data(folder), split, fashion_mnist=named_folder(folder) is None)
+    return load_split(find_data(folder), split, fashion_mnist=named_folder(folder) is None, labels=labels)
 
 
 def is_fashion_mnist(split: Split) -> bool:

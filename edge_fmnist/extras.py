@@ -18,9 +18,11 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tf_keras",
         "tomli_w",
     ),
+    "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib",),
-    "web": ("starlette", "uvicorn"),
+    "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
+    "web": ("starlette", "uvicorn", "prometheus_client"),
 }
 
 

@@ -1,4 +1,11 @@
-"""The ten classes of Fashion-MNIST, in the order of their indexes, and the answer that is none of them."""
+"""The names of classes: the ten of Fashion-MNIST, those of another set from a file, and the answer that is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_fmnist.errors import DataError, SourceError
 
 LABELS: tuple[str, ...] = (
     "T-shirt/top",
@@ -15,3 +22,57 @@ LABELS: tuple[str, ...] = (
 
 # The answer of a model that is not sure enough of any class.
 UNKNOWN = "unknown"
+
+# What the networks of this project have outputs for.
+MOST_LABELS = len(LABELS)
+MAX_LABEL_LENGTH = 60
+# Far above any real file of labels; stops a wrong file from filling memory.
+MAX_BYTES = 1 << 16
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels in a text file: UTF-8, one on a line, in the order of their indexes.
+
+    Lines that are empty at the end of the file do not count.
+
+    Raises:
+        SourceError: no such file.
+        DataError: not such a text, fewer than two or more than ten labels, an empty, doubled or overlong one, or the
+            answer "unknown".
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; expected a text file with one label a line")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    labels = tuple(line.strip() for line in text.rstrip().splitlines())
+    _check(labels, str(path))
+    return labels
+
+
+def filled(labels: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return labels for ``count`` outputs of a network; those beyond the classes of its data are called unused.
+
+    Such an output has no training image, so it is practically never the answer.
+    """
+    return (*labels, *(f"unused {index}" for index in range(len(labels), count)))
+
+
+def _check(labels: tuple[str, ...], where: str) -> None:
+    if not 2 <= len(labels) <= MOST_LABELS:
+        raise DataError(f"{where}: expected 2 to {MOST_LABELS} labels, one a line; got {len(labels)}")
+    for number, label in enumerate(labels, 1):
+        if not label:
+            raise DataError(f"{where}: line {number} is empty; expected a label on each line")
+        if len(label) > MAX_LABEL_LENGTH or not label.isprintable():
+            raise DataError(
+                f"{where}: line {number}: expected a printable label of at most {MAX_LABEL_LENGTH} characters, "
+                f"got {label[:MAX_LABEL_LENGTH]!r}"
+            )
+        if label == UNKNOWN:
+            raise DataError(f"{where}: line {number}: {UNKNOWN!r} is the answer of an unsure model; use another label")
+        if labels.index(label) != number - 1:
+            raise DataError(f"{where}: {label!r} is there twice, on lines {labels.index(label) + 1} and {number}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_fmnist.extras import EXTRAS
 from edge_fmnist.samples import write_samples
 
 ROOT = Path(__file__).parent.parent
@@ -96,7 +97,7 @@ def test_base_install_has_no_extra(base_install: Path) -> None:
     result = run(base_install, "doctor", "--json")
     assert result.returncode == 0, result.stderr
     facts = json.loads(result.stdout)
-    assert facts["extras"] == {"export": False, "peers": False, "plot": False, "web": False}
+    assert facts["extras"] == dict.fromkeys(EXTRAS, False)
     assert facts["problems"] == []
 
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.dataset import Split
-from edge_fmnist.errors import CheckError
+from edge_fmnist.errors import CheckError, DataError, RunError
 from edge_fmnist.files import moved_into_place
-from edge_fmnist.labels import LABELS
+from edge_fmnist.labels import LABELS, filled
 from edge_fmnist.metadata import embed
 from edge_fmnist.structure import Structure, read_structure
 from edge_fmnist.tensors import PIXEL_SCALE, TensorInfo
 from edge_fmnist_export import architectures, backend, calibration, convert
+from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.convert import IoType, Representative
 from edge_fmnist_export.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.run import Run
@@ -80,6 +81,7 @@ class Exporter:
         io: IoType = "uint8",
         test: Split | None = None,
         representative: Representative | None = None,
+        labels: tuple[str, ...] | None = None,
     ) -> None:
         """Prepare to export.
 
@@ -88,13 +90,23 @@ class Exporter:
             io: input and output type of int8 files.
             test: the split that accuracy is measured on; None measures none.
             representative: training images for ``int8-ptq``.
+            labels: the names of the classes, in place of those that the run was trained with.
 
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
             UsageError: Keras does not run on TensorFlow.
-            RunError: the run's float weights are missing or do not fit.
+            RunError: the run's float weights are missing or do not fit, or its labels are damaged.
+            DataError: the test split has a class without a label.
         """
         self.run, self.io, self.test, self.representative = run, io, test, representative
+        names = run_labels(run) if labels is None else labels
+        if test is not None and test.targets.max() >= len(names):
+            raise DataError(
+                f"expected test images of the {len(names)} classes {', '.join(names)}; got class {test.targets.max()}, "
+                "counted from 0; name the data set of the run with --data"
+            )
+        # The networks have ten outputs, whatever the data set has.
+        self.labels = filled(names, CLASSES)
         keras = backend.keras_on_tensorflow()
         # Layer names go into the file, and Keras counts them up; start from one, so that the bytes are the same.
         keras.utils.clear_session()
@@ -117,14 +129,14 @@ class Exporter:
         flatbuffer = self._convert(kind)
         settings = self._settings(kind)
         with moved_into_place(path) as temporary:
-            temporary.write_bytes(embed(flatbuffer, settings, LABELS))
+            temporary.write_bytes(embed(flatbuffer, settings, self.labels))
             classifier, structure = self._check(kind, temporary)
             settings["io"] = {"input": _tensor(classifier.input), "output": _tensor(classifier.output)}
             parity = self._parity(classifier, structure)
             if parity is not None:
                 settings["accuracy"] = self._accuracy(parity, classifier)
                 _check_drop(kind, parity, max_drop)
-            content = embed(flatbuffer, settings, LABELS)
+            content = embed(flatbuffer, settings, self.labels)
             temporary.write_bytes(content)
             self._check(kind, temporary)
         return Exported(
@@ -185,7 +197,7 @@ class Exporter:
             )
         if kind in (INT8, PTQ) and (stray := structure.stray_operators()):
             raise CheckError(f"{kind}: not whole-integer: {'; '.join(stray)}")
-        if classifier.metadata is None or classifier.metadata.labels != LABELS:
+        if classifier.metadata is None or classifier.metadata.labels != self.labels:
             raise CheckError(f"{kind}: labels or settings cannot be read back from the written file")
         return classifier, structure
 
@@ -205,6 +217,19 @@ class Exporter:
             "data_sha256": list(self.test.sha256) if self.test else None,
             "measured": f"the written file in {classifier.info.name} {classifier.info.version}",
         }
+
+
+def run_labels(run: Run) -> tuple[str, ...]:
+    """Return the names of the classes that a run was trained with; Fashion-MNIST's where it records none.
+
+    Raises:
+        RunError: the record is damaged.
+    """
+    recorded = run.read_json("run.json", {})
+    names = recorded.get("labels", list(LABELS)) if isinstance(recorded, dict) else None
+    if not isinstance(names, list) or not 1 < len(names) <= CLASSES or not all(isinstance(n, str) for n in names):
+        raise RunError(f"{run.folder / 'run.json'}: expected labels, a list of 2 to {CLASSES} names, got {names!r}")
+    return tuple(names)
 
 
 def _tensor(tensor: TensorInfo) -> dict[str, Any]:

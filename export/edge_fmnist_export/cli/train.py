@@ -9,6 +9,8 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.errors import UsageError
+from edge_fmnist.labels import LABELS
 from edge_fmnist_export import backend
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.", show_default=False)] = None,
     data: options.Data = None,
+    labels: options.Labels = None,
     photos: options.Photos = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
@@ -47,8 +50,11 @@ def train(
     extras.require("export", "training", None if qat else FLOAT_MODULES)
     wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
     folder = output or RUNS / wanted.name
+    names = options.labels_of(labels)
+    if wanted.photos.views and names != LABELS:
+        raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; leave --labels out")
     try:
-        run, metrics = _train(wanted, folder, data, photos, resume)
+        run, metrics = _train(wanted, folder, data, names, photos, resume)
     except KeyboardInterrupt:
         console.say(_interrupted(folder))
         raise typer.Exit(130) from None
@@ -76,7 +82,7 @@ def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | N
 
 
 def _train(
-    recipe: Recipe, folder: Path, data: Path | None, photos: Path | None, resume: bool
+    recipe: Recipe, folder: Path, data: Path | None, labels: tuple[str, ...], photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist import dataset
     from edge_fmnist_export import material, training
@@ -85,7 +91,7 @@ def _train(
 
     # What can be wrong is found before the run folder is made, but for photographs that cannot be decoded;
     # and start-up messages come before the progress bar.
-    images = dataset.load("train", data)
+    images = dataset.load("train", data, labels)
     material.subsets(recipe, images)
     material.check_photos(recipe, photos)
     training.initial_weights(recipe)

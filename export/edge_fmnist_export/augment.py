@@ -7,10 +7,14 @@ training step (``tests/export/test_augment.py`` and ``export/RESULTS.md``).
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from edge_fmnist.preprocess import DARKEST
-from edge_fmnist_export.recipe import Augmentation
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.recipe import Augmentation
 
 # Ground that a mask takes in turns as grey as a garment; black is lost to the mask.
 LEAKED, DROPPED = (DARKEST, 255), (0, 0)

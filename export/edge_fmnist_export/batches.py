@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from edge_fmnist.labels import LABELS
 from edge_fmnist.photos import GARMENTS
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.augment import augment
-from edge_fmnist_export.recipe import Augmentation
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.recipe import Augmentation
 
 # Targets of photographs beyond the classes: a shoe of any of three classes, and what is none of the ten.
 FOOTWEAR, UNKNOWN = CLASSES, CLASSES + 1

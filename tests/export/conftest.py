@@ -30,6 +30,7 @@ seed = 3
 
 [data]
 validation = 100
+split_seed = 3
 batch_size = 32
 
 [augmentation]
@@ -54,6 +55,7 @@ seed = 4
 
 [data]
 validation = 100
+split_seed = 4
 batch_size = 32
 
 [augmentation]

@@ -22,6 +22,7 @@ seed = 9
 
 [data]
 validation = {validation}
+split_seed = 3
 batch_size = 32
 
 [augmentation]

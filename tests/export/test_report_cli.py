@@ -59,7 +59,7 @@ def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nothing"], 3, "nothing: neither a run folder, a model file, a shipped model (edge, camera)"),
+        (["nothing"], 3, "nothing: neither a run folder, a model file, a shipped model (edge, camera"),
         (["{model}", "--run", "nothing"], 3, "nothing: neither a run folder nor a shipped checkpoint"),
         (["{folder}"], 1, "not a run folder, it has no recipe.toml"),
         (["{model}", "--only", "dta"], 2, "'dta': no such section"),

@@ -41,11 +41,11 @@ def test_operators_together_take_about_the_time_of_the_model(measured: Profile) 
 
 
 def test_bytes_of_a_convolution(measured: Profile) -> None:
-    second = measured.layers[2]
-    assert second.output == (28, 28, 16)
-    assert second.weight_bytes == 16 * 16 * 9 + 16 * 4
-    assert second.activation_bytes == 2 * 28 * 28 * 16
-    assert second.intensity == pytest.approx(1_806_336 / (2368 + 25_088))
+    square = measured.layers[4]
+    assert square.output == (14, 14, 40)
+    assert square.weight_bytes == 40 * 40 * 9 + 40 * 4
+    assert square.activation_bytes == 2 * 14 * 14 * 40
+    assert square.intensity == pytest.approx(2_822_400 / (14_560 + 15_680))
 
 
 def test_peak_was_measured(measured: Profile) -> None:
@@ -68,7 +68,7 @@ def test_float_operators_have_no_limit(tmp_path: Path, quick: Protocol) -> None:
     path.write_bytes(float_twin(read_model("edge").content, "edge"))
     found = measure(str(path), settings=quick.single_stream)
     assert all(layer.limit_us is None and layer.of_limit is None for layer in found.layers)
-    assert found.layers[0].activation_bytes == 4 * 28 * 28 * (1 + 16)
+    assert found.layers[0].activation_bytes == 4 * 28 * 28 * (1 + 32)
     assert any("floats have no limit" in note for note in notes(found))
 
 
@@ -116,7 +116,7 @@ def test_table_fits_a_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     show(measured)
     shown = capsys.readouterr().err
-    assert "17 FULLY_CONNECTED" in shown
+    assert "14 FULLY_CONNECTED" in shown
     assert "…" not in shown
 
 

@@ -62,7 +62,7 @@ def test_profile_stands_in_the_page(folder: Path, result: Document, quick: Proto
     result["profile"] = measure("edge", settings=quick.single_stream).as_dict()
     page = report.section("box", result, {})
     assert "#### Layer by layer" in page
-    assert "| 17 | FULLY_CONNECTED | 10 |" in page
+    assert "| 14 | FULLY_CONNECTED | 10 |" in page
 
 
 def test_a_stale_page_is_found(folder: Path) -> None:

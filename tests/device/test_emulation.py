@@ -43,7 +43,14 @@ def outputs(*labels: int, lead: int = 20) -> np.ndarray:
 def answers(folder: Path, raw: np.ndarray, *, top1: float = 0.95, peak: int = 100_000_000, **doctor: Any) -> Path:
     """Write what exercise.sh writes."""
     folder.mkdir()
-    facts = {"edge_fmnist": "1", "python": "3.11", "machine": "here", "numpy": "2", "interpreter": {}, "problems": []}
+    facts = {
+        "edge_fmnist": "1",
+        "python": "3.11",
+        "machine": "aarch64",
+        "numpy": "2",
+        "interpreter": {},
+        "problems": [],
+    }
     content = {
         "doctor.json": {**facts, "opencv": {"version": "5"}, **doctor},
         "verify.json": [{"name": "edge", "ok": True}],
@@ -107,6 +114,12 @@ def test_memory_and_problems(tmp_path: Path) -> None:
     raw = outputs(1)
     there = answers(tmp_path / "b", raw, peak=200_000_001, problems=["OpenCV: no"])
     assert failed(answers(tmp_path / "a", raw), there) == ["doctor", "live, peak memory"]
+
+
+def test_memory_has_no_limit_on_32_bit(tmp_path: Path) -> None:
+    raw = outputs(1)
+    there = answers(tmp_path / "b", raw, peak=200_000_001, machine="armv7l")
+    assert failed(answers(tmp_path / "a", raw), there) == []
 
 
 def test_command_writes_the_comparison(tmp_path: Path) -> None:

@@ -143,7 +143,8 @@ mount_system() {
         cpuinfo >"$work/cpuinfo"
         mount --bind "$work/cpuinfo" "$root/proc/cpuinfo"
     fi
-    mount --bind /dev "$root/dev"
+    # Devices can be written to all the same, but none removed.
+    mount --bind -o ro /dev "$root/dev"
     mount --bind -o ro "$PROJECT" "$root/mnt/project"
     mount --bind "$work" "$root/mnt/work"
     cat /etc/resolv.conf >"$root/etc/resolv.conf"
@@ -167,11 +168,13 @@ cpuinfo() {
     done
 }
 
-unmount_system() { mountpoint -q "$root" && umount -R "$root"; }
+# Lazily where something still runs there, so that in any case nothing of this machine is left below $root.
+unmount_system() {
+    ! mountpoint -q "$root" || umount -R "$root" 2>/dev/null || umount -R -l "$root"
+}
 
 clean_up() {
-    unmount_system || true
-    rm -rf "$work"
+    unmount_system && rm -rf --one-file-system "$work"
 }
 
 # What pip is told on this machine about where packages come from, as environment variables.

@@ -268,7 +268,7 @@ def test_initial_weights_are_the_float_weights_of_a_run(
 def test_initial_weights_of_a_shipped_checkpoint() -> None:
     found = initial_weights(load_recipe("camera"))
     assert found is not None
-    assert [array.shape for array in found] == [array.shape for array in open_run("edge").weights("float")]
+    assert [array.shape for array in found] == [array.shape for array in open_run("float-deep").weights("float")]
 
 
 def test_initial_weights_that_cannot_be_taken(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge_fmnist.errors import SourceError
@@ -64,6 +65,7 @@ class Grabber:
         *,
         retry: Retry | None = None,
         pace: float | None = None,
+        wanted: Callable[[], bool] = lambda: True,
         warn: Warn = log_warning,
         stall: float = STALL_TIMEOUT,
     ) -> None:
@@ -73,6 +75,8 @@ class Grabber:
             source: already opened; the grabber closes it. Opened again when it is lost, if it is realtime.
             retry: how it is opened again.
             pace: frames a second at which a file is read; None reads as quickly as frames come.
+            wanted: asked before each frame, in the reading thread; one that is not wanted counts as seen and is
+                passed over, undecoded where the source can.
             warn: told, in the thread that calls :meth:`next`, when the source is lost and when it is back.
             stall: seconds without a frame after which the source counts as lost.
         """
@@ -81,6 +85,7 @@ class Grabber:
         self._source = source
         self._retry = retry or Retry()
         self._pace = pace
+        self._wanted = wanted
         self._warn = warn
         self._stall = stall
         self._changed = threading.Condition()
@@ -154,19 +159,22 @@ class Grabber:
                 self._changed.notify_all()
 
     def _read_one(self) -> bool:
-        """Read a frame into the slot; return False at the end of the source."""
+        """Read a frame into the slot, or pass over it; return False at the end of the source."""
+        wanted = self._wanted()
         self._reading_since = time.perf_counter()
-        picture = self._source.read()
+        picture = self._source.read() if wanted else None
+        more = picture is not None if wanted else self._source.skip()
         captured = time.perf_counter()
         self._reading_since = None
         if self._stalled:
             raise SourceError(f"{self._source.name}: no frame for {self._stall:g} s")
-        if picture is None:
+        if not more:
             return False
         if self._pace:
             captured = self._paced(captured, self._pace)
         with self._changed:
-            self._newest = Frame(picture, self.seen, captured, self._source.frame_name)
+            if picture is not None:
+                self._newest = Frame(picture, self.seen, captured, self._source.frame_name)
             self.seen += 1
             self._changed.notify_all()
         if self._failures and captured - self._back_at >= self._retry.steady:

@@ -224,7 +224,9 @@ class LiveLoop:
     def _grabbed(self) -> Iterator[Frame]:
         """Yield the newest frame each time."""
         pace = None if self.source.realtime else self.source.fps or SLIDE_SHOW_FPS
-        self._grabber = Grabber(self._paced, retry=self._retry, pace=pace, warn=self._source_changed)
+        self._grabber = Grabber(
+            self._paced, retry=self._retry, pace=pace, wanted=self._paced.wanted, warn=self._source_changed
+        )
         seen = 0
         while not self._enough() and not self._grabber.ended:
             frame = self._grabber.next(POLL) if self._due() else None

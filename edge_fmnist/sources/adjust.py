@@ -144,6 +144,10 @@ class Adjusted(Source):
         picture = self._source.read()
         return None if picture is None else self._adjustment.apply(picture)
 
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`."""
+        return self._source.skip()
+
     def close(self) -> None:
         """See :meth:`Source.close`."""
         self._source.close()

@@ -61,10 +61,17 @@ class Auto(Source):
 
     def read(self) -> np.ndarray | None:
         """See :meth:`Source.read`."""
+        return self._opened().read()
+
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`."""
+        return self._opened().skip()
+
+    def _opened(self) -> Source:
         chosen = self._chosen
         if chosen is None:
             raise SourceError(f"{self.name}: not open")
-        return chosen.read()
+        return chosen
 
     def close(self) -> None:
         """See :meth:`Source.close`."""

@@ -81,6 +81,17 @@ class Source(ABC):
             SourceError: the source was lost: a camera pulled out, a stream that stopped. It may be opened again.
         """
 
+    def skip(self) -> bool:
+        """Pass over the next frame, waiting for it, without the work of decoding it where the source can.
+
+        Returns:
+            False at the end of a source that ends.
+
+        Raises:
+            SourceError: as :meth:`read`.
+        """
+        return self.read() is not None
+
     @abstractmethod
     def close(self) -> None:
         """Let go of the source; harmless when it is not open, and while another thread reads or opens it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from edge_fmnist.sources.guard import Reader
 
 if TYPE_CHECKING:
     import cv2
+
+Delivered = TypeVar("Delivered")
 
 MAX_FPS = 1000.0
 # A camera skips a frame now and then (a damaged JPEG on the USB bus); one pulled out fails every time.
@@ -82,18 +85,37 @@ class CaptureReader(Reader):
         Raises:
             SourceError: it gives something that is no picture.
         """
+        picture = self._attempt(self._decoded)
+        return None if picture is None else self._converted(picture)
+
+    def skip(self) -> bool:
+        """Pass over the next frame; False where the capture gives no more.
+
+        A camera's JPEG stays packed; of a video, whose frames build on one another, only the colours are not computed.
+
+        Raises:
+            SourceError: it cannot be read.
+        """
+        return self._attempt(lambda: self._capture.grab() or None) is not None
+
+    def _decoded(self) -> np.ndarray | None:
+        delivered, picture = self._capture.read()
+        return picture if delivered and picture is not None and picture.size else None
+
+    def _attempt(self, deliver: Callable[[], Delivered | None]) -> Delivered | None:
+        """Return what is delivered, tried as often as was asked for; None where nothing is."""
         import cv2
 
         for attempt in range(self._attempts):
             if attempt:
                 time.sleep(PAUSE)
             try:
-                delivered, picture = self._capture.read()
+                delivered = deliver()
             except cv2.error as error:
                 raise SourceError(f"{self._name}: cannot be read ({error.err})") from error
-            if delivered and picture is not None and picture.size:
+            if delivered is not None:
                 self.read_count += 1
-                return self._converted(picture)
+                return delivered
         return None
 
     def _converted(self, picture: np.ndarray) -> np.ndarray:
@@ -118,5 +140,18 @@ class LiveCaptureReader(CaptureReader):
         """
         frame = super().read()
         if frame is None:
-            raise SourceError(f"{self._name}: delivers no {'more ' if self.read_count else ''}pictures")
+            raise self._lost()
         return frame
+
+    def skip(self) -> bool:
+        """Pass over the next frame, and return True.
+
+        Raises:
+            SourceError: there is none.
+        """
+        if not super().skip():
+            raise self._lost()
+        return True
+
+    def _lost(self) -> SourceError:
+        return SourceError(f"{self._name}: delivers no {'more ' if self.read_count else ''}pictures")

@@ -65,12 +65,22 @@ class Demo(Source):
 
     def read(self) -> np.ndarray:
         """See :meth:`Source.read`."""
+        scene, seconds = self._next()
+        return scene.draw(seconds)
+
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`; nothing is drawn."""
+        self._next()
+        return True
+
+    def _next(self) -> tuple[Scene, float]:
+        """Return the scene and the time, in seconds, of the next frame, when it is due."""
         scene = self._scene
         if scene is None or (self._paced and self._closed.wait(self._wait())):
             raise SourceError(f"{self.name}: not open")
         seconds = self._number / (self.fps or FPS)
         self._number += 1
-        return scene.draw(seconds)
+        return scene, seconds
 
     def _wait(self) -> float:
         """Return for how many seconds the next frame is not due; a late reader is not made up for."""

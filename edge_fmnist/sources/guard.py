@@ -12,7 +12,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent import futures
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,6 +23,8 @@ from edge_fmnist.sources.base import READ_TIMEOUT, Source, Wishes
 
 # How long closing waits for a blocked read; a thread that is still blocked then ends when its read returns.
 PATIENCE = 1.0
+
+Answer = TypeVar("Answer")
 
 
 class Reader(ABC):
@@ -40,12 +44,28 @@ class Reader(ABC):
             SourceError: it was lost.
         """
 
+    def skip(self) -> bool:
+        """Pass over the next frame, undecoded where that can be done; False at the end.
+
+        Raises:
+            SourceError: it was lost.
+        """
+        return self.read() is not None
+
     @abstractmethod
     def release(self) -> None:
         """Let go of it."""
 
     def interrupt(self) -> None:  # noqa: B027 - not every reader can
         """Make a read that another thread is in return soon, where that can be done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """Something asked of a reader, and where its answer is put."""
+
+    operation: Callable[[Reader], Any]
+    answer: futures.Future[Any]
 
 
 class Guard:
@@ -55,8 +75,8 @@ class Guard:
         self._connect = connect
         self._name = name
         self._reader: Reader | None = None
-        self._answer: futures.Future[np.ndarray | None] | None = None
-        self._requests: SimpleQueue[futures.Future[np.ndarray | None] | None] = SimpleQueue()
+        self._answer: futures.Future[Any] | None = None
+        self._requests: SimpleQueue[Request | None] = SimpleQueue()
         # A daemon, so that a camera that blocks for ever does not keep the program from ending.
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
         self._thread.start()
@@ -66,14 +86,19 @@ class Guard:
         """Frames a second where known after the first read, else None."""
         return self._reader.fps if self._reader else None
 
-    def read(self, seconds: float) -> np.ndarray | None:
-        """Return the next frame, connecting first where that has not been done; None at the end.
+    def ask(self, operation: Callable[[Reader], Answer], seconds: float) -> Answer:
+        """Return what an operation on the reader gives, connecting first where that has not been done.
+
+        Args:
+            operation: called with the reader, in the guard's thread.
+            seconds: how long to wait for it.
 
         Raises:
             SourceError: nothing came in this time, the reader was lost, or :meth:`stop` was called.
         """
-        answer = self._answer = futures.Future()
-        self._requests.put(answer)
+        answer: futures.Future[Answer] = futures.Future()
+        self._answer = answer
+        self._requests.put(Request(operation, answer))
         try:
             return answer.result(seconds)
         except futures.TimeoutError as error:
@@ -91,24 +116,24 @@ class Guard:
 
     def _run(self) -> None:
         try:
-            while (answer := self._requests.get()) is not None:
-                self._fulfil(answer)
+            while (request := self._requests.get()) is not None:
+                self._fulfil(request)
         finally:
             if self._reader is not None:
                 self._reader.release()
 
-    def _fulfil(self, answer: futures.Future[np.ndarray | None]) -> None:
+    def _fulfil(self, request: Request) -> None:
         try:
             if self._reader is None:
                 self._reader = self._connect()
-            frame = self._reader.read()
+            result = request.operation(self._reader)
         except Exception as error:
             # Whatever it is belongs to the caller, who may have left by now.
             with suppress(futures.InvalidStateError):
-                answer.set_exception(error)
+                request.answer.set_exception(error)
         else:
             with suppress(futures.InvalidStateError):
-                answer.set_result(frame)
+                request.answer.set_result(result)
 
 
 class GuardedSource(Source):
@@ -139,7 +164,7 @@ class GuardedSource(Source):
         self.close()
         guard = self._guard = Guard(self.connect, self.name)
         try:
-            first = guard.read(self.wishes.timeout)
+            first = guard.ask(lambda reader: reader.read(), self.wishes.timeout)
         except SourceError as error:
             self.close()
             raise SourceError(f"{error}{self.advice}") from error
@@ -151,14 +176,20 @@ class GuardedSource(Source):
 
     def read(self) -> np.ndarray | None:
         """See :meth:`Source.read`."""
+        first, self._first = self._first, None
+        return self._answer(lambda reader: reader.read()) if first is None else first
+
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`."""
+        first, self._first = self._first, None
+        return first is not None or self._answer(lambda reader: reader.skip())
+
+    def _answer(self, operation: Callable[[Reader], Answer]) -> Answer:
         guard = self._guard
         if guard is None:
             raise SourceError(f"{self.name}: not open")
-        first, self._first = self._first, None
-        if first is not None:
-            return first
         try:
-            return guard.read(READ_TIMEOUT)
+            return guard.ask(operation, READ_TIMEOUT)
         except SourceError:
             self.close()
             raise

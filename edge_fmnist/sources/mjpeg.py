@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 
 import numpy as np
@@ -46,16 +47,34 @@ class MjpegReader(Reader):
         Raises:
             SourceError: the stream ended, stalled, or sends something else.
         """
+        for content in self._contents():
+            with suppress(ImageError):
+                return as_frame(decode_picture(content, self._name))
+        raise self._no_pictures()
+
+    def skip(self) -> bool:
+        """Pass over the next picture, whole or damaged, without decoding it, and return True.
+
+        Raises:
+            SourceError: the stream ended, stalled, or sends empty parts only.
+        """
+        for _ in self._contents():
+            return True
+        raise self._no_pictures()
+
+    def _no_pictures(self) -> SourceError:
+        return SourceError(f"{self._name}: {MAX_DAMAGED} parts in a row that are no pictures")
+
+    def _contents(self) -> Iterator[bytes]:
+        """Yield what the next few parts hold."""
         for _ in range(MAX_DAMAGED):
             try:
                 content = self._next_part()
             except (OSError, http.client.HTTPException, ValueError) as error:
                 raise SourceError(f"{self._name}: the stream broke off ({error or type(error).__name__})") from error
-            # Some servers send an empty part to keep the connection open.
-            if content:
-                with suppress(ImageError):
-                    return as_frame(decode_picture(content, self._name))
-        raise SourceError(f"{self._name}: {MAX_DAMAGED} parts in a row that are no pictures")
+            # Some servers send an empty part (or a bare line end) to keep the connection open.
+            if content.strip():
+                yield content
 
     def _next_part(self) -> bytes:
         """Return the body of the next part."""

@@ -19,9 +19,10 @@ class PacedSource(Source):
     """Rests between two reads when asked to, and passes over what has piled up meanwhile.
 
     Reading costs as much as naming: the frames of a USB camera are JPEG. A
-    network stream is read all the same, since what is not read piles up in
-    the network and in the camera, and is seconds old when it comes; so are
-    files, whose rate the reader keeps.
+    network stream does not rest, since what is not read piles up in the
+    network and in the camera, and is seconds old when it comes; nor does a
+    file, whose rate the reader keeps. Of those, :meth:`wanted` tells which
+    frames are worth decoding.
     """
 
     def __init__(self, source: Source) -> None:
@@ -34,6 +35,7 @@ class PacedSource(Source):
         self._interval = 0.0
         self._woken = threading.Event()
         self._read_at: float | None = None
+        self._decoded_at = 0.0
         self._frame_time = 0.0
         self._copy_facts()
 
@@ -50,6 +52,14 @@ class PacedSource(Source):
         self._interval = 0.0
         self._woken.set()
 
+    def wanted(self) -> bool:
+        """Return whether the next frame is worth reading; else it may be skipped.
+
+        All frames are, but for those of a stream or file that comes in the interval it was asked to rest.
+        """
+        interval = self._interval
+        return self._may_rest(interval) or time.perf_counter() - self._decoded_at >= interval
+
     def open(self) -> None:
         """See :meth:`Source.open`."""
         self._read_at = None
@@ -63,11 +73,16 @@ class PacedSource(Source):
             return self._next()
         self._woken.wait(interval - self._frame_time * (PILED + 1))
         for _ in range(PILED):
-            if self._source.read() is None:
+            if not self._source.skip():
                 return None
         picture = self._source.read()
         self._read_at = None
         return picture
+
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`."""
+        self._read_at = None
+        return self._source.skip()
 
     def _may_rest(self, interval: float) -> bool:
         """Return whether resting saves reads: half of them at least."""
@@ -77,7 +92,7 @@ class PacedSource(Source):
     def _next(self) -> np.ndarray | None:
         """Read one frame, and take note of how much time lies between two."""
         picture = self._source.read()
-        now = time.perf_counter()
+        now = self._decoded_at = time.perf_counter()
         if self._read_at is not None:
             elapsed = now - self._read_at
             self._frame_time += (elapsed - self._frame_time) * (SHARE if self._frame_time else 1)

@@ -60,12 +60,22 @@ class VideoReader(CaptureReader):
     def read(self) -> np.ndarray | None:
         """Return the next frame, None at the end."""
         frame = None if self._ended else super().read()
-        if frame is None and not self._ended:
-            self._ended = True
-            self._check_count()
+        if frame is None:
+            self._end()
         return frame
 
-    def _check_count(self) -> None:
+    def skip(self) -> bool:
+        """Pass over the next frame; False at the end."""
+        skipped = not self._ended and super().skip()
+        if not skipped:
+            self._end()
+        return skipped
+
+    def _end(self) -> None:
+        """Take note of the end, and warn once where it came too early."""
+        if self._ended:
+            return
+        self._ended = True
         if 0 < self.read_count < COMPLETE * self._expected:
             self._warn(
                 f"{self._name}: only {self.read_count} of about {self._expected:.0f} frames could be decoded; "

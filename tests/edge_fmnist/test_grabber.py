@@ -296,3 +296,36 @@ def test_messages_that_nobody_reads_do_not_pile_up(grab: Callable[..., Grabber])
     until(lambda: grabber.seen == 51)
     drain(grabber)
     assert len(messages) == 16
+
+
+def test_frames_that_are_not_wanted_are_passed_over_and_counted(grab: Callable[..., Grabber]) -> None:
+    class Skipping(FakeFile):
+        skipped = 0
+
+        def skip(self) -> bool:
+            self.skipped += 1
+            return super().skip()
+
+    go = threading.Event()
+    source = Skipping([go, 1, 2, 3, 4])
+    wanted = iter([True, False, False, True, False])
+    grabber = grab(source, wanted=lambda: next(wanted), pace=50)
+    go.set()
+    frames = drain(grabber)
+    assert (frames[-1].index, frames[-1].picture[0, 0, 0]) == (3, 4)
+    assert {frame.index for frame in frames} <= {0, 3}
+    # The third is the one that found the end.
+    assert (source.skipped, grabber.seen) == (3, 4)
+
+
+def test_end_of_a_file_that_is_passed_over(grab: Callable[..., Grabber]) -> None:
+    grabber = grab(FakeFile([1, 2]), wanted=lambda: False)
+    until(lambda: grabber.ended)
+    assert grabber.seen == 2
+    assert grabber.next(0) is None
+
+
+def test_source_that_is_lost_while_frames_are_passed_over(grab: Callable[..., Grabber]) -> None:
+    grabber = grab(FakeSource([1, LOST]), wanted=lambda: False, retry=Retry(max_failures=1))
+    with pytest.raises(SourceError, match="unplugged"):
+        until(lambda: grabber.next(0.1))

@@ -290,6 +290,33 @@ def test_a_network_stream_is_read_on() -> None:
     assert rested("rtsp://camera/", 1.0)[0] == 1
 
 
+def test_frames_of_a_stream_that_come_in_its_rest_are_not_wanted() -> None:
+    source = PacedSource(Camera("rtsp://camera/"))
+    source.open()
+    assert source.wanted()
+    source.read()
+    source.rest(0.3)
+    assert not source.wanted()
+    assert source.skip()
+    time.sleep(0.3)
+    assert source.wanted()
+    source.read()
+    assert not source.wanted()
+    source.wake()
+    assert source.wanted()
+    source.close()
+
+
+def test_a_camera_that_rests_wants_every_frame_that_it_takes() -> None:
+    source = PacedSource(Camera("/dev/video0"))
+    source.open()
+    for _ in range(5):
+        source.read()
+    source.rest(1.0)
+    assert source.wanted()
+    source.close()
+
+
 def test_a_short_rest_is_not_worth_it() -> None:
     assert rested("/dev/video0", 2 / FPS)[0] == 1
 

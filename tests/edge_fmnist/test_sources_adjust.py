@@ -110,3 +110,11 @@ def test_adjusted_source_is_otherwise_the_source() -> None:
     assert source.read() is None
     source.close()
     assert inner.name == "closed again"
+
+
+def test_adjusted_source_skips_as_the_source_does() -> None:
+    source = Adjusted(OnePicture(), Adjustment(roi=parse_roi("9,9,1,1")))
+    source.open()
+    # Beside the frame: an error when read, nothing when passed over.
+    assert source.skip() is True
+    assert source.skip() is False

@@ -37,6 +37,7 @@ class FakeCapture:
         self.settings: dict[int, float] = {}
         self.released = False
         self.busy = False
+        self.grabbed = 0
         self._rest = list(self.script)
         type(self).made.append(self)
 
@@ -60,6 +61,10 @@ class FakeCapture:
             raise picture
         self.busy = False
         return picture is not None, picture
+
+    def grab(self) -> bool:
+        self.grabbed += 1
+        return self.read()[0]
 
     def release(self) -> None:
         assert not self.busy, "released while it was read"
@@ -608,3 +613,19 @@ def video(folder: Path) -> Path:
         writer.write(FRAME)
     writer.release()
     return path
+
+
+def test_skipped_frames_of_a_camera_stay_packed(capture: Callable[..., type[FakeCapture]], device: str) -> None:
+    # Opening decodes the first; one that fails to come is tried again.
+    fake = capture(script=(FRAME, FRAME, None, FRAME, FRAME[:10]))
+    camera = Camera(device, QUICK)
+    camera.open()
+    assert [camera.skip() for _ in range(3)] == [True] * 3
+    assert fake.made[0].grabbed == 3
+    frame = camera.read()
+    assert frame is not None
+    assert frame.shape == (10, 64, 3)
+    with pytest.raises(SourceError, match="delivers no more pictures"):
+        camera.skip()
+    assert fake.made[0].released
+    assert source_threads(device) == []

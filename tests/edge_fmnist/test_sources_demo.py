@@ -123,3 +123,17 @@ def test_closing_ends_a_read_that_waits() -> None:
         source.read()
     assert time.perf_counter() - started < 5
     closer.join()
+
+
+def test_skipped_frames_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, whole = Demo(paced=False), Demo(paced=False)
+    source.open()
+    whole.open()
+    frames = [whole.read() for _ in range(4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(Scene, "draw", lambda *_: pytest.fail("drawn"))
+        assert [source.skip() for _ in range(3)] == [True] * 3
+    assert np.array_equal(source.read(), frames[3])
+    source.close()
+    with pytest.raises(SourceError, match="not open"):
+        source.skip()

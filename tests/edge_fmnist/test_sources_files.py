@@ -348,3 +348,42 @@ def test_no_kind_of_source_costs_the_import_of_another() -> None:
         "print([kind for kind in ('demo', 'picamera', 'stream') if f'edge_fmnist.sources.{kind}' in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code]) == b"[]\n"
+
+
+def test_skipped_frames_of_a_video(tmp_path: Path) -> None:
+    source = parse_source(str(write_video(tmp_path / "video.avi")))
+    source.open()
+    assert [source.skip() for _ in range(5)] == [True] * 5
+    frame = source.read()
+    assert frame is not None
+    assert values([frame]) == pytest.approx([BRIGHTNESS[5]], abs=4)
+    assert [source.skip() for _ in range(FRAMES - 6)] == [True] * (FRAMES - 6)
+    assert source.skip() is False
+    assert source.read() is None
+    source.close()
+
+
+def test_truncated_video_that_is_skipped_to_its_end_warns_once(tmp_path: Path, warnings: list[str]) -> None:
+    path = write_video(tmp_path / "video.avi")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    source = parse_source(str(path), warn=warnings.append)
+    source.open()
+    skipped = 0
+    while source.skip():
+        skipped += 1
+    assert source.skip() is False
+    source.close()
+    assert 0 < skipped < FRAMES
+    assert len(warnings) == 1
+    assert "could be decoded" in warnings[0]
+
+
+def test_skipped_pictures_of_a_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        write_picture(tmp_path / f"{number}.png", 50 + number)
+    source = parse_source(str(tmp_path))
+    source.open()
+    assert source.skip()
+    assert values(remaining(source)) == [51, 52]
+    assert source.skip() is False
+    source.close()

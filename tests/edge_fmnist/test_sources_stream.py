@@ -432,3 +432,34 @@ def test_unusable_url_does_not_show_its_password() -> None:
 )
 def test_redacted(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_skipped_pictures_are_not_decoded(
+    server: Callable[..., Server], opened: Callable[..., Source], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = [part(jpeg(value)) for value in (10, 20, 30, 40)]
+    source = opened(server(sending(*parts[:2], part(b""), part(b"damaged"), *parts[2:])).url)
+    decoded: list[int] = []
+    decode = mjpeg.decode_picture
+
+    def counted(content: bytes, name: str) -> np.ndarray:
+        decoded.append(len(content))
+        return decode(content, name)
+
+    monkeypatch.setattr(mjpeg, "decode_picture", counted)
+    # The first was decoded in opening; an empty part is none, a damaged one counts when nobody looks at it.
+    assert [source.skip() for _ in range(4)] == [True] * 4
+    assert decoded == []
+    assert values(source, 1) == [40]
+    assert len(decoded) == 1
+    with pytest.raises(SourceError, match="broke off"):
+        source.skip()
+    with pytest.raises(SourceError, match="not open"):
+        source.skip()
+
+
+def test_skipping_what_is_no_stream(server: Callable[..., Server], opened: Callable[..., Source]) -> None:
+    source = opened(server(sending(part(jpeg()), part(b"") * 20)).url)
+    assert source.skip()
+    with pytest.raises(SourceError, match="10 parts in a row that are no pictures"):
+        source.skip()

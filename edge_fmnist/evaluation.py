@@ -14,7 +14,16 @@ from edge_fmnist.errors import DataError
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """Metrics of one class; each 0 where its denominator is 0, as in scikit-learn with ``zero_division=0``."""
+    """Metrics of one class, each 0 where its denominator is 0, as in scikit-learn with ``zero_division=0``.
+
+    Attributes:
+        label: the name of the class.
+        precision: share of the images named so that are so, 0 to 1.
+        recall: share of the images that are so that are named so, 0 to 1.
+        f1: their harmonic mean, 0 to 1.
+        support: how many images are of this class.
+        predicted: how many images are named so.
+    """
 
     label: str
     precision: float
@@ -32,7 +41,7 @@ class Evaluation:
         top1: share of right answers, 0 to 1.
         images: how many images.
         classes: metrics for each class.
-        confusion: int64, shape (classes, classes), rows true, columns predicted.
+        confusion: intp, shape (classes, classes), rows true, columns predicted.
         milliseconds: time for all predictions.
     """
 
@@ -71,14 +80,15 @@ class Evaluation:
 
 
 def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Return counts, int64, shape (classes, classes): rows true, columns predicted.
+    """Return counts, intp, shape (classes, classes): rows true, columns predicted.
 
     Args:
         targets: integer class indexes, shape (N,).
         predicted: integer class indexes, shape (N,).
         classes: how many classes there are.
     """
-    cells = targets.astype(np.int64) * classes + predicted.astype(np.int64)
+    # bincount takes no int64 where pointers have 32 bits.
+    cells = targets.astype(np.intp) * classes + predicted.astype(np.intp)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 

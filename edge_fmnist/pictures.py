@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.opencv import silence
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 STDIN = "-"
@@ -89,7 +90,7 @@ def decode_picture(data: bytes, source: str) -> np.ndarray:
         raise ImageError(f"{source}: empty, expected a picture")
     content = np.frombuffer(data, np.uint8)
     # A damaged file is told of once, by the error below.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence()
     try:
         # IMREAD_UNCHANGED keeps alpha but leaves photographs as the Exif orientation found them.
         # JPEG, what cameras write, has no alpha; the other formats tell only when decoded.

@@ -104,8 +104,9 @@ def _contrasted(colours: np.ndarray) -> np.ndarray:
 
 
 def _colour_bins(colours: np.ndarray) -> np.ndarray:
-    """Return each pixel's bin in the histogram of Lab colours, int64, shape (H * W,)."""
-    lab = colours.reshape(-1, 3).astype(np.int64)
+    """Return each pixel's bin in the histogram of Lab colours, intp, shape (H * W,)."""
+    # bincount takes no int64 where pointers have 32 bits.
+    lab = colours.reshape(-1, 3).astype(np.intp)
     lightness, a, b = (lab[:, channel] * bins >> 8 for channel, bins in enumerate(BINS))
     bins: np.ndarray = (lightness * BINS[1] + a) * BINS[2] + b
     return bins

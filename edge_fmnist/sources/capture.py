@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.opencv import silence
 from edge_fmnist.sources.base import READ_TIMEOUT
 from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.guard import Reader
@@ -55,10 +56,8 @@ def hush() -> None:
 
     FFmpeg's lines would also show the password in a URL. Works only before FFmpeg is first used in this process.
     """
-    import cv2
-
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silence()
 
 
 class CaptureReader(Reader):

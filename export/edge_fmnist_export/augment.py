@@ -121,8 +121,63 @@ def mixup(
     )
 
 
+def cutmix(
+    images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return images with a rectangle of another image of the batch, and targets blended by its share of the image.
+
+    CutMix, Yun et al. 2019, arXiv:1905.04899, with a rectangle for each image:
+    of the image's form, its centre anywhere, so that an edge may cut it off.
+    Targets follow the pixels that were in fact replaced.
+
+    Args:
+        images: float32, shape (N, H, W).
+        targets: float32 class probabilities, shape (N, classes).
+        alpha: both parameters of the Beta distribution that the shares of the images' own pixels come from.
+        rng: where rectangles and partners come from.
+    """
+    count, height, width = images.shape
+    partner = rng.permutation(count)
+    side = np.sqrt(1 - rng.beta(alpha, alpha, count))
+    in_rows = _span(height, side, rng)
+    in_columns = _span(width, side, rng)
+    inside = in_rows[:, :, None] & in_columns[:, None, :]
+    weight = 1 - inside.mean(axis=(1, 2), dtype=np.float32)[:, None]
+    return np.where(inside, images[partner], images), targets * weight + targets[partner] * (1 - weight)
+
+
+def _span(length: int, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return bool (N, length): for each share (N,) an interval that long around a random centre, cut off at the ends.
+
+    Sizes are rounded down to whole pixels, as in the authors' code.
+    """
+    size = (length * share).astype(int)
+    start = rng.integers(0, length, len(share)) - size // 2
+    place = np.arange(length)
+    inside: np.ndarray = (place >= start[:, None]) & (place < (start + size)[:, None])
+    return inside
+
+
+def mix(
+    images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a batch mixed by mixup or by CutMix, by either with probability 1/2 where both are on.
+
+    Args:
+        images: float32, shape (N, H, W).
+        targets: float32, shape (N, any): rows of probabilities, which are all blended alike.
+        settings: which of the two; with neither, nothing changes and nothing is drawn.
+        rng: where all randomness comes from.
+    """
+    if settings.mixup and (not settings.cutmix or rng.random() < 0.5):
+        return mixup(images, targets, settings.mixup, rng)
+    if settings.cutmix:
+        return cutmix(images, targets, settings.cutmix, rng)
+    return images, targets
+
+
 def vary(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Return the images (uint8, (N, 28, 28)) varied in all ways but mixup."""
+    """Return the images (uint8, (N, 28, 28)) varied in all ways but mixup and CutMix, which need the targets."""
     if settings.shift:
         images = shift(images, settings.shift, rng)
     if settings.flip:
@@ -151,6 +206,5 @@ def augment(
         Images as float32 (N, 28, 28, 1), values 0 to 1, and the targets.
     """
     result = vary(images, settings, rng).astype(np.float32) / np.float32(255)
-    if settings.mixup:
-        result, targets = mixup(result, targets, settings.mixup, rng)
+    result, targets = mix(result, targets, settings, rng)
     return result[..., None], targets

@@ -118,7 +118,7 @@ def epoch_batches(
 
     Yields:
         Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32
-        (batch, 10): 1 for each class that is right, or blended by mixup.
+        (batch, 10): 1 for each class that is right, or blended by mixup or CutMix.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(subset))

@@ -6,27 +6,28 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edge_fmnist.dataset import user_cache
 from edge_fmnist.errors import RecipeError, RunNotFoundError
 from edge_fmnist.files import moved_into_place
-from edge_fmnist.tensors import mirror, softmax
-from edge_fmnist_export import architectures, backend
+from edge_fmnist.tensors import softmax
+from edge_fmnist_export import backend
 from edge_fmnist_export.architectures.registry import CLASSES
-from edge_fmnist_export.augment import vary
+from edge_fmnist_export.augment import mix, vary
 from edge_fmnist_export.batches import Subset, scaled
+from edge_fmnist_export.float_model import float_model
 from edge_fmnist_export.inference import logits_of
 from edge_fmnist_export.recipe import Augmentation, Recipe
 from edge_fmnist_export.run import Run, open_run
-from edge_fmnist_export.weights import assign_variables
 
 # Marks the chance that makes the views apart from that of the phases (training.PHASE_SEEDS).
 VIEW_SEED = 2
 # The least probability that a logarithm is taken of, well within float16.
 TINY = 1e-4
+# Keeps the logarithm of mixed probabilities finite at low temperatures.
+LEAST = np.finfo(np.float32).tiny
 
 # Told how many views are done, and of how many.
 Advance = Callable[[int, int], None]
@@ -38,7 +39,7 @@ class Views:
 
     Attributes:
         subset: the training images.
-        augmentation: what makes a view; no mixup.
+        augmentation: what makes a view; neither mixup nor CutMix, which come after it.
         count: how many views.
         seed: decides them.
     """
@@ -55,18 +56,28 @@ class Views:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Views and what the teachers say to them: float16 logits, shape (views, N, 10)."""
+    """Views and what the teachers say to them.
+
+    Attributes:
+        views: the views.
+        logits: the teachers' answers, float16, shape (views, N, 10).
+        temperature: what they are divided by where they are compared.
+    """
 
     views: Views
     logits: np.ndarray
+    temperature: float
 
-    def batches(self, epoch: int, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(
+        self, epoch: int, batch_size: int, seed: tuple[int, ...], augmentation: Augmentation
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the shuffled batches of one epoch, whose view follows from its number.
 
         Args:
             epoch: counted from 0.
             batch_size: images in a batch; a last batch that is not full is left out.
-            seed: decides the order.
+            seed: decides the order, and what is mixed with what.
+            augmentation: mixup and CutMix of it apply; the rest is in the views.
 
         Yields:
             Images, float32 (batch, 28, 28, 1), values 0 to 1, targets and the teachers' logits, float32 (batch, 20).
@@ -74,10 +85,38 @@ class Lesson:
         view = epoch % self.views.count
         images = self.views.images(view)
         targets = with_teacher(self.views.subset.one_hot(), self.logits[view])
-        order = np.random.default_rng(seed).permutation(len(targets))
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(len(targets))
         for start in range(0, len(order) - batch_size + 1, batch_size):
             chosen = order[start : start + batch_size]
-            yield scaled(images[chosen]), targets[chosen]
+            batch = scaled(images[chosen]), targets[chosen]
+            yield mixed(*batch, self.temperature, augmentation, rng) if augmentation.mixing else batch
+
+
+def mixed(
+    images: np.ndarray, targets: np.ndarray, temperature: float, augmentation: Augmentation, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a batch mixed by mixup or CutMix, the teacher's answers with it.
+
+    No teacher saw the mixed image. What it would say is taken to be the mixture of what it said to the two images:
+    the probabilities softened by the temperature are mixed as the targets are, by the same weight, and become logits
+    again. Cross-entropy is linear in what it is measured against, so that, but for a constant, a mixed image's loss is
+    the mixture of its losses against the two answers (the same holds for the targets, smoothed or not).
+
+    Args:
+        images: float32, shape (N, 28, 28, 1), values 0 to 1.
+        targets: targets and a teacher's logits, float32 (N, 20).
+        temperature: what logits are divided by where teacher and student are compared.
+        augmentation: which of the two, and how strong.
+        rng: where all randomness comes from.
+
+    Returns:
+        Images and targets in the same form; divided by the temperature, the logits are logarithms of probabilities.
+    """
+    softened = softmax(targets[:, CLASSES:] / np.float32(temperature))
+    shown, rows = mix(images[..., 0], np.concatenate([targets[:, :CLASSES], softened], axis=1), augmentation, rng)
+    logits = np.float32(temperature) * np.log(np.maximum(rows[:, CLASSES:], LEAST))
+    return shown[..., None], with_teacher(rows[:, :CLASSES], logits)
 
 
 def with_teacher(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -127,7 +166,7 @@ def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
     runs = teachers(recipe)
     if not runs:
         return None
-    views = Views(train, recipe.augmentation, recipe.distill.views, recipe.seed)
+    views = Views(train, recipe.augmentation.without_mixing(), recipe.distill.views, recipe.seed)
     stored = user_cache().parent / "teachers" / f"{_fingerprint(runs, views)}.npy"
     found = _read(stored, (views.count, len(train), CLASSES))
     if found is None:
@@ -135,7 +174,7 @@ def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
         stored.parent.mkdir(parents=True, exist_ok=True)
         with moved_into_place(stored) as temporary, temporary.open("wb") as stream:
             np.save(stream, found, allow_pickle=False)
-    return Lesson(views, found)
+    return Lesson(views, found, recipe.distill.temperature)
 
 
 def _fingerprint(runs: list[Run], views: Views) -> str:
@@ -146,7 +185,9 @@ def _fingerprint(runs: list[Run], views: Views) -> str:
         for array in run.weights("float"):
             digest.update(array.tobytes())
     digest.update(views.subset.images.tobytes())
-    digest.update(f"{views.augmentation.model_dump_json()} {views.count} {views.seed}".encode())
+    # No view is mixed, so that cutmix decides nothing; without it, answers keep the hash that they are stored under.
+    augmentation = views.augmentation.model_dump_json(exclude={"cutmix"})
+    digest.update(f"{augmentation} {views.count} {views.seed}".encode())
     return digest.hexdigest()
 
 
@@ -162,22 +203,14 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
 
 def _answers(runs: list[Run], views: Views, advance: Advance) -> np.ndarray:
     """Return the logarithm of the teachers' mean probabilities, which serves as logits: float16, (views, N, 10)."""
-    models = [_float_model(run) for run in runs]
+    models = [float_model(run, backend.keras_module()) for run in runs]
     answers = np.empty((views.count, len(views.subset), CLASSES), np.float16)
     for view in range(views.count):
-        inputs = scaled(views.images(view))
+        images = views.images(view)
         probabilities = np.zeros(answers.shape[1:], np.float32)
         for run, model in zip(runs, models, strict=True):
-            logits = logits_of(model, inputs)
-            if run.recipe.mirrored:
-                logits = (logits + logits_of(model, mirror(inputs))) / 2
+            logits = logits_of(model, images, mirrored=run.recipe.mirrored, reduced=True)
             probabilities += softmax(logits) / len(runs)
         answers[view] = np.log(np.maximum(probabilities, TINY))
         advance(view + 1, views.count)
     return answers
-
-
-def _float_model(run: Run) -> Any:
-    model = architectures.build(run.recipe.architecture, backend.keras_module())
-    assign_variables(model.weights, run.weights("float"), f"{run.folder}/float.npz")
-    return model

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, is_fashion_mnist
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export import photo_views
 from edge_fmnist_export.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
 from edge_fmnist_export.recipe import Recipe
+from edge_fmnist_export.run import Run
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class Material:
     photos: Subset | None = None
 
 
+def split(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
+    """Return the images of a training split that a recipe trains on, and those that it holds out for validation.
+
+    Raises:
+        DataError: too few images.
+    """
+    return split_validation(data, recipe.data.validation, recipe.data.split_seed)
+
+
 def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
     """Return the training and the validation subset of a recipe, without photographs.
 
@@ -39,7 +49,7 @@ def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
     Raises:
         DataError: too few images for the split or for one batch.
     """
-    train_subset, validation = split_validation(data, recipe.data.validation, recipe.data.split_seed)
+    train_subset, validation = split(recipe, data)
     steps_per_epoch(train_subset, recipe.data.batch_size)
     return train_subset, validation
 
@@ -71,6 +81,29 @@ def sources(data: Split, photos: Path | None) -> dict[str, Any]:
     """
     hashes: dict[str, Any] = {"data_sha256": list(data.sha256), "labels": list(data.labels)}
     return hashes if photos is None else {**hashes, "photos_sha256": photo_views.fingerprint(photos)}
+
+
+def of_another_set(run: Run, name: SplitName, data: Split) -> bool:
+    """Tell whether a run is known to be trained on another data set than the one that a split is of.
+
+    A run records the hashes of its training images alone; beside a test split only Fashion-MNIST is told from others.
+
+    Args:
+        run: the run folder.
+        name: which split it is.
+        data: the split.
+
+    Raises:
+        RunError: the run's record is damaged.
+    """
+    record = run.read_json("run.json", {})
+    recorded = record.get("data_sha256") if isinstance(record, dict) else None
+    if recorded is None:
+        return False
+    if name == "train":
+        return bool(recorded != list(data.sha256))
+    published = [FASHION_MNIST_SHA256[IMAGES["train"]], FASHION_MNIST_SHA256[TARGETS["train"]]]
+    return bool((recorded == published) != is_fashion_mnist(data))
 
 
 def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_views.Advance) -> Material:

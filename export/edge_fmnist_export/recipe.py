@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
@@ -18,8 +18,20 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+
+def _known(architecture: str) -> str:
+    try:
+        architectures.builder(architecture)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return architecture
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Architecture = Annotated[str, AfterValidator(_known)]
+# Both parameters of a Beta distribution; 0 for none.
+Alpha = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -54,6 +66,8 @@ class Augmentation(Section):
         dropping: probability that a rectangle turns black, as where segmentation misses a part of the garment.
         leaking: probability that a rectangle turns one grey, as where segmentation takes ground for garment.
         mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
+        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899). Where both are on, each batch
+            takes one of the two, drawn evenly.
     """
 
     shift: Annotated[int, Field(ge=0, le=14)] = 0
@@ -62,7 +76,8 @@ class Augmentation(Section):
     erasing_area: tuple[Share, Share] = (0.02, 0.25)
     dropping: Share = 0.0
     leaking: Share = 0.0
-    mixup: Annotated[float, Field(ge=0)] = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
 
     @field_validator("erasing_area")
     @classmethod
@@ -74,7 +89,16 @@ class Augmentation(Section):
     @property
     def active(self) -> bool:
         """Whether anything is switched on."""
-        return bool(self.shift or self.flip or self.erasing or self.dropping or self.leaking or self.mixup)
+        return bool(self.shift or self.flip or self.erasing or self.dropping or self.leaking) or self.mixing
+
+    @property
+    def mixing(self) -> bool:
+        """Whether images are mixed with others of their batch, and targets with them."""
+        return bool(self.mixup or self.cutmix)
+
+    def without_mixing(self) -> Augmentation:
+        """Return the settings with mixup and CutMix switched off."""
+        return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
 
 class PhotoSettings(Section):
@@ -98,7 +122,8 @@ class DistillSettings(Section):
 
     The student trains on a fixed set of augmented views of each image, for which the
     teachers' answers are computed once and stored (fast knowledge distillation, Shen
-    and Xing 2022, arXiv:2112.01528), in both phases.
+    and Xing 2022, arXiv:2112.01528), in both phases. Of two views that mixup or CutMix
+    mixes, the softened probabilities are mixed like the targets.
 
     Attributes:
         teachers: shipped checkpoints or run folders; several answer with the mean of their probabilities.
@@ -159,14 +184,15 @@ class Recipe(Section):
 
     Attributes:
         initial: the shipped checkpoint, or the run folder (from where the command runs), whose float weights
-            training starts from; empty to start from chance.
+            training starts from; empty to start from chance. The run has the same architecture, or one that is
+            wider inside its blocks (``resnet:...``), of which the channels that matter most are taken.
         mirrored: whether the trained model averages its logits over an image and its mirror image
             (test-time augmentation, as in Krizhevsky et al. 2012).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     description: str = ""
-    architecture: str
+    architecture: Architecture
     initial: str = ""
     mirrored: bool = False
     seed: Annotated[int, Field(ge=0)] = 0
@@ -177,31 +203,20 @@ class Recipe(Section):
     training: FloatPhase = FloatPhase()
     qat: QatPhase = QatPhase()
 
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            architectures.builder(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return value
-
     @model_validator(mode="after")
-    def _photos_without_mixup(self) -> Recipe:
-        if self.photos.views and self.augmentation.mixup:
+    def _photos_without_mixing(self) -> Recipe:
+        if self.photos.views and self.augmentation.mixing:
+            given = "mixup" if self.augmentation.mixup else "cutmix"
             raise ValueError(
-                "photos.views and augmentation.mixup exclude each other, since mixup blends targets and the loss for "
-                "photographs takes whole ones; set one of them to 0"
+                f"photos.views and augmentation.{given} exclude each other, since {given} blends targets and the loss "
+                "for photographs takes whole ones; set one of them to 0"
             )
         return self
 
     @model_validator(mode="after")
     def _views_can_be_stored(self) -> Recipe:
-        if self.distill.teachers and (self.photos.views or self.augmentation.mixup):
-            raise ValueError(
-                "distill.teachers excludes photos.views, which no teacher knows, and augmentation.mixup, which blends "
-                "images anew in each batch; leave one out"
-            )
+        if self.distill.teachers and self.photos.views:
+            raise ValueError("distill.teachers excludes photos.views, which no teacher knows; leave one out")
         return self
 
     def with_changes(self, **sections: dict[str, Any]) -> Recipe:

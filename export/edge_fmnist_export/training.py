@@ -15,8 +15,10 @@ from edge_fmnist_export.batches import Subset, epoch_batches, steps_per_epoch
 from edge_fmnist_export.calibration import FILE as CALIBRATION
 from edge_fmnist_export.calibration import calibrate, recorded
 from edge_fmnist_export.distill import Lesson, lesson
+from edge_fmnist_export.float_model import float_model
 from edge_fmnist_export.losses import Objective
 from edge_fmnist_export.material import Material, check_photos, gather, sources
+from edge_fmnist_export.narrowing import is_narrower, narrowed
 from edge_fmnist_export.phase import EpochBatches, EpochRecord, Phase, run_phase
 from edge_fmnist_export.phase import Listener as PhaseListener
 from edge_fmnist_export.recipe import Augmentation, PhaseSettings, Recipe
@@ -84,6 +86,8 @@ def train(run: Run, data: Split, listener: Listener, photos: Path | None = None)
 def initial_weights(recipe: Recipe) -> Arrays | None:
     """Return the float weights that a recipe starts from, or None where it starts from chance.
 
+    A run of the same network, wider inside its blocks, gives the channels that matter most.
+
     Raises:
         RunNotFoundError: neither a run folder nor a shipped checkpoint.
         RecipeError: a run of another architecture.
@@ -95,12 +99,15 @@ def initial_weights(recipe: Recipe) -> Arrays | None:
         run = open_run(recipe.initial)
     except RunNotFoundError as error:
         raise RunNotFoundError(f"the recipe {recipe.name}, initial = {error}") from error
-    if run.recipe.architecture != recipe.architecture:
-        raise RecipeError(
-            f"the recipe {recipe.name}, initial: expected a run of the architecture {recipe.architecture}, "
-            f"got {recipe.initial}, which has {run.recipe.architecture}"
-        )
-    return run.weights(FLOAT)
+    ours, theirs = recipe.architecture, run.recipe.architecture
+    if ours == theirs:
+        return run.weights(FLOAT)
+    if is_narrower(ours, theirs):
+        return narrowed(run.weights(FLOAT), theirs, ours, backend.keras_module())
+    raise RecipeError(
+        f"the recipe {recipe.name}, initial: expected a run of the architecture {ours}, or of one that is wider "
+        f"inside its blocks, got {recipe.initial}, which has {theirs}"
+    )
 
 
 def _phases(recipe: Recipe) -> list[str]:
@@ -163,9 +170,7 @@ def _trained_model(run: Run) -> Any:
         from edge_fmnist_export import qat
 
         return qat.restored(run.recipe.architecture, run.weights(QAT))
-    model = architectures.build(run.recipe.architecture, backend.keras_module())
-    assign_variables(model.weights, run.weights(FLOAT), f"{run.folder}/float.npz")
-    return model
+    return float_model(run, backend.keras_module())
 
 
 def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
@@ -226,7 +231,7 @@ def _batches(
     def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         seed = (recipe.seed, PHASE_SEEDS[phase], epoch)
         if taught is not None:
-            return taught.batches(epoch, recipe.data.batch_size, seed)
+            return taught.batches(epoch, recipe.data.batch_size, seed, augmentation)
         return epoch_batches(train_subset, recipe.data.batch_size, augmentation, seed)
 
     return batches

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from edge_fmnist.preprocess import DARKEST
-from edge_fmnist_export.augment import DROPPED, LEAKED, augment, cover, erase, flip, mixup, shift
+from edge_fmnist_export.augment import DROPPED, LEAKED, augment, cover, cutmix, erase, flip, mix, mixup, shift
 from edge_fmnist_export.recipe import Augmentation
 
 COUNT = 400
-ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, dropping=0.5, leaking=0.5, mixup=0.2)
+ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, dropping=0.5, leaking=0.5, mixup=0.2, cutmix=1.0)
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -160,6 +160,91 @@ def test_mixup_follows_its_beta_distribution(targets: np.ndarray) -> None:
     assert evenness(0.05) < 0.1 < evenness(10.0)
 
 
+@pytest.mark.parametrize("mixing", [mixup, cutmix])
+def test_mixing_depends_on_its_generator_alone_and_leaves_its_arguments(
+    images: np.ndarray, targets: np.ndarray, mixing: Callable[..., tuple[np.ndarray, np.ndarray]]
+) -> None:
+    shown, rows = images.astype(np.float32), targets.copy()
+    first, again, other = (mixing(shown, rows, 0.5, rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first[0], again[0])
+    np.testing.assert_array_equal(first[1], again[1])
+    assert (first[1] != other[1]).any()
+    np.testing.assert_array_equal(shown, images)
+    np.testing.assert_array_equal(rows, targets)
+
+
+@pytest.mark.parametrize("size", [(28, 28), (20, 12)])
+def test_cutmix_puts_one_rectangle_of_another_image_in_and_targets_count_its_pixels(size: tuple[int, int]) -> None:
+    # Each image is one number all over, and has a target of its own, so that every pixel tells where it is from.
+    shown = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], (COUNT, *size))
+    cut, rows = cutmix(shown, np.eye(COUNT, dtype=np.float32), 1.0, rng())
+    replaced = 0
+    for index, (image, row) in enumerate(zip(cut, rows, strict=True)):
+        inside = image != index
+        assert row[index] == pytest.approx(1 - inside.mean(), abs=1e-6)
+        if inside.any():
+            replaced += 1
+            rectangle(inside)
+            (partner,) = np.unique(image[inside])
+            assert row[int(partner)] == pytest.approx(inside.mean(), abs=1e-6)
+    assert replaced > 0.9 * COUNT
+    assert cut.dtype == rows.dtype == np.float32
+
+
+def test_cutmix_follows_its_beta_distribution() -> None:
+    def kept(alpha: float) -> np.ndarray:
+        rows = cutmix(np.zeros((COUNT, 28, 28), np.float32), np.eye(COUNT, dtype=np.float32), alpha, rng())[1]
+        return np.diagonal(rows)
+
+    # Nearly all or nearly nothing; about a half, more where an edge cuts the rectangle off.
+    assert ((kept(0.05) > 0.95) | (kept(0.05) < 0.6)).mean() > 0.8
+    assert 0.5 < kept(100.0).mean() < 0.85
+    assert kept(100.0).std() < kept(1.0).std() < kept(0.05).std()
+
+
+def test_cutmix_reaches_every_pixel() -> None:
+    shown = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], (COUNT, 28, 28))
+    cut, _ = cutmix(shown, np.eye(COUNT, dtype=np.float32), 1.0, rng())
+    assert (cut != shown).any(axis=0).all()
+
+
+@pytest.mark.parametrize("alpha", [1e-6, 1e-300, 1e6])
+@pytest.mark.parametrize("mixing", [mixup, cutmix])
+def test_extreme_alphas_give_images_and_targets(
+    targets: np.ndarray, mixing: Callable[..., tuple[np.ndarray, np.ndarray]], alpha: float
+) -> None:
+    mixed, rows = mixing(np.ones((COUNT, 28, 28), np.float32), targets, alpha, rng())
+    np.testing.assert_allclose(mixed, 1, atol=1e-6)
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+
+
+def test_each_batch_takes_one_of_two_at_random(images: np.ndarray, targets: np.ndarray) -> None:
+    shown, kinds = images[:20].astype(np.float32), []
+    for seed in range(60):
+        mixed, _ = mix(shown, targets[:20], Augmentation(mixup=1.0, cutmix=1.0), rng(seed))
+        # CutMix makes no grey value that is not in one of the images.
+        kinds.append(bool((mixed != mixed.round()).any()))
+    assert 0.3 < np.mean(kinds) < 0.7
+
+
+@pytest.mark.parametrize(("name", "mixing"), [("mixup", mixup), ("cutmix", cutmix)])
+def test_one_of_two_alone_draws_for_nothing_else(
+    images: np.ndarray, targets: np.ndarray, name: str, mixing: Callable[..., tuple[np.ndarray, np.ndarray]]
+) -> None:
+    shown = images.astype(np.float32)
+    found = mix(shown, targets, Augmentation.model_validate({name: 0.3}), rng())
+    for one, other in zip(found, mixing(shown, targets, 0.3, rng()), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_without_mixing_nothing_is_drawn(images: np.ndarray, targets: np.ndarray) -> None:
+    shown, used, unused = images.astype(np.float32), rng(), rng()
+    same = mix(shown, targets, ALL_ON.without_mixing(), used)
+    assert same[0] is shown
+    assert same[1] is targets
+    assert used.bit_generator.state == unused.bit_generator.state
+
+
 def test_without_settings_only_the_form_changes(images: np.ndarray, targets: np.ndarray) -> None:
     batch, unchanged = augment(images, targets, Augmentation(), rng())
     np.testing.assert_array_equal((batch[..., 0] * 255).round().astype(np.uint8), images)
@@ -175,6 +260,7 @@ def test_without_settings_only_the_form_changes(images: np.ndarray, targets: np.
         ({"dropping": 0.5}, False),
         ({"leaking": 0.5}, False),
         ({"mixup": 0.2}, True),
+        ({"cutmix": 1.0}, True),
     ],
 )
 def test_each_setting_alone_has_an_effect(
@@ -224,7 +310,7 @@ def time_epochs() -> None:
         model.fit(epoch_batches(subset, 128, settings, (epoch,)), steps_per_epoch=12, verbose=0)
         return time.perf_counter() - started
 
-    augmented = Augmentation(shift=2, flip=True, erasing=0.3, mixup=0.2)
+    augmented = Augmentation(shift=2, flip=True, erasing=0.3, mixup=0.2, cutmix=1.0)
     seconds(augmented, 0)
     ratios = [seconds(augmented, epoch) / seconds(Augmentation(), epoch) for epoch in range(7)]
     print(json.dumps(statistics.median(ratios)))

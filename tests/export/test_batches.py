@@ -19,7 +19,7 @@ from edge_fmnist_export.batches import (
 )
 from edge_fmnist_export.recipe import Augmentation
 
-AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2)
+AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2, cutmix=1.0)
 
 
 def numbered(count: int) -> np.ndarray:

@@ -10,8 +10,10 @@ import pytest
 
 from edge_fmnist.errors import RecipeError, RunNotFoundError
 from edge_fmnist.tensors import softmax
+from edge_fmnist_export import augment
+from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.distill import Lesson, Views, teachers, with_teacher
+from edge_fmnist_export.distill import Lesson, Views, mixed, teachers, with_teacher
 from edge_fmnist_export.phase import averaged
 from edge_fmnist_export.recipe import Augmentation, load_recipe, parse_recipe
 
@@ -27,6 +29,7 @@ batch_size = 32
 
 [augmentation]
 shift = 2
+{mixing}
 
 [distill]
 teachers = ["{teacher}"]
@@ -107,9 +110,9 @@ def test_views_are_the_same_for_each_call_and_differ_from_each_other(views: View
 
 def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) -> None:
     logits = np.arange(3 * 60 * 10).reshape(3, 60, 10).astype(np.float16)
-    lesson = Lesson(views, logits)
+    lesson = Lesson(views, logits, 2.0)
     for epoch in (1, 4):
-        batches = list(lesson.batches(epoch, 25, (7, 0, epoch)))
+        batches = list(lesson.batches(epoch, 25, (7, 0, epoch), Augmentation(shift=2)))
         assert [len(images) for images, _ in batches] == [25, 25]
         shown = np.concatenate([images for images, _ in batches])
         rows = np.concatenate([targets for _, targets in batches])
@@ -121,10 +124,45 @@ def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) 
 
 
 def test_order_differs_from_epoch_to_epoch(views: Views) -> None:
-    lesson = Lesson(views, np.zeros((3, 60, 10), np.float16))
-    first, again, other = (next(lesson.batches(epoch, 60, (7, 0, epoch)))[1] for epoch in (0, 0, 3))
+    lesson = Lesson(views, np.zeros((3, 60, 10), np.float16), 2.0)
+    first, again, other = (next(lesson.batches(epoch, 60, (7, 0, epoch), Augmentation()))[1] for epoch in (0, 0, 3))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": 1.0}])
+@pytest.mark.parametrize("temperature", [2.0, 0.001])
+def test_a_mixed_image_comes_with_the_mixed_answers_of_the_teacher(mixing: dict[str, Any], temperature: float) -> None:
+    rng = np.random.default_rng(3)
+    images, logits = rng.random((40, 28, 28, 1), np.float32), rng.normal(0, 3, (40, CLASSES)).astype(np.float32)
+    # A column for each image tells how much of it is in each mixed one.
+    own = np.eye(40, CLASSES, dtype=np.float32)
+    settings = Augmentation.model_validate(mixing)
+    shown, rows = mixed(images, with_teacher(own, logits), temperature, settings, np.random.default_rng(8))
+    assert (shown.shape, rows.shape) == (images.shape, (40, 2 * CLASSES))
+    assert shown.dtype == rows.dtype == np.float32
+    assert np.isfinite(rows).all()
+
+    everyone = augment.mix(images[..., 0], np.eye(40, dtype=np.float32), settings, np.random.default_rng(8))
+    np.testing.assert_array_equal(shown[..., 0], everyone[0])
+    np.testing.assert_allclose(rows[:, :CLASSES], everyone[1] @ own, atol=1e-6)
+    np.testing.assert_allclose(
+        softmax(rows[:, CLASSES:] / temperature), everyone[1] @ softmax(logits / temperature), atol=1e-5
+    )
+    assert ((everyone[1] > 0).sum(axis=1) == 2).mean() > 0.8
+
+
+@pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_mixed_batches_follow_from_seed_and_epoch(views: Views, mixing: dict[str, Any]) -> None:
+    lesson = Lesson(views, np.random.default_rng(1).normal(0, 2, (3, 60, 10)).astype(np.float16), 2.0)
+    settings = Augmentation.model_validate(mixing)
+    first, again, plain = (
+        list(lesson.batches(1, 25, (7, 0, 1), each)) for each in (settings, settings, settings.without_mixing())
+    )
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_array_equal(one[1], two[1])
+    assert all((one[1] != other[1]).any() for one, other in zip(first, plain, strict=True))
 
 
 def test_average_moves_towards_the_weights_and_leaves_counters_alone() -> None:
@@ -141,7 +179,7 @@ def test_a_student_learns_from_a_run_in_both_phases(
     tiny_run: Path, tiny_data: Path, tmp_path: Path, run_command: Callable[..., Any], subprocess_environment: Any
 ) -> None:
     recipe = tmp_path / "student.toml"
-    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100), "utf-8")
+    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing=""), "utf-8")
     cache = Path(subprocess_environment["XDG_CACHE_HOME"]) / "edge-fmnist" / "teachers"
     before = set(cache.glob("*.npy"))
     for name in ("one", "two"):
@@ -156,23 +194,32 @@ def test_a_student_learns_from_a_run_in_both_phases(
     assert [record["loss"] for record in one] == [record["loss"] for record in two]
     assert one[2]["validation_accuracy"] > 0.3
 
+    # The teacher's answers are those to whole images, so that they serve a student of mixed ones too.
+    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing="mixup = 0.2\ncutmix = 1.0"), "utf-8")
+    answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "mixed")
+    assert answer.code == 0, answer.stderr
+    assert set(cache.glob("*.npy")) - before == {stored}
+    taught = json.loads((tmp_path / "mixed" / "history.json").read_text("utf-8"))
+    assert all(np.isfinite(record["loss"]) for record in taught)
+    assert all(record["loss"] != plain["loss"] for record, plain in zip(taught, one, strict=True))
+    assert taught[2]["validation_accuracy"] > 0.3
+
 
 def test_a_teacher_that_saw_our_validation_images_is_refused(tiny_run: Path) -> None:
-    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90), "student.toml")
+    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90, mixing=""), "student.toml")
     with pytest.raises(RecipeError, match="held other images out"):
         teachers(recipe)
 
 
 def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
-    recipe = parse_recipe(STUDENT.format(teacher=tmp_path / "nobody", validation=100), "student.toml")
+    recipe = parse_recipe(STUDENT.format(teacher=tmp_path / "nobody", validation=100, mixing=""), "student.toml")
     with pytest.raises(RunNotFoundError, match=r"distill\.teachers: .*nobody"):
         teachers(recipe)
 
 
-@pytest.mark.parametrize("line", ["[photos]\nviews = 2\n", "[augmentation]\nmixup = 0.2\n"])
-def test_teachers_exclude_photographs_and_mixup(line: str) -> None:
-    text = 'name = "x"\narchitecture = "edge"\n[distill]\nteachers = ["edge"]\n' + line
-    with pytest.raises(RecipeError, match=r"distill\.teachers excludes"):
+def test_teachers_exclude_photographs() -> None:
+    text = 'name = "x"\narchitecture = "edge"\n[distill]\nteachers = ["edge"]\n[photos]\nviews = 2\n'
+    with pytest.raises(RecipeError, match=r"distill\.teachers excludes photos\.views"):
         parse_recipe(text, "x.toml")
 
 

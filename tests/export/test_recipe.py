@@ -44,6 +44,7 @@ def test_toml_writes_every_setting_out() -> None:
         "batch_size",
         "erasing_area",
         "mixup",
+        "cutmix",
         "label_smoothing",
         "warmup_epochs",
     ):
@@ -83,6 +84,10 @@ def test_a_recipe_cannot_be_changed_in_place() -> None:
         (LEAST + "[augmentation]\nerasing_area = [0.3, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nerasing_area = [0.0, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nmixup = -0.1\n", "augmentation.mixup"),
+        (LEAST + "[augmentation]\nmixup = inf\n", "augmentation.mixup"),
+        (LEAST + "[augmentation]\ncutmix = -1.0\n", "augmentation.cutmix"),
+        (LEAST + "[augmentation]\ncutmix = nan\n", "augmentation.cutmix"),
+        (LEAST + '[augmentation]\ncutmix = "on"\n', "augmentation.cutmix"),
         (LEAST + "[augmentation]\ndropping = 1.5\n", "augmentation.dropping"),
         (LEAST + "[augmentation]\nleaking = -1.0\n", "augmentation.leaking"),
         (LEAST + "[photos]\nviews = -1\n", "photos.views"),
@@ -151,6 +156,7 @@ def test_with_changes_validates(values: dict[str, int], named: str) -> None:
         ({"flip": True}, True),
         ({"erasing": 0.1}, True),
         ({"mixup": 0.2}, True),
+        ({"cutmix": 1.0}, True),
         ({"dropping": 0.2}, True),
         ({"leaking": 0.2}, True),
     ],
@@ -159,13 +165,21 @@ def test_active_augmentation(settings: dict[str, object], active: bool) -> None:
     assert Augmentation.model_validate(settings).active is active
 
 
-def test_photographs_and_mixup_exclude_each_other() -> None:
-    both = LEAST + "[augmentation]\nmixup = 0.2\n[photos]\nviews = 3\n"
+def test_settings_without_mixing_keep_the_rest() -> None:
+    settings = Augmentation(shift=1, flip=True, mixup=0.2, cutmix=1.0)
+    assert settings.mixing
+    assert settings.without_mixing() == Augmentation(shift=1, flip=True)
+    assert not settings.without_mixing().mixing
+
+
+@pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+def test_photographs_and_mixing_exclude_each_other(mixing: str) -> None:
+    both = LEAST + f"[augmentation]\n{mixing} = 0.2\n[photos]\nviews = 3\n"
     with pytest.raises(RecipeError) as raised:
         parse_recipe(both, "mine.toml")
     said = str(raised.value)
     assert said.startswith("mine.toml: ")
-    assert "photos.views and augmentation.mixup exclude each other" in said
+    assert f"photos.views and augmentation.{mixing} exclude each other" in said
     # The whole recipe is no help in a message.
     assert "lenet5" not in said
 

@@ -17,6 +17,7 @@ NAMES = (
     "resnet:32k5/2;48,80k5/2,80",
     "resnet:7/2;9/2,9,11k1/2,13",
     "resnet:12k7;12k7/2",
+    "resnet:6;8x5k5/2,8x9,10",
 )
 
 RECIPE = """
@@ -43,6 +44,7 @@ def test_name_and_network_are_the_same_thing(name: str) -> None:
 
 def test_what_a_name_says() -> None:
     assert parse("resnet:16k5;32/2, 48k3/1") == Network(Stage(16, size=5), (Stage(32, strides=2), Stage(48)))
+    assert parse("resnet:16;32x20/2,48x48") == Network(Stage(16), (Stage(32, strides=2, inner=20), Stage(48)))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,9 @@ def test_what_a_name_says() -> None:
         ("resnet:16;-3", "'-3' is no stage"),
         ("resnet:16;3" + "0" * 5000, "is no stage"),
         ("resnet:0;16", "expected 1 to 1024 filters, got 0"),
+        ("resnet:16;32x0", "expected 1 to 1024 inner filters, got 0"),
+        ("resnet:16;32x2000", "expected 1 to 1024 filters, got 2000"),
+        ("resnet:16x8;32", "the stem is one convolution and has no inner width, got 16x8"),
         ("resnet:16;32k4", "expected kernels of 1, 3, 5, 7 pixels, got 4"),
         ("resnet:16;32/3", "expected a stride of 1 or 2, got 3"),
         ("resnet:16;" + ",".join(["8"] * (MOST_BLOCKS + 1)), "expected 1 to 32 blocks, got 33"),
@@ -88,7 +93,7 @@ def test_parameters_and_shapes_are_those_that_keras_builds(run_function: Callabl
     counted, shapes = run_function(count, *NAMES)
     assert counted == [parse(name).parameters for name in NAMES]
     # 28 pixels halved twice by strides of 2; the last layers are Dense, pooling and the block's ReLU.
-    assert [each[-3][1:] for each in shapes] == [[7, 7, 80], [7, 7, 80], [4, 4, 13], [14, 14, 12]]
+    assert [each[-3][1:] for each in shapes] == [[7, 7, 80], [7, 7, 80], [4, 4, 13], [14, 14, 12], [14, 14, 10]]
 
 
 def test_a_network_by_data_trains_and_exports(run_command: Callable[..., Any], tiny_data: Path, tmp_path: Path) -> None:

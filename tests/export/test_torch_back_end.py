@@ -193,6 +193,25 @@ def test_trains_float_on_torch_and_the_rest_on_tensorflow(
     assert [record["phase"] for record in history] == ["float"] * 4 + ["qat"] * qat
 
 
+def test_trains_on_mixed_images_with_a_teacher(
+    tiny_run: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    run_command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    subprocess_environment: dict[str, str],
+) -> None:
+    monkeypatch.setitem(subprocess_environment, "KERAS_BACKEND", "torch")
+    text = RECIPE.format(precision="float32", qat=0).replace("shift = 1", "shift = 1\nmixup = 0.2\ncutmix = 1.0")
+    text = text.replace("batch_size", "split_seed = 3\nbatch_size")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(f'{text}\n[distill]\nteachers = ["{tiny_run}"]\nviews = 2\n', "utf-8")
+    answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    assert answer.code == 0, answer.stderr
+    losses = [record["loss"] for record in json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))]
+    assert losses[-1] < 0.95 * losses[0]
+
+
 def test_odd_and_even_strides_cover_every_pixel() -> None:
     for size in range(1, 30):
         for kernel in (1, 2, 3, 5):

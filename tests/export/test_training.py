@@ -34,6 +34,7 @@ shift = 2
 flip = true
 erasing = 0.5
 mixup = 0.2
+cutmix = 1.0
 
 [training]
 epochs = 4

@@ -1,11 +1,13 @@
 """Residual networks given by data: ``resnet:STEM;BLOCK,BLOCK,...``.
 
-A stage is ``FILTERS``, then ``kSIZE`` where its kernels are not 3x3, then
+A stage is ``FILTERS``, then ``xINNER`` where the first convolution of a block
+has fewer or more, then ``kSIZE`` where its kernels are not 3x3, then
 ``/STRIDES`` where it makes the image smaller: ``32k5/2`` is 32 filters of 5x5
 with a stride of 2. The stem is one convolution, a block two with a shortcut
 around them (He et al. 2015, arXiv:1512.03385); global average pooling and one
-Dense layer follow. ``resnet:32;48/2,80/2`` has a stem of 32 filters at 28
-pixels, a block of 48 at 14 and one of 80 at 7.
+Dense layer follow. ``resnet:32;48/2,80x60/2`` has a stem of 32 filters at 28
+pixels, a block of 48 at 14 and one of 80 at 7, with 60 channels between its
+two convolutions.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, Buil
 
 FAMILY = "resnet"
 EXAMPLE = f"{FAMILY}:32;48/2,80/2"
-STAGE = re.compile(r"(\d{1,6})(?:k(\d{1,6}))?(?:/(\d{1,6}))?", re.ASCII)
+STAGE = re.compile(r"(\d{1,6})(?:x(\d{1,6}))?(?:k(\d{1,6}))?(?:/(\d{1,6}))?", re.ASCII)
 # Wide and deep enough for any 28x28 network; beyond, a slip of the pen would fill the memory.
 MOST_FILTERS, MOST_BLOCKS = 1024, 32
 SIZES, STRIDES = (1, 3, 5, 7), (1, 2)
@@ -34,7 +36,7 @@ def convolution(keras: Any, x: Any, filters: int, size: int, strides: int = 1) -
     return keras.layers.BatchNormalization()(x)
 
 
-def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3) -> Any:
+def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3, inner: int = 0) -> Any:
     """Apply two convolutions with a shortcut around them (He et al. 2015, arXiv:1512.03385).
 
     The shortcut is a 1x1 convolution where the shape changes, else the identity.
@@ -42,21 +44,28 @@ def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int
     Args:
         keras: the Keras module.
         x: a tensor of shape (N, H, W, channels).
-        filters: of both convolutions.
+        filters: of both convolutions, or of the second where ``inner`` is given.
         strides: of the first convolution and of the shortcut.
         size: of both kernels, in pixels.
+        inner: filters of the first convolution; 0 for as many as the second has.
     """
     shortcut = x
     if strides != 1 or x.shape[-1] != filters:
         shortcut = convolution(keras, x, filters, 1, strides)
-    x = keras.layers.ReLU()(convolution(keras, x, filters, size, strides))
+    x = keras.layers.ReLU()(convolution(keras, x, inner or filters, size, strides))
     x = convolution(keras, x, filters, size)
     return keras.layers.ReLU()(keras.layers.Add()([x, shortcut]))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The stem or a block: how many filters, the edge of their kernels in pixels, and the stride.
+    """The stem or a block.
+
+    Attributes:
+        filters: channels of the output.
+        size: edge of the kernels, in pixels.
+        strides: of the first convolution.
+        inner: channels between the two convolutions of a block; 0 for as many as the output has.
 
     Raises:
         UsageError: a value out of range.
@@ -65,18 +74,26 @@ class Stage:
     filters: int
     size: int = 3
     strides: int = 1
+    inner: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.filters <= MOST_FILTERS:
-            raise UsageError(f"expected 1 to {MOST_FILTERS} filters, got {self.filters}")
+        for filters in (self.filters, self.between):
+            if not 1 <= filters <= MOST_FILTERS:
+                raise UsageError(f"expected 1 to {MOST_FILTERS} filters, got {filters}")
         if self.size not in SIZES:
             raise UsageError(f"expected kernels of {', '.join(map(str, SIZES))} pixels, got {self.size}")
         if self.strides not in STRIDES:
             raise UsageError(f"expected a stride of 1 or 2, got {self.strides}")
 
+    @property
+    def between(self) -> int:
+        """Channels between the two convolutions of a block."""
+        return self.inner or self.filters
+
     def __str__(self) -> str:
+        inner = "" if self.between == self.filters else f"x{self.inner}"
         size = "" if self.size == 3 else f"k{self.size}"
-        return f"{self.filters}{size}" + ("" if self.strides == 1 else f"/{self.strides}")
+        return f"{self.filters}{inner}{size}" + ("" if self.strides == 1 else f"/{self.strides}")
 
 
 @dataclass(frozen=True)
@@ -108,6 +125,8 @@ class Network:
     def __post_init__(self) -> None:
         if not 1 <= len(self.blocks) <= MOST_BLOCKS:
             raise UsageError(f"expected 1 to {MOST_BLOCKS} blocks, got {len(self.blocks)}")
+        if self.stem.inner:
+            raise UsageError(f"the stem is one convolution and has no inner width, got {self.stem}")
 
     def __str__(self) -> str:
         return f"{FAMILY}:{self.stem};{','.join(map(str, self.blocks))}"
@@ -138,8 +157,8 @@ class Network:
             pixels = -(-pixels // block.strides)
             if block.strides != 1 or block.filters != channels:
                 yield Convolution(1, channels, block.filters, pixels)
-            yield Convolution(block.size, channels, block.filters, pixels)
-            yield Convolution(block.size, block.filters, block.filters, pixels)
+            yield Convolution(block.size, channels, block.between, pixels)
+            yield Convolution(block.size, block.between, block.filters, pixels)
             channels = block.filters
 
 
@@ -160,11 +179,13 @@ def _stage(text: str) -> Stage:
     found = STAGE.fullmatch(text.strip())
     if found is None:
         raise UsageError(
-            f"expected {FAMILY}:STEM;BLOCK,BLOCK,... with stages like 48, 48/2 or 48k5/2, for example {EXAMPLE}; "
-            f"{text!r} is no stage"
+            f"expected {FAMILY}:STEM;BLOCK,BLOCK,... with stages like 48, 48/2, 48x32/2 or 48k5/2, "
+            f"for example {EXAMPLE}; {text!r} is no stage"
         )
-    filters, size, strides = found.groups()
-    return Stage(int(filters), int(size or 3), int(strides or 1))
+    filters, inner, size, strides = found.groups()
+    if inner is not None and int(inner) == 0:
+        raise UsageError(f"{text!r}: expected 1 to {MOST_FILTERS} inner filters, got 0")
+    return Stage(int(filters), int(size or 3), int(strides or 1), 0 if inner == filters else int(inner or 0))
 
 
 def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
@@ -183,7 +204,7 @@ def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
     stem = network.stem
     x = layers.ReLU()(convolution(keras, inputs, stem.filters, stem.size, stem.strides))
     for block in network.blocks:
-        x = residual_block(keras, x, block.filters, block.strides, block.size)
+        x = residual_block(keras, x, block.filters, block.strides, block.size, block.inner)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name=name)
 

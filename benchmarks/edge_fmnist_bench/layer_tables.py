@@ -20,6 +20,7 @@ COLUMNS = (
     "bound",
     "of limit",
 )
+TEXT_COLUMNS = 3
 BRIEF_COLUMNS = ("operator", "output", "kMACs", "kB", "MACs/B", "µs", "limit", "%")
 UNKNOWN = "-"
 
@@ -100,6 +101,7 @@ def show(profile: Profile) -> None:
 
 def markdown(profile: Profile) -> str:
     """Return a profile as Markdown."""
-    head = ["| " + " | ".join(COLUMNS) + " |", "| --- | --- | --- |" + " ---: |" * (len(COLUMNS) - 3)]
-    body = ["| " + " | ".join(cells) + " |" for cells in rows(profile)]
-    return "\n".join([*head, *body, "", *(f"{note}  " for note in notes(profile))]) + "\n"
+    from edge_fmnist_export.markdown import table
+
+    written = table(COLUMNS, rows(profile), TEXT_COLUMNS)
+    return "\n".join([written, "", *(f"{note}  " for note in notes(profile))]) + "\n"

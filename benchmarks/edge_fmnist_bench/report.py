@@ -17,6 +17,7 @@ from edge_fmnist.files import write_text
 from edge_fmnist_bench import document, layer_tables, tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.layers import from_dict
+from edge_fmnist_export import markdown
 
 FOLDER = Path("benchmarks")
 README, RESULTS, PLOTS = "README.md", "results", "plots"
@@ -75,11 +76,10 @@ def with_results(text: str, results: str, where: str) -> str:
     Raises:
         DataError: the page lacks a mark.
     """
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
+    filled = markdown.with_part(text, BEGIN, END, results)
+    if filled is None:
         raise DataError(f"{where}: expected the lines {BEGIN!r} and {END!r}, between which the results go")
-    return f"{head}{BEGIN}\n\n{results}\n\n{END}{tail}"
+    return filled
 
 
 def draw(results: dict[str, Document], folder: Path) -> None:

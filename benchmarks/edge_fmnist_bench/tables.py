@@ -187,9 +187,9 @@ def _microseconds(measured: dict[str, Any] | None, key: str) -> str:
 
 def markdown_table(table: Table) -> str:
     """Return a table in GitHub's Markdown."""
-    aligned = ["---"] * table.text_columns + ["---:"] * (len(table.columns) - table.text_columns)
-    lines = [table.columns, aligned, *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    from edge_fmnist_export.markdown import table as written
+
+    return written(table.columns, table.rows, table.text_columns)
 
 
 def markdown(document: Document) -> str:

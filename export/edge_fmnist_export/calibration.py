@@ -12,7 +12,7 @@ from edge_fmnist.errors import RunError
 from edge_fmnist.metadata import Calibration
 from edge_fmnist.tensors import softmax
 from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.parity import predicted_logits
+from edge_fmnist_export.inference import logits_of
 from edge_fmnist_export.run import Run
 
 FILE = "calibration.json"
@@ -137,7 +137,7 @@ def calibrate(
 
 
 def _logits(model: Any, subset: Subset, mirrored: bool) -> np.ndarray:
-    logits = predicted_logits(model, subset.images, mirrored=mirrored)
+    logits = logits_of(model, subset.images, mirrored=mirrored)
     if not np.isfinite(logits).all():
         raise RunError("the trained network gives values that are not finite; train again with a lower learning_rate")
     return logits

@@ -6,7 +6,6 @@ each model stands what this command measured.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from edge_fmnist.errors import UsageError
 from edge_fmnist.files import write_text
 from edge_fmnist.registry import DEFAULT_MODEL, ShippedModel, shipped_models
 from edge_fmnist.structure import read_structure
-from edge_fmnist_export import metrics
+from edge_fmnist_export import markdown, metrics
 from edge_fmnist_export.latency import Latency, compare_latency
 from edge_fmnist_export.metrics import Metrics
 from edge_fmnist_export.run import open_run
@@ -42,11 +41,10 @@ def with_figures(page: str, name: str, figures: str) -> str:
         UsageError: the page lacks the marks of this model.
     """
     begin, end = marks(name)
-    before, found, rest = page.partition(begin)
-    _, closed, after = rest.partition(end)
-    if not found or not closed:
+    filled = markdown.with_part(page, begin, end, figures)
+    if filled is None:
         raise UsageError(f"the page of model cards has no card for {name}: expected the lines {begin!r} and {end!r}")
-    return f"{before}{begin}\n\n{figures}\n\n{end}{after}"
+    return filled
 
 
 def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
@@ -75,16 +73,11 @@ def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
         ("architecture", f"`{recipe.architecture}`"),
         ("SHA-256", f"`{model.sha256}`"),
     ]
-    return "\n\n".join([_table(("", ""), rows), _classes(found), _confusion(found), _worst(found)])
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return "\n\n".join([markdown.table(("", ""), rows), _classes(found), _confusion(found), _worst(found)])
 
 
 def _classes(found: Metrics) -> str:
-    return _table(
+    return markdown.table(
         ("class", "precision", "recall", "F1"),
         [(each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}") for each in found.classes],
     )
@@ -93,7 +86,7 @@ def _classes(found: Metrics) -> str:
 def _confusion(found: Metrics) -> str:
     """Return the confusion matrix: rows true, columns predicted."""
     rows = [(f"**{label}**", *counts) for label, counts in zip(found.labels, found.confusion.tolist(), strict=True)]
-    return "Rows are true, columns predicted:\n\n" + _table(("", *found.labels), rows)
+    return "Rows are true, columns predicted:\n\n" + markdown.table(("", *found.labels), rows)
 
 
 def _worst(found: Metrics) -> str:

@@ -15,12 +15,12 @@ from edge_fmnist.labels import LABELS, filled
 from edge_fmnist.metadata import embed
 from edge_fmnist.structure import Structure, read_structure
 from edge_fmnist.tensors import PIXEL_SCALE, TensorInfo
-from edge_fmnist_export import architectures, backend, calibration, convert
+from edge_fmnist_export import backend, calibration, convert
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.convert import IoType, Representative
+from edge_fmnist_export.float_model import float_model
 from edge_fmnist_export.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.run import Run
-from edge_fmnist_export.weights import assign_variables
 
 INT8 = "int8"
 PTQ = "int8-ptq"
@@ -110,8 +110,7 @@ class Exporter:
         keras = backend.keras_on_tensorflow()
         # Layer names go into the file, and Keras counts them up; start from one, so that the bytes are the same.
         keras.utils.clear_session()
-        self.model = architectures.build(run.recipe.architecture, keras)
-        assign_variables(self.model.weights, run.weights("float"), f"{run.folder}/float.npz")
+        self.model = float_model(run, keras)
         self._reference: FloatReference | None = None
 
     def export(self, kind: str, path: Path, *, max_drop: float) -> Exported:

@@ -9,31 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_fmnist.errors import DataError
+from edge_fmnist.evaluation import ClassMetrics
 
 # What probabilities may miss of a sum of 1: float32 arithmetic over a few classes.
 SUM_TOLERANCE = 1e-3
 DIGITS = 6
-
-
-@dataclass(frozen=True)
-class ClassMetrics:
-    """Metrics of one class, each 0 where its denominator is 0.
-
-    Attributes:
-        label: the name of the class.
-        precision: share of the images named so that are so, 0 to 1.
-        recall: share of the images that are so that are named so, 0 to 1.
-        f1: their harmonic mean, 0 to 1.
-        support: how many images are of this class.
-        predicted: how many images are named so.
-    """
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    predicted: int
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,7 @@ import numpy as np
 
 from edge_fmnist.classifier import Classifier
 from edge_fmnist.dataset import Split
-from edge_fmnist.tensors import mirror
-from edge_fmnist_export.batches import scaled
-
-PREDICTION_BATCH = 500
+from edge_fmnist_export.inference import logits_of
 
 
 @dataclass(frozen=True)
@@ -59,21 +56,8 @@ def float_reference(model: Any, split: Split, *, mirrored: bool = False) -> Floa
         split: images and targets.
         mirrored: average the logits over each image and its mirror image, as the file's classifier does.
     """
-    logits = predicted_logits(model, split.images, mirrored=mirrored)
+    logits = logits_of(model, split.images, mirrored=mirrored)
     return FloatReference(logits, float((logits.argmax(axis=1) == split.targets).mean()))
-
-
-def predicted_logits(model: Any, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
-    """Return a Keras model's logits, float32 (N, classes).
-
-    Args:
-        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        images: uint8, shape (N, 28, 28).
-        mirrored: whether to average over each image and its mirror image.
-    """
-    views = [images, mirror(images)] if mirrored else [images]
-    logits = [np.asarray(model.predict(scaled(view), batch_size=PREDICTION_BATCH, verbose=0)) for view in views]
-    return np.asarray(np.mean(logits, axis=0, dtype=np.float32))
 
 
 def compare(classifier: Classifier, reference: FloatReference, split: Split, step: float | None) -> Parity:

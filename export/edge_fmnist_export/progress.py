@@ -2,19 +2,50 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from edge_fmnist_export.phase import EpochRecord
 
+Self = TypeVar("Self", bound="ShownProgress")
 
-class ProgressListener:
+
+class ShownProgress:
+    """A bar on a console, shown inside the block of a ``with`` statement."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
+        """Prepare a bar.
+
+        Args:
+            columns: what it shows.
+            console: where to.
+            transient: whether it vanishes at the end of the block.
+        """
+        self._progress = Progress(*columns, console=console, transient=transient)
+
+    def __enter__(self: Self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class ProgressListener(ShownProgress):
     """Shows training on a console; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -26,15 +57,6 @@ class ProgressListener:
         )
         self._task: TaskID | None = None
         self._phase, self._epochs = "", 0
-
-    def __enter__(self) -> ProgressListener:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def photo_done(self, done: int, of: int) -> None:
         """Move the bar of photographs, which are preprocessed before the first phase starts."""

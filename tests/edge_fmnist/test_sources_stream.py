@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist.pictures import decode_picture
 from edge_fmnist.sources import guard, mjpeg, parse_source
 from edge_fmnist.sources.base import Source, Wishes
 from edge_fmnist.sources.stream import redacted
@@ -440,11 +441,10 @@ def test_skipped_pictures_are_not_decoded(
     parts = [part(jpeg(value)) for value in (10, 20, 30, 40)]
     source = opened(server(sending(*parts[:2], part(b""), part(b"damaged"), *parts[2:])).url)
     decoded: list[int] = []
-    decode = mjpeg.decode_picture
 
     def counted(content: bytes, name: str) -> np.ndarray:
         decoded.append(len(content))
-        return decode(content, name)
+        return decode_picture(content, name)
 
     monkeypatch.setattr(mjpeg, "decode_picture", counted)
     # The first was decoded in opening; an empty part is none, a damaged one counts when nobody looks at it.

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split, load_split
+from edge_fmnist.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
 from edge_fmnist.errors import UsageError
+from edge_fmnist_export import material as materials
 from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN
-from edge_fmnist_export.material import check_photos, gather, sources, subsets
+from edge_fmnist_export.material import check_photos, gather, of_another_set, sources, subsets
 from edge_fmnist_export.photo_views import fingerprint, training_views, validation_images
 from edge_fmnist_export.recipe import Recipe, load_recipe
+from edge_fmnist_export.run import Run
 
 
 def silent(done: int, of: int) -> None:
@@ -38,6 +40,44 @@ def test_without_photographs_it_is_the_data_set(plain: Recipe, data: Split) -> N
         np.testing.assert_array_equal(found.images, expected.images)
         np.testing.assert_array_equal(found.targets, expected.targets)
     assert material.photos is None
+
+
+def test_what_is_held_out_does_not_depend_on_the_seed_of_training(plain: Recipe, data: Split) -> None:
+    for found, expected in zip(
+        materials.split(plain.model_copy(update={"seed": plain.seed + 1}), data), subsets(plain, data), strict=True
+    ):
+        np.testing.assert_array_equal(found.images, expected.images)
+
+
+def hashes(name: SplitName) -> tuple[str, str]:
+    return FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name", "given", "another"),
+    [
+        (None, "train", ("a", "b"), False),
+        (("a", "b"), "train", ("a", "b"), False),
+        (("a", "b"), "train", ("c", "d"), True),
+        (hashes("train"), "test", hashes("test"), False),
+        (hashes("train"), "test", ("c", "d"), True),
+        (("a", "b"), "test", hashes("test"), True),
+        # Of two sets that are both not Fashion-MNIST, nothing is known.
+        (("a", "b"), "test", ("c", "d"), False),
+    ],
+)
+def test_data_of_another_set_than_the_run(
+    tmp_path: Path,
+    plain: Recipe,
+    recorded: tuple[str, str] | None,
+    name: SplitName,
+    given: tuple[str, str],
+    another: bool,
+) -> None:
+    run = Run(tmp_path, plain)
+    run.write_json("run.json", {} if recorded is None else {"data_sha256": list(recorded)})
+    images, targets = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
+    assert of_another_set(run, name, Split(images, targets, given)) is another
 
 
 def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:

@@ -47,6 +47,13 @@ def test_text(cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypat
     assert (tmp_path / "reports" / "mine" / "index.html").is_file()
 
 
+def test_data_that_the_run_was_not_trained_on_is_told(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+    options = ("--data", small_data, "--output", tmp_path / "out", "--only", "training")
+    told = "edge: was trained on another data set than this report is on; name the folder"
+    assert told in cli("report", "edge", *options).stderr.replace("\n", " ")
+    assert told not in cli("report", model, *options).stderr.replace("\n", " ")
+
+
 def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     names = [f"digit {index}" for index in range(10)]
     labels = tmp_path / "labels.txt"

@@ -15,7 +15,7 @@ from edge_fmnist_export.latency import Latency, compare_latency
 from edge_fmnist_export.recipe import load_recipe
 from edge_fmnist_export.zoo.build import Facts, Row
 from edge_fmnist_export.zoo.published import Published, published
-from edge_fmnist_export.zoo.table import BEGIN, END, check_page, markdown, write_table
+from edge_fmnist_export.zoo.table import BEGIN, END, check_page, text, write_table
 
 
 def row(name: str, accuracy: float | None, top1: float) -> Row:
@@ -59,7 +59,7 @@ def test_a_row_below_its_published_accuracy_is_not_met() -> None:
 
 
 def test_the_table_as_markdown() -> None:
-    lines = markdown(ROWS).splitlines()
+    lines = text(ROWS).splitlines()
     assert lines[2] == "| `one` | 1,234 | 56,789 | 86 % | 90.00 % | 86.00 % | 12,345 | 12.3 | 0.50 | 30 + 3 |"
     assert "| not given |" in lines[3]
     assert "| 91.26 % |" in lines[4]

@@ -35,13 +35,11 @@ def load_keras_model(run: Run) -> Any:
         MissingExtraError: Keras or its back end is not installed.
         RunError: the weights are missing or do not fit.
     """
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.weights import assign_variables
+    from edge_fmnist_export import backend
+    from edge_fmnist_export.float_model import float_model
 
     _hold_tensorflow()
-    model = architectures.build(run.recipe.architecture, backend.keras_module(PURPOSE))
-    assign_variables(model.weights, run.weights("float"), f"{run.folder}/float.npz")
-    return model
+    return float_model(run, backend.keras_module(PURPOSE))
 
 
 @functools.cache

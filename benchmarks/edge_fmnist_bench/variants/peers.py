@@ -121,10 +121,10 @@ def _write(run: Run, path: Path) -> None:
 
 def _calibration_images(run: Run) -> np.ndarray:
     """Return the training images that post-training quantization of this run is calibrated on."""
-    from edge_fmnist_export.batches import split_validation
+    from edge_fmnist_export import material
     from edge_fmnist_export.convert import representative_dataset
 
-    train, _ = split_validation(dataset.load("train"), run.recipe.data.validation, run.recipe.seed)
+    train, _ = material.split(run.recipe, dataset.load("train"))
     return representative_dataset(train, CALIBRATION_IMAGES, run.recipe.seed).images
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from edge_fmnist_export.baselines.base import Advance, Baseline, Fit, Grid, Material, Settings, silent
-from edge_fmnist_export.baselines.permutation import block_importance
-from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.baselines.base import Advance, Fit, Grid, Material, Settings, silent
+from edge_fmnist_export.baselines.permutation import WeighsBlocks
 
 # 7x7 cells of 4x4 pixels; each block of 2x2 cells is normalised: 36 blocks x 4 cells x 9 directions = 1,296 features.
 DIRECTIONS, CELL, BLOCK = 9, 4, 2
@@ -17,14 +15,13 @@ TELL_EVERY = 500
 EPOCHS = "epochs"
 
 
-class HogSvm(Baseline):
+class HogSvm(WeighsBlocks):
     """A linear support vector machine on histograms of oriented gradients."""
 
     name = "hog-svm"
     title = "linear SVM on histograms of oriented gradients (scikit-image, scikit-learn)"
     defaults: ClassVar[Settings] = {"alpha": 3e-6, "epochs": 9}
     grid: ClassVar[Grid] = {"alpha": [1e-6, 3e-6, 1e-5]}
-    importance_method = "accuracy lost when a block of 4x4 pixels is shuffled among validation images"
     modules = ("skimage", "sklearn", "skops")
 
     def features(self, images: np.ndarray, advance: Advance = silent) -> np.ndarray:
@@ -58,17 +55,6 @@ class HogSvm(Baseline):
             model.partial_fit(material.features[order], material.classes[order], classes=classes)
             material.advance("fitting", epoch + 1, settings[EPOCHS])
         return Fit(model, {"features": material.features.shape[1]})
-
-    def importance(
-        self,
-        estimator: Any,  # noqa: ARG002
-        predict: Callable[[np.ndarray], np.ndarray],
-        validation: Subset,
-        seed: int,
-        advance: Advance = silent,
-    ) -> np.ndarray:
-        """Return the accuracy that each block of pixels is worth, shape (28, 28)."""
-        return block_importance(predict, validation, seed, advance)
 
 
 def _length(edge: int) -> int:

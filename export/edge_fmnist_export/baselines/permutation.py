@@ -8,10 +8,11 @@ where its neighbours say the same, so a block of pixels is shuffled at a time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from edge_fmnist_export.baselines.base import Advance, silent
+from edge_fmnist_export.baselines.base import Advance, Baseline, silent
 from edge_fmnist_export.batches import Subset
 
 BLOCK = 4
@@ -44,3 +45,20 @@ def block_importance(
         losses[row, column] = whole - float((predict(shuffled) == targets).mean())
         advance("importance of blocks", number + 1, edge * edge)
     return losses.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)
+
+
+class WeighsBlocks(Baseline):
+    """A baseline whose estimator has no importance of its own, so that blocks of pixels are shuffled."""
+
+    importance_method = "accuracy lost when a block of 4x4 pixels is shuffled among validation images"
+
+    def importance(
+        self,
+        estimator: Any,  # noqa: ARG002
+        predict: Callable[[np.ndarray], np.ndarray],
+        validation: Subset,
+        seed: int,
+        advance: Advance = silent,
+    ) -> np.ndarray:
+        """Return the accuracy that each block of pixels is worth, shape (28, 28)."""
+        return block_importance(predict, validation, seed, advance)

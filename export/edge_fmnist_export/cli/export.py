@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT_RUN = "edge"
 EXPORTS = Path("exports")
 IO_TYPES = ("uint8", "int8", "float32")
+NAME_ITS_DATA = "name the folder of the set it was trained on with --data"
 
 
 def export(
@@ -98,11 +99,14 @@ def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibra
     # Conversion works on TensorFlow alone, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
+    from edge_fmnist_export.material import of_another_set
     from edge_fmnist_export.run import open_run
 
     run = open_run(name)
     names = None if labels is None else options.labels_of(labels)
     test = _test_split(data)
+    if test is not None and of_another_set(run, "test", test):
+        console.warn(f"{name}: was trained on another data set than its accuracy is measured on; {NAME_ITS_DATA}")
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.exporting import Exporter
@@ -122,10 +126,10 @@ def _test_split(data: Path | None) -> Split | None:
 
 
 def _representative(run: Run, data: Path | None, count: int) -> Representative:
-    from edge_fmnist_export.batches import split_validation
+    from edge_fmnist_export import material
     from edge_fmnist_export.convert import representative_dataset
 
-    train, _ = split_validation(dataset.load("train", data), run.recipe.data.validation, run.recipe.data.split_seed)
+    train, _ = material.split(run.recipe, dataset.load("train", data))
     return representative_dataset(train, count, run.recipe.seed)
 
 

@@ -97,11 +97,15 @@ def _context(
     """Load all that the report is on, after exporting the run where there is no file yet."""
     from edge_fmnist import dataset
     from edge_fmnist.classifier import Classifier
+    from edge_fmnist_export.cli.export import NAME_ITS_DATA
+    from edge_fmnist_export.material import of_another_set
     from edge_fmnist_export.report import subject
     from edge_fmnist_export.report.base import Context
 
     names = None if labels is None else options.labels_of(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)
+    if found.run is not None and of_another_set(found.run, "train", train):
+        console.warn(f"{found.name}: was trained on another data set than this report is on; {NAME_ITS_DATA}")
     model = found.model
     if model is None:
         tell.preparing("exporting the run as int8")

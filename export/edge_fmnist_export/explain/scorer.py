@@ -16,7 +16,7 @@ from edge_fmnist.tensors import softmax
 from edge_fmnist_export import calibration
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.exporting import run_labels
-from edge_fmnist_export.parity import predicted_logits
+from edge_fmnist_export.inference import logits_of
 from edge_fmnist_export.report.subject import load_float_model
 from edge_fmnist_export.run import Run, open_run, shipped_runs
 
@@ -72,7 +72,7 @@ def of_network(model: Any, name: str, labels: tuple[str, ...], *, mirrored: bool
     """
 
     def scores(images: np.ndarray) -> np.ndarray:
-        return softmax(predicted_logits(model, images, mirrored=mirrored) / np.float32(temperature))
+        return softmax(logits_of(model, images, mirrored=mirrored) / np.float32(temperature))
 
     return Scorer(name, "float", labels, scores, Network(model, mirrored))
 

@@ -136,11 +136,11 @@ class Context:
     @functools.cached_property
     def float_scores(self) -> np.ndarray | None:
         """The float model's probabilities on the test split, float32 (N, classes), at the file's temperature."""
-        from edge_fmnist_export.parity import predicted_logits
+        from edge_fmnist_export.inference import logits_of
 
         if self.float_model is None:
             return None
-        logits = predicted_logits(self.float_model, self.test.images, mirrored=self.classifier.mirrored)
+        logits = logits_of(self.float_model, self.test.images, mirrored=self.classifier.mirrored)
         return softmax(logits / np.float32(self.classifier.temperature))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+
+from edge_fmnist_export.progress import ShownProgress
 
 
-class ReportProgress:
+class ReportProgress(ShownProgress):
     """Shows how far a report is on a console; use as a context manager."""
 
     def __init__(self, console: Console, sections: int) -> None:
@@ -19,7 +20,7 @@ class ReportProgress:
             console: where to.
             sections: how many there will be.
         """
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -30,15 +31,6 @@ class ReportProgress:
         self._task = self._progress.add_task("loading", total=sections)
         self._done = 0
         self._name, self._begun = "", 0.0
-
-    def __enter__(self) -> ReportProgress:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def preparing(self, what: str) -> None:
         """Show what is done before the first section."""

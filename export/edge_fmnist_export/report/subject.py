@@ -129,10 +129,10 @@ def _is_of(path: Path, record: Path, source: str | None) -> bool:
 
 
 def _representative(run: Run, train: Split) -> Representative:
-    from edge_fmnist_export.batches import split_validation
+    from edge_fmnist_export import material
     from edge_fmnist_export.convert import representative_dataset
 
-    rest, _ = split_validation(train, run.recipe.data.validation, run.recipe.seed)
+    rest, _ = material.split(run.recipe, train)
     return representative_dataset(rest, REPRESENTATIVE, run.recipe.seed)
 
 
@@ -145,12 +145,10 @@ def load_float_model(run: Run) -> Any:
         UsageError: Keras runs on another back end in this process.
     """
     _use_tensorflow()
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.weights import assign_variables
+    from edge_fmnist_export import backend
+    from edge_fmnist_export.float_model import float_model
 
-    model = architectures.build(run.recipe.architecture, backend.keras_on_tensorflow("the float model of the report"))
-    assign_variables(model.weights, run.weights("float"), f"{run.folder}/float.npz")
-    return model
+    return float_model(run, backend.keras_on_tensorflow("the float model of the report"))
 
 
 def _use_tensorflow() -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from edge_fmnist.errors import RunError, UsageError
+from edge_fmnist.errors import RunError
 from edge_fmnist.files import write_text
-from edge_fmnist_export import architectures
-from edge_fmnist_export.recipe import Section
+from edge_fmnist_export.recipe import Architecture, Section
 
 FILE = "state.json"
 
@@ -72,20 +71,11 @@ class Candidate(Section):
     """
 
     number: Count
-    architecture: str
+    architecture: Architecture
     parent: Count | None
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     measured: Measured | None
     failure: str = ""
-
-    @field_validator("architecture")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            architectures.builder(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return value
 
 
 class State(Section):

@@ -11,6 +11,7 @@ from edge_fmnist import interpreter as interpreters
 from edge_fmnist.errors import UsageError
 from edge_fmnist.files import write_json, write_text
 from edge_fmnist.registry import DEFAULT_MODEL
+from edge_fmnist_export import markdown
 from edge_fmnist_export.zoo.build import Row
 
 BEGIN, END = "<!-- zoo: made by edge-fmnist zoo, do not edit below -->", "<!-- zoo: do not edit above -->"
@@ -19,8 +20,9 @@ HEADINGS = (
     "epochs",
 )  # fmt: skip
 NOT_GIVEN = "not given"
-# A page that is not there yet begins so.
-TITLE = "# The zoo\n\nThe networks of the published projects, trained by the recipes of the same name.\n\n"
+NEW_PAGE = (
+    f"# The zoo\n\nThe networks of the published projects, trained by the recipes of the same name.\n\n{BEGIN}\n{END}\n"
+)
 
 
 def cells(row: Row) -> tuple[str, ...]:
@@ -46,13 +48,11 @@ def measured_with() -> str:
     return f"{name} {interpreters.installed()[name]}, {platform.machine()}, one thread, one image at a time"
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Return the table as Markdown, with what a reader must know to trust it."""
+def text(rows: Sequence[Row]) -> str:
+    """Return the table as Markdown, with what a reader must know to trust it, without a line break at its end."""
     images = rows[0].facts.images
     lines = [
-        "| " + " | ".join(HEADINGS) + " |",
-        "| --- |" + " --- |" * (len(HEADINGS) - 1),
-        *("| " + " | ".join((f"`{name}`", *rest)) + " |" for name, *rest in map(cells, rows)),
+        markdown.table(HEADINGS, [(f"`{name}`", *rest) for name, *rest in map(cells, rows)]),
         "",
         f"Top-1 on the {images:,} test images: float of the Keras model, int8 of the written file after",
         f"quantization-aware training. Latency: {measured_with()};",
@@ -61,7 +61,7 @@ def markdown(rows: Sequence[Row]) -> str:
         "",
         *(f"- `{row.published.name}`: {row.published.source}" for row in rows),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def document(rows: Sequence[Row]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def check_page(path: Path) -> None:
     if path.suffix != ".md":
         raise UsageError(f"{path}: expected the name of a Markdown file, one that ends in .md")
     if path.exists():
-        _around(path)
+        _filled(path, "")
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> Path:
@@ -88,24 +88,22 @@ def write_table(path: Path, rows: Sequence[Row]) -> Path:
         UsageError: a page without the two markers.
         OSError: a file cannot be written.
     """
-    before, after = _around(path) if path.exists() else (TITLE, "")
-    write_text(path, f"{before}{BEGIN}\n\n{markdown(rows)}\n{END}\n{after}")
+    write_text(path, _filled(path, text(rows)))
     plain = path.with_suffix(".json")
     write_json(plain, document(rows))
     return plain
 
 
-def _around(path: Path) -> tuple[str, str]:
-    """Return what stands before and after the table of a page."""
+def _filled(path: Path, content: str) -> str:
+    """Return a page with its table replaced; a new page where there is none yet."""
     try:
-        text = path.read_text("utf-8")
+        page = path.read_text("utf-8") if path.exists() else NEW_PAGE
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    before, begin, rest = text.partition(f"{BEGIN}\n")
-    _, end, after = rest.partition(f"{END}\n")
-    if not begin or not end:
+    filled = markdown.with_part(page, BEGIN, END, content)
+    if filled is None:
         raise UsageError(
             f"{path}: expected a page with the lines {BEGIN!r} and {END!r}, between which the table goes; "
             "add them, or name a new page with --table"
         )
-    return before, after
+    return filled

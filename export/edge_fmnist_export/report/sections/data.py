@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.dataset import is_fashion_mnist
-from edge_fmnist_export.batches import split_validation
+from edge_fmnist_export import material
 from edge_fmnist_export.report import duplicates, figures
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 from edge_fmnist_export.report.duplicates import FARTHEST, Pair
@@ -15,7 +15,7 @@ from edge_fmnist_export.report.duplicates import FARTHEST, Pair
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-VERSION = 1
+VERSION = 2
 SPRITE_COLUMNS, PAIRS_DRAWN, PAIRS_LISTED = 11, 6, 20
 HISTOGRAM_BINS = 32
 # Root mean square differences that near-duplicates are counted up to, in grey levels of 255.
@@ -69,8 +69,7 @@ def targets_by_split(context: Context) -> dict[str, np.ndarray]:
     train = context.train
     if context.run is None or context.run.read_json("run.json", {}).get("data_sha256") != list(train.sha256):
         return {"train": train.targets, "test": context.test.targets}
-    recipe = context.run.recipe
-    rest, validation = split_validation(train, recipe.data.validation, recipe.seed)
+    rest, validation = material.split(context.run.recipe, train)
     return {"train": rest.targets, "validation": validation.targets, "test": context.test.targets}
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from edge_fmnist_export import material
 from edge_fmnist_export.analysis.quantization import LayerQuantization, Quantization, analyse
-from edge_fmnist_export.batches import Subset, split_validation
+from edge_fmnist_export.batches import Subset
 from edge_fmnist_export.report import figures
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-VERSION = 1
+VERSION = 2
 TITLE = "Quantization"
 # Inches for each layer and for what lies around them.
 ROW, AROUND = 0.2, 0.75
@@ -39,7 +40,7 @@ def build(context: Context) -> Section:
     """Compare the file with the float model, layer by layer."""
     if context.run is None or context.float_model is None:
         return Section(TITLE, text=["Without the run that the file came from there is no float model to compare with."])
-    train, validation = split_validation(context.train, context.run.recipe.data.validation, context.run.recipe.seed)
+    train, validation = material.split(context.run.recipe, context.train)
     found = analyse(
         context.model_path.read_bytes(),
         str(context.model_path),

@@ -1,0 +1,33 @@
+"""Pages in GitHub's Markdown: tables, and the part of a page that a command writes between two marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], text_columns: int | None = None) -> str:
+    """Return a table, without a line break at its end.
+
+    Args:
+        header: the headings.
+        rows: the cells; a ``|`` in one is escaped.
+        text_columns: how many columns on the left are words, aligned as such; those beyond are numbers, aligned to
+            the right. None for all.
+    """
+    words = len(header) if text_columns is None else text_columns
+    lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def with_part(page: str, begin: str, end: str, content: str) -> str | None:
+    """Return a page with what stands between two marks replaced; None where it lacks one of them.
+
+    Args:
+        page: the page.
+        begin: the line above the part.
+        end: the line below it.
+        content: the new part, without a line break at its end.
+    """
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}" if begun and ended else None

@@ -84,7 +84,7 @@ def embed(flatbuffer: bytes, settings: dict[str, Any], labels: tuple[str, ...]) 
     stream = io.BytesIO()
     stream.write(flatbuffer)
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
-        text = json.dumps({"format": FORMAT, **settings}, separators=(",", ":"), sort_keys=True)
+        text = json.dumps({"format": FORMAT, **settings}, indent=1, sort_keys=True)
         for name, content in ((METADATA_NAME, text), (LABELS_NAME, "\n".join(labels) + "\n")):
             entry = zipfile.ZipInfo(name, ZIP_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED

@@ -281,9 +281,10 @@ def rested(name: str, interval: float) -> tuple[int, float]:
 
 
 def test_a_camera_rests_and_passes_over_old_frames() -> None:
-    reads, seconds = rested("/dev/video0", 1.0)
+    # Long beside the time between two frames, also of a machine that stalls.
+    reads, seconds = rested("/dev/video0", 3.0)
     assert reads == PILED + 1
-    assert seconds > 0.5
+    assert seconds > 1
 
 
 def test_a_network_stream_is_read_on() -> None:

@@ -224,4 +224,4 @@ def test_teachers_exclude_photographs() -> None:
 
 
 def test_a_recipe_without_teachers_has_none() -> None:
-    assert teachers(load_recipe("mlp-128")) == []
+    assert teachers(load_recipe("lenet5")) == []

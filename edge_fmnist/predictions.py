@@ -91,7 +91,7 @@ class Predictions(Sequence[Prediction]):
 
     @property
     def indexes(self) -> np.ndarray:
-        """The most probable class of each image, int64, shape (N,)."""
+        """The most probable class of each image, intp, shape (N,)."""
         result: np.ndarray = self.scores.argmax(axis=1)
         return result
 

@@ -21,7 +21,6 @@ from edge_fmnist.cli.evaluate import evaluate
 from edge_fmnist.cli.live import LiveCommand, live
 from edge_fmnist.cli.models import models
 from edge_fmnist.cli.samples import samples
-from edge_fmnist.errors import EdgeFmnistError
 
 COMMAND_GROUP = "edge_fmnist.commands"
 
@@ -52,19 +51,8 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; one of our errors becomes one message and its exit code."""
-        try:
+        with console.exit_codes():
             return super().invoke(ctx)
-        except EdgeFmnistError as error:
-            console.say(f"Error: {error}")
-            raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as error:
-            console.say("Interrupted.")
-            raise typer.Exit(130) from error
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            console.say(f"Error: {error}")
-            raise typer.Exit(1) from error
 
 
 app = typer.Typer(

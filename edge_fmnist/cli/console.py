@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from edge_fmnist.errors import EdgeFmnistError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -36,6 +38,29 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Print a warning for people."""
     say(f"Warning: {message}")
+
+
+@contextlib.contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn an error of ours, or of the system, into one message and the exit of the process with its code.
+
+    Raises:
+        SystemExit: there was one, or an interruption.
+    """
+    try:
+        yield
+    except EdgeFmnistError as error:
+        say(f"Error: {error}")
+        raise SystemExit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        say("Interrupted.")
+        raise SystemExit(130) from error
+    except BrokenPipeError:
+        # Nobody reads any more: click's to end in silence.
+        raise
+    except OSError as error:
+        say(f"Error: {error}")
+        raise SystemExit(1) from error
 
 
 def emit_json(value: Any, *, indent: int | None = 2) -> None:

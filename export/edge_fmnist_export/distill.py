@@ -18,7 +18,7 @@ from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.augment import mix, vary
 from edge_fmnist_export.batches import Subset, scaled
 from edge_fmnist_export.float_model import float_model
-from edge_fmnist_export.inference import logits_of
+from edge_fmnist_export.inference import Forward, quick_logits
 from edge_fmnist_export.recipe import Augmentation, Recipe
 from edge_fmnist_export.run import Run, open_run
 
@@ -151,7 +151,8 @@ def teachers(recipe: Recipe) -> list[Run]:
 def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
     """Return the views of a recipe's training images with its teachers' answers; None without teachers.
 
-    The answers are kept in the user's cache, since they are the same for all students of one recipe's views.
+    The answers are kept in the user's cache, a file for each view, since they are the same for all students that see
+    the view. What is there is not asked for again, so that an interrupted run goes on with the next view.
 
     Args:
         recipe: the recipe.
@@ -166,33 +167,39 @@ def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
     runs = teachers(recipe)
     if not runs:
         return None
-    views = Views(train, recipe.augmentation.without_mixing(), recipe.distill.views, recipe.seed)
-    stored = user_cache().parent / "teachers" / f"{_fingerprint(runs, views)}.npy"
-    found = _read(stored, (views.count, len(train), CLASSES))
-    if found is None:
-        found = _answers(runs, views, advance)
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        with moved_into_place(stored) as temporary, temporary.open("wb") as stream:
-            np.save(stream, found, allow_pickle=False)
-    return Lesson(views, found, recipe.distill.temperature)
+    distill = recipe.distill
+    views = Views(train, recipe.augmentation.without_mixing(), distill.views, distill.view_seed)
+    folder = user_cache().parent / "teachers" / _fingerprint(runs, views)
+    logits = np.empty((views.count, len(train), CLASSES), np.float16)
+    forwards: list[Forward] = []
+    for view in range(views.count):
+        place = folder / f"view-{view}.npy"
+        answers = _read(place, logits.shape[1:])
+        if answers is None:
+            forwards = forwards or _forwards(runs)
+            answers = _answers(forwards, views.images(view))
+            _write(place, answers)
+            advance(view + 1, views.count)
+        logits[view] = answers
+    return Lesson(views, logits, distill.temperature)
 
 
 def _fingerprint(runs: list[Run], views: Views) -> str:
-    """Return the hash of all that decides the answers."""
+    """Return the hash of all that decides the answers, but for the number of the view."""
     digest = hashlib.sha256()
     for run in runs:
         digest.update(f"{run.recipe.architecture} {run.recipe.mirrored}".encode())
         for array in run.weights("float"):
             digest.update(array.tobytes())
     digest.update(views.subset.images.tobytes())
-    # No view is mixed, so that cutmix decides nothing; without it, answers keep the hash that they are stored under.
-    augmentation = views.augmentation.model_dump_json(exclude={"cutmix"})
-    digest.update(f"{augmentation} {views.count} {views.seed}".encode())
+    # No view is mixed.
+    augmentation = views.augmentation.model_dump_json(exclude={"mixup", "cutmix"})
+    digest.update(f"{augmentation} {views.seed}".encode())
     return digest.hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return stored answers, None where there are none or a damaged file."""
+    """Return the stored answers to a view, None where there are none or a damaged file."""
     try:
         with path.open("rb") as stream:
             found: np.ndarray = np.load(stream, allow_pickle=False)
@@ -201,16 +208,20 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return found if found.shape == shape and found.dtype == np.float16 else None
 
 
-def _answers(runs: list[Run], views: Views, advance: Advance) -> np.ndarray:
-    """Return the logarithm of the teachers' mean probabilities, which serves as logits: float16, (views, N, 10)."""
-    models = [float_model(run, backend.keras_module()) for run in runs]
-    answers = np.empty((views.count, len(views.subset), CLASSES), np.float16)
-    for view in range(views.count):
-        images = views.images(view)
-        probabilities = np.zeros(answers.shape[1:], np.float32)
-        for run, model in zip(runs, models, strict=True):
-            logits = logits_of(model, images, mirrored=run.recipe.mirrored, reduced=True)
-            probabilities += softmax(logits) / len(runs)
-        answers[view] = np.log(np.maximum(probabilities, TINY))
-        advance(view + 1, views.count)
+def _write(path: Path, answers: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with moved_into_place(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, answers, allow_pickle=False)
+
+
+def _forwards(runs: list[Run]) -> list[Forward]:
+    """Return what gives each teacher's logits for images."""
+    keras = backend.keras_module()
+    return [quick_logits(float_model(run, keras), mirrored=run.recipe.mirrored) for run in runs]
+
+
+def _answers(forwards: list[Forward], images: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the teachers' mean probabilities, which serves as logits: float16, shape (N, 10)."""
+    probabilities = np.mean([softmax(forward(images)) for forward in forwards], axis=0, dtype=np.float32)
+    answers: np.ndarray = np.log(np.maximum(probabilities, TINY)).astype(np.float16)
     return answers

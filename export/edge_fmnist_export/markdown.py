@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_fmnist.errors import UsageError
+from edge_fmnist.files import write_json, write_text
+
+SUFFIX = ".md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], text_columns: int | None = None) -> str:
@@ -31,3 +38,25 @@ def with_part(page: str, begin: str, end: str, content: str) -> str | None:
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
     return f"{before}{begin}\n\n{content}\n\n{end}{after}" if begun and ended else None
+
+
+def check_name(path: Path) -> None:
+    """Check that a path names a Markdown file.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if path.suffix != SUFFIX:
+        raise UsageError(f"{path}: expected the name of a Markdown file, one that ends in {SUFFIX}")
+
+
+def write_page(path: Path, page: str, document: Any) -> Path:
+    """Write a page, and the same as JSON beside it; return the path of the JSON file.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    write_text(path, page)
+    plain = path.with_suffix(".json")
+    write_json(plain, document)
+    return plain

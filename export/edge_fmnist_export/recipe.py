@@ -130,12 +130,14 @@ class DistillSettings(Section):
         weight: weight of the teachers' answer against the target's.
         temperature: what the logits are divided by before teacher and student are compared.
         views: how many augmented views of each image; epochs beyond see them again.
+        view_seed: decides the views. The seed of the run does not, so that runs with other seeds share the answers.
     """
 
     teachers: tuple[str, ...] = ()
     weight: Share = 0.9
     temperature: Positive = 2.0
     views: Annotated[int, Field(gt=0)] = 16
+    view_seed: Annotated[int, Field(ge=0)] = 1
 
 
 class PhaseSettings(Section):
@@ -162,7 +164,8 @@ class FloatPhase(PhaseSettings):
     """How the float model is trained.
 
     ``precision`` is that of its layers while it trains on the torch back end or with
-    Keras' own mixed precision elsewhere; weights are float32 always.
+    Keras' own mixed precision elsewhere; weights are float32 always. Where there is no
+    hardware for bfloat16, layers compute in float32.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -50,7 +50,7 @@ class TorchNetwork:
         """Return the logits for images.
 
         Args:
-            images: float32 tensor (N, 1, 28, 28), values 0 to 1, best in the memory format channels_last.
+            images: float32 tensor (N, 1, 28, 28), values 0 to 1.
             training: whether dropout drops and batch normalization follows the batch.
 
         Returns:

@@ -83,16 +83,36 @@ def train(run: Run, data: Split, listener: Listener, photos: Path | None = None)
     return _read_object(run, "metrics.json")
 
 
-def initial_weights(recipe: Recipe) -> Arrays | None:
-    """Return the float weights that a recipe starts from, or None where it starts from chance.
-
-    A run of the same network, wider inside its blocks, gives the channels that matter most.
+def check_initial(recipe: Recipe) -> None:
+    """Check, without Keras, that a recipe that starts from another run can.
 
     Raises:
         RunNotFoundError: neither a run folder nor a shipped checkpoint.
         RecipeError: a run of another architecture.
         RunError: a run without float weights, or a damaged one.
     """
+    if run := _initial_run(recipe):
+        run.weights(FLOAT)
+
+
+def initial_weights(recipe: Recipe) -> Arrays | None:
+    """Return the float weights that a recipe starts from, or None where it starts from chance.
+
+    A run of the same network, wider inside its blocks, gives the channels that matter most.
+
+    Raises:
+        RunNotFoundError, RecipeError, RunError: as :func:`check_initial`.
+    """
+    run = _initial_run(recipe)
+    if run is None:
+        return None
+    ours, theirs = recipe.architecture, run.recipe.architecture
+    weights = run.weights(FLOAT)
+    return weights if ours == theirs else narrowed(weights, theirs, ours, backend.keras_module())
+
+
+def _initial_run(recipe: Recipe) -> Run | None:
+    """Return the run that a recipe starts from: one of its network, or of one that is wider inside its blocks."""
     if not recipe.initial:
         return None
     try:
@@ -100,14 +120,12 @@ def initial_weights(recipe: Recipe) -> Arrays | None:
     except RunNotFoundError as error:
         raise RunNotFoundError(f"the recipe {recipe.name}, initial = {error}") from error
     ours, theirs = recipe.architecture, run.recipe.architecture
-    if ours == theirs:
-        return run.weights(FLOAT)
-    if is_narrower(ours, theirs):
-        return narrowed(run.weights(FLOAT), theirs, ours, backend.keras_module())
-    raise RecipeError(
-        f"the recipe {recipe.name}, initial: expected a run of the architecture {ours}, or of one that is wider "
-        f"inside its blocks, got {recipe.initial}, which has {theirs}"
-    )
+    if ours != theirs and not is_narrower(ours, theirs):
+        raise RecipeError(
+            f"the recipe {recipe.name}, initial: expected a run of the architecture {ours}, or of one that is wider "
+            f"inside its blocks, got {recipe.initial}, which has {theirs}"
+        )
+    return run
 
 
 def _phases(recipe: Recipe) -> list[str]:

@@ -10,10 +10,10 @@ import pytest
 
 from edge_fmnist.errors import RecipeError, RunNotFoundError
 from edge_fmnist.tensors import softmax
-from edge_fmnist_export import augment
+from edge_fmnist_export import augment, distill
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.distill import Lesson, Views, mixed, teachers, with_teacher
+from edge_fmnist_export.distill import Lesson, Views, lesson, mixed, teachers, with_teacher
 from edge_fmnist_export.phase import averaged
 from edge_fmnist_export.recipe import Augmentation, load_recipe, parse_recipe
 
@@ -110,9 +110,9 @@ def test_views_are_the_same_for_each_call_and_differ_from_each_other(views: View
 
 def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) -> None:
     logits = np.arange(3 * 60 * 10).reshape(3, 60, 10).astype(np.float16)
-    lesson = Lesson(views, logits, 2.0)
+    taught = Lesson(views, logits, 2.0)
     for epoch in (1, 4):
-        batches = list(lesson.batches(epoch, 25, (7, 0, epoch), Augmentation(shift=2)))
+        batches = list(taught.batches(epoch, 25, (7, 0, epoch), Augmentation(shift=2)))
         assert [len(images) for images, _ in batches] == [25, 25]
         shown = np.concatenate([images for images, _ in batches])
         rows = np.concatenate([targets for _, targets in batches])
@@ -124,8 +124,8 @@ def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) 
 
 
 def test_order_differs_from_epoch_to_epoch(views: Views) -> None:
-    lesson = Lesson(views, np.zeros((3, 60, 10), np.float16), 2.0)
-    first, again, other = (next(lesson.batches(epoch, 60, (7, 0, epoch), Augmentation()))[1] for epoch in (0, 0, 3))
+    taught = Lesson(views, np.zeros((3, 60, 10), np.float16), 2.0)
+    first, again, other = (next(taught.batches(epoch, 60, (7, 0, epoch), Augmentation()))[1] for epoch in (0, 0, 3))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -154,10 +154,10 @@ def test_a_mixed_image_comes_with_the_mixed_answers_of_the_teacher(mixing: dict[
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
 def test_mixed_batches_follow_from_seed_and_epoch(views: Views, mixing: dict[str, Any]) -> None:
-    lesson = Lesson(views, np.random.default_rng(1).normal(0, 2, (3, 60, 10)).astype(np.float16), 2.0)
+    taught = Lesson(views, np.random.default_rng(1).normal(0, 2, (3, 60, 10)).astype(np.float16), 2.0)
     settings = Augmentation.model_validate(mixing)
     first, again, plain = (
-        list(lesson.batches(1, 25, (7, 0, 1), each)) for each in (settings, settings, settings.without_mixing())
+        list(taught.batches(1, 25, (7, 0, 1), each)) for each in (settings, settings, settings.without_mixing())
     )
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one[0], two[0])
@@ -181,14 +181,16 @@ def test_a_student_learns_from_a_run_in_both_phases(
     recipe = tmp_path / "student.toml"
     recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing=""), "utf-8")
     cache = Path(subprocess_environment["XDG_CACHE_HOME"]) / "edge-fmnist" / "teachers"
-    before = set(cache.glob("*.npy"))
+    before = set(cache.iterdir()) if cache.exists() else set()
     for name in ("one", "two"):
         answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / name)
         assert answer.code == 0, answer.stderr
-        (stored,) = set(cache.glob("*.npy")) - before
-    logits = np.load(stored)
-    assert (logits.shape, logits.dtype) == ((2, 500, 10), np.float16)
-    np.testing.assert_allclose(softmax(logits.astype(np.float32)).sum(axis=2), 1, atol=1e-3)
+        (stored,) = set(cache.iterdir()) - before
+    assert sorted(path.name for path in stored.iterdir()) == ["view-0.npy", "view-1.npy"]
+    first, second = (np.load(stored / f"view-{view}.npy") for view in (0, 1))
+    assert (first.shape, first.dtype) == ((500, 10), np.float16)
+    np.testing.assert_allclose(softmax(first.astype(np.float32)).sum(axis=1), 1, atol=1e-3)
+    assert (first != second).any()
     one, two = (json.loads((tmp_path / name / "history.json").read_text("utf-8")) for name in ("one", "two"))
     assert [record["phase"] for record in one] == ["float"] * 3 + ["qat"]
     assert [record["loss"] for record in one] == [record["loss"] for record in two]
@@ -198,11 +200,57 @@ def test_a_student_learns_from_a_run_in_both_phases(
     recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing="mixup = 0.2\ncutmix = 1.0"), "utf-8")
     answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "mixed")
     assert answer.code == 0, answer.stderr
-    assert set(cache.glob("*.npy")) - before == {stored}
+    assert set(cache.iterdir()) - before == {stored}
     taught = json.loads((tmp_path / "mixed" / "history.json").read_text("utf-8"))
     assert all(np.isfinite(record["loss"]) for record in taught)
     assert all(record["loss"] != plain["loss"] for record, plain in zip(taught, one, strict=True))
     assert taught[2]["validation_accuracy"] > 0.3
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a cache folder of this test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "edge-fmnist" / "teachers"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """Let a teacher answer with the brightness of the image, without Keras; return what it is asked."""
+    found: list[np.ndarray] = []
+
+    def forward(images: np.ndarray) -> np.ndarray:
+        found.append(images)
+        return np.outer(images.max(axis=(1, 2)), np.linspace(0, 0.01, CLASSES, dtype=np.float32))
+
+    monkeypatch.setattr(distill, "_forwards", lambda runs: [forward])
+    return found
+
+
+def test_views_that_were_answered_are_not_asked_again(
+    tiny_run: Path, views: Views, cache: Path, asked: list[np.ndarray]
+) -> None:
+    text = STUDENT.format(teacher=tiny_run, validation=100, mixing="")
+    steps: list[tuple[int, int]] = []
+    whole = lesson(parse_recipe(text, "two"), views.subset, lambda *step: steps.append(step))
+    assert whole is not None
+    assert steps == [(1, 2), (2, 2)]
+    assert len(asked) == 2
+
+    # A run that was interrupted, and one of another seed and of more epochs: what is missing is asked, no more.
+    (folder,) = cache.iterdir()
+    (folder / "view-1.npy").write_bytes(b"cut off")
+    more = parse_recipe(text.replace("seed = 9", "seed = 4", 1).replace("views = 2", "views = 3"), "three")
+    longer = lesson(more, views.subset, lambda *step: steps.append(step))
+    assert longer is not None
+    assert steps[2:] == [(2, 3), (3, 3)]
+    np.testing.assert_array_equal(asked[2], asked[1])
+    np.testing.assert_array_equal(longer.logits[:2], whole.logits)
+
+    other = parse_recipe(text.replace("views = 2", "views = 1\nview_seed = 5"), "other")
+    assert lesson(other, views.subset, lambda *step: None) is not None
+    assert (asked[4] != asked[0]).any()
+    assert len(asked) == 5
 
 
 def test_a_teacher_that_saw_our_validation_images_is_refused(tiny_run: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from edge_fmnist.tensors import dequantize, softmax
 from edge_fmnist_export.photo_views import fingerprint, validation_images
 from edge_fmnist_export.recipe import Recipe, load_recipe, parse_recipe
 from edge_fmnist_export.run import open_run
-from edge_fmnist_export.training import initial_weights
+from edge_fmnist_export.training import check_initial, initial_weights
 from edge_fmnist_export.weights import load_arrays
 
 FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
@@ -276,13 +277,18 @@ def test_initial_weights_that_cannot_be_taken(
 ) -> None:
     with pytest.raises(RunNotFoundError, match=r"recipe tiny, initial = .*none: neither a run folder nor a shipped"):
         initial_weights(recipe_from(tmp_path / "none"))
-    with pytest.raises(
-        RecipeError, match=r"expected a run of the architecture lenet5, or of one .* got edge, which has"
-    ):
+    other = (
+        "the recipe tiny, initial: expected a run of the architecture lenet5, or of one that is wider inside its "
+        "blocks, got edge, which has edge"
+    )
+    with pytest.raises(RecipeError, match=re.escape(other)):
         initial_weights(recipe_from("edge"))
+    with pytest.raises(RecipeError, match=re.escape(other)):
+        check_initial(recipe_from("edge"))
     shutil.copyfile(tiny_run / "recipe.toml", tmp_path / "recipe.toml")
-    with pytest.raises(RunError, match="has no float weights"):
-        initial_weights(recipe_from(tmp_path))
+    for take in (initial_weights, check_initial):
+        with pytest.raises(RunError, match="has no float weights"):
+            take(recipe_from(tmp_path))
 
 
 @pytest.mark.parametrize(

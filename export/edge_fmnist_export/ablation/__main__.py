@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +10,6 @@ import typer
 
 from edge_fmnist import dataset, extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist_export import backend
 from edge_fmnist_export.cli.train import FLOAT_MODULES
 
@@ -65,7 +63,7 @@ def ablation(
     train = dataset.load("train", data)
     for each in wanted:
         material.subsets(each.recipe, train)
-        training.initial_weights(each.recipe)
+        training.check_initial(each.recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     shared = Ablation(whole.name, epochs, whole.data.validation)
@@ -99,14 +97,8 @@ def _announce(variant: Variant, seed: int) -> AbstractContextManager[ProgressLis
 
 def main() -> None:
     """Run the command; an error of ours becomes one message and its exit code."""
-    try:
+    with console.exit_codes():
         typer.run(ablation)
-    except EdgeFmnistError as error:
-        console.say(f"Error: {error}")
-        sys.exit(error.exit_code)
-    except OSError as error:
-        console.say(f"Error: {error}")
-        sys.exit(1)
 
 
 if __name__ == "__main__":

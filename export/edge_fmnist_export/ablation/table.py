@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist.files import write_json, write_text
+from edge_fmnist_export import markdown
 from edge_fmnist_export.ablation.build import Row
 
 # The first line of a page that may be written anew.
@@ -48,7 +48,7 @@ def cells(row: Row, whole: Row) -> tuple[str, ...]:
     )
 
 
-def markdown(ablation: Ablation, rows: Sequence[Row]) -> str:
+def text(ablation: Ablation, rows: Sequence[Row]) -> str:
     """Return the table as Markdown, with what a reader must know to trust it.
 
     Args:
@@ -58,9 +58,7 @@ def markdown(ablation: Ablation, rows: Sequence[Row]) -> str:
     whole = rows[0]
     error = sqrt(whole.mean * (1 - whole.mean) / ablation.validation)
     lines = [
-        "| " + " | ".join(HEADINGS) + " |",
-        "| --- |" + " --- |" * (len(HEADINGS) - 1),
-        *("| " + " | ".join(cell.replace("|", "\\|") for cell in cells(row, whole)) + " |" for row in rows),
+        markdown.table(HEADINGS, [cells(row, whole) for row in rows]),
         "",
         f"The recipe `{ablation.recipe}`, float phase, {ablation.epochs} epochs. Accuracy of the best epoch on the",
         f"{ablation.validation:,} validation images, which are the same for all; test images were not looked at.",
@@ -95,8 +93,7 @@ def check_page(path: Path) -> None:
     Raises:
         UsageError: no name of a Markdown file, or a file that is not an ablation's.
     """
-    if path.suffix != ".md":
-        raise UsageError(f"{path}: expected the name of a Markdown file, one that ends in .md")
+    markdown.check_name(path)
     if path.exists() and not _is_ours(path):
         raise UsageError(f"{path}: already there, and no table of an ablation; name another page with --table")
 
@@ -107,10 +104,7 @@ def write_table(path: Path, ablation: Ablation, rows: Sequence[Row]) -> Path:
     Raises:
         OSError: a file cannot be written.
     """
-    write_text(path, f"{FIRST}\n\n{markdown(ablation, rows)}")
-    plain = path.with_suffix(".json")
-    write_json(plain, document(ablation, rows))
-    return plain
+    return markdown.write_page(path, f"{FIRST}\n\n{text(ablation, rows)}", document(ablation, rows))
 
 
 def _is_ours(path: Path) -> bool:

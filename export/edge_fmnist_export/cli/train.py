@@ -94,7 +94,7 @@ def _train(
     images = dataset.load("train", data, labels)
     material.subsets(recipe, images)
     material.check_photos(recipe, photos)
-    training.initial_weights(recipe)
+    training.check_initial(recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)

@@ -9,7 +9,6 @@ from typing import Any
 
 from edge_fmnist import interpreter as interpreters
 from edge_fmnist.errors import UsageError
-from edge_fmnist.files import write_json, write_text
 from edge_fmnist.registry import DEFAULT_MODEL
 from edge_fmnist_export import markdown
 from edge_fmnist_export.zoo.build import Row
@@ -75,8 +74,7 @@ def check_page(path: Path) -> None:
     Raises:
         UsageError: no name of a Markdown file, or a page without the two markers.
     """
-    if path.suffix != ".md":
-        raise UsageError(f"{path}: expected the name of a Markdown file, one that ends in .md")
+    markdown.check_name(path)
     if path.exists():
         _filled(path, "")
 
@@ -88,10 +86,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> Path:
         UsageError: a page without the two markers.
         OSError: a file cannot be written.
     """
-    write_text(path, _filled(path, text(rows)))
-    plain = path.with_suffix(".json")
-    write_json(plain, document(rows))
-    return plain
+    return markdown.write_page(path, _filled(path, text(rows)), document(rows))
 
 
 def _filled(path: Path, content: str) -> str:

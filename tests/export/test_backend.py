@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edge_fmnist_export import backend
+
+
+def on(device: str) -> SimpleNamespace:
+    """Return a Keras whose tensors are on a device."""
+    return SimpleNamespace(ops=SimpleNamespace(zeros=lambda shape: SimpleNamespace(device=device)))
+
+
+@pytest.mark.parametrize(
+    ("device", "flags", "expected"),
+    [
+        ("cuda:0", "flags\t\t: fpu avx2", True),
+        ("/job:localhost/replica:0/task:0/device:GPU:0", None, True),
+        ("cpu", "flags\t\t: fpu avx512f amx_bf16 amx_int8", True),
+        ("/job:localhost/replica:0/task:0/device:CPU:0", "flags\t\t: fpu avx512_bf16", True),
+        ("TFRT_CPU_0", "Features\t: fp asimd bf16 i8mm", True),
+        ("cpu", "flags\t\t: fpu avx512f avx512_vnni", False),
+        ("cpu", "bugs\t\t: amx_bf16", False),
+        ("cpu", None, False),
+    ],
+)
+def test_bfloat16_is_taken_where_there_is_hardware_for_it(
+    device: str, flags: str | None, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    if flags is not None:
+        cpuinfo.write_text(f"processor\t: 0\n{flags}\npower management:\n", "utf-8")
+    monkeypatch.setattr(backend, "CPUINFO", cpuinfo)
+    assert backend.has_bfloat16(on(device)) is expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edge_fmnist.tensors import mirror
 from edge_fmnist_export import backend
 from edge_fmnist_export.batches import scaled
-from edge_fmnist_export.trainers import EVALUATION_BATCH
+from edge_fmnist_export.feeding import outputs
 
 # From scaled images, float32 (N, 28, 28, 1), to logits, float32 (N, classes).
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -27,7 +28,7 @@ def logits_of(model: Any, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
     Returns:
         float32, shape (N, classes).
     """
-    return _averaged(_forward(model), images, mirrored=mirrored)
+    return _averaged(partial(outputs, model), images, mirrored=mirrored)
 
 
 def quick_logits(model: Any, *, mirrored: bool) -> Forward:
@@ -44,17 +45,13 @@ def quick_logits(model: Any, *, mirrored: bool) -> Forward:
         A function of images, uint8 (N, 28, 28), that returns logits, float32 (N, classes).
     """
     keras = backend.keras_module()
-    forward = _fused(model, keras) if keras.backend.backend() == "torch" else _forward(model)
+    forward = _fused(model, keras) if keras.backend.backend() == "torch" else partial(outputs, model)
     return lambda images: _averaged(forward, images, mirrored=mirrored)
 
 
 def _averaged(forward: Forward, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
     views = [images, mirror(images)] if mirrored else [images]
     return np.asarray(np.mean([forward(scaled(view)) for view in views], axis=0, dtype=np.float32))
-
-
-def _forward(model: Any) -> Forward:
-    return lambda inputs: np.asarray(model.predict(inputs, batch_size=EVALUATION_BATCH, verbose=0))
 
 
 def _fused(model: Any, keras: Any) -> Forward:

@@ -11,9 +11,10 @@ import numpy as np
 
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export import backend
+from edge_fmnist_export.feeding import EVALUATION_BATCH, Batches
 from edge_fmnist_export.losses import accuracy, training_loss
 from edge_fmnist_export.torch_network import TorchNetwork
-from edge_fmnist_export.trainers import EVALUATION_BATCH, Batches, Report, learning_rate_schedule, means
+from edge_fmnist_export.trainers import Report, learning_rate_schedule, means
 
 if TYPE_CHECKING:
     from edge_fmnist_export.batches import Subset

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edge_fmnist_export.feeding import Batches, fed, outputs
 from edge_fmnist_export.losses import PerRow, accuracy, target_loss, training_loss
 
 if TYPE_CHECKING:
     from edge_fmnist_export.batches import Subset
     from edge_fmnist_export.phase import Phase
 
-EVALUATION_BATCH = 500
-
 # Told the running means of loss and accuracy, and how many steps are done since it was last told.
 Report = Callable[[float, float, int], None]
-Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 class Trainer(Protocol):
@@ -74,16 +72,14 @@ class KerasTrainer:
         def end_of_step(_: int, logs: dict[str, float]) -> None:
             report(float(logs["loss"]), float(logs["accuracy"]), 1)
 
-        callback = self._phase.keras.callbacks.LambdaCallback(on_train_batch_end=end_of_step)
-        history = self._phase.model.fit(
-            (batch for batch in batches), steps_per_epoch=steps, verbose=0, callbacks=[callback]
-        )
+        keras = self._phase.keras
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_step)
+        history = self._phase.model.fit(fed(keras, batches), steps_per_epoch=steps, verbose=0, callbacks=[callback])
         return {name: float(values[-1]) for name, values in history.history.items()}
 
     def evaluate(self, validation: Subset) -> dict[str, float]:
         """Return ``loss`` and ``accuracy`` on the validation images."""
-        logits = self._phase.model.predict(validation.inputs(), batch_size=EVALUATION_BATCH, verbose=0)
-        return means(self._phase, validation, logits)
+        return means(self._phase, validation, outputs(self._phase.model, validation.inputs()))
 
     def learning_rate(self) -> float:
         """Return the learning rate that the schedule has come to."""

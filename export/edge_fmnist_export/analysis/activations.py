@@ -157,5 +157,5 @@ def layer_activations(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
 
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
     probe = keras.Model(model.inputs, [layer.output for layer in layers])
-    outputs = probe.predict(scaled(images), batch_size=len(images), verbose=0)
+    outputs = probe.predict_on_batch(scaled(images))
     return {layer.name: np.asarray(output) for layer, output in zip(layers, outputs, strict=True)}

@@ -17,6 +17,7 @@ import numpy as np
 
 from edge_fmnist_export.analysis.rounding import HIGH, LOW, rounded_weights
 from edge_fmnist_export.batches import Subset, scaled
+from edge_fmnist_export.feeding import outputs
 
 BATCH = 250
 
@@ -92,8 +93,8 @@ class Simulation:
     def _log_scores(self) -> np.ndarray:
         from scipy.special import log_softmax
 
-        logits = self._copy.predict(self._inputs, batch_size=BATCH, verbose=0)
-        return np.asarray(log_softmax(np.asarray(logits, np.float64), axis=1))
+        logits = outputs(self._copy, self._inputs, BATCH)
+        return np.asarray(log_softmax(logits.astype(np.float64), axis=1))
 
     def _cost(self, log_scores: np.ndarray) -> Cost:
         answers = log_scores.argmax(axis=1)

@@ -12,6 +12,7 @@ from edge_fmnist.tensors import mirror
 from edge_fmnist_export import backend
 from edge_fmnist_export.batches import scaled
 from edge_fmnist_export.feeding import outputs
+from edge_fmnist_export.memory import keep_freed_memory
 
 # From scaled images, float32 (N, 28, 28, 1), to logits, float32 (N, classes).
 Forward = Callable[[np.ndarray], np.ndarray]
@@ -58,6 +59,7 @@ def _fused(model: Any, keras: Any) -> Forward:
     from edge_fmnist_export.torch_network import TorchNetwork
     from edge_fmnist_export.torch_trainer import compiled, torch_logits
 
+    keep_freed_memory()
     network, reduced = compiled(TorchNetwork(model)), backend.has_bfloat16(keras)
     device = model.weights[0].value.device
     return lambda inputs: torch_logits(network, inputs, device, reduced=reduced)

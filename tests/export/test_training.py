@@ -211,7 +211,7 @@ def test_a_finished_run_keeps_no_checkpoint(interrupted: Interrupted) -> None:
         ("no-such", (), 2, "neither a file nor a shipped recipe"),
         ("{tiny}", ("--data", "{new}"), 3, "no such folder"),
         ("{tiny}", ("--epochs", "0"), 2, "--epochs"),
-        ("lenet5", ("--output", "{new}"), 1, "cannot hold 5000 of 600 training images out"),
+        ("lenet5", ("--output", "{new}"), 1, "cannot hold 3000 of 600 training images out"),
         ("{tiny}", ("--output", "{new}", "--resume"), 3, "neither a run folder"),
         ("{tiny}", ("--output", "{run}"), 2, "already there; go on from it with --resume"),
         ("{tiny}", ("--output", "{run}", "--resume", "--seed", "9"), 1, "another recipe (it differs in seed)"),

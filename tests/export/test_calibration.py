@@ -30,8 +30,8 @@ class Network:
     def __init__(self, logits: np.ndarray) -> None:
         self.logits = logits
 
-    def predict(self, inputs: np.ndarray, *, batch_size: int, verbose: int) -> np.ndarray:
-        assert (inputs.shape[1:], verbose) == ((28, 28, 1), 0)
+    def predict_on_batch(self, inputs: np.ndarray) -> np.ndarray:
+        assert inputs.shape[1:] == (28, 28, 1)
         assert inputs.dtype == np.float32
         first, second = (inputs[:, 0, place, 0] * 255 for place in (0, 1))
         return np.asarray(self.logits[(first * 256 + second).round().astype(int)])

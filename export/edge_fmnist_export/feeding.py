@@ -3,7 +3,7 @@
 A thread of TensorFlow's tunes a running pipeline. Between two looks it sleeps for
 10 ms, then for 20, for twice as long each time up to a minute, and the end of the
 pipeline waits until it wakes (seen with TensorFlow 2.21): an epoch of ``lenet5``,
-11 seconds of work, took 20.5 seconds, the sum of 10 ms, 20 ms, ... 10.24 s.
+9 seconds of work, took 20.5 seconds, the sum of 10 ms, 20 ms, ... 10.24 s.
 """
 
 from __future__ import annotations

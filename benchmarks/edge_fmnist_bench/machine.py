@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-CPUINFO, STAT = Path("/proc/cpuinfo"), Path("/proc/stat")
+from edge_fmnist import processor
+
+STAT = Path("/proc/stat")
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 BOARD = Path("/proc/device-tree/model")
@@ -49,7 +51,7 @@ def describe() -> dict[str, Any]:
         "feature": feature(),
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
-        "virtual": "hypervisor" in _flags() or None,
+        "virtual": "hypervisor" in processor.flags() or None,
         "memory_bytes": _memory(),
         "system": platform.platform(),
         "governor": _text(FREQUENCY / "scaling_governor"),
@@ -77,7 +79,7 @@ def usable_cores() -> int:
 
 def feature() -> str | None:
     """Return the processor's best instructions for this work; None where unknown."""
-    flags = _flags()
+    flags = processor.flags()
     return next((name for name in FEATURES if name in flags), None)
 
 
@@ -133,17 +135,8 @@ def _text(path: Path) -> str | None:
         return None
 
 
-def _entry(key: str) -> str | None:
-    match = re.search(rf"^{key}\s*:\s*(.+)$", _text(CPUINFO) or "", re.MULTILINE)
-    return match[1].strip() if match else None
-
-
 def _cpu() -> str:
-    return _entry("model name") or _entry("Model") or platform.processor() or platform.machine()
-
-
-def _flags() -> set[str]:
-    return set((_entry("flags") or _entry("Features") or "").split())
+    return processor.entry("model name") or processor.entry("Model") or platform.processor() or platform.machine()
 
 
 def _memory() -> int | None:
@@ -163,7 +156,7 @@ def _load() -> float | None:
 def _megahertz() -> float | None:
     if (kilohertz := _text(FREQUENCY / "scaling_cur_freq")) is not None:
         return round(int(kilohertz) / 1000, 1)
-    if (megahertz := _entry("cpu MHz")) is not None:
+    if (megahertz := processor.entry("cpu MHz")) is not None:
         return round(float(megahertz), 1)
     return None
 

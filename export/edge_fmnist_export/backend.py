@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+from edge_fmnist import processor
 from edge_fmnist.errors import MissingExtraError, UsageError
 
-CPUINFO = Path("/proc/cpuinfo")
 # How Linux names the instructions that multiply bfloat16, on x86-64 and on Arm.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 
@@ -61,23 +59,17 @@ def has_bfloat16(keras: Any) -> bool:
     A processor without it takes longer than in float32: 1.4 times as long for a training step of ``edge``.
     """
     # Every back end's tensors name their device, each in its own way.
-    if "cpu" not in str(keras.ops.zeros(1).device).lower():
-        return True
-    try:
-        found = re.search(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text("utf-8"), re.MULTILINE)
-    except OSError:
-        return False
-    return found is not None and not BFLOAT16_FLAGS.isdisjoint(found[1].split())
+    on_processor = "cpu" in str(keras.ops.zeros(1).device).lower()
+    return not on_processor or not BFLOAT16_FLAGS.isdisjoint(processor.flags())
 
 
 @contextmanager
 def precision(keras: Any, name: str) -> Iterator[None]:
     """Build Keras 3 layers that compute in ``name``: ``"float32"``, or ``"bfloat16"`` with float32 weights.
 
-    Without hardware for bfloat16 they compute in float32 whatever the name (:func:`has_bfloat16`). The torch back end
-    lowers precision by itself while it trains (:mod:`edge_fmnist_export.torch_trainer`).
+    The torch back end lowers precision by itself while it trains (:mod:`edge_fmnist_export.torch_trainer`).
     """
-    if name == "float32" or keras.backend.backend() == "torch" or not has_bfloat16(keras):
+    if name == "float32" or keras.backend.backend() == "torch":
         yield
         return
     before = keras.config.dtype_policy()

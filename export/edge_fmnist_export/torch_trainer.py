@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export import backend
 from edge_fmnist_export.feeding import EVALUATION_BATCH, Batches
 from edge_fmnist_export.losses import accuracy, training_loss
 from edge_fmnist_export.memory import keep_freed_memory
@@ -47,7 +46,7 @@ class TorchTrainer:
         keras, model = phase.keras, phase.model
         self._network = TorchNetwork(model)
         self._compiled = compiled(self._network)
-        self._reduced = phase.precision == "bfloat16" and backend.has_bfloat16(keras)
+        self._reduced = phase.precision == "bfloat16"
         trained = model.trainable_variables
         self._parameters = [variable.value for variable in trained]
         self._decayed = [variable.value for variable in trained if variable.name in DECAYED]

@@ -194,7 +194,8 @@ def _trained_model(run: Run) -> Any:
 def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
     recipe, keras = run.recipe, backend.keras_module()
     keras.utils.set_random_seed(recipe.seed)
-    with backend.precision(keras, recipe.training.precision):
+    precision = recipe.training.precision if backend.has_bfloat16(keras) else "float32"
+    with backend.precision(keras, precision):
         model = architectures.build(recipe.architecture, keras)
     weights = initial_weights(recipe)
     if weights is not None:
@@ -208,7 +209,7 @@ def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
         batches=_batches(recipe, FLOAT, material.train, recipe.augmentation, taught),
         batch_size=recipe.data.batch_size,
         steps=steps_per_epoch(material.train, recipe.data.batch_size),
-        precision=recipe.training.precision,
+        precision=precision,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edge_fmnist import processor
 from edge_fmnist_bench import doubts, machine, protocol
 
 LIMITS = protocol.Doubt(load=0.5, steal=0.02, spread=1.5, slowdown=0.9)
@@ -99,7 +100,7 @@ def test_the_commit_says_whether_files_differ(tmp_path: Path, monkeypatch: pytes
 def test_the_best_instructions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, best: str | None) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\n{line}\n", "utf-8")
-    monkeypatch.setattr(machine, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     assert machine.feature() == best
 
 

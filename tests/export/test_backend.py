@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_fmnist import processor
 from edge_fmnist_export import backend
 
 
@@ -32,5 +33,5 @@ def test_bfloat16_is_taken_where_there_is_hardware_for_it(
     cpuinfo = tmp_path / "cpuinfo"
     if flags is not None:
         cpuinfo.write_text(f"processor\t: 0\n{flags}\npower management:\n", "utf-8")
-    monkeypatch.setattr(backend, "CPUINFO", cpuinfo)
+    monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     assert backend.has_bfloat16(on(device)) is expected

@@ -9,6 +9,9 @@ OLD_VENV := .venv-tflite-runtime
 PIP := -m pip --disable-pip-version-check install --quiet
 # What the tests have installed; EXTRAS=dev,torch takes in the other back end, which is large.
 EXTRAS ?= dev
+# Test processes at once, of up to 1.3 GB each. Three keep two cores busy: tests of streams and services mostly wait.
+WORKERS ?= 3
+PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest
 
 .PHONY: demo test check format clean
 
@@ -26,7 +29,9 @@ demo: $(VENV)/export.stamp
 	$(BIN)/edge-fmnist live --source demo --frames 90 --save exports/live.mp4
 
 test: check
-	EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest
+	$(PYTEST) -m alone
+# A file is one process' work, since its tests share what they trained; the longest file comes first.
+	$(PYTEST) -m "not alone" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder tests/test_docs.py tests
 
 check: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 	$(BIN)/ruff check .

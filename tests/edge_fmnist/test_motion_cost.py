@@ -9,10 +9,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 import edge_fmnist
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.demo import Scene
+
+pytestmark = pytest.mark.alone
 
 MEASURED_SECONDS = 2.5
 LARGEST_SHARE = 0.2

@@ -202,6 +202,7 @@ def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
     assert np.median(feed) < 0.001
 
 
+@pytest.mark.alone
 def test_write_is_quick_while_nobody_watches(page: WebPage, make_result: MakeResult) -> None:
     result = make_result()
     times = []

@@ -92,6 +92,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path, content: str) -> N
     assert page.read_bytes() == before
 
 
+@pytest.mark.alone
 def test_a_model_as_quick_as_the_reference_has_a_ratio_of_about_one() -> None:
     content = read_model("edge").content
     found = compare_latency({"itself": content}, content, rounds=9)["itself"]

@@ -48,31 +48,34 @@ def modules() -> Modules:
     return Modules(keras, optimization.quantization.keras)
 
 
-def float_model(architecture: str, weights: Sequence[np.ndarray]) -> Any:
-    """Return the architecture as a ``tf_keras`` model with the float weights given.
+def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0) -> Any:
+    """Return the architecture as a ``tf_keras`` model with the float weights given, dropout rates times ``dropout``.
 
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    model = architectures.build(architecture, modules().keras)
+    model = architectures.build(architecture, modules().keras, dropout)
     assign_variables(model.weights, weights, f"the float weights of {architecture}")
     return model
 
 
-def quantization_aware(architecture: str, weights: Sequence[np.ndarray], calibration: Subset) -> Any:
+def quantization_aware(
+    architecture: str, weights: Sequence[np.ndarray], calibration: Subset, dropout: float = 1.0
+) -> Any:
     """Return a quantization-aware model that starts from trained float weights.
 
     Args:
         architecture: a registered name.
         weights: the trained float weights, in the order of the model.
         calibration: training images that set where the activation ranges start.
+        dropout: what the rates of its dropout layers are multiplied by.
 
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    model = float_model(architecture, weights)
+    model = float_model(architecture, weights, dropout)
     quantized = modules().quantization.quantize_model(model)
     _calibrate(quantized, model, calibration)
     return quantized

@@ -146,7 +146,8 @@ class PhaseSettings(Section):
     ``weight_decay`` is decoupled (each step shrinks weights by learning rate
     times weight decay) and leaves biases and batch normalization alone. ``ema`` is
     the decay, from epoch to epoch, of a moving average of the weights, which is then
-    what is validated and kept.
+    what is validated and kept. ``dropout`` multiplies the rates of the architecture's dropout
+    layers: what needs them alone may need less beside augmentation and teachers.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -155,6 +156,7 @@ class PhaseSettings(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     epochs: int
     learning_rate: Positive

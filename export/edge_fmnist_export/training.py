@@ -196,7 +196,7 @@ def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
     keras.utils.set_random_seed(recipe.seed)
     precision = recipe.training.precision if backend.has_bfloat16(keras) else "float32"
     with backend.precision(keras, precision):
-        model = architectures.build(recipe.architecture, keras)
+        model = architectures.build(recipe.architecture, keras, recipe.training.dropout)
     weights = initial_weights(recipe)
     if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {recipe.initial}")
@@ -218,7 +218,7 @@ def _qat_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
 
     recipe, keras = run.recipe, qat.modules().keras
     keras.utils.set_random_seed(recipe.seed)
-    model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), material.train)
+    model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), material.train, recipe.qat.dropout)
     augmentation = recipe.augmentation if recipe.qat.augmentation else Augmentation()
     return Phase(
         name=QAT,

@@ -82,6 +82,49 @@ def test_weights_move_across_exactly(facts: dict[str, dict[str, Any]], name: str
     assert facts[name]["spread"] > 0.01
 
 
+def dropout_rates() -> None:
+    """Print the dropout rates of ``cnn-dropout``: as published, halved, and halved in quantization-aware training."""
+    import json
+
+    import numpy as np
+
+    from edge_fmnist_export import architectures, backend, qat
+    from edge_fmnist_export.batches import Subset
+    from edge_fmnist_export.weights import read_variables
+
+    keras = backend.keras_on_tensorflow()
+    whole, half = architectures.build("cnn-dropout", keras), architectures.build("cnn-dropout", keras, 0.5)
+    none = architectures.build("cnn-dropout", keras, 0.0)
+    images, targets = np.zeros((8, 28, 28), np.uint8), np.arange(8, dtype=np.uint8)
+    subset = Subset(images, targets)
+    quantized = qat.quantization_aware("cnn-dropout", read_variables(whole.weights), subset, 0.5)
+
+    def rates(model: object) -> list[float]:
+        layers = [getattr(layer, "layer", layer) for layer in model.layers]  # type: ignore[attr-defined]
+        return [round(layer.rate, 6) for layer in layers if type(layer).__name__ == "Dropout"]
+
+    first, second = (np.asarray(none(images[..., None] + 1.0, training=True)) for _ in range(2))
+    print(
+        json.dumps(
+            {
+                "whole": rates(whole),
+                "half": rates(half),
+                "quantized": rates(quantized),
+                "nothing dropped": bool((first == second).all()),
+            }
+        )
+    )
+
+
+def test_a_factor_on_dropout(run_function: Callable[..., Any]) -> None:
+    assert run_function(dropout_rates) == {
+        "whole": [0.25, 0.25, 0.4, 0.3],
+        "half": [0.125, 0.125, 0.2, 0.15],
+        "quantized": [0.125, 0.125, 0.2, 0.15],
+        "nothing dropped": True,
+    }
+
+
 def test_unknown_architecture() -> None:
     with pytest.raises(UsageError, match=r"unknown architecture 'resnet'; expected one of .*edge"):
         architectures.build("resnet", None)

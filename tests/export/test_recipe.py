@@ -46,6 +46,7 @@ def test_toml_writes_every_setting_out() -> None:
         "mixup",
         "cutmix",
         "label_smoothing",
+        "dropout",
         "warmup_epochs",
     ):
         assert f"\n{key} = " in written

@@ -70,12 +70,13 @@ def builder(name: str) -> Builder:
         raise UsageError(f"unknown architecture {name!r}; expected one of {known}") from None
 
 
-def build(name: str, keras: Any) -> Any:
+def build(name: str, keras: Any, dropout: float = 1.0) -> Any:
     """Build architecture ``name`` with the Keras module given.
 
     Args:
         name: a registered name, or one of a family.
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
+        dropout: what the rates of its dropout layers are multiplied by, 0 to 1; part of no weight and no answer.
 
     Returns:
         A freshly initialised, uncompiled functional model.
@@ -83,4 +84,8 @@ def build(name: str, keras: Any) -> Any:
     Raises:
         UsageError: there is no architecture of that name.
     """
-    return builder(name)(keras)
+    model = builder(name)(keras)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate *= dropout
+    return model

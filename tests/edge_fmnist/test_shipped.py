@@ -20,7 +20,7 @@ from edge_fmnist.sources.demo import CYCLE, Scene
 from edge_fmnist.tensors import PIXEL_SCALE
 
 # What the project promises: accuracy on Fashion-MNIST's test images, and bytes of the file.
-LEAST_TOP1 = {"edge": 0.944, "camera": 0.935, "nano": 0.924, "max": 0.946}
+LEAST_TOP1 = {"edge": 0.944, "camera": 0.935, "nano": 0.926, "max": 0.946}
 MOST_BYTES = {"edge": 128_000, "camera": 160_000, "nano": 24_000, "max": 512_000}
 MOST_LOST_TOP1 = 0.003
 

@@ -167,10 +167,13 @@ class FloatPhase(PhaseSettings):
 
     ``precision`` is that of its layers while it trains on the torch back end or with
     Keras' own mixed precision elsewhere; weights are float32 always. Where there is no
-    hardware for bfloat16, layers compute in float32.
+    hardware for bfloat16, layers compute in float32. ``batch_norm_momentum`` is the share that
+    the moving statistics of batch normalization, which inference uses, keep at each step: 0.99
+    looks back a hundred steps, which is too far where training takes a few hundred.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
+    batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
 
     epochs: Annotated[int, Field(gt=0)] = 30
     learning_rate: Positive = 0.1

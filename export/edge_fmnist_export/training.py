@@ -196,7 +196,8 @@ def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
     keras.utils.set_random_seed(recipe.seed)
     precision = recipe.training.precision if backend.has_bfloat16(keras) else "float32"
     with backend.precision(keras, precision):
-        model = architectures.build(recipe.architecture, keras, recipe.training.dropout)
+        settings = recipe.training
+        model = architectures.build(recipe.architecture, keras, settings.dropout, settings.batch_norm_momentum)
     weights = initial_weights(recipe)
     if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {recipe.initial}")

@@ -116,6 +116,32 @@ def dropout_rates() -> None:
     )
 
 
+def statistics_after_a_step() -> None:
+    """Print the first moving mean after a step on ones, with either Keras: from 0, with the default and with 0.75."""
+    import json
+
+    import numpy as np
+
+    from edge_fmnist_export import architectures, backend, qat
+
+    images = np.ones((4, 28, 28, 1), np.float32)
+    shares = []
+    for keras in (backend.keras_on_tensorflow(), qat.modules().keras):
+        for settings in ({}, {"batch_norm_momentum": 0.75}):
+            keras.utils.set_random_seed(0)
+            model = architectures.build("resnet:2;3", keras, **settings)
+            layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+            seen = keras.Model(model.input, layers[0].input)
+            mean = np.asarray(seen(images)).mean((0, 1, 2))
+            model(images, training=True)
+            shares.append(float(np.asarray(layers[0].moving_mean)[0] / mean[0]))
+    print(json.dumps(shares))
+
+
+def test_a_smaller_momentum_moves_statistics_faster(run_function: Callable[..., Any]) -> None:
+    assert run_function(statistics_after_a_step) == pytest.approx([0.01, 0.25, 0.01, 0.25], rel=1e-3)
+
+
 def test_a_factor_on_dropout(run_function: Callable[..., Any]) -> None:
     assert run_function(dropout_rates) == {
         "whole": [0.25, 0.25, 0.4, 0.3],

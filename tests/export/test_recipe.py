@@ -47,6 +47,7 @@ def test_toml_writes_every_setting_out() -> None:
         "cutmix",
         "label_smoothing",
         "dropout",
+        "batch_norm_momentum",
         "warmup_epochs",
     ):
         assert f"\n{key} = " in written

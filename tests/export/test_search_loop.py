@@ -179,6 +179,14 @@ def test_too_few_images_are_told_of_before_anything_is_trained(count: int) -> No
     check_first(SETTINGS, Bench(split(240), b""))
 
 
+@pytest.mark.parametrize(
+    ("images", "momentum"), [(60_000, 0.99), (48_000, 0.98836), (12_000, 0.95345), (240, 0.0)], ids=str
+)
+def test_statistics_look_back_a_quarter_of_a_brief_epoch(images: int, momentum: float) -> None:
+    recipe = brief_recipe(1, "resnet:4;8/2", SETTINGS, images)
+    assert recipe.training.batch_norm_momentum == pytest.approx(momentum, abs=1e-5)
+
+
 def test_a_brief_recipe_of_no_network() -> None:
     with pytest.raises(RecipeError, match="no stage"):
         brief_recipe(1, "resnet:1", SETTINGS, 240)

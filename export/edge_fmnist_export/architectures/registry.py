@@ -70,13 +70,14 @@ def builder(name: str) -> Builder:
         raise UsageError(f"unknown architecture {name!r}; expected one of {known}") from None
 
 
-def build(name: str, keras: Any, dropout: float = 1.0) -> Any:
+def build(name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: float = 0.99) -> Any:
     """Build architecture ``name`` with the Keras module given.
 
     Args:
         name: a registered name, or one of a family.
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
         dropout: what the rates of its dropout layers are multiplied by, 0 to 1; part of no weight and no answer.
+        batch_norm_momentum: share that the moving statistics of batch normalization keep at each training step.
 
     Returns:
         A freshly initialised, uncompiled functional model.
@@ -88,4 +89,6 @@ def build(name: str, keras: Any, dropout: float = 1.0) -> Any:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate *= dropout
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = batch_norm_momentum
     return model

@@ -9,8 +9,8 @@ OLD_VENV := .venv-tflite-runtime
 PIP := -m pip --disable-pip-version-check install --quiet
 # What the tests have installed; EXTRAS=dev,torch takes in the other back end, which is large.
 EXTRAS ?= dev
-# Test processes at once, of up to 1.3 GB each. Three keep two cores busy: tests of streams and services mostly wait.
-WORKERS ?= 3
+# Test processes at once, of up to 1.3 GB each; 0 runs all tests in one. Three keep two cores busy.
+WORKERS ?= 0
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest
 
 .PHONY: demo test check format clean

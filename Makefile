@@ -30,8 +30,8 @@ demo: $(VENV)/export.stamp
 
 test: check
 	$(PYTEST) -m alone
-# A file is one process' work, since its tests share what they trained; the longest files come first (tests/conftest.py).
-	$(PYTEST) -m "not alone" --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A file is one process' work, since its tests share what they trained.
+	$(PYTEST) -m "not alone" --numprocesses $(WORKERS) --dist loadfile
 
 check: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 	$(BIN)/ruff check .

@@ -24,11 +24,6 @@ from edge_fmnist.errors import DataNotFoundError
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files beside this one first: they take longest, and the last of several processes would end with them."""
-    items.sort(key=lambda item: len(item.path.parents))
-
-
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("EDGE_FMNIST_DATA", "EDGE_FMNIST_INTERPRETER", "FORCE_COLOR"):

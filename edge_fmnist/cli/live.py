@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,10 +43,9 @@ class LiveCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Give a bare ``--serve`` the empty value, which stands for the default address; no argument can follow it."""
-        following = [*args[1:], "-"]
         words = [
             f"{arg}=" if arg == "--serve" and after.startswith("-") else arg
-            for arg, after in zip(args, following, strict=True)
+            for arg, after in zip_longest(args, args[1:], fillvalue="-")
         ]
         with _told_to_the_journal(None):
             rest = super().parse_args(ctx, words)

@@ -548,3 +548,11 @@ def test_signals_are_left_alone_outside_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert ran == [True]
+
+
+def test_bare_live_without_a_camera_ends_with_a_message(
+    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sources.devices.FOLDER", tmp_path, raising=False)
+    result = run_cli("live", code=3)
+    assert "no camera" in result.stderr

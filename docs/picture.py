@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 from edge_fmnist import Classifier
-from edge_fmnist.annotate import outline
-from edge_fmnist.predictions import Prediction
-from edge_fmnist.preprocess import preprocess
-from edge_fmnist.registry import CAMERA_MODEL
+from edge_fmnist.model.predictions import Prediction
+from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.sinks.annotate import outline
 from edge_fmnist.sources.demo import Scene
+from edge_fmnist.vision.preprocess import preprocess
 
 SIZE, WIDE, BARS, PAD = 280, 373, 520, 20
 # Moments of the scene, in seconds.

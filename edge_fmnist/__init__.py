@@ -8,7 +8,6 @@ Nothing here imports TensorFlow, Keras or matplotlib.
 
 from importlib.metadata import version
 
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.errors import (
     CheckError,
     DataError,
@@ -29,12 +28,13 @@ from edge_fmnist.errors import (
     SourceError,
     UsageError,
 )
-from edge_fmnist.frames import Frame, LiveResult, Stages
-from edge_fmnist.garment import Box, Garment
-from edge_fmnist.labels import LABELS
-from edge_fmnist.loop import LiveLoop, live
-from edge_fmnist.meter import LiveStats
-from edge_fmnist.predictions import ClassScore, Prediction, Predictions
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
+from edge_fmnist.pipeline.loop import LiveLoop, live
+from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+from edge_fmnist.pipeline.stats import LiveStats
+from edge_fmnist.vision.detection import Box, Garment
 
 __version__ = version("edge-fmnist")
 

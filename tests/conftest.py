@@ -18,7 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_fmnist.cli.app import app
-from edge_fmnist.dataset import FASHION_MNIST_SHA256, find_data
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data
 from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
@@ -107,7 +107,7 @@ def cli() -> Callable[..., Any]:
 @pytest.fixture
 def no_data_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the folder of Debian's package, so that a search looks in the empty user cache only."""
-    monkeypatch.setattr("edge_fmnist.dataset.DEBIAN_FOLDER", tmp_path / "debian")
+    monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", tmp_path / "debian")
 
 
 @pytest.fixture

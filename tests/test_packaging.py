@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edge_fmnist.data.samples import write_samples
 from edge_fmnist.extras import EXTRAS
-from edge_fmnist.samples import write_samples
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,8 +50,8 @@ def run(base_install: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
-        "edge_fmnist/models/edge.tflite",
-        "edge_fmnist/models/registry.json",
+        "edge_fmnist/model/edge.tflite",
+        "edge_fmnist/model/registry.json",
         "edge_fmnist/py.typed",
         "edge_fmnist_bench/protocol.toml",
         "edge_fmnist_export/checkpoints/edge/float.npz",

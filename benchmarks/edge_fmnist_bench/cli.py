@@ -15,9 +15,10 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import DataNotFoundError, UsageError
-from edge_fmnist.registry import DEFAULT_MODEL
-from edge_fmnist_bench import action, counting, device_report, document, tables
+from edge_fmnist.model.registry import DEFAULT_MODEL
+from edge_fmnist_bench import action, device_report, document, tables
 from edge_fmnist_bench import baseline as baselines
+from edge_fmnist_bench import callgrind as counting
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow

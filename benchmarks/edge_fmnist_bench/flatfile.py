@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_fmnist.structure import file_schema
+from edge_fmnist.model.tflite_graph import file_schema
 
 IDENTIFIER = b"TFL3"
 VERSION = 3

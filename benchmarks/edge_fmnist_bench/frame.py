@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.classifier import Classifier
-from edge_fmnist.garment import Garment
-from edge_fmnist.preprocess import preprocess
-from edge_fmnist.registry import CAMERA_MODEL, shipped_models
-from edge_fmnist.smoothing import Smoother
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
+from edge_fmnist.pipeline.smoothing import Smoother
 from edge_fmnist.sources.demo import FPS, Scene
+from edge_fmnist.vision.detection import Garment
+from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist_bench import timing
 from edge_fmnist_bench.protocol import FrameToLabel
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_fmnist import dataset
-from edge_fmnist.dataset import IMAGE_SHAPE, Split
+from edge_fmnist.data import dataset
+from edge_fmnist.data.dataset import IMAGE_SHAPE, Split
 from edge_fmnist.errors import DataNotFoundError
 from edge_fmnist_bench.protocol import Accuracy
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError

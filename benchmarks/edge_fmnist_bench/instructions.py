@@ -26,7 +26,7 @@ from typing import Any
 from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
 from edge_fmnist.files import write_json
 from edge_fmnist_bench import machine
-from edge_fmnist_bench.counted import MARK, STAGES
+from edge_fmnist_bench.callgrind_target import MARK, STAGES
 from edge_fmnist_bench.frame import frame_model
 from edge_fmnist_bench.gate import GateRow
 
@@ -87,7 +87,7 @@ def count(model: str, *, frames: int = FRAMES, run: Run = subprocess.run) -> Cou
 
 def _run_callgrind(file: Path, model: str, frames: int, run: Run) -> None:
     command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
-    program = [sys.executable, "-m", "edge_fmnist_bench.counted", model, *map(str, (frames, *SIZE))]
+    program = [sys.executable, "-m", "edge_fmnist_bench.callgrind_target", model, *map(str, (frames, *SIZE))]
     environment = {**os.environ, **ENVIRONMENT}
     try:
         done = run([*command, *program], env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False)

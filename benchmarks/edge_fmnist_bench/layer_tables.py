@@ -101,7 +101,7 @@ def show(profile: Profile) -> None:
 
 def markdown(profile: Profile) -> str:
     """Return a profile as Markdown."""
-    from edge_fmnist_export.markdown import table
+    from edge_fmnist_export.report.markdown import table
 
     written = table(COLUMNS, rows(profile), TEXT_COLUMNS)
     return "\n".join([written, "", *(f"{note}  " for note in notes(profile))]) + "\n"

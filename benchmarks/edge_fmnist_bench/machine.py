@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist import processor
+from edge_fmnist.model import processor
 
 STAT = Path("/proc/stat")
 FREQUENCY = Path("/sys/devices/system/cpu/cpu0/cpufreq")

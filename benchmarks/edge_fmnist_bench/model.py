@@ -7,9 +7,9 @@ import math
 from typing import Any
 
 from edge_fmnist.errors import InterpreterError
-from edge_fmnist.metadata import Metadata, extract
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import Structure, read_structure
+from edge_fmnist.model.metadata import Metadata, extract
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import Structure, read_structure
 from edge_fmnist_bench.variants.edge import model_file
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist import interpreter as interpreters
+from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist_bench.flatfile import SCALE, Operand, make_operator
 from edge_fmnist_bench.timing import Call, timed
 

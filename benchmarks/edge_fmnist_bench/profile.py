@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist import interpreter as interpreters
 from edge_fmnist.cli import console
 from edge_fmnist.errors import ModelError
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import Operator, Structure, read_structure
+from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import Operator, Structure, read_structure
 from edge_fmnist_bench import protocol
 from edge_fmnist_bench.flatfile import Operand, cut_operator, make_operator
 from edge_fmnist_bench.layer_tables import show

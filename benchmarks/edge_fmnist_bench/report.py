@@ -17,7 +17,7 @@ from edge_fmnist.files import write_text
 from edge_fmnist_bench import document, layer_tables, tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.layers import from_dict
-from edge_fmnist_export import markdown
+from edge_fmnist_export.report import markdown
 
 FOLDER = Path("benchmarks")
 README, RESULTS, PLOTS = "README.md", "results", "plots"

@@ -12,7 +12,8 @@ from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist_bench import doubts, frame, machine, process, timing
+from edge_fmnist_bench import frame, machine, process, timing
+from edge_fmnist_bench import validity as doubts
 from edge_fmnist_bench.document import SCHEMA, Document
 from edge_fmnist_bench.images import Images, accuracy
 from edge_fmnist_bench.protocol import SCENARIOS, Protocol

@@ -187,7 +187,7 @@ def _microseconds(measured: dict[str, Any] | None, key: str) -> str:
 
 def markdown_table(table: Table) -> str:
     """Return a table in GitHub's Markdown."""
-    from edge_fmnist_export.markdown import table as written
+    from edge_fmnist_export.report.markdown import table as written
 
     return written(table.columns, table.rows, table.text_columns)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fmnist import Classifier
-from edge_fmnist.dataset import load
+from edge_fmnist.data.dataset import load
 
 
 def write(model: str, folder: Path, file: Path) -> None:

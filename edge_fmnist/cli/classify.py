@@ -9,12 +9,12 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import EdgeFmnistError, ImageError, SourceError
-from edge_fmnist.pictures import find_pictures, read_picture
-from edge_fmnist.predictions import Prediction
-from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.predictions import Prediction
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
+from edge_fmnist.vision.read_image import find_pictures, read_picture
 
 
 def classify(
@@ -127,13 +127,13 @@ class Classifiers:
         """Classify an image, or the garment in a photograph.
 
         Args:
-            picture: as for :func:`edge_fmnist.preprocess.preprocess`.
+            picture: as for :func:`edge_fmnist.vision.preprocess.preprocess`.
 
         Raises:
             ImageError: a picture that cannot be used.
             EdgeFmnistError: a model that cannot be used, as :meth:`Classifier.load` and :meth:`Classifier.predict`.
         """
-        from edge_fmnist.preprocess import is_image, preprocess, to_grey
+        from edge_fmnist.vision.preprocess import is_image, preprocess, to_grey
 
         if is_image(picture):
             name = self.wanted or DEFAULT_MODEL

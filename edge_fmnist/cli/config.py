@@ -12,8 +12,8 @@ from typing import Any
 
 import typer
 
+from edge_fmnist.cli.settings import read_settings
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.settings import read_settings
 
 KEY = "edge_fmnist.config"
 NOT_SETTINGS = ("config", "help")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.dataset import IMAGES, Split, find_data, is_fashion_mnist, load, named_folder, user_cache
+from edge_fmnist.data.dataset import IMAGES, Split, find_data, is_fashion_mnist, load, named_folder, user_cache
 from edge_fmnist.errors import DataNotFoundError
 
 
@@ -76,7 +76,7 @@ def _describe_split(split: Split) -> dict[str, Any]:
 def _download(mirrors: list[str] | None) -> Path:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edge_fmnist.download import MIRRORS, download
+    from edge_fmnist.data.download import MIRRORS, download
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console.stderr_console()) as bars:

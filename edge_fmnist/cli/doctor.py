@@ -14,7 +14,7 @@ def doctor(json: options.Json = False) -> None:
 
     Python, platform, interpreter, XNNPACK, OpenCV, data, models and extras. Exit code 1 when something is broken.
     """
-    from edge_fmnist.doctor import report
+    from edge_fmnist.cli.environment import report
 
     with console.quiet_native_log():
         facts = report()

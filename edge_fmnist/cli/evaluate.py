@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.cli import console, options
-from edge_fmnist.dataset import load
+from edge_fmnist.data.dataset import load
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist.evaluation import Evaluation
-from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.evaluation import Evaluation
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from edge_fmnist.photos import PhotoEvaluation
+    from edge_fmnist.data.photos import PhotoEvaluation
 
 # Bulk work, not latency: all cores, up to where more stop helping a network this small.
 DEFAULT_THREADS = min(4, os.cpu_count() or 1)
@@ -96,7 +96,7 @@ def _on_images(data: Path | None, split: str) -> Task:
     images = load("test" if split == "test" else "train", data)
 
     def evaluate_images(classifier: Classifier) -> Evaluation:
-        from edge_fmnist import evaluation
+        from edge_fmnist.model import evaluation
 
         with console.quiet_native_log():
             # The first batch makes the interpreter that the rest uses, with its announcements.
@@ -107,7 +107,7 @@ def _on_images(data: Path | None, split: str) -> Task:
 
 
 def _on_photos(folder: Path, split: str | None) -> Task:
-    from edge_fmnist.photos import DEFAULT_SPLIT, evaluate_photos, find_photos
+    from edge_fmnist.data.photos import DEFAULT_SPLIT, evaluate_photos, find_photos
 
     if split is None and (folder / DEFAULT_SPLIT).is_dir():
         split = DEFAULT_SPLIT

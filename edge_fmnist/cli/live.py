@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from edge_fmnist import journal
-from edge_fmnist import loop as loops
 from edge_fmnist.cli import config as configs
 from edge_fmnist.cli import console, options
 from edge_fmnist.cli.outputs import Outputs
@@ -22,10 +20,12 @@ from edge_fmnist.cli.reports import Log, Report, log_of, make_report, say
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.cli.supervision import Supervisor
 from edge_fmnist.errors import EdgeFmnistError, ImageError
-from edge_fmnist.loop import SLIDE_SHOW_FPS, LiveLoop
-from edge_fmnist.meter import LiveStats
-from edge_fmnist.registry import CAMERA_MODEL
-from edge_fmnist.service import Notifier
+from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.pipeline import journal
+from edge_fmnist.pipeline import loop as loops
+from edge_fmnist.pipeline.loop import SLIDE_SHOW_FPS, LiveLoop
+from edge_fmnist.pipeline.stats import LiveStats
+from edge_fmnist.pipeline.systemd import Notifier
 
 if TYPE_CHECKING:
     from edge_fmnist.sinks.mqtt import MqttPublisher

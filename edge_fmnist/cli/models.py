@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist.registry import DEFAULT_MODEL, read_model, shipped_models
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
 
 models = typer.Typer(
     help="List, describe and verify the shipped models.", invoke_without_command=True, rich_markup_mode=None

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from edge_fmnist.cli import console
 from edge_fmnist.errors import SinkClosedError, SinkError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
 
 # Go to the start of the line and erase it.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 
-from edge_fmnist import journal
 from edge_fmnist.cli import console
 from edge_fmnist.cli.outputs import Outputs
 from edge_fmnist.errors import SinkError
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.meter import NO_GARMENT, LiveStats
+from edge_fmnist.pipeline import journal
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.stats import NO_GARMENT, LiveStats
 
 
 class Log(str, Enum):
@@ -76,7 +76,7 @@ class Report:
 
 
 class JournalReport(Report):
-    """Reports one line for each change, as :mod:`edge_fmnist.journal` writes them."""
+    """Reports one line for each change, as :mod:`edge_fmnist.pipeline.journal` writes them."""
 
     has_events = True
 

@@ -14,7 +14,7 @@ def samples(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("samples"),
 ) -> None:
     """Draw three sample pictures to classify."""
-    from edge_fmnist.samples import write_samples
+    from edge_fmnist.data.samples import write_samples
 
     for path in write_samples(output):
         console.say(f"Drew {path}")

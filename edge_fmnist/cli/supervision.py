@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_fmnist.cli.reports import Report
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.service import Notifier, Watchdog, watchdog_seconds
-from edge_fmnist.watch import State, Watcher
+from edge_fmnist.pipeline.observer import State, Watcher
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.systemd import Notifier, Watchdog, watchdog_seconds
 
 # A label that flickers gives no more than one line a second.
 CHANGE_SECONDS = 1.0
@@ -74,6 +74,6 @@ class Supervisor(Watcher):
     def _show(self) -> None:
         """Let the manager's status say what is shown."""
         if self._told is not None:
-            from edge_fmnist.annotate import caption
+            from edge_fmnist.sinks.annotate import caption
 
             self._notifier.status(f"{caption(self._told)}{', nothing moves' if self._idle else ''}")

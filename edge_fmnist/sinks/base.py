@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TypeVar
 
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 
 Self = TypeVar("Self", bound="Sink")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
 
 STDOUT = "-"

@@ -8,8 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
-from edge_fmnist.annotate import caption
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.annotate import caption
 from edge_fmnist.sinks.base import Sink
 
 REDRAW_SECONDS = 0.1

@@ -9,9 +9,9 @@ import sys
 
 import cv2
 
-from edge_fmnist.annotate import annotate
 from edge_fmnist.errors import SinkClosedError, SinkError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 
 TITLE = "edge-fmnist"

@@ -6,8 +6,8 @@ import glob
 from pathlib import Path
 
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.pictures import SUFFIXES
 from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
+from edge_fmnist.vision.read_image import SUFFIXES
 
 __all__ = ["Source", "Wishes", "parse_source"]
 

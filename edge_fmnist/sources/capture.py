@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.opencv import silence
 from edge_fmnist.sources.base import READ_TIMEOUT
 from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.guard import Reader
+from edge_fmnist.vision.opencv import silence
 
 if TYPE_CHECKING:
     import cv2

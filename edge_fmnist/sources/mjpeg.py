@@ -16,9 +16,9 @@ from contextlib import suppress
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.pictures import decode_picture
 from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.guard import Reader
+from edge_fmnist.vision.read_image import decode_picture
 
 MAX_PICTURE = 64 << 20
 MAX_LINE = 1 << 16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from edge_fmnist import samples
+from edge_fmnist.data import samples
 
 SIZE = samples.SIZE
 WHITE = 250

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.pictures import find_pictures, read_picture
 from edge_fmnist.sources.base import Source, Warn, log_warning
 from edge_fmnist.sources.convert import as_frame
+from edge_fmnist.vision.read_image import find_pictures, read_picture
 
 
 class Stills(Source):

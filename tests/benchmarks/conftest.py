@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.metadata import embed, extract
-from edge_fmnist.registry import read_model
+from edge_fmnist.model.metadata import embed, extract
+from edge_fmnist.model.registry import read_model
 from edge_fmnist_bench import protocol
 from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import Protocol

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.metadata import extract
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import file_schema
+from edge_fmnist.model.metadata import extract
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import file_schema
 from edge_fmnist_bench import document
 from edge_fmnist_bench.flatfile import IDENTIFIER
-from edge_fmnist_bench.twin import float_twin
+from edge_fmnist_bench.float32_reference import float_twin
 
 QUICK = ("--iterations", "4", "--scenario", "single-stream")
 
@@ -26,7 +26,7 @@ QUICK = ("--iterations", "4", "--scenario", "single-stream")
 @pytest.fixture(autouse=True)
 def only_litert(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide TensorFlow's interpreter: importing it takes seconds and warns, and warnings are errors here."""
-    from edge_fmnist import interpreter
+    from edge_fmnist.model import interpreter
 
     monkeypatch.setattr(interpreter, "MODULES", {"ai-edge-litert": "ai_edge_litert.interpreter"})
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

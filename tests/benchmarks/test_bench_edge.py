@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist import interpreter as interpreters
 from edge_fmnist.errors import ModelError, ModelNotFoundError
-from edge_fmnist.registry import ModelBytes, read_model
-from edge_fmnist.structure import read_structure
+from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.registry import ModelBytes, read_model
+from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_bench import model
-from edge_fmnist_bench.twin import float_twin
+from edge_fmnist_bench.float32_reference import float_twin
 from edge_fmnist_bench.variants import edge
 from edge_fmnist_bench.variants.base import Variant, VariantError
 from edge_fmnist_bench.variants.edge import edge_variants

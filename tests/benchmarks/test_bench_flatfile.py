@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist import interpreter as interpreters
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import read_structure
+from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_bench.flatfile import SCALE, Operand, cut_operator, make_operator
 
 IMAGE = np.random.default_rng(3).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist_bench import action, tables
 from edge_fmnist_bench.gate import GateRow
 from edge_fmnist_bench.images import Images

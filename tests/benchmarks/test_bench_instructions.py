@@ -13,9 +13,10 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
-from edge_fmnist.preprocess import preprocess
-from edge_fmnist_bench import counted, instructions
-from edge_fmnist_bench.counted import MARK, STAGES
+from edge_fmnist.vision.preprocess import preprocess
+from edge_fmnist_bench import callgrind_target as counted
+from edge_fmnist_bench import instructions
+from edge_fmnist_bench.callgrind_target import MARK, STAGES
 from edge_fmnist_bench.instructions import Counted
 
 TOTALS = {2: 3000, 3: 2000, 4: 900, 5: 100}

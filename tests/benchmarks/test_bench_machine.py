@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist import processor
-from edge_fmnist_bench import doubts, machine, protocol
+from edge_fmnist.model import processor
+from edge_fmnist_bench import machine, protocol
+from edge_fmnist_bench import validity as doubts
 
 LIMITS = protocol.Doubt(load=0.5, steal=0.02, spread=1.5, slowdown=0.9)
 

@@ -49,8 +49,9 @@ def measure(run: str, folder: str) -> None:
     from edge_fmnist_bench.variants.base import VariantError
     from edge_fmnist_bench.variants.floats import float_variants
     from edge_fmnist_bench.variants.peers import peer_variants
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.weights import read_variables, save_arrays
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.weights import read_variables, save_arrays
 
     keras = backend.keras_module()
     # Before the first operation, as the variants would.

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import read_structure
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_bench import flatfile, peaks, profile
+from edge_fmnist_bench.float32_reference import float_twin
 from edge_fmnist_bench.layer_tables import brief_rows, markdown, notes, rows, show
 from edge_fmnist_bench.layers import Layer, Profile, from_dict
 from edge_fmnist_bench.peaks import Peak, copy_rate
 from edge_fmnist_bench.profile import measure
 from edge_fmnist_bench.protocol import Protocol
-from edge_fmnist_bench.twin import float_twin
 
 PEAK = Peak(1e12, "CONV_2D", 150_000, 50e9, 10e9)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, DataNotFoundError, SourceError
 from edge_fmnist_bench import document, frame, images, process, protocol
 from edge_fmnist_bench.images import Images

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import load
+from edge_fmnist.data.dataset import load
 
 FOLDER = Path(__file__).parents[2] / "device" / "emulation"
 

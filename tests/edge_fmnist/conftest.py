@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist import registry
-from edge_fmnist.frames import Frame, LiveResult, Stages
-from edge_fmnist.garment import Box, Garment
-from edge_fmnist.labels import LABELS
-from edge_fmnist.metadata import embed
-from edge_fmnist.predictions import Prediction
+from edge_fmnist.model import registry
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.predictions import Prediction
+from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+from edge_fmnist.vision.detection import Box, Garment
 
 COAT = (
     (0.42, 0.1),

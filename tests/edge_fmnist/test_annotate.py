@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.annotate import ABSENT, KNOWN, PAPER, UNKNOWN, accent, annotate, caption, outline
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.annotate import ABSENT, KNOWN, PAPER, UNKNOWN, accent, annotate, caption, outline
 
 MakeResult = Callable[..., LiveResult]
 SIZES = [(1, 1), (1, 500), (500, 1), (2, 3), (28, 28), (71, 96), (96, 72), (97, 73), (160, 120), (640, 480), (480, 640)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, Prediction, Predictions
-from edge_fmnist.classifier import BATCH
-from edge_fmnist.tensors import SOFTMAX_SCALE
+from edge_fmnist.model.classifier import BATCH
+from edge_fmnist.model.quantization import SOFTMAX_SCALE
 
 QUANTIZED = ["logits_float_io", "logits_int8", "logits_uint8", "softmax_int8", "softmax_uint8"]
 ALL = ["logits_float", "softmax_float", *QUANTIZED]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError, interpreter
+from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError
+from edge_fmnist.model import interpreter
 
 CUT = "looks at the last name only, which is that of the central directory"
 LABELS_OF_FIVE = ("a", "b", "c", "d", "e")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, ModelError
-from edge_fmnist.tensors import softmax
+from edge_fmnist.model.quantization import softmax
 
 GARMENTS = tuple(f"garment {i}" for i in range(10))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
-from edge_fmnist.preprocess import MAX_EDGE, preprocess
+from edge_fmnist.vision.preprocess import MAX_EDGE, preprocess
 
 KEYS = ["answer", "file", "found", "index", "label", "milliseconds", "model", "score", "top"]
 

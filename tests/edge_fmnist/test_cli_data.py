@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import DATA_VARIABLE, user_cache
-from edge_fmnist.labels import LABELS
+from edge_fmnist.data.dataset import DATA_VARIABLE, user_cache
+from edge_fmnist.model.labels import LABELS
 
 Cli = Callable[..., Any]
 MakeIdx = Callable[..., Path]

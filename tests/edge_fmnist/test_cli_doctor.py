@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist import extras, interpreter
+from edge_fmnist import extras
+from edge_fmnist.model import interpreter
 
 RunCli = Callable[..., Any]
 

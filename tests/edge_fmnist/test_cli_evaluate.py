@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
-from edge_fmnist.dataset import load_split
-from edge_fmnist.pictures import read_picture
-from edge_fmnist.preprocess import preprocess
+from edge_fmnist.data.dataset import load_split
+from edge_fmnist.vision.preprocess import preprocess
+from edge_fmnist.vision.read_image import read_picture
 
 RunCli = Callable[..., Any]
 

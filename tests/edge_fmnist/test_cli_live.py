@@ -22,11 +22,11 @@ from edge_fmnist.cli import outputs
 from edge_fmnist.cli.outputs import Outputs
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.errors import ImageError, SinkClosedError, SinkError
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.garment import Box, Garment
-from edge_fmnist.meter import LiveStats, Percentiles
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.stats import LiveStats, Percentiles
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.web import parse_address
+from edge_fmnist.vision.detection import Box, Garment
 
 RunCli = Callable[..., Any]
 FRAMES = 12
@@ -52,7 +52,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
         mask = np.full((12, 16), 255, np.uint8)
         return Garment(bool(picture.any()), image, mask, Box(0, 0, width, height), 0.9, (height, width))
 
-    monkeypatch.setattr("edge_fmnist.preprocess.preprocess", preprocess)
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
 
 
 @pytest.fixture

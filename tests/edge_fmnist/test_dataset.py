@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import (
+from edge_fmnist.data.dataset import (
     DATA_VARIABLE,
     FASHION_MNIST_SHA256,
     IMAGES,
@@ -23,8 +23,8 @@ from edge_fmnist.dataset import (
     search_places,
     user_cache,
 )
+from edge_fmnist.data.idx import read_bytes
 from edge_fmnist.errors import DataError, DataNotFoundError
-from edge_fmnist.idx import read_bytes
 
 MakeIdx = Callable[..., Path]
 
@@ -137,7 +137,7 @@ def test_nothing_found_names_the_places_and_the_ways_out(no_data_installed: None
 
 def test_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = make_idx("debian")
-    monkeypatch.setattr("edge_fmnist.dataset.DEBIAN_FOLDER", debian)
+    monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", debian)
     assert find_data() == debian
     cache = make_idx(user_cache())
     assert find_data() == cache
@@ -145,7 +145,7 @@ def test_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytes
 
 def test_incomplete_cache_is_passed_over(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = make_idx("debian")
-    monkeypatch.setattr("edge_fmnist.dataset.DEBIAN_FOLDER", debian)
+    monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", debian)
     (make_idx(user_cache()) / "t10k-images-idx3-ubyte.gz").unlink()
     assert find_data() == debian
 

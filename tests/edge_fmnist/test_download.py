@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist import download as module
-from edge_fmnist.dataset import FASHION_MNIST_SHA256, load
-from edge_fmnist.download import download
+from edge_fmnist.data import download as module
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, load
+from edge_fmnist.data.download import download
 from edge_fmnist.errors import DownloadError
 
 Serve = Callable[..., str]

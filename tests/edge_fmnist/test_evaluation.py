@@ -8,11 +8,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist.evaluation import Evaluation, confusion_matrix, evaluate, summarize
-from edge_fmnist.labels import LABELS
-from edge_fmnist.predictions import Predictions
+from edge_fmnist.model.evaluation import Evaluation, confusion_matrix, evaluate, summarize
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.predictions import Predictions
 
 
 def random_answers(seed: int, never_predicted: int, never_true: int | None = None) -> tuple[np.ndarray, np.ndarray]:

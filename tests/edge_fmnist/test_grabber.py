@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.frames import Frame
-from edge_fmnist.grabber import Grabber, Retry
+from edge_fmnist.pipeline.reader_thread import Grabber, Retry
+from edge_fmnist.pipeline.results import Frame
 from edge_fmnist.sources.base import Source
 
 QUICK = Retry(first_delay=0.001, longest_delay=0.01, steady=0)
@@ -254,7 +254,7 @@ def test_a_frame_that_came_too_late_counts_as_lost_too(grab: Callable[..., Grabb
 
 
 def test_a_source_that_cannot_even_be_closed_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.grabber.CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr("edge_fmnist.pipeline.reader_thread.CLOSE_TIMEOUT", 0.05)
     source = Stuck(wakes=False)
     grabber = Grabber(source, stall=0.05)
     with pytest.raises(SourceError, match=r"camera: no frame for .* does not answer even to being closed"):
@@ -264,7 +264,7 @@ def test_a_source_that_cannot_even_be_closed_ends_with_an_error(monkeypatch: pyt
 
 
 def test_closing_does_not_wait_for_a_read_that_never_returns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.grabber.CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr("edge_fmnist.pipeline.reader_thread.CLOSE_TIMEOUT", 0.05)
     source = Stuck(wakes=False)
     grabber = Grabber(source)
     assert grabber.next(5) is not None

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist import idx
+from edge_fmnist.data import idx
+from edge_fmnist.data.idx import parse_idx, read_bytes, read_idx
 from edge_fmnist.errors import DataError
-from edge_fmnist.idx import parse_idx, read_bytes, read_idx
 
 ARRAY = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 

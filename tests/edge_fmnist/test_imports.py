@@ -50,9 +50,19 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     "module",
     [
         "edge_fmnist",
-        *("edge_fmnist.cli.app", "edge_fmnist.dataset", "edge_fmnist.doctor", "edge_fmnist.evaluation"),
-        *("edge_fmnist.loop", "edge_fmnist.metadata", "edge_fmnist.photos", "edge_fmnist.pictures"),
-        *("edge_fmnist.preprocess", "edge_fmnist.sinks.web", "edge_fmnist.sources"),
+        *(
+            "edge_fmnist.cli.app",
+            "edge_fmnist.data.dataset",
+            "edge_fmnist.cli.environment",
+            "edge_fmnist.model.evaluation",
+        ),
+        *(
+            "edge_fmnist.pipeline.loop",
+            "edge_fmnist.model.metadata",
+            "edge_fmnist.data.photos",
+            "edge_fmnist.vision.read_image",
+        ),
+        *("edge_fmnist.vision.preprocess", "edge_fmnist.sinks.web", "edge_fmnist.sources"),
     ],
 )
 def test_importing_is_light(module: str) -> None:

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from edge_fmnist import Classifier, InterpreterError, ModelError, UsageError, interpreter
-from edge_fmnist.interpreter import INTERPRETER_VARIABLE, MODULES, choose, create, describe, installed
+from edge_fmnist import Classifier, InterpreterError, ModelError, UsageError
+from edge_fmnist.model import interpreter
+from edge_fmnist.model.interpreter import INTERPRETER_VARIABLE, MODULES, choose, create, describe, installed
 
 
 @pytest.fixture
@@ -109,13 +110,13 @@ def test_one_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, name: str,
     def fail(module: str) -> None:
         raise ImportError("libfoo.so: cannot open shared object file")
 
-    monkeypatch.setattr("edge_fmnist.interpreter.importlib.import_module", fail)
+    monkeypatch.setattr("edge_fmnist.model.interpreter.importlib.import_module", fail)
     with pytest.raises(InterpreterError, match=message):
         create(b"", name=name, threads=1, batch=1, source="m")
 
 
 def test_a_module_without_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.interpreter.importlib.import_module", lambda module: SimpleNamespace())
+    monkeypatch.setattr("edge_fmnist.model.interpreter.importlib.import_module", lambda module: SimpleNamespace())
     with pytest.raises(InterpreterError, match="cannot be imported"):
         create(b"", name="tensorflow", threads=1, batch=1, source="m")
 

@@ -14,11 +14,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_fmnist import LABELS, Classifier, Garment, LiveLoop, LiveResult, Prediction, live, loop
+from edge_fmnist import LABELS, Classifier, Garment, LiveLoop, LiveResult, Prediction, live
 from edge_fmnist.errors import ImageError, ModelNotFoundError, SourceError, UsageError
-from edge_fmnist.garment import Box
-from edge_fmnist.grabber import Retry
+from edge_fmnist.pipeline import loop
+from edge_fmnist.pipeline.reader_thread import Retry
 from edge_fmnist.sources.base import Source
+from edge_fmnist.vision.detection import Box
 
 Pictures = list[np.ndarray | Exception]
 COAT, BAG = LABELS.index("Coat"), LABELS.index("Bag")
@@ -111,7 +112,7 @@ def previous(monkeypatch: pytest.MonkeyPatch) -> list[Garment | None]:
         image = np.full((28, 28), value, np.uint8)
         return Garment(value > 0, image, np.zeros((4, 4), np.uint8), Box(0, 0, width, height), 0.9, (height, width))
 
-    monkeypatch.setattr("edge_fmnist.preprocess.preprocess", preprocess)
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
     return seen
 
 
@@ -392,7 +393,7 @@ def test_stats(make: Make) -> None:
 
 
 def test_percentiles_are_of_the_last_results(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.meter.WINDOW", 4)
+    monkeypatch.setattr("edge_fmnist.pipeline.stats.WINDOW", 4)
     classifier = FakeClassifier(pause=0.02)
     running = make([grey(COAT)] * 12, classifier)
     for result in running:

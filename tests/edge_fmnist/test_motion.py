@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_fmnist.motion import Stillness
 from edge_fmnist.sources.demo import Scene
+from edge_fmnist.vision.motion import Stillness
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ import pytest
 
 from edge_fmnist import LABELS, Classifier, Garment, LiveLoop
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.garment import Box
-from edge_fmnist.grabber import Retry
-from edge_fmnist.motion import Stillness
+from edge_fmnist.pipeline.observer import State, Watcher
+from edge_fmnist.pipeline.reader_thread import Retry
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.paced import PILED, PacedSource
-from edge_fmnist.watch import State, Watcher
+from edge_fmnist.vision.detection import Box
+from edge_fmnist.vision.motion import Stillness
 
 FPS = 50.0
 
@@ -98,8 +98,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         image = np.full((28, 28), value, np.uint8)
         return Garment(True, image, np.zeros((4, 4), np.uint8), Box(0, 0, 1, 1), 0.9, picture.shape[:2])
 
-    monkeypatch.setattr("edge_fmnist.preprocess.preprocess", preprocess)
-    monkeypatch.setattr("edge_fmnist.loop.Stillness", lambda: Stillness(settle=0.3))
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
+    monkeypatch.setattr("edge_fmnist.pipeline.loop.Stillness", lambda: Stillness(settle=0.3))
 
 
 Make = Callable[..., tuple[LiveLoop, CountingClassifier]]

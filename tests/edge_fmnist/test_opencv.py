@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import ImageError
-from edge_fmnist.opencv import SILENT, silence
-from edge_fmnist.pictures import decode_picture
 from edge_fmnist.sources.capture import open_camera, open_ffmpeg
+from edge_fmnist.vision.opencv import SILENT, silence
+from edge_fmnist.vision.read_image import decode_picture
 
 PICTURE = np.full((24, 32, 3), 100, np.uint8)
 

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist import pictures
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.pictures import SUFFIXES, decode_picture, find_pictures, read_picture
+from edge_fmnist.vision import read_image as pictures
+from edge_fmnist.vision.read_image import SUFFIXES, decode_picture, find_pictures, read_picture
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (30, 20, 3), dtype=np.uint8)
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Box, Garment
+from edge_fmnist.data.samples import SAMPLES
 from edge_fmnist.errors import ImageError
-from edge_fmnist.preprocess import (
+from edge_fmnist.vision.preprocess import (
     MAX_EDGE,
     SIZE,
     WORKING_EDGE,
@@ -21,8 +22,7 @@ from edge_fmnist.preprocess import (
     to_bgr,
     to_grey,
 )
-from edge_fmnist.samples import SAMPLES
-from edge_fmnist.segmentation import Segmentation
+from edge_fmnist.vision.segmentation import Segmentation
 
 FLOOR, CLOTH, STRIPE = (200, 205, 210), (120, 60, 40), (160, 110, 100)
 
@@ -166,7 +166,7 @@ def test_no_rounding_leads_out_of_the_frame(size: tuple[int, int], monkeypatch: 
             mask[int(share * rows) :, int(share * columns) :] = 255
             return Segmentation(mask, 1.0)
 
-        monkeypatch.setattr("edge_fmnist.preprocess.segment", to_the_corner)
+        monkeypatch.setattr("edge_fmnist.vision.preprocess.segment", to_the_corner)
         box = preprocess(np.zeros((height, width, 3), np.uint8)).box
         assert width - 1 <= box.left + box.width <= width
         assert height - 1 <= box.top + box.height <= height
@@ -240,7 +240,7 @@ def disc(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
     """Let a disc be found in every picture of 96 by 72, and return where it is, bool."""
     mask = np.zeros((72, 96), np.uint8)
     cv2.circle(mask, (48, 36), 31, 255, -1)
-    monkeypatch.setattr("edge_fmnist.preprocess.segment", lambda picture, previous=None: Segmentation(mask, 1.0))
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.segment", lambda picture, previous=None: Segmentation(mask, 1.0))
     return mask > 0
 
 
@@ -483,5 +483,5 @@ def test_a_mask_along_the_border_is_the_ground(monkeypatch: pytest.MonkeyPatch) 
         mask[10:-10, 10:-10] = 0
         return Segmentation(mask, 1.0)
 
-    monkeypatch.setattr("edge_fmnist.preprocess.segment", ground)
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.segment", ground)
     assert not preprocess(np.zeros((72, 96, 3), np.uint8)).found

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist import Classifier, ModelError, ModelHashError, ModelNotFoundError, registry
-from edge_fmnist.registry import read_model, shipped_models, verify
+from edge_fmnist import Classifier, ModelError, ModelHashError, ModelNotFoundError
+from edge_fmnist.model import registry
+from edge_fmnist.model.registry import read_model, shipped_models, verify
 
 Ship = Callable[..., Path]
 Describe = Callable[..., Path]

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.preprocess import LEAST_SEPARATION
-from edge_fmnist.segmentation import CLEAR, segment
+from edge_fmnist.vision.preprocess import LEAST_SEPARATION
+from edge_fmnist.vision.segmentation import CLEAR, segment
 
 SIZE = (96, 72)
 SHIRT = (

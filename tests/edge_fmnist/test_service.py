@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.service import RECONNECT_SECONDS, Notifier, Watchdog, watchdog_seconds
-from edge_fmnist.watch import State
+from edge_fmnist.pipeline.observer import State
+from edge_fmnist.pipeline.systemd import RECONNECT_SECONDS, Notifier, Watchdog, watchdog_seconds
 
 
 @pytest.fixture(params=["path", "abstract"])

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist import journal
 from edge_fmnist.cli.reports import JournalReport, Log, log_of
 from edge_fmnist.cli.supervision import Supervisor
 from edge_fmnist.errors import SinkError
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.service import Notifier
-from edge_fmnist.watch import State
+from edge_fmnist.pipeline import journal
+from edge_fmnist.pipeline.observer import State
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.systemd import Notifier
 
 MAIN = "from edge_fmnist.cli.app import main; main()"
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, live
-from edge_fmnist.dataset import load_split
-from edge_fmnist.evaluation import evaluate
-from edge_fmnist.preprocess import preprocess
-from edge_fmnist.registry import CAMERA_MODEL, DEFAULT_MODEL, FOLDER, read_model, shipped_models, verify
-from edge_fmnist.samples import SAMPLES
+from edge_fmnist.data.dataset import load_split
+from edge_fmnist.data.samples import SAMPLES
+from edge_fmnist.model.evaluation import evaluate
+from edge_fmnist.model.quantization import PIXEL_SCALE
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, FOLDER, read_model, shipped_models, verify
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.demo import CYCLE, Scene
-from edge_fmnist.tensors import PIXEL_SCALE
+from edge_fmnist.vision.preprocess import preprocess
 
 # What the project promises: accuracy on Fashion-MNIST's test images, and bytes of the file.
 LEAST_TOP1 = {"edge": 0.944, "camera": 0.935, "nano": 0.926, "max": 0.946}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.jsonl import JsonLines
 
 MakeResult = Callable[..., LiveResult]

@@ -15,9 +15,9 @@ import pytest
 
 from edge_fmnist import extras
 from edge_fmnist.errors import MissingExtraError, UsageError
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.labels import LABELS, UNKNOWN
-from edge_fmnist.meter import NO_GARMENT
+from edge_fmnist.model.labels import LABELS, UNKNOWN
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.stats import NO_GARMENT
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, find_credentials, parse_broker
 from edge_fmnist.sinks.mqtt.address import Credentials, tls_context
 from edge_fmnist.sinks.mqtt.buffer import Buffer, Message

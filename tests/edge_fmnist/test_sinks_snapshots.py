@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.annotate import annotate
 from edge_fmnist.errors import SinkError, UsageError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.snapshots import Snapshots
 
 MakeResult = Callable[..., LiveResult]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_fmnist.frames import LiveResult, Stages
+from edge_fmnist.pipeline.results import LiveResult, Stages
 from edge_fmnist.sinks import status
 from edge_fmnist.sinks.status import StatusLine, describe
 

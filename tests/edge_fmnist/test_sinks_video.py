@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.annotate import annotate
 from edge_fmnist.errors import SinkError, UsageError
-from edge_fmnist.frames import Frame, LiveResult
+from edge_fmnist.pipeline.results import Frame, LiveResult
 from edge_fmnist.sinks import room, video
+from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.video import VideoFile, fit
 

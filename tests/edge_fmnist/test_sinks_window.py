@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.annotate import annotate
 from edge_fmnist.errors import SinkClosedError, SinkError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks import window
+from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.window import Window
 
 MakeResult = Callable[..., LiveResult]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from edge_fmnist import smoothing
-from edge_fmnist.labels import UNKNOWN
-from edge_fmnist.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Shown, Smoother
+from edge_fmnist.model.labels import UNKNOWN
+from edge_fmnist.pipeline import smoothing
+from edge_fmnist.pipeline.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Shown, Smoother
 
 LABELS = ("Coat", "Dress", "Bag")
 FRAME = 1 / 30

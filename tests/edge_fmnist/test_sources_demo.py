@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SourceError
-from edge_fmnist.labels import LABELS
+from edge_fmnist.model.labels import LABELS
 from edge_fmnist.sources.base import Wishes
 from edge_fmnist.sources.demo import CYCLE, SHOWN, SLIDE, Demo, Scene
 

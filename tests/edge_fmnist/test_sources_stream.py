@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.pictures import decode_picture
 from edge_fmnist.sources import guard, mjpeg, parse_source
 from edge_fmnist.sources.base import Source, Wishes
 from edge_fmnist.sources.stream import redacted
+from edge_fmnist.vision.read_image import decode_picture
 
 SOON = Wishes(timeout=5)
 HEADER = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"

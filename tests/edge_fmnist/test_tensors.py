@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import ImageError, ModelError
-from edge_fmnist.tensors import (
+from edge_fmnist.model.quantization import (
     TensorInfo,
     are_probabilities,
     check_images,

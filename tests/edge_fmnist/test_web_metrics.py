@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge_fmnist.frames import LiveResult, Stages
-from edge_fmnist.meter import LiveStats
+from edge_fmnist.pipeline.results import LiveResult, Stages
+from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.sinks.mqtt import Traffic
 from edge_fmnist.sinks.web import WebPage
 

@@ -21,7 +21,7 @@ import pytest
 
 from edge_fmnist import extras
 from edge_fmnist.errors import MissingExtraError, SinkError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.web import WebPage
 from edge_fmnist.sinks.web import app as web_app
 

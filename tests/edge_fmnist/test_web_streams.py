@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SinkError
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.web import WebPage, encoding, streams
 from edge_fmnist.sinks.web.address import SEND_BUFFER_BYTES
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import RecipeError, UsageError
-from edge_fmnist_export.ablation.build import Row
-from edge_fmnist_export.ablation.table import FIRST, Ablation, check_page, document, text, write_table
-from edge_fmnist_export.ablation.variants import Variant, brief, parse_variant, variants
-from edge_fmnist_export.recipe import Recipe, load_recipe
+from edge_fmnist_export.search.ablation.build import Row
+from edge_fmnist_export.search.ablation.table import FIRST, Ablation, check_page, document, text, write_table
+from edge_fmnist_export.search.ablation.variants import Variant, brief, parse_variant, variants
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
 
 NANO = load_recipe("nano")
 SHARED = Ablation("nano", 8, 3000)
@@ -175,7 +175,7 @@ def ablate(
     recipe.write_text(RECIPE, "utf-8")
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edge_fmnist_export.ablation", str(recipe), "--data", str(tiny_data)]
+        command = [sys.executable, "-m", "edge_fmnist_export.search.ablation", str(recipe), "--data", str(tiny_data)]
         return subprocess.run(
             [*command, *map(str, arguments)], capture_output=True, text=True, env=subprocess_environment, check=False
         )

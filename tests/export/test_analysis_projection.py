@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError
-from edge_fmnist.labels import LABELS
-from edge_fmnist.registry import read_model
-from edge_fmnist_export.analysis.activations import file_activations
-from edge_fmnist_export.analysis.projection import features, project, purity, sample
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.registry import read_model
+from edge_fmnist_export.report.analysis.activations import file_activations
+from edge_fmnist_export.report.analysis.projection import features, project, purity, sample
 from edge_fmnist_export.report.sections.projection import draw
 
 
@@ -88,7 +88,7 @@ def test_umap_parts_what_is_parted_and_is_seeded(run_function: Callable[..., Any
 
         import numpy as np
 
-        from edge_fmnist_export.analysis.projection import _projection
+        from edge_fmnist_export.report.analysis.projection import _projection
 
         rng = np.random.default_rng(1)
         targets = np.arange(90) % 3

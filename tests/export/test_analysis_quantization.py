@@ -9,13 +9,13 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.errors import ModelError
-from edge_fmnist.registry import read_model
-from edge_fmnist.tensors import dequantize
-from edge_fmnist_export.analysis.activations import Activation, file_activations
-from edge_fmnist_export.analysis.matching import MOST_SNR, match, signal_to_noise
-from edge_fmnist_export.analysis.quantization import LayerQuantization, Quantization
-from edge_fmnist_export.analysis.rounding import rounded_activations, rounded_weights
-from edge_fmnist_export.analysis.simulation import Cost
+from edge_fmnist.model.quantization import dequantize
+from edge_fmnist.model.registry import read_model
+from edge_fmnist_export.report.analysis.activations import Activation, file_activations
+from edge_fmnist_export.report.analysis.matching import MOST_SNR, match, signal_to_noise
+from edge_fmnist_export.report.analysis.quantization import LayerQuantization, Quantization
+from edge_fmnist_export.report.analysis.rounding import rounded_activations, rounded_weights
+from edge_fmnist_export.report.analysis.simulation import Cost
 from edge_fmnist_export.report.sections.quantization import section_of
 
 
@@ -121,11 +121,11 @@ def analysed(
 
         import numpy as np
 
-        from edge_fmnist.dataset import load_split
-        from edge_fmnist_export.analysis.quantization import analyse
-        from edge_fmnist_export.batches import split_validation
+        from edge_fmnist.data.dataset import load_split
+        from edge_fmnist_export.report.analysis.quantization import analyse
         from edge_fmnist_export.report.subject import load_float_model
-        from edge_fmnist_export.run import open_run
+        from edge_fmnist_export.training.batches import split_validation
+        from edge_fmnist_export.training.run import open_run
 
         run = open_run(folder)
         train, validation = split_validation(load_split(Path(data), "train"), 100, run.recipe.seed)

@@ -26,8 +26,10 @@ def build_all() -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend, qat
-    from edge_fmnist_export.weights import assign_variables, read_variables
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.weights import assign_variables, read_variables
 
     keras, tf_keras = backend.keras_on_tensorflow(), qat.modules().keras
     keras.utils.set_random_seed(0)
@@ -88,9 +90,11 @@ def dropout_rates() -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend, qat
-    from edge_fmnist_export.batches import Subset
-    from edge_fmnist_export.weights import read_variables
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.batches import Subset
+    from edge_fmnist_export.training.weights import read_variables
 
     keras = backend.keras_on_tensorflow()
     whole, half = architectures.build("cnn-dropout", keras), architectures.build("cnn-dropout", keras, 0.5)
@@ -122,7 +126,9 @@ def statistics_after_a_step() -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend, qat
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
 
     images = np.ones((4, 28, 28, 1), np.float32)
     shares = []

@@ -5,9 +5,9 @@ import itertools
 import pytest
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.registry import read_model, shipped_models
-from edge_fmnist.structure import Operator, Structure, Tensor, read_structure
-from edge_fmnist_export.arena import ALIGNMENT, Arena, Placed, estimate
+from edge_fmnist.model.registry import read_model, shipped_models
+from edge_fmnist.model.tflite_graph import Operator, Structure, Tensor, read_structure
+from edge_fmnist_export.micro.arena import ALIGNMENT, Arena, Placed, estimate
 
 
 def graph(sizes: dict[int, int], *operators: tuple[tuple[int, ...], int], kind: str = "INT8") -> Structure:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.preprocess import DARKEST
-from edge_fmnist_export.augment import DROPPED, LEAKED, augment, cover, cutmix, erase, flip, mix, mixup, shift
-from edge_fmnist_export.recipe import Augmentation
+from edge_fmnist.vision.preprocess import DARKEST
+from edge_fmnist_export.training.augment import DROPPED, LEAKED, augment, cover, cutmix, erase, flip, mix, mixup, shift
+from edge_fmnist_export.training.recipe import Augmentation
 
 COUNT = 400
 ALL_ON = Augmentation(shift=2, flip=True, erasing=0.5, dropping=0.5, leaking=0.5, mixup=0.2, cutmix=1.0)
@@ -295,9 +295,10 @@ def time_epochs() -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.batches import Subset, epoch_batches
-    from edge_fmnist_export.recipe import Augmentation
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.batches import Subset, epoch_batches
+    from edge_fmnist_export.training.recipe import Augmentation
 
     keras = backend.keras_on_tensorflow()
     rng = np.random.default_rng(0)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_fmnist import processor
-from edge_fmnist_export import backend
+from edge_fmnist.model import processor
+from edge_fmnist_export.training import backend
 
 
 def on(device: str) -> SimpleNamespace:

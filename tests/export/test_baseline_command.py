@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from edge_fmnist.dataset import load
+from edge_fmnist.data.dataset import load
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError, UsageError
 from edge_fmnist_export.baselines import runner
 from edge_fmnist_export.baselines.boosting import Boosting

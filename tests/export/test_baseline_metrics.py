@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as sk
 
 from edge_fmnist.errors import DataError
-from edge_fmnist_export.metrics import Confused, measure
+from edge_fmnist_export.report.metrics import Confused, measure
 
 LABELS = ("a", "b", "c", "d")
 

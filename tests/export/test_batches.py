@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError
-from edge_fmnist.labels import LABELS
-from edge_fmnist_export.batches import (
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist_export.training.batches import (
     FOOTWEAR,
     TARGET_ROWS,
     UNKNOWN,
@@ -17,7 +17,7 @@ from edge_fmnist_export.batches import (
     split_validation,
     steps_per_epoch,
 )
-from edge_fmnist_export.recipe import Augmentation
+from edge_fmnist_export.training.recipe import Augmentation
 
 AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2, cutmix=1.0)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError
-from edge_fmnist.tensors import softmax
-from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN, Subset, one_hot
-from edge_fmnist_export.calibration import (
+from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, one_hot
+from edge_fmnist_export.training.calibration import (
     FILE,
     calibrate,
     choose_threshold,
@@ -18,8 +18,8 @@ from edge_fmnist_export.calibration import (
     recorded,
     right_scores,
 )
-from edge_fmnist_export.recipe import load_recipe
-from edge_fmnist_export.run import Run, create_run
+from edge_fmnist_export.training.recipe import load_recipe
+from edge_fmnist_export.training.run import Run, create_run
 
 COUNT = 4000
 

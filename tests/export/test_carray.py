@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.labels import LABELS
-from edge_fmnist.metadata import embed
-from edge_fmnist.registry import ModelBytes, read_model
-from edge_fmnist.structure import file_schema, read_structure
-from edge_fmnist_export.arena import estimate
-from edge_fmnist_export.carray import c_files, identifier, quoted, without_metadata, write_c_files
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.registry import ModelBytes, read_model
+from edge_fmnist.model.tflite_graph import file_schema, read_structure
+from edge_fmnist_export.micro.arena import estimate
+from edge_fmnist_export.micro.carray import c_files, identifier, quoted, without_metadata, write_c_files
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 C99, C11, CPP11 = ("cc", "-std=c99"), ("cc", "-std=c11"), ("c++", "-std=c++11")

@@ -9,11 +9,11 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from edge_fmnist import interpreter
-from edge_fmnist.registry import read_model
-from edge_fmnist.structure import file_schema, read_structure
-from edge_fmnist_export.carray import without_metadata
-from edge_fmnist_export.compact import BUFFER_ALIGNMENT, compact
+from edge_fmnist.model import interpreter
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import file_schema, read_structure
+from edge_fmnist_export.micro.carray import without_metadata
+from edge_fmnist_export.quantize.compact import BUFFER_ALIGNMENT, compact
 
 
 def model_of(content: bytes) -> Any:

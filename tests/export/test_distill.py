@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RecipeError, RunNotFoundError
-from edge_fmnist.tensors import softmax
-from edge_fmnist_export import augment, distill
+from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
-from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.distill import Lesson, Views, lesson, mixed, teachers, with_teacher
-from edge_fmnist_export.phase import averaged
-from edge_fmnist_export.recipe import Augmentation, load_recipe, parse_recipe
+from edge_fmnist_export.training import augment, distill
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.distill import Lesson, Views, lesson, mixed, teachers, with_teacher
+from edge_fmnist_export.training.phase import averaged
+from edge_fmnist_export.training.recipe import Augmentation, load_recipe, parse_recipe
 
 STUDENT = """
 name = "student"
@@ -53,8 +53,9 @@ def losses(module: str) -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import backend, qat
-    from edge_fmnist_export.losses import Objective, accuracy, target_loss, training_loss
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.losses import Objective, accuracy, target_loss, training_loss
 
     tf = backend.tensorflow_module()
     keras = backend.keras_module() if module == "keras" else qat.modules().keras

@@ -13,10 +13,10 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.errors import RunError
-from edge_fmnist.labels import LABELS
-from edge_fmnist_export.exporting import run_labels
-from edge_fmnist_export.recipe import Recipe
-from edge_fmnist_export.run import Run
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist_export.quantize.exporting import run_labels
+from edge_fmnist_export.training.recipe import Recipe
+from edge_fmnist_export.training.run import Run
 
 Command = Callable[..., Any]
 SHAPES = ("rød", "green", "blue", "black", "white")

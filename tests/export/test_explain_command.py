@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.labels import LABELS
-from edge_fmnist.samples import bag
+from edge_fmnist.data.samples import bag
+from edge_fmnist.model.labels import LABELS
 
 Command = Callable[..., Any]
 
@@ -170,10 +170,11 @@ def test_gradcam_of_a_network_without_a_feature_map_is_refused(run_function: Cal
         import numpy as np
 
         from edge_fmnist.errors import UsageError
-        from edge_fmnist_export import architectures, backend
-        from edge_fmnist_export.explain.base import Question
-        from edge_fmnist_export.explain.gradcam import explain
-        from edge_fmnist_export.explain.scorer import of_network
+        from edge_fmnist_export import architectures
+        from edge_fmnist_export.report.explain.base import Question
+        from edge_fmnist_export.report.explain.gradcam import explain
+        from edge_fmnist_export.report.explain.scorer import of_network
+        from edge_fmnist_export.training import backend
 
         name = next(name for name in architectures.names() if name.startswith("mlp"))
         model = architectures.build(name, backend.keras_on_tensorflow())
@@ -192,10 +193,11 @@ def test_gradcam_of_a_mirrored_model_is_mirrored_with_the_image(run_function: Ca
 
         import numpy as np
 
-        from edge_fmnist_export import architectures, backend
-        from edge_fmnist_export.explain.base import Question
-        from edge_fmnist_export.explain.gradcam import explain
-        from edge_fmnist_export.explain.scorer import of_network
+        from edge_fmnist_export import architectures
+        from edge_fmnist_export.report.explain.base import Question
+        from edge_fmnist_export.report.explain.gradcam import explain
+        from edge_fmnist_export.report.explain.scorer import of_network
+        from edge_fmnist_export.training import backend
 
         keras = backend.keras_on_tensorflow()
         keras.utils.set_random_seed(1)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.dataset import load_split
+from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import UsageError
-from edge_fmnist.labels import LABELS
+from edge_fmnist.model.labels import LABELS
 from edge_fmnist_export.cli import explain as command
-from edge_fmnist_export.explain import lime_weights, occlusion
-from edge_fmnist_export.explain.base import Explanation, Question
-from edge_fmnist_export.explain.methods import METHODS, explain
-from edge_fmnist_export.explain.scorer import Scorer, of_file
+from edge_fmnist_export.report.explain import lime_weights, occlusion
+from edge_fmnist_export.report.explain.base import Explanation, Question
+from edge_fmnist_export.report.explain.methods import METHODS, explain
+from edge_fmnist_export.report.explain.scorer import Scorer, of_file
 
 ROWS, COLUMNS = slice(8, 16), slice(10, 18)
 BLACK_BOX = ("shap", "lime", "occlusion")

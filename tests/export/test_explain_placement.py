@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.data.samples import bag, t_shirt, trouser
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.garment import Garment
-from edge_fmnist.preprocess import DARKEST, preprocess
-from edge_fmnist.samples import bag, t_shirt, trouser
-from edge_fmnist_export.explain.base import Explanation
-from edge_fmnist_export.explain.drawing import draw
-from edge_fmnist_export.explain.pictures import Pictures, Subject, subject
-from edge_fmnist_export.explain.placement import onto_photograph, placement
+from edge_fmnist.vision.detection import Garment
+from edge_fmnist.vision.preprocess import DARKEST, preprocess
+from edge_fmnist_export.report.explain.base import Explanation
+from edge_fmnist_export.report.explain.drawing import draw
+from edge_fmnist_export.report.explain.pictures import Pictures, Subject, subject
+from edge_fmnist_export.report.explain.placement import onto_photograph, placement
 
 SAMPLES = {"bag": bag, "t-shirt": t_shirt, "trouser": trouser}
 
@@ -98,7 +98,7 @@ def test_a_source_is_named_once_in_a_message(tmp_path: Path) -> None:
 
 
 def test_an_image_of_the_data_set_is_named_by_its_index(small_data: Path) -> None:
-    from edge_fmnist.dataset import load
+    from edge_fmnist.data.dataset import load
 
     pictures = Pictures(small_data)
     assert list(pictures.find("test:7")) == ["test:7"]

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.dataset import Split, load_split
-from edge_fmnist.evaluation import evaluate
-from edge_fmnist.labels import LABELS
-from edge_fmnist.structure import read_structure
-from edge_fmnist_export.batches import split_validation
-from edge_fmnist_export.convert import representative_dataset
-from edge_fmnist_export.recipe import load_recipe
+from edge_fmnist.data.dataset import Split, load_split
+from edge_fmnist.model.evaluation import evaluate
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist_export.quantize.convert import representative_dataset
+from edge_fmnist_export.training.batches import split_validation
+from edge_fmnist_export.training.recipe import load_recipe
 
 Command = Callable[..., Any]
 FORMATS = ("float32", "float16", "dynamic", "int8", "int8-ptq")

@@ -12,8 +12,9 @@ def feed(module: str) -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import backend, qat
-    from edge_fmnist_export.feeding import fed, outputs
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.feeding import fed, outputs
 
     backend.tensorflow_module()
     keras = backend.keras_module() if module == "keras" else qat.modules().keras

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.tensors import softmax
-from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN, one_hot
+from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, one_hot
 
 SHOES = [5, 7, 9]
 TARGETS = np.array([0, 3, 9, FOOTWEAR, FOOTWEAR, UNKNOWN, UNKNOWN], np.uint8)
@@ -20,9 +20,10 @@ def measure(module: str) -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import backend, qat
-    from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN, one_hot
-    from edge_fmnist_export.losses import any_of_accuracy, any_of_crossentropy
+    from edge_fmnist_export.quantize import qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, one_hot
+    from edge_fmnist_export.training.losses import any_of_accuracy, any_of_crossentropy
 
     tf = backend.tensorflow_module()
     keras = backend.keras_module() if module == "keras" else qat.modules().keras

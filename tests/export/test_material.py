@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export import material as materials
-from edge_fmnist_export.batches import FOOTWEAR, UNKNOWN
-from edge_fmnist_export.material import check_photos, gather, of_another_set, sources, subsets
-from edge_fmnist_export.photo_views import fingerprint, training_views, validation_images
-from edge_fmnist_export.recipe import Recipe, load_recipe
-from edge_fmnist_export.run import Run
+from edge_fmnist_export.training import training_data as materials
+from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN
+from edge_fmnist_export.training.photo_views import fingerprint, training_views, validation_images
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
+from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.training_data import check_photos, gather, of_another_set, sources, subsets
 
 
 def silent(done: int, of: int) -> None:

@@ -11,7 +11,7 @@ def faults(keep: bool) -> None:
     """Print how many pages the system hands out while blocks of memory are taken and freed in turn."""
     import resource
 
-    from edge_fmnist_export.memory import keep_freed_memory
+    from edge_fmnist_export.training.memory import keep_freed_memory
 
     if keep:
         keep_freed_memory()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist_export.narrowing import is_narrower
-from edge_fmnist_export.recipe import load_recipe
+from edge_fmnist_export.training.channel_pruning import is_narrower
+from edge_fmnist_export.training.recipe import load_recipe
 
 WIDE, NARROW = "resnet:6;8/2,8,10/2", "resnet:6;8x5/2,8,10x4/2"
 
@@ -40,9 +40,10 @@ def narrow_it(wide: str, narrow: str) -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.narrowing import narrowed
-    from edge_fmnist_export.weights import assign_variables, read_variables
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.channel_pruning import narrowed
+    from edge_fmnist_export.training.weights import assign_variables, read_variables
 
     keras = backend.keras_on_tensorflow()
     rng = np.random.default_rng(0)
@@ -81,9 +82,10 @@ def test_the_least_important_channel_goes(run_function: Callable[..., Any]) -> N
 
         import numpy as np
 
-        from edge_fmnist_export import architectures, backend
-        from edge_fmnist_export.narrowing import narrowed
-        from edge_fmnist_export.weights import read_variables
+        from edge_fmnist_export import architectures
+        from edge_fmnist_export.training import backend
+        from edge_fmnist_export.training.channel_pruning import narrowed
+        from edge_fmnist_export.training.weights import read_variables
 
         keras = backend.keras_on_tensorflow()
         arrays = read_variables(architectures.build("resnet:2;3", keras).weights)

@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from edge_fmnist_export.phase import EpochRecord
-from edge_fmnist_export.progress import ProgressListener
+from edge_fmnist_export.training.phase import EpochRecord
+from edge_fmnist_export.training.progress import ProgressListener
 
 
 def test_photographs_have_a_bar_until_the_first_phase_has_one() -> None:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from edge_fmnist.errors import RecipeError
 from edge_fmnist_export import architectures
-from edge_fmnist_export.recipe import Augmentation, Recipe, load_recipe, parse_recipe, shipped_recipes
+from edge_fmnist_export.training.recipe import Augmentation, Recipe, load_recipe, parse_recipe, shipped_recipes
 
 NAMES = sorted(shipped_recipes())
 LEAST = 'name = "mine"\narchitecture = "lenet5"\n'

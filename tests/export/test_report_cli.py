@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist import extras
-from edge_fmnist.registry import shipped_models
+from edge_fmnist.model.registry import shipped_models
 
 Cli = Callable[..., Any]
 SHORT = ("--only", "training", "--only", "result", "--only", "gallery")

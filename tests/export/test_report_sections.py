@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
-from edge_fmnist.dataset import load_split
+from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import DataError, ModelError, RunError, UsageError
-from edge_fmnist.predictions import Predictions
-from edge_fmnist.registry import shipped_models
+from edge_fmnist.model.predictions import Predictions
+from edge_fmnist.model.registry import shipped_models
 from edge_fmnist_export.report import builder, figures
 from edge_fmnist_export.report.base import Context, Section
 from edge_fmnist_export.report.sections import SECTIONS, data, gallery, result, training
 from edge_fmnist_export.report.store import draw
-from edge_fmnist_export.run import open_run
+from edge_fmnist_export.training.run import open_run
 
 OURS = ("data", "training", "result", "gallery")
 

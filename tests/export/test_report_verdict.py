@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from edge_fmnist_export.phase import EpochRecord
 from edge_fmnist_export.report.verdict import judge
+from edge_fmnist_export.training.phase import EpochRecord
 
 
 def records(

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import DataError
-from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.convert import representative_dataset
+from edge_fmnist_export.quantize.convert import representative_dataset
+from edge_fmnist_export.training.batches import Subset
 
 
 @pytest.fixture

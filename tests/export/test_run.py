@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
-from edge_fmnist_export.recipe import Recipe, load_recipe
-from edge_fmnist_export.run import Run, create_run, environment, open_run, resume_run, shipped_runs
-from edge_fmnist_export.weights import save_arrays
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
+from edge_fmnist_export.training.run import Run, create_run, environment, open_run, resume_run, shipped_runs
+from edge_fmnist_export.training.weights import save_arrays
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist_export.recipe import load_recipe
 from edge_fmnist_export.search.propose import FIRST
+from edge_fmnist_export.training.recipe import load_recipe
 
 # Seconds that a busy machine may take to import TensorFlow and to train one epoch of a few images.
 PATIENCE = 600

@@ -11,9 +11,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, RecipeError, RunError
-from edge_fmnist_export.recipe import Recipe, load_recipe
 from edge_fmnist_export.search import loop
 from edge_fmnist_export.search.front import pareto_front
 from edge_fmnist_export.search.loop import Search, check_first
@@ -23,7 +22,8 @@ from edge_fmnist_export.search.propose import FIRST, Proposal
 from edge_fmnist_export.search.recipes import brief_recipe, write_front
 from edge_fmnist_export.search.state import Candidate, Measured, Settings, State, load_state
 from edge_fmnist_export.search.trial import Bench, subset
-from edge_fmnist_export.training import Listener
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
+from edge_fmnist_export.training.training import Listener
 
 SETTINGS = Settings(seed=5, population=3, epochs=2, images=0, data_sha256=("a", "b"), reference_sha256="c")
 START = State(settings=SETTINGS)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import RecipeError, UsageError
-from edge_fmnist.structure import read_structure
+from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_export import architectures
 from edge_fmnist_export.architectures.residual import MOST_BLOCKS, Network, Stage, parse
-from edge_fmnist_export.recipe import parse_recipe
+from edge_fmnist_export.training.recipe import parse_recipe
 
 NAMES = (
     "resnet:16;16,32/2,32,80/2",
@@ -81,7 +81,8 @@ def count(*names: str) -> None:
     """Print what Keras counts in networks, and how the default's outputs differ from those of its name."""
     import json
 
-    from edge_fmnist_export import architectures, backend
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
 
     keras = backend.keras_on_tensorflow()
     built = [architectures.build(name, keras) for name in names]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist_export import ship
-from edge_fmnist_export.run import open_run
+from edge_fmnist_export.quantize import ship
+from edge_fmnist_export.training.run import open_run
 
 
 @pytest.fixture

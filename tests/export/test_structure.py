@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.metadata import embed
-from edge_fmnist.structure import Structure, read_structure
+from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.tflite_graph import Structure, read_structure
 from edge_fmnist_export import architectures
 
 # Output height x width x filters x kernel height x width x depth, layer by layer.
@@ -36,9 +36,11 @@ def convert_untrained(folder: str) -> None:
 
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend, convert, qat
-    from edge_fmnist_export.batches import Subset
-    from edge_fmnist_export.weights import read_variables
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.quantize import convert, qat
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.batches import Subset
+    from edge_fmnist_export.training.weights import read_variables
 
     keras = backend.keras_on_tensorflow()
     images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)

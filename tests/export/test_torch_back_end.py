@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist_export.torch_network import same_padding
+from edge_fmnist_export.training.torch_network import same_padding
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed")
 
@@ -49,9 +49,10 @@ def compare_logits(*names: str) -> None:
     os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.torch_network import TorchNetwork
-    from edge_fmnist_export.torch_trainer import compiled, torch_logits
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.torch_network import TorchNetwork
+    from edge_fmnist_export.training.torch_trainer import compiled, torch_logits
 
     keras, found = backend.keras_module(), {}
     rng = np.random.default_rng(1)
@@ -83,13 +84,14 @@ def compare_descent() -> None:
     os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
-    from edge_fmnist_export import architectures, backend
-    from edge_fmnist_export.losses import Objective
-    from edge_fmnist_export.phase import Phase
-    from edge_fmnist_export.recipe import FloatPhase
-    from edge_fmnist_export.torch_trainer import TorchTrainer
-    from edge_fmnist_export.trainers import KerasTrainer
-    from edge_fmnist_export.weights import read_variables
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.losses import Objective
+    from edge_fmnist_export.training.phase import Phase
+    from edge_fmnist_export.training.recipe import FloatPhase
+    from edge_fmnist_export.training.torch_trainer import TorchTrainer
+    from edge_fmnist_export.training.trainers import KerasTrainer
+    from edge_fmnist_export.training.weights import read_variables
 
     keras, steps = backend.keras_module(), 12
     rng = np.random.default_rng(2)
@@ -120,12 +122,12 @@ def refused() -> None:
 
     os.environ["KERAS_BACKEND"] = "torch"
     from edge_fmnist.errors import UsageError
-    from edge_fmnist_export import backend
-    from edge_fmnist_export.losses import Objective
-    from edge_fmnist_export.phase import Phase
-    from edge_fmnist_export.recipe import FloatPhase
-    from edge_fmnist_export.torch_network import TorchNetwork
-    from edge_fmnist_export.torch_trainer import TorchTrainer
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.losses import Objective
+    from edge_fmnist_export.training.phase import Phase
+    from edge_fmnist_export.training.recipe import FloatPhase
+    from edge_fmnist_export.training.torch_network import TorchNetwork
+    from edge_fmnist_export.training.torch_trainer import TorchTrainer
 
     keras = backend.keras_module()
     inputs = keras.layers.Input((28, 28, 1))

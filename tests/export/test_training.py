@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.dataset import load_split
-from edge_fmnist.labels import LABELS
-from edge_fmnist_export.recipe import load_recipe
-from edge_fmnist_export.weights import load_arrays, load_checkpoint
+from edge_fmnist.data.dataset import load_split
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist_export.training.recipe import load_recipe
+from edge_fmnist_export.training.weights import load_arrays, load_checkpoint
 
 FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
 # Everything that draws on chance: dropout, and every augmentation.

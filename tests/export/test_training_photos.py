@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.dataset import load_split
+from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
-from edge_fmnist.tensors import dequantize, softmax
-from edge_fmnist_export.photo_views import fingerprint, validation_images
-from edge_fmnist_export.recipe import Recipe, load_recipe, parse_recipe
-from edge_fmnist_export.run import open_run
-from edge_fmnist_export.training import check_initial, initial_weights
-from edge_fmnist_export.weights import load_arrays
+from edge_fmnist.model.quantization import dequantize, softmax
+from edge_fmnist_export.training.photo_views import fingerprint, validation_images
+from edge_fmnist_export.training.recipe import Recipe, load_recipe, parse_recipe
+from edge_fmnist_export.training.run import open_run
+from edge_fmnist_export.training.training import check_initial, initial_weights
+from edge_fmnist_export.training.weights import load_arrays
 
 FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
 Command = Callable[..., Any]
@@ -95,11 +95,11 @@ def train_in_pieces(recipe: str, data: str, photos: str, folder: str) -> None:
     import json
     from pathlib import Path
 
-    from edge_fmnist.dataset import load_split
-    from edge_fmnist_export import training
-    from edge_fmnist_export.phase import EpochRecord
-    from edge_fmnist_export.recipe import load_recipe
-    from edge_fmnist_export.run import create_run
+    from edge_fmnist.data.dataset import load_split
+    from edge_fmnist_export.training import training
+    from edge_fmnist_export.training.phase import EpochRecord
+    from edge_fmnist_export.training.recipe import load_recipe
+    from edge_fmnist_export.training.run import create_run
 
     class Stopper:
         """Interrupts after the first epoch of a phase."""

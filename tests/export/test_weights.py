@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError
-from edge_fmnist_export.weights import (
+from edge_fmnist_export.training.weights import (
     Checkpoint,
     assign_variables,
     load_arrays,

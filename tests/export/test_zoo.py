@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist.registry import read_model
-from edge_fmnist_export.latency import Latency, compare_latency
-from edge_fmnist_export.recipe import load_recipe
-from edge_fmnist_export.zoo.build import Facts, Row
-from edge_fmnist_export.zoo.published import Published, published
-from edge_fmnist_export.zoo.table import BEGIN, END, check_page, text, write_table
+from edge_fmnist.model.registry import read_model
+from edge_fmnist_export.quantize.latency import Latency, compare_latency
+from edge_fmnist_export.search.zoo.build import Facts, Row
+from edge_fmnist_export.search.zoo.published import Published, published
+from edge_fmnist_export.search.zoo.table import BEGIN, END, check_page, text, write_table
+from edge_fmnist_export.training.recipe import load_recipe
 
 
 def row(name: str, accuracy: float | None, top1: float) -> Row:

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fmnist import interpreter as interpreters
-from edge_fmnist.classifier import Classifier
 from edge_fmnist.errors import EdgeFmnistError, InterpreterError
-from edge_fmnist.metadata import extract
-from edge_fmnist.registry import ModelBytes, read_model, shipped_models
-from edge_fmnist.structure import read_structure
-from edge_fmnist.tensors import TensorInfo, dequantize, input_table
-from edge_fmnist_bench.twin import float_twin
+from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.metadata import extract
+from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
+from edge_fmnist.model.registry import ModelBytes, read_model, shipped_models
+from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist_bench.float32_reference import float_twin
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
 
 CLASSIFIER = "classifier"

@@ -16,7 +16,7 @@ import numpy as np
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.run import Run
+    from edge_fmnist_export.training.run import Run
 
 PURPOSE = "comparing with the float model"
 # What single-stream latency is measured with; TensorFlow cannot change it once it runs.
@@ -35,8 +35,8 @@ def load_keras_model(run: Run) -> Any:
         MissingExtraError: Keras or its back end is not installed.
         RunError: the weights are missing or do not fit.
     """
-    from edge_fmnist_export import backend
-    from edge_fmnist_export.float_model import float_model
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.float_model import float_model
 
     _hold_tensorflow()
     return float_model(run, backend.keras_module(PURPOSE))
@@ -45,7 +45,7 @@ def load_keras_model(run: Run) -> Any:
 @functools.cache
 def _shared_model(folder: str) -> Any:
     """Return the model of a run folder, built once for the variants of a process."""
-    from edge_fmnist_export.run import open_run
+    from edge_fmnist_export.training.run import open_run
 
     return load_keras_model(open_run(folder))
 
@@ -56,7 +56,7 @@ def keras_variants(run: Run) -> list[Variant]:
     Raises:
         MissingExtraError: Keras or its back end is not installed.
     """
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     keras = backend.keras_module(PURPOSE)
     engine = str(keras.backend.backend())
@@ -106,14 +106,14 @@ class KerasVariant(Variant):
 
 
 def _engine() -> str:
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     return str(backend.keras_module(PURPOSE).backend.backend())
 
 
 def _device(engine: str) -> str:
     """Return the name of the GPU that a back end uses, or ``"CPU"``."""
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     if engine == "tensorflow":
         config = backend.tensorflow_module(PURPOSE).config
@@ -130,7 +130,7 @@ def _device(engine: str) -> str:
 
 def _hold_tensorflow() -> None:
     """Hold TensorFlow to the threads that latency is measured with, before its first operation."""
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     if _engine() != "tensorflow":
         return
@@ -147,7 +147,7 @@ def _check_threads(engine: str, threads: int) -> None:
     Raises:
         VariantError: it has another number, or does not say.
     """
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     if engine == "torch":
         backend.require("torch", PURPOSE).set_num_threads(threads)
@@ -191,7 +191,7 @@ def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> 
         batch: how many images each call gets; None leaves it open.
         xla: compile with XLA.
     """
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     tensorflow = backend.tensorflow_module(PURPOSE)
     signature = tensorflow.TensorSpec([batch, 28, 28], tensorflow.uint8, name="image")
@@ -203,7 +203,7 @@ def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> 
 
 
 def _tensorflow(model: Any, batch: int, *, xla: bool) -> Runner:
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     tensorflow = backend.tensorflow_module(PURPOSE)
     concrete = tensorflow_function(model, batch, xla=xla).get_concrete_function()
@@ -216,7 +216,7 @@ def _tensorflow(model: Any, batch: int, *, xla: bool) -> Runner:
 
 
 def _jax(model: Any) -> Runner:
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     trainable = [variable.value for variable in model.trainable_variables]
     other = [variable.value for variable in model.non_trainable_variables]

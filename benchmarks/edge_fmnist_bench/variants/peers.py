@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_fmnist import dataset, extras
+from edge_fmnist import extras
+from edge_fmnist.data import dataset
 from edge_fmnist.errors import DataError, DataNotFoundError
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.run import Run
+    from edge_fmnist_export.training.run import Run
 
 PURPOSE = "comparing with ONNX Runtime"
 MODULES = ("onnx", "onnxruntime", "tf2onnx")
@@ -91,7 +92,7 @@ def peer_variants(run: str, folder: Path) -> list[Variant]:
     """
     extras.require("peers", PURPOSE, MODULES)
     extras.require("export", PURPOSE)
-    from edge_fmnist_export.run import open_run
+    from edge_fmnist_export.training.run import open_run
 
     opened = open_run(run)
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,7 +110,7 @@ def peer_variants(run: str, folder: Path) -> list[Variant]:
 def _write(run: Run, path: Path) -> None:
     """Write a run's float network as an ONNX file that maps uint8 (N, 28, 28) to logits; N is open."""
     from edge_fmnist_bench.variants import keras_model
-    from edge_fmnist_export import backend
+    from edge_fmnist_export.training import backend
 
     backend.keras_on_tensorflow(PURPOSE)
     converter = importlib.import_module("tf2onnx.convert")
@@ -121,8 +122,8 @@ def _write(run: Run, path: Path) -> None:
 
 def _calibration_images(run: Run) -> np.ndarray:
     """Return the training images that post-training quantization of this run is calibrated on."""
-    from edge_fmnist_export import material
-    from edge_fmnist_export.convert import representative_dataset
+    from edge_fmnist_export.quantize.convert import representative_dataset
+    from edge_fmnist_export.training import training_data as material
 
     train, _ = material.split(run.recipe, dataset.load("train"))
     return representative_dataset(train, CALIBRATION_IMAGES, run.recipe.seed).images

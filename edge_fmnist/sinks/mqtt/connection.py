@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
 
-from edge_fmnist.grabber import Retry
+from edge_fmnist.pipeline.reader_thread import Retry
 from edge_fmnist.sinks.mqtt.address import PASSWORD_VARIABLE, USER_VARIABLE, Broker, Credentials
 from edge_fmnist.sinks.mqtt.buffer import Buffer, Message
 from edge_fmnist.sinks.mqtt.client import CONNECT_TIMEOUT, make_client, turn

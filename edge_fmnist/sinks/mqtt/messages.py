@@ -6,7 +6,7 @@ import json
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt.buffer import Message
 
 ONLINE, OFFLINE = "online", "offline"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.mqtt.address import Broker, find_credentials, tls_context
 from edge_fmnist.sinks.mqtt.buffer import LIMIT, Buffer

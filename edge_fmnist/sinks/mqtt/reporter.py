@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt.buffer import Buffer, Message
 from edge_fmnist.sinks.mqtt.discovery import discovery
 from edge_fmnist.sinks.mqtt.messages import Health, Topics

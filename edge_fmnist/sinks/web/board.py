@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 
 MAX_RATE = 30.0
 

@@ -10,10 +10,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from edge_fmnist.annotate import accent, outline
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.preprocess import shrunk
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.annotate import accent, outline
 from edge_fmnist.sinks.web.board import Shown
+from edge_fmnist.vision.preprocess import shrunk
 
 Kind = Literal["outlined", "plain", "seen"]
 

@@ -12,8 +12,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.meter import NO_GARMENT, LiveStats
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.stats import NO_GARMENT, LiveStats
 from edge_fmnist.sinks.mqtt import Traffic
 
 # Prometheus text format; the name of this constant is not in all versions of prometheus_client.

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
-from edge_fmnist.frames import LiveResult
+from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.web.address import DEFAULT_HOST, DEFAULT_PORT, Address, is_local, listen, url_of
 
 if TYPE_CHECKING:
-    from edge_fmnist.meter import LiveStats
+    from edge_fmnist.pipeline.stats import LiveStats
     from edge_fmnist.sinks.mqtt import Traffic
 
 

@@ -11,8 +11,8 @@ from concurrent.futures import Future
 
 import uvicorn
 
-from edge_fmnist.frames import LiveResult
-from edge_fmnist.meter import LiveStats
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.sinks.mqtt import Traffic
 from edge_fmnist.sinks.web.app import make_app
 from edge_fmnist.sinks.web.board import Board

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.training.batches import Subset
 
 # What is being done, how much of it is done, and of how much; None where that is not known.
 Advance = Callable[[str, int, int | None], None]

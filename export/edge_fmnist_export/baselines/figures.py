@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_fmnist_export.metrics import Metrics
 from edge_fmnist_export.report.figures import BLUE, RC, RED, heat_map, new_figure
+from edge_fmnist_export.report.metrics import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

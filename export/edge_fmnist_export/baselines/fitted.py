@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_fmnist.errors import ModelError, ModelNotFoundError
-from edge_fmnist.tensors import check_images
+from edge_fmnist.model.quantization import check_images
 from edge_fmnist_export.baselines.base import Advance, Baseline, silent
 from edge_fmnist_export.baselines.registry import BASELINES
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edge_fmnist_export.baselines.base import Advance, Baseline, Fit, Grid, Material, Settings, silent
-from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.training.batches import Subset
 
 
 class Logistic(Baseline):

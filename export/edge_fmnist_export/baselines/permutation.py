@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist_export.baselines.base import Advance, Baseline, silent
-from edge_fmnist_export.batches import Subset
+from edge_fmnist_export.training.batches import Subset
 
 BLOCK = 4
 IMAGES = 1000

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import CheckError, DataError, UsageError
 from edge_fmnist.files import moved_into_place
 from edge_fmnist_export.baselines.base import Advance, Baseline, Material, silent
 from edge_fmnist_export.baselines.fitted import FittedBaseline, load_estimator
 from edge_fmnist_export.baselines.search import FOLDS, Trial, search
-from edge_fmnist_export.batches import Subset, split_validation
-from edge_fmnist_export.metrics import Metrics, measure
+from edge_fmnist_export.report.metrics import Metrics, measure
+from edge_fmnist_export.training.batches import Subset, split_validation
 
 # Of 60,000, 5,000 validate, as in the shipped recipes; of fewer, the same share.
 VALIDATION_SHARE = 12

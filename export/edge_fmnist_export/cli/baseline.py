@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge_fmnist import dataset, extras
+from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.data import dataset
 from edge_fmnist_export.baselines.registry import BASELINES, find_baseline
 
 if TYPE_CHECKING:

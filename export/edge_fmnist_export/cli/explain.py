@@ -15,8 +15,8 @@ from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
 from edge_fmnist.files import write_bytes, write_json
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.explain.pictures import Subject
-    from edge_fmnist_export.explain.scorer import Scorer
+    from edge_fmnist_export.report.explain.pictures import Subject
+    from edge_fmnist_export.report.explain.scorer import Scorer
 
 # What every method needs of the extra [report], which brings [export], and what each needs besides.
 MODULES = ("matplotlib", "pydantic", "tomli_w")
@@ -71,7 +71,7 @@ def _scorer(name: str, use_float: bool, threads: int, interpreter: str | None) -
     """Return the model to explain, ready: what it says of itself when it starts is out by then."""
     import numpy as np
 
-    from edge_fmnist.classifier import Classifier
+    from edge_fmnist.model.classifier import Classifier
 
     with console.quiet_native_log():
         if Path(name).is_dir():
@@ -84,7 +84,7 @@ def _scorer(name: str, use_float: bool, threads: int, interpreter: str | None) -
 
 
 def _file_scorer(name: str, classifier: Any) -> Scorer:
-    from edge_fmnist_export.explain.scorer import of_file
+    from edge_fmnist_export.report.explain.scorer import of_file
 
     return of_file(classifier, name)
 
@@ -93,9 +93,9 @@ def _float_scorer(name: str, classifier: Any | None) -> Scorer:
     extras.require("export", "explaining a float model")
     # Gradients come from TensorFlow, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    from edge_fmnist_export import backend
-    from edge_fmnist_export.explain.scorer import of_run, run_of
-    from edge_fmnist_export.run import open_run
+    from edge_fmnist_export.report.explain.scorer import of_run, run_of
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.run import open_run
 
     run = open_run(name) if classifier is None else run_of(classifier, name)
     backend.warm_up()
@@ -134,7 +134,7 @@ class Explainer:
 
     def run(self, arguments: list[str], data: Path | None, *, json: bool) -> bool:
         """Explain all that the arguments stand for, and tell whether all went well."""
-        from edge_fmnist_export.explain.pictures import Pictures
+        from edge_fmnist_export.report.explain.pictures import Pictures
 
         pictures, well = Pictures(data, self.scorer.labels), True
         for argument in arguments:
@@ -165,9 +165,9 @@ class Explainer:
 
     def explain(self, subject: Subject) -> dict[str, Any]:
         """Explain one picture, write its files, and return plain values for JSON."""
-        from edge_fmnist_export.explain.base import Question
-        from edge_fmnist_export.explain.drawing import draw
-        from edge_fmnist_export.explain.methods import explain as explain_by
+        from edge_fmnist_export.report.explain.base import Question
+        from edge_fmnist_export.report.explain.drawing import draw
+        from edge_fmnist_export.report.explain.methods import explain as explain_by
 
         scores = self.scorer.scores(subject.image[None])[0]
         answer = int(scores.argmax())
@@ -212,7 +212,7 @@ def _photograph(subject: Subject) -> dict[str, Any]:
     """Return where the image came from in a photograph; nothing for an image."""
     if subject.garment is None:
         return {}
-    from edge_fmnist_export.explain.placement import placement
+    from edge_fmnist_export.report.explain.placement import placement
 
     height, width = subject.garment.frame_shape
     return {"photograph": {"width": width, "height": height, **placement(subject.garment).as_dict()}}

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_fmnist import dataset, extras
+from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.data import dataset
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
-from edge_fmnist_export import backend
 from edge_fmnist_export.cli import micro
+from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
-    from edge_fmnist.dataset import Split
-    from edge_fmnist_export.convert import Representative
-    from edge_fmnist_export.exporting import Exported, Exporter
-    from edge_fmnist_export.run import Run
+    from edge_fmnist.data.dataset import Split
+    from edge_fmnist_export.quantize.convert import Representative
+    from edge_fmnist_export.quantize.exporting import Exported, Exporter
+    from edge_fmnist_export.training.run import Run
 
 DEFAULT_RUN = "edge"
 EXPORTS = Path("exports")
@@ -99,8 +100,8 @@ def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibra
     # Conversion works on TensorFlow alone, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
-    from edge_fmnist_export.material import of_another_set
-    from edge_fmnist_export.run import open_run
+    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.training_data import of_another_set
 
     run = open_run(name)
     names = None if labels is None else options.labels_of(labels)
@@ -109,7 +110,7 @@ def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibra
         console.warn(f"{name}: was trained on another data set than its accuracy is measured on; {NAME_ITS_DATA}")
     with console.quiet_native_log():
         backend.warm_up()
-        from edge_fmnist_export.exporting import Exporter
+        from edge_fmnist_export.quantize.exporting import Exporter
 
         representative = _representative(run, data, calibration) if calibration else None
         return Exporter(run, io=io, test=test, representative=representative, labels=names)  # type: ignore[arg-type]
@@ -126,8 +127,8 @@ def _test_split(data: Path | None) -> Split | None:
 
 
 def _representative(run: Run, data: Path | None, count: int) -> Representative:
-    from edge_fmnist_export import material
-    from edge_fmnist_export.convert import representative_dataset
+    from edge_fmnist_export.quantize.convert import representative_dataset
+    from edge_fmnist_export.training import training_data as material
 
     train, _ = material.split(run.recipe, dataset.load("train", data))
     return representative_dataset(train, count, run.recipe.seed)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.cli import console
-from edge_fmnist.registry import read_model, shipped_models
-from edge_fmnist.structure import Structure, read_structure
-from edge_fmnist_export.arena import Arena, estimate
-from edge_fmnist_export.carray import write_c_files
+from edge_fmnist.model.registry import read_model, shipped_models
+from edge_fmnist.model.tflite_graph import Structure, read_structure
+from edge_fmnist_export.micro.arena import Arena, estimate
+from edge_fmnist_export.micro.carray import write_c_files
 
 C_SUFFIXES = (".c", ".h")
 

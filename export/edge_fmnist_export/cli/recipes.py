@@ -16,7 +16,7 @@ def recipes(
 ) -> None:
     """List the shipped recipes, or print one in full."""
     extras.require("export", "reading recipes", ("pydantic", "tomli_w"))
-    from edge_fmnist_export.recipe import load_recipe, shipped_recipes
+    from edge_fmnist_export.training.recipe import load_recipe, shipped_recipes
 
     if show is not None:
         recipe = load_recipe(show)

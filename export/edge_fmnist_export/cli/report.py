@@ -12,7 +12,7 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.registry import DEFAULT_MODEL
+from edge_fmnist.model.registry import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from edge_fmnist_export.report.base import Context
@@ -95,12 +95,12 @@ def _context(
     found: Subject, folder: Path, data: Path | None, labels: Path | None, seed: int, threads: int, tell: ReportProgress
 ) -> Context:
     """Load all that the report is on, after exporting the run where there is no file yet."""
-    from edge_fmnist import dataset
-    from edge_fmnist.classifier import Classifier
+    from edge_fmnist.data import dataset
+    from edge_fmnist.model.classifier import Classifier
     from edge_fmnist_export.cli.export import NAME_ITS_DATA
-    from edge_fmnist_export.material import of_another_set
     from edge_fmnist_export.report import subject
     from edge_fmnist_export.report.base import Context
+    from edge_fmnist_export.training.training_data import of_another_set
 
     names = None if labels is None else options.labels_of(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)

@@ -10,12 +10,12 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import UsageError
-from edge_fmnist.labels import LABELS
-from edge_fmnist_export import backend
+from edge_fmnist.model.labels import LABELS
+from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.recipe import Recipe
-    from edge_fmnist_export.run import Run
+    from edge_fmnist_export.training.recipe import Recipe
+    from edge_fmnist_export.training.run import Run
 
 RUNS = Path("runs")
 # The float phase alone runs on any Keras back end, so it does without TensorFlow and TFMOT.
@@ -71,7 +71,7 @@ def _interrupted(folder: Path) -> str:
 
 
 def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | None) -> Recipe:
-    from edge_fmnist_export.recipe import load_recipe
+    from edge_fmnist_export.training.recipe import load_recipe
 
     recipe = load_recipe(name)
     if epochs is not None:
@@ -84,10 +84,11 @@ def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | N
 def _train(
     recipe: Recipe, folder: Path, data: Path | None, labels: tuple[str, ...], photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
-    from edge_fmnist import dataset
-    from edge_fmnist_export import material, training
-    from edge_fmnist_export.progress import ProgressListener
-    from edge_fmnist_export.run import create_run, resume_run
+    from edge_fmnist.data import dataset
+    from edge_fmnist_export.training import training
+    from edge_fmnist_export.training import training_data as material
+    from edge_fmnist_export.training.progress import ProgressListener
+    from edge_fmnist_export.training.run import create_run, resume_run
 
     # What can be wrong is found before the run folder is made, but for photographs that cannot be decoded;
     # and start-up messages come before the progress bar.

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edge_fmnist import dataset, extras
+from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.data import dataset
 from edge_fmnist.errors import CheckError
-from edge_fmnist.registry import DEFAULT_MODEL, read_model
-from edge_fmnist_export import backend
+from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
+from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
-    from edge_fmnist.dataset import Split
-    from edge_fmnist_export.recipe import Recipe
-    from edge_fmnist_export.zoo.build import Row
+    from edge_fmnist.data.dataset import Split
+    from edge_fmnist_export.search.zoo.build import Row
+    from edge_fmnist_export.training.recipe import Recipe
 
 OUTPUT = Path("runs/zoo")
 TABLE = "zoo.md"
@@ -44,8 +45,8 @@ def zoo(
     # Files are written by TensorFlow alone, whichever back end trains elsewhere.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "training the zoo")
-    from edge_fmnist_export.zoo.published import published
-    from edge_fmnist_export.zoo.table import check_page, document, write_table
+    from edge_fmnist_export.search.zoo.published import published
+    from edge_fmnist_export.search.zoo.table import check_page, document, write_table
 
     page = table or output / TABLE
     recipes = _recipes(only)
@@ -68,8 +69,8 @@ def zoo(
 
 def _recipes(only: list[str] | None) -> dict[str, Recipe]:
     """Return the recipes of the networks that are wanted, by name."""
-    from edge_fmnist_export.recipe import load_recipe
-    from edge_fmnist_export.zoo.published import published
+    from edge_fmnist_export.search.zoo.published import published
+    from edge_fmnist_export.training.recipe import load_recipe
 
     known = published()
     if unknown := [name for name in only or [] if name not in known]:
@@ -81,10 +82,10 @@ def _recipes(only: list[str] | None) -> dict[str, Recipe]:
 
 def _rows(folder: Path, recipes: dict[str, Recipe], train: Split, test: Split) -> list[Row]:
     """Train and export the networks, and return the rows of all that are finished."""
-    from edge_fmnist_export import material
-    from edge_fmnist_export.progress import ProgressListener
-    from edge_fmnist_export.zoo.build import export_network, finished_rows, train_network
-    from edge_fmnist_export.zoo.published import published
+    from edge_fmnist_export.search.zoo.build import export_network, finished_rows, train_network
+    from edge_fmnist_export.search.zoo.published import published
+    from edge_fmnist_export.training import training_data as material
+    from edge_fmnist_export.training.progress import ProgressListener
 
     for recipe in recipes.values():
         material.subsets(recipe, train)
@@ -102,6 +103,6 @@ def _rows(folder: Path, recipes: dict[str, Recipe], train: Split, test: Split) -
 
 
 def _show(rows: list[Row]) -> None:
-    from edge_fmnist_export.zoo.table import HEADINGS, cells
+    from edge_fmnist_export.search.zoo.table import HEADINGS, cells
 
     console.show_table("The zoo: accuracy on the test images", HEADINGS, map(cells, rows))

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from edge_fmnist.classifier import Classifier
-from edge_fmnist.dataset import Split
-from edge_fmnist.predictions import Predictions
-from edge_fmnist.tensors import softmax
-from edge_fmnist_export.run import Run
+from edge_fmnist.data.dataset import Split
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.predictions import Predictions
+from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.training.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -136,7 +136,7 @@ class Context:
     @functools.cached_property
     def float_scores(self) -> np.ndarray | None:
         """The float model's probabilities on the test split, float32 (N, classes), at the file's temperature."""
-        from edge_fmnist_export.inference import logits_of
+        from edge_fmnist_export.training.inference import logits_of
 
         if self.float_model is None:
             return None

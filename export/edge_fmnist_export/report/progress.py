@@ -7,7 +7,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-from edge_fmnist_export.progress import ShownProgress
+from edge_fmnist_export.training.progress import ShownProgress
 
 
 class ReportProgress(ShownProgress):

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import ModelError, ModelNotFoundError, RunError
 from edge_fmnist.files import write_json
-from edge_fmnist.registry import shipped_models
-from edge_fmnist_export.run import Run, open_run, shipped_runs
+from edge_fmnist.model.registry import shipped_models
+from edge_fmnist_export.training.run import Run, open_run, shipped_runs
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.convert import Representative
+    from edge_fmnist_export.quantize.convert import Representative
 
 REPRESENTATIVE = 500
 # What decides the file that is exported, and what the report says of the training.
@@ -111,7 +111,7 @@ def exported(subject: Subject, folder: Path, train: Split) -> Path:
     if _is_of(path, record, source):
         return path
     _use_tensorflow()
-    from edge_fmnist_export.exporting import Exporter
+    from edge_fmnist_export.quantize.exporting import Exporter
 
     representative = _representative(run, train) if kind == "int8-ptq" else None
     # A report on a file that lost much is what is wanted then, not a refusal.
@@ -129,8 +129,8 @@ def _is_of(path: Path, record: Path, source: str | None) -> bool:
 
 
 def _representative(run: Run, train: Split) -> Representative:
-    from edge_fmnist_export import material
-    from edge_fmnist_export.convert import representative_dataset
+    from edge_fmnist_export.quantize.convert import representative_dataset
+    from edge_fmnist_export.training import training_data as material
 
     rest, _ = material.split(run.recipe, train)
     return representative_dataset(rest, REPRESENTATIVE, run.recipe.seed)
@@ -145,8 +145,8 @@ def load_float_model(run: Run) -> Any:
         UsageError: Keras runs on another back end in this process.
     """
     _use_tensorflow()
-    from edge_fmnist_export import backend
-    from edge_fmnist_export.float_model import float_model
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.float_model import float_model
 
     return float_model(run, backend.keras_on_tensorflow("the float model of the report"))
 

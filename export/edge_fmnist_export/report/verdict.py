@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from edge_fmnist_export.phase import EpochRecord
+from edge_fmnist_export.training.phase import EpochRecord
 
 Judgement = Literal["too short", "overfitted", "unfinished", "well fitted"]
 

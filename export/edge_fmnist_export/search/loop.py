@@ -11,14 +11,14 @@ from statistics import median
 from typing import Protocol
 
 from edge_fmnist.errors import CheckError, RunError
-from edge_fmnist_export import material
-from edge_fmnist_export.convert import representative_dataset
+from edge_fmnist_export.quantize.convert import representative_dataset
 from edge_fmnist_export.search.propose import FIRST, Proposal, propose
 from edge_fmnist_export.search.recipes import brief_recipe, candidate_name
 from edge_fmnist_export.search.space import Space
 from edge_fmnist_export.search.state import Candidate, Measured, Settings, State, save_state
 from edge_fmnist_export.search.trial import Bench, measure_candidate, representative_count, train_candidate
-from edge_fmnist_export.training import Listener
+from edge_fmnist_export.training import training_data as material
+from edge_fmnist_export.training.training import Listener
 
 CANDIDATES = "candidates"
 

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from edge_fmnist_export.phase import EpochRecord
 from edge_fmnist_export.search.front import pareto_front
 from edge_fmnist_export.search.propose import Proposal
 from edge_fmnist_export.search.state import Candidate, State
-from edge_fmnist_export.training import Listener
+from edge_fmnist_export.training.phase import EpochRecord
+from edge_fmnist_export.training.training import Listener
 
 
 class TrainingBar:

@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from edge_fmnist.files import write_text
-from edge_fmnist_export.recipe import Recipe, parse_recipe
 from edge_fmnist_export.search.state import Candidate, Settings
+from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 
 FULL = "recipe.toml"
 FRONT = "front"

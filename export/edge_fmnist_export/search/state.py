@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from edge_fmnist.errors import RunError
 from edge_fmnist.files import write_text
-from edge_fmnist_export.recipe import Architecture, Section
+from edge_fmnist_export.training.recipe import Architecture, Section
 
 FILE = "state.json"
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fmnist.classifier import Classifier
-from edge_fmnist.dataset import Split
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError
-from edge_fmnist_export import backend, material, training
-from edge_fmnist_export.batches import Subset
-from edge_fmnist_export.convert import representative_dataset
-from edge_fmnist_export.latency import compare_latency
-from edge_fmnist_export.recipe import Recipe
-from edge_fmnist_export.run import Run, create_run, resume_run
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist_export.quantize.convert import representative_dataset
+from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.search.state import Measured
+from edge_fmnist_export.training import backend, training
+from edge_fmnist_export.training import training_data as material
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.recipe import Recipe
+from edge_fmnist_export.training.run import Run, create_run, resume_run
 
 MODEL = "model.tflite"
 # Representative images of post-training quantization: a few hundred do.
@@ -67,7 +68,7 @@ def train_candidate(folder: Path, recipe: Recipe, bench: Bench, listener: traini
     """Train a candidate, from its checkpoint where an interrupted search left one.
 
     Raises:
-        EdgeFmnistError: as :func:`edge_fmnist_export.training.train`.
+        EdgeFmnistError: as :func:`edge_fmnist_export.training.training.train`.
     """
     # Keras keeps every graph until it is told; a search would fill the memory with them.
     backend.keras_module().utils.clear_session()
@@ -90,9 +91,9 @@ def measure_candidate(run: Run, bench: Bench) -> Measured:
 
     Raises:
         CheckError: the written file failed a check.
-        EdgeFmnistError: as :class:`edge_fmnist_export.exporting.Exporter`.
+        EdgeFmnistError: as :class:`edge_fmnist_export.quantize.exporting.Exporter`.
     """
-    from edge_fmnist_export.exporting import PTQ, Exporter
+    from edge_fmnist_export.quantize.exporting import PTQ, Exporter
 
     train, validation = material.subsets(run.recipe, bench.data)
     representative = representative_dataset(train, representative_count(train), run.recipe.seed)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_fmnist.dataset import is_fashion_mnist
-from edge_fmnist_export import material
+from edge_fmnist.data.dataset import is_fashion_mnist
 from edge_fmnist_export.report import duplicates, figures
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 from edge_fmnist_export.report.duplicates import FARTHEST, Pair
+from edge_fmnist_export.training import training_data as material
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export.explain.base import Explanation, Question
-from edge_fmnist_export.explain.drawing import overlay
-from edge_fmnist_export.explain.methods import METHODS, explain
-from edge_fmnist_export.explain.scorer import Scorer, of_file, of_network
 from edge_fmnist_export.report import figures
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
+from edge_fmnist_export.report.explain.base import Explanation, Question
+from edge_fmnist_export.report.explain.drawing import overlay
+from edge_fmnist_export.report.explain.methods import METHODS, explain
+from edge_fmnist_export.report.explain.scorer import Scorer, of_file, of_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

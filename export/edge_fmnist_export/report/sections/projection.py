@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_fmnist_export.analysis.projection import NEIGHBOURS, Projection, Projections, project
 from edge_fmnist_export.report import figures
+from edge_fmnist_export.report.analysis.projection import NEIGHBOURS, Projection, Projections, project
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edge_fmnist_export import material
-from edge_fmnist_export.analysis.quantization import LayerQuantization, Quantization, analyse
-from edge_fmnist_export.batches import Subset
 from edge_fmnist_export.report import figures
+from edge_fmnist_export.report.analysis.quantization import LayerQuantization, Quantization, analyse
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
+from edge_fmnist_export.training import training_data as material
+from edge_fmnist_export.training.batches import Subset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_fmnist_export import metrics
-from edge_fmnist_export.metrics import Metrics
-from edge_fmnist_export.report import confidence, figures
+from edge_fmnist_export.report import confidence, figures, metrics
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 from edge_fmnist_export.report.confidence import Answered, Reliability
+from edge_fmnist_export.report.metrics import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from edge_fmnist.errors import RunError
-from edge_fmnist_export.phase import EpochRecord
 from edge_fmnist_export.report import figures, verdict
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 from edge_fmnist_export.report.verdict import Verdict
-from edge_fmnist_export.run import Run
+from edge_fmnist_export.training.phase import EpochRecord
+from edge_fmnist_export.training.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

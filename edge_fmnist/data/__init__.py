@@ -1,0 +1,1 @@
+"""Data sets: Fashion-MNIST's IDX files, photographs, drawn samples."""

@@ -1,0 +1,204 @@
+"""Find and load Fashion-MNIST, or any IDX folder of the same shape.
+
+Fashion-MNIST: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edge_fmnist.data.idx import read_idx
+from edge_fmnist.errors import DataError, DataNotFoundError
+from edge_fmnist.model.labels import LABELS
+
+SplitName = Literal["train", "test"]
+
+DATA_VARIABLE = "EDGE_FMNIST_DATA"
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+IMAGE_SHAPE = (28, 28)
+
+IMAGES: dict[SplitName, str] = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+TARGETS: dict[SplitName, str] = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+
+# Of the unpacked bytes: the gzip layer differs from mirror to mirror.
+FASHION_MNIST_SHA256 = {
+    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+}
+
+OTHER_WAYS = (
+    "on Debian and Raspberry Pi OS `apt install dataset-fashion-mnist`, or name a folder of IDX files "
+    f"with --data or the environment variable {DATA_VARIABLE}"
+)
+HOW_TO_GET = f"get it with `edge-fmnist data`, or {OTHER_WAYS}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of a data set.
+
+    Attributes:
+        images: uint8, shape (N, 28, 28), 0 is background and 255 the brightest garment.
+        targets: uint8, shape (N,), indexes into ``labels``.
+        sha256: SHA-256 of the unpacked images file and labels file.
+        labels: the names of the classes.
+    """
+
+    images: np.ndarray
+    targets: np.ndarray
+    sha256: tuple[str, str]
+    labels: tuple[str, ...] = LABELS
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def user_cache() -> Path:
+    """Return the folder downloads go to: ``$XDG_CACHE_HOME/edge-fmnist/data`` or the like under ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "edge-fmnist" / "data"
+
+
+def named_folder(folder: Path | None = None) -> Path | None:
+    """Return the folder that the caller, or else the environment variable, names; None where neither does.
+
+    A named folder must be right, and may hold any IDX set of this shape.
+    """
+    if folder is None and (variable := os.environ.get(DATA_VARIABLE)):
+        return Path(variable)
+    return folder
+
+
+def search_places() -> Iterator[Path]:
+    """Yield the folders looked in when none is given: the environment variable, the user cache, Debian's package."""
+    if named := named_folder():
+        yield named
+    yield user_cache()
+    yield DEBIAN_FOLDER
+
+
+def idx_path(folder: Path, name: str) -> Path | None:
+    """Return the path of IDX file ``name`` in ``folder``, plain or ``.gz``, or None."""
+    for candidate in (folder / name, folder / f"{name}.gz"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def missing_files(folder: Path) -> list[str]:
+    """Return which of the four IDX files ``folder`` lacks."""
+    return [name for name in (*IMAGES.values(), *TARGETS.values()) if idx_path(folder, name) is None]
+
+
+def find_data(folder: Path | None = None) -> Path:
+    """Return the folder with the four IDX files.
+
+    Args:
+        folder: the folder to use; None looks in :func:`search_places`.
+
+    Raises:
+        DataNotFoundError: the folder lacks files, or no place has them all.
+    """
+    folder = named_folder(folder)
+    if folder is not None:
+        if not folder.is_dir():
+            raise DataNotFoundError(f"{folder}: no such folder; expected one with the four IDX files of a data set")
+        if missing := missing_files(folder):
+            raise DataNotFoundError(f"{folder}: not a data set folder, it lacks {', '.join(missing)} (or .gz)")
+        return folder
+    places = list(search_places())
+    for place in places:
+        if place.is_dir() and not missing_files(place):
+            return place
+    raise DataNotFoundError(f"Fashion-MNIST was not found in {', '.join(map(str, places))}; {HOW_TO_GET}")
+
+
+def check_hash(name: str, sha256: str, *, where: str) -> None:
+    """Check the hash of one Fashion-MNIST file.
+
+    Raises:
+        DataError: ``sha256`` is not that of the published file.
+    """
+    expected = FASHION_MNIST_SHA256[name]
+    if sha256 != expected:
+        raise DataError(
+            f"{where}: wrong hash: Fashion-MNIST's {name} has SHA-256 {expected[:16]}… unpacked, "
+            f"this one {sha256[:16]}…; delete it and fetch it again, "
+            "or name the folder with --data if it is meant to be another data set"
+        )
+
+
+def load_split(
+    folder: Path, split: SplitName, *, fashion_mnist: bool = False, labels: tuple[str, ...] = LABELS
+) -> Split:
+    """Load one split from a folder with IDX files.
+
+    Args:
+        folder: where the files are, plain or ``.gz``.
+        split: ``"train"`` or ``"test"``.
+        fashion_mnist: also insist that the files are Fashion-MNIST itself, by hash.
+        labels: the names of the classes.
+
+    Raises:
+        DataNotFoundError: the folder lacks the files.
+        DataError: a damaged file, images that are not 28x28, counts that differ,
+            a class without a label, or a wrong hash.
+    """
+    image_path, target_path = idx_path(folder, IMAGES[split]), idx_path(folder, TARGETS[split])
+    if image_path is None or target_path is None:
+        raise DataNotFoundError(f"{folder}: {IMAGES[split]} or {TARGETS[split]} (or .gz) is missing; {HOW_TO_GET}")
+    images, targets = read_idx(image_path, dimensions=3), read_idx(target_path, dimensions=1)
+    if fashion_mnist:
+        check_hash(IMAGES[split], images.sha256, where=str(image_path))
+        check_hash(TARGETS[split], targets.sha256, where=str(target_path))
+    _check_split(images.array, targets.array, image_path, target_path)
+    _check_targets(targets.array, len(labels), target_path)
+    return Split(images.array, targets.array, (images.sha256, targets.sha256), labels)
+
+
+def _check_split(images: np.ndarray, targets: np.ndarray, image_path: Path, target_path: Path) -> None:
+    if images.shape[1:] != IMAGE_SHAPE:
+        raise DataError(f"{image_path}: expected images of 28 x 28, got {images.shape[1]} x {images.shape[2]}")
+    if len(images) != len(targets):
+        raise DataError(f"{image_path} holds {len(images)} images but {target_path} {len(targets)} labels")
+    if len(images) == 0:
+        raise DataError(f"{image_path}: holds no images")
+
+
+def _check_targets(targets: np.ndarray, classes: int, path: Path) -> None:
+    if targets.max() >= classes:
+        where = int(np.argmax(targets >= classes))
+        raise DataError(f"{path}: label {targets[where]} at position {where} is outside the classes 0 to {classes - 1}")
+
+
+def load(split: SplitName, folder: Path | None = None, labels: tuple[str, ...] = LABELS) -> Split:
+    """Find a data set and load one split of it.
+
+    A folder given by the caller or by the environment variable may hold any
+    IDX set of this shape; one found by search must be Fashion-MNIST itself.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        folder: the folder to use; None searches.
+        labels: the names of the classes.
+
+    Raises:
+        DataNotFoundError: no data set found.
+        DataError: the data set is damaged, or has a class without a label.
+    """
+    return load_split(find_data(folder), split, fashion_mnist=named_folder(folder) is None, labels=labels)
+
+
+def is_fashion_mnist(split: Split) -> bool:
+    """Tell whether a split's files are those of Fashion-MNIST, by hash."""
+    return any(
+        split.sha256 == (FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]) for name in IMAGES
+    )

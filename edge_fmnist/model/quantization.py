@@ -1,0 +1,133 @@
+"""From images to a model's input tensor, and from its output tensor to probabilities.
+
+Pure functions of arrays: no interpreter, no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.errors import ImageError, ModelError
+
+# Networks take pixels as 0..1; images are 0..255.
+PIXEL_SCALE = 1.0 / 255.0
+# A quantized softmax always has this output scale (TensorFlow Lite's int8 specification).
+SOFTMAX_SCALE = 1.0 / 256.0
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor's index, shape, dtype and affine quantization: real = scale * (q - zero_point).
+
+    ``scale`` is 0 for a float tensor.
+    """
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def from_details(cls, details: dict[str, Any]) -> TensorInfo:
+        """Read one entry of an interpreter's ``get_input_details()`` or ``get_output_details()``."""
+        scale, zero_point = details["quantization"]
+        shape = tuple(int(size) for size in details["shape"])
+        return cls(int(details["index"]), shape, np.dtype(details["dtype"]), float(scale), int(zero_point))
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the tensor holds quantized integers."""
+        return self.dtype.kind in "iu"
+
+
+def check_images(images: np.ndarray, dimensions: int) -> None:
+    """Check that ``images`` is uint8 of shape (28, 28), or (N, 28, 28) with N at least 1.
+
+    Raises:
+        ImageError: another type, dtype or shape, or an empty batch.
+    """
+    expected = "(28, 28)" if dimensions == 2 else "(N, 28, 28)"
+    if not isinstance(images, np.ndarray):
+        raise ImageError(f"expected a NumPy array of uint8 and shape {expected}, got {type(images).__name__}")
+    if images.dtype != np.uint8:
+        span = (
+            f" with values {images.min():g} to {images.max():g}" if images.size and images.dtype.kind in "iuf" else ""
+        )
+        raise ImageError(
+            f"expected dtype uint8 with values 0 to 255, got {images.dtype}{span}; "
+            "scale to 0..255, round, and convert with .astype(np.uint8)"
+        )
+    if images.ndim != dimensions or images.shape[-2:] != (28, 28):
+        raise ImageError(
+            f"expected shape {expected}, got {images.shape}; "
+            "for photographs and frames use edge_fmnist.vision.preprocess first, or `edge-fmnist classify`"
+        )
+    if images.shape[0] == 0:
+        raise ImageError("expected at least one image, got an empty batch")
+
+
+def input_table(tensor: TensorInfo) -> np.ndarray | None:
+    """Return the 256 input values for the 256 pixel values, or None where they are the same.
+
+    Quantizing is a look-up, since a pixel has only 256 values. It rounds, then
+    clips, then casts, with the tensor's own scale and zero point.
+
+    Raises:
+        ModelError: the input tensor is of a type that images cannot be put in.
+    """
+    pixels = np.arange(256) * PIXEL_SCALE
+    if tensor.dtype in (np.float32, np.float16):
+        return pixels.astype(tensor.dtype)
+    if tensor.dtype not in (np.uint8, np.int8) or tensor.scale <= 0:
+        raise ModelError(
+            f"expected an input tensor of float32, or of quantized uint8 or int8, got {tensor.dtype} "
+            f"with scale {tensor.scale:g}"
+        )
+    limits = np.iinfo(tensor.dtype)
+    table = np.clip(np.round(pixels / tensor.scale) + tensor.zero_point, limits.min, limits.max).astype(tensor.dtype)
+    return None if np.array_equal(table, np.arange(256)) and tensor.dtype == np.uint8 else table
+
+
+def dequantize(values: np.ndarray, tensor: TensorInfo) -> np.ndarray:
+    """Return a tensor's values as float32 reals."""
+    if not tensor.quantized:
+        return values.astype(np.float32)
+    return (values.astype(np.float32) - np.float32(tensor.zero_point)) * np.float32(tensor.scale)
+
+
+def mirror(images: np.ndarray) -> np.ndarray:
+    """Return images, uint8, shape (N, 28, 28), with left and right swapped."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis, as float32."""
+    exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False))
+    probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def are_probabilities(values: np.ndarray, tensor: TensorInfo) -> bool:
+    """Guess whether outputs are probabilities; for models whose metadata does not say.
+
+    A quantized softmax has scale 1/256; float outputs are taken for
+    probabilities when every row is non-negative and sums to 1 within 0.02.
+
+    Args:
+        values: dequantized outputs, shape (N, classes).
+        tensor: the output tensor.
+    """
+    if tensor.quantized:
+        return abs(tensor.scale - SOFTMAX_SCALE) < 1e-6
+    return bool(values.min() >= 0 and np.all(np.abs(values.sum(axis=-1) - 1) < 0.02))
+
+
+def normalize(probabilities: np.ndarray) -> np.ndarray:
+    """Return probabilities that sum to 1: a quantized softmax does so only within its step."""
+    total = probabilities.sum(axis=-1, keepdims=True)
+    uniform = np.float32(1 / probabilities.shape[-1])
+    return np.where(total > 0, probabilities / np.where(total > 0, total, 1), uniform).astype(np.float32)

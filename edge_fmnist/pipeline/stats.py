@@ -1,0 +1,105 @@
+"""Counts and times of a running loop, in memory that does not grow."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.pipeline.results import Stages
+
+# Percentiles are over the last results: five minutes at 30 a second, and less than half a megabyte.
+WINDOW = 9000
+STAGES = ("preprocess", "classify", "smooth", "total", "age")
+# Seconds over which the shown rate is averaged.
+RATE_TIME = 1.0
+NO_GARMENT = "no garment"
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """The middle, and what nine in ten stay below, in milliseconds."""
+
+    p50: float
+    p90: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStats:
+    """What a loop has done so far.
+
+    Attributes:
+        seen: frames that the source has delivered.
+        dropped: how many of them were passed over because a newer one was there.
+        results: frames that were named.
+        unusable: frames that could not be processed.
+        reconnects: how often the source was lost and opened again.
+        seconds: how long the loop has run.
+        milliseconds: percentiles of each stage, of their ``total``, and of the ``age``
+            of results, over the last results; empty before the first.
+        labels: how many results showed each label; ``"no garment"`` where none was found.
+    """
+
+    seen: int
+    dropped: int
+    results: int
+    unusable: int
+    reconnects: int
+    seconds: float
+    milliseconds: dict[str, Percentiles]
+    labels: dict[str, int]
+
+    @property
+    def fps(self) -> float:
+        """Results a second, over the whole time."""
+        return self.results / self.seconds if self.seconds > 0 else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "fps": self.fps}
+
+
+class Meter:
+    """Takes each result of a loop and sums it up."""
+
+    def __init__(self) -> None:
+        self.results = 0
+        self._times: np.ndarray[Any, np.dtype[np.float32]] = np.zeros((WINDOW, len(STAGES)), np.float32)
+        self._labels: Counter[str] = Counter()
+        self._last: float | None = None
+        self._interval = 0.0
+
+    def add(self, label: str | None, stages: Stages, age: float) -> float:
+        """Count one result, its age in milliseconds; return results a second, smoothed, 0 for the first."""
+        row = (stages.preprocess, stages.classify, stages.smooth, stages.total, age)
+        self._times[self.results % WINDOW] = row
+        self._labels[label or NO_GARMENT] += 1
+        self.results += 1
+        return self._rate()
+
+    def _rate(self) -> float:
+        now = time.perf_counter()
+        if self._last is None:
+            self._last = now
+            return 0.0
+        # Intervals are averaged, not rates: one result that came at once would count as thousands a second.
+        interval, self._last = now - self._last, now
+        # The plain mean at first, so that the first interval does not count for a whole second.
+        share = max(min(1.0, interval / RATE_TIME), 1 / (self.results - 1))
+        self._interval += (interval - self._interval) * share
+        return 1 / max(self._interval, 1e-6)
+
+    def percentiles(self) -> dict[str, Percentiles]:
+        """Return the percentiles of each stage over the last results; empty before the first."""
+        if not self.results:
+            return {}
+        p50, p90 = np.percentile(self._times[: self.results], (50, 90), axis=0).tolist()
+        return {name: Percentiles(p50[i], p90[i]) for i, name in enumerate(STAGES)}
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """How many results showed each label, most frequent first."""
+        return dict(self._labels.most_common())

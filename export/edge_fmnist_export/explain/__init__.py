@@ -1,4 +1,0 @@
-"""Why a model answers what it answers: how much each pixel counts, by four methods.
-
-One module a method; :mod:`edge_fmnist_export.explain.methods` lists them.
-"""

@@ -1,0 +1,1 @@
+"""Output for microcontrollers: C arrays and the tensor arena."""

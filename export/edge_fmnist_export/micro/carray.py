@@ -1,0 +1,277 @@
+"""Write a model as a C header and source, for TensorFlow Lite for Microcontrollers.
+
+A microcontroller has no files: the model is linked into the program as an
+array of bytes, which the interpreter reads in place. The two files are valid C99
+and C++11 alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import textwrap
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.errors import ModelError, UsageError
+from edge_fmnist.files import write_text
+from edge_fmnist.model.metadata import Metadata, extract
+from edge_fmnist.model.registry import ModelBytes
+from edge_fmnist.model.tflite_graph import Structure, file_schema, read_structure
+from edge_fmnist_export.micro.arena import estimate
+
+# Kernels read weights in place, and the file format aligns them to 16 bytes from its start.
+ALIGNMENT = 16
+BYTES_IN_A_LINE = 16
+C_TYPES = {"UINT8": "uint8_t", "INT8": "int8_t", "INT16": "int16_t", "INT32": "int32_t", "FLOAT32": "float"}
+# A question mark may begin a trigraph.
+ESCAPES = {'"': '\\"', "\\": "\\\\", "?": "\\?"}
+
+
+@dataclass(frozen=True)
+class CFiles:
+    """The text of a header and of the source that goes with it.
+
+    Attributes:
+        header: declares the array, and holds sizes, labels, quantization and the arena's size.
+        source: defines the array and the labels.
+    """
+
+    header: str
+    source: str
+
+
+@dataclass(frozen=True)
+class _End:
+    """A model's only input or output: what messages call it, its C type, shape and quantization (None on floats)."""
+
+    name: str
+    c_type: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+
+def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
+    """Write ``TARGET.h`` and ``TARGET.c``; identifiers in them begin with the target's name.
+
+    Args:
+        model: the bytes of a model with one input and one output, and what messages call it.
+        target: a path without suffix.
+
+    Returns:
+        The paths of header and source.
+
+    Raises:
+        UsageError: a name that C cannot include a file of.
+        ModelError: not a model, a damaged one, or one that has no form as a C array.
+        InterpreterError: no schema of the file format is installed.
+        OSError: a file cannot be written.
+    """
+    header, source = (target.with_name(f"{target.name}.{suffix}") for suffix in ("h", "c"))
+    files = c_files(model, target.name)
+    write_text(source, files.source)
+    write_text(header, files.header)
+    return header, source
+
+
+def c_files(model: ModelBytes, name: str) -> CFiles:
+    """Return a model as a C header and source.
+
+    The array holds the model alone, without the metadata at the file's end,
+    which only costs flash: labels and quantization are in the header.
+
+    Args:
+        model: the bytes of a model with one input and one output, and what messages call it.
+        name: what identifiers begin with, made fit for C, and what the source includes (``NAME.h``).
+
+    Raises:
+        UsageError: a name that C cannot include a file of.
+        ModelError: not a model, a damaged one, or one that has no form as a C array.
+        InterpreterError: no schema of the file format is installed.
+    """
+    if not name.isprintable() or not name or set(name) & set('"\\'):
+        raise UsageError(f"{name!r}: expected a name for C files without quotes, backslashes, control characters")
+    structure = read_structure(model.content, model.source)
+    metadata = extract(model.content, model.source)
+    array = without_metadata(model.content)
+    labels = metadata.labels if metadata else ()
+    prefix = identifier(name)
+    about = _provenance(name, model, array, structure, metadata)
+    return CFiles(
+        _header(prefix, about, array, _ends(model, structure), labels, structure, model.source),
+        _source(prefix, about, f"{name}.h", array, labels),
+    )
+
+
+def without_metadata(content: bytes) -> bytes:
+    """Return a model's bytes without the zip at their end."""
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return content[: min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir)]
+
+
+def identifier(name: str) -> str:
+    """Return a name as C takes it: ASCII letters, digits and single underscores, and a letter first."""
+    words = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower()
+    return words if words[:1].isalpha() else f"model_{words}".rstrip("_")
+
+
+def quoted(text: str) -> str:
+    """Return a C string literal of a text's UTF-8 bytes."""
+    # Three octal digits end an escape, whatever follows; hexadecimal ones would go on.
+    characters = (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode())
+    return '"' + "".join(ESCAPES.get(character, character) for character in characters) + '"'
+
+
+def _ends(model: ModelBytes, structure: Structure) -> tuple[_End, _End]:
+    if len(structure.inputs) != 1 or len(structure.outputs) != 1:
+        raise ModelError(
+            f"{model.source}: expected a model with one input and one output, "
+            f"got {len(structure.inputs)} and {len(structure.outputs)}"
+        )
+    graph = file_schema().ModelT.InitFromPackedBuf(model.content, 0).subgraphs[0]
+    return (
+        _end("input", graph, structure, structure.inputs[0], model.source),
+        _end("output", graph, structure, structure.outputs[0], model.source),
+    )
+
+
+def _end(name: str, graph: Any, structure: Structure, index: int, source: str) -> _End:
+    if not 0 <= index < len(structure.tensors):
+        raise ModelError(f"{source}: a damaged model: its {name} is tensor {index} of {len(structure.tensors)}")
+    tensor, quantization = structure.tensors[index], graph.tensors[index].quantization
+    if tensor.type not in C_TYPES:
+        raise ModelError(f"{source}: expected an {name} of {', '.join(C_TYPES)}, got {tensor.type}")
+    shape = tuple(max(size, 1) for size in tensor.shape)
+    if tensor.scale is None:
+        return _End(name, C_TYPES[tensor.type], shape, None, None)
+    zero_points = quantization.zeroPoint
+    zero_point = 0 if zero_points is None or len(zero_points) == 0 else int(zero_points[0])
+    return _End(name, C_TYPES[tensor.type], shape, tensor.scale, zero_point)
+
+
+def _provenance(
+    name: str, model: ModelBytes, array: bytes, structure: Structure, metadata: Metadata | None
+) -> list[str]:
+    file = Path(model.source).name
+    lines = [
+        f"{name}: a model for TensorFlow Lite for Microcontrollers.",
+        f"Made by edge-fmnist {version('edge-fmnist')} with `edge-fmnist export --c-array`; do not edit.",
+        "",
+        f"Model: {file}, {len(model.content)} bytes, SHA-256",
+        f"  {hashlib.sha256(model.content).hexdigest()}",
+        f"Array: {len(array)} bytes (without the metadata at the model's end), SHA-256",
+        f"  {hashlib.sha256(array).hexdigest()}",
+    ]
+    accuracy = metadata.settings.get("accuracy") if metadata else None
+    if isinstance(accuracy, dict) and isinstance(accuracy.get("top1"), float):
+        lines.append(f"Top-1 accuracy on {accuracy.get('images')} images: {accuracy['top1']:.2%}.")
+    if metadata and metadata.mirrored:
+        lines.append("That is with outputs averaged over each image and its mirror image.")
+    calls = sorted({f"Add{_camel(operator.name)}()" for operator in structure.operators})
+    return [*lines, "", "Operators to register in a MicroMutableOpResolver:", f"  {', '.join(calls)}."]
+
+
+def _camel(operator: str) -> str:
+    # CONV_2D is Conv2D.
+    return "".join(word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
+
+
+def _comment(lines: Sequence[str]) -> str:
+    """Return a C comment; what would end it, begin another or join lines is taken apart."""
+    body = []
+    for line in lines:
+        plain = re.sub(r"[^ -~]", "_", line)
+        body.append(re.sub(r"(?<=[*/?])(?=[*/?])", " ", plain).rstrip("\\ "))
+    wrapped = [part for line in body for part in textwrap.wrap(line, 112, subsequent_indent="  ") or [""]]
+    return "\n".join(["/*", *(f" * {line}".rstrip() for line in wrapped), " */"])
+
+
+def _header(
+    prefix: str,
+    about: list[str],
+    array: bytes,
+    ends: tuple[_End, _End],
+    labels: Sequence[str],
+    structure: Structure,
+    source: str,
+) -> str:
+    upper = prefix.upper()
+    arena = estimate(structure, source).total
+    blocks = [
+        _comment(about),
+        f"#ifndef {upper}_H_\n#define {upper}_H_",
+        "#include <stdint.h>",
+        '#ifdef __cplusplus\nextern "C" {\n#endif',
+        f"/* The model, aligned to {ALIGNMENT} bytes, as TensorFlow Lite reads it in place. */\n"
+        f"#define {upper}_MODEL_LENGTH {len(array)}\n"
+        f"extern const uint8_t {prefix}_model[{upper}_MODEL_LENGTH];\n"
+        f"extern const uint32_t {prefix}_model_length;",
+        "/* An estimate with the reference kernels; see arena_used_bytes() on the device. */\n"
+        f"#define {upper}_ARENA_BYTES {arena}\n"
+        f"#define {upper}_OPERATOR_COUNT {len({operator.name for operator in structure.operators})}",
+        *(_end_block(upper, prefix, end) for end in ends),
+    ]
+    if labels:
+        blocks.append(
+            f"/* UTF-8, in the order of the output. */\n#define {upper}_LABEL_COUNT {len(labels)}\n"
+            f"extern const char *const {prefix}_labels[{upper}_LABEL_COUNT];"
+        )
+    return "\n\n".join([*blocks, "#ifdef __cplusplus\n}\n#endif", f"#endif /* {upper}_H_ */"]) + "\n"
+
+
+def _end_block(upper: str, prefix: str, end: _End) -> str:
+    start = f"#define {upper}_{end.name.upper()}"
+    shape = f"{{{', '.join(map(str, end.shape))}}}"
+    lines = [
+        f"typedef {end.c_type} {prefix}_{end.name}_t;",
+        f"{start}_RANK {len(end.shape)}",
+        f"{start}_SHAPE {shape}",
+        f"{start}_LENGTH {int(np.prod(end.shape))}",
+    ]
+    if end.scale is None:
+        return "\n".join([f"/* {end.name.capitalize()}: not quantized. */", *lines])
+    return "\n".join(
+        [
+            f"/* {end.name.capitalize()}: real value = SCALE * (stored value - ZERO_POINT). */",
+            *lines,
+            f"{start}_SCALE {np.float32(end.scale)!s}f",
+            f"{start}_ZERO_POINT ({end.zero_point})",
+        ]
+    )
+
+
+def _source(prefix: str, about: list[str], header: str, array: bytes, labels: Sequence[str]) -> str:
+    upper = prefix.upper()
+    blocks = [
+        _comment(about),
+        f'#include "{header}"',
+        f"#if defined(__cplusplus)\n"
+        f"#define {upper}_ALIGNED alignas({ALIGNMENT})\n"
+        f"#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L\n"
+        f"#define {upper}_ALIGNED _Alignas({ALIGNMENT})\n"
+        f"#elif defined(__GNUC__)\n"
+        f"#define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT})))\n"
+        f'#else\n#error "Define {upper}_ALIGNED: how this compiler aligns an array to {ALIGNMENT} bytes."\n#endif',
+        f"const uint32_t {prefix}_model_length = {upper}_MODEL_LENGTH;",
+        f"{upper}_ALIGNED const uint8_t {prefix}_model[{upper}_MODEL_LENGTH] = {{\n{_rows(array)}\n}};",
+    ]
+    if labels:
+        strings = "".join(f"    {quoted(label)},\n" for label in labels)
+        blocks.append(f"const char *const {prefix}_labels[{upper}_LABEL_COUNT] = {{\n{strings}}};")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _rows(array: bytes) -> str:
+    numbers = [f"0x{byte:02x}," for byte in array]
+    starts = range(0, len(numbers), BYTES_IN_A_LINE)
+    return "\n".join("    " + " ".join(numbers[start : start + BYTES_IN_A_LINE]) for start in starts)

@@ -1,0 +1,119 @@
+"""Convert Keras models to TensorFlow Lite files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from edge_fmnist.errors import DataError
+from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
+from edge_fmnist_export.quantize.compact import compact
+from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.batches import Subset
+
+IoType = Literal["uint8", "int8", "float32"]
+FloatFormat = Literal["float32", "float16", "dynamic"]
+
+
+@dataclass(frozen=True, eq=False)
+class Representative:
+    """The representative dataset of post-training quantization.
+
+    Attributes:
+        images: uint8, shape (N, 28, 28), as many of each class.
+        seed: decided which.
+        sha256: of the images' bytes.
+    """
+
+    images: np.ndarray
+    seed: int
+    sha256: str
+
+    def samples(self) -> Iterator[list[np.ndarray]]:
+        """Yield one image at a time as the converter takes it: float32 (1, 28, 28, 1), values 0 to 1."""
+        for image in self.images:
+            yield [image[None, ..., None].astype(np.float32) / np.float32(255)]
+
+
+def representative_dataset(train: Subset, count: int, seed: int) -> Representative:
+    """Choose a class-balanced, seeded representative dataset from training images.
+
+    More is not better (gh:tensorflow/tensorflow#49927); a few hundred do.
+
+    Args:
+        train: training images.
+        count: how many in all; rounded down to as many of each class.
+        seed: decides which.
+
+    Raises:
+        DataError: fewer images of a class than asked for, or a count below one of each class.
+    """
+    each = count // CLASSES
+    available = np.bincount(train.targets, minlength=CLASSES)
+    if each < 1 or available.min() < each:
+        raise DataError(
+            f"expected {each or 1} representative images of each class, "
+            f"but class {int(available.argmin())} has {int(available.min())} and {count} were asked for in all"
+        )
+    rng = np.random.default_rng(seed)
+    chosen = [rng.choice(np.flatnonzero(train.targets == index), each, replace=False) for index in range(CLASSES)]
+    images = train.images[np.sort(np.concatenate(chosen))]
+    return Representative(images, seed, hashlib.sha256(images.tobytes()).hexdigest())
+
+
+def _converter_of_keras3(model: Any) -> Any:
+    """Return a converter for a Keras 3 model, whose batch size stays open."""
+    tensorflow = backend.tensorflow_module()
+    signature = tensorflow.TensorSpec([None, *INPUT_SHAPE], tensorflow.float32, name="image")
+
+    def serve(image: Any) -> Any:
+        return model(image, training=False)
+
+    # AutoGraph has nothing to rewrite in one call, and warns when it finds no source to rewrite.
+    concrete = tensorflow.function(serve, input_signature=[signature], autograph=False).get_concrete_function()
+    # The converter freezes only variables that it finds as attributes, and Keras 3 wraps its own.
+    holder = tensorflow.Module()
+    holder.weights = [variable.value for variable in model.variables]
+    return tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
+
+
+def _make_integer(converter: Any, io: IoType) -> None:
+    tensorflow = backend.tensorflow_module()
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    converter.inference_input_type = converter.inference_output_type = getattr(tensorflow, io)
+    # Per-channel Dense weights break TFLite Micro (gh:tensorflow/tflite-micro PR#2602).
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+
+
+def convert_float(model: Any, kind: FloatFormat) -> bytes:
+    """Convert a Keras 3 model (TensorFlow back end) to float32, float16 or dynamic-range weights.
+
+    Input and output are float32.
+    """
+    tensorflow = backend.tensorflow_module()
+    converter = _converter_of_keras3(model)
+    if kind != "float32":
+        converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    if kind == "float16":
+        converter.target_spec.supported_types = [tensorflow.float16]
+    return bytes(converter.convert())
+
+
+def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes:
+    """Quantize a float Keras 3 model (TensorFlow back end) to int8 after training."""
+    converter = _converter_of_keras3(model)
+    _make_integer(converter, io)
+    converter.target_spec.supported_ops = [backend.tensorflow_module().lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.representative_dataset = representative.samples
+    return compact(bytes(converter.convert()))
+
+
+def convert_qat(model: Any, io: IoType) -> bytes:
+    """Convert a quantization-aware ``tf_keras`` model to int8."""
+    converter = backend.tensorflow_module().lite.TFLiteConverter.from_keras_model(model)
+    _make_integer(converter, io)
+    return compact(bytes(converter.convert()))

@@ -1,0 +1,83 @@
+"""How close a written file is to the float Keras model it came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.data.dataset import Split
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist_export.training.inference import logits_of
+
+
+@dataclass(frozen=True)
+class FloatReference:
+    """The float Keras model's logits, float32 (N, classes), and accuracy on a split."""
+
+    logits: np.ndarray
+    top1: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """A written file beside its float model on the same images.
+
+    Attributes:
+        top1: accuracy of the file, 0 to 1.
+        float_top1: accuracy of the float Keras model, 0 to 1.
+        images: how many images.
+        agreement: share of images on which both name the same class, 0 to 1.
+        step: size of one quantization step of the output, in logits; None for a float network.
+        largest: largest difference of the outputs, in steps (in logits for a float network).
+        mean: mean difference of the outputs, in the same unit.
+    """
+
+    top1: float
+    float_top1: float
+    images: int
+    agreement: float
+    step: float | None
+    largest: float
+    mean: float
+
+    @property
+    def drop_points(self) -> float:
+        """How many percentage points of accuracy the file lost; negative when it gained."""
+        return (self.float_top1 - self.top1) * 100
+
+
+def float_reference(model: Any, split: Split, *, mirrored: bool = False) -> FloatReference:
+    """Run the float Keras model on a split.
+
+    Args:
+        model: a Keras model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
+        split: images and targets.
+        mirrored: average the logits over each image and its mirror image, as the file's classifier does.
+    """
+    logits = logits_of(model, split.images, mirrored=mirrored)
+    return FloatReference(logits, float((logits.argmax(axis=1) == split.targets).mean()))
+
+
+def compare(classifier: Classifier, reference: FloatReference, split: Split, step: float | None) -> Parity:
+    """Compare a written file with the float model on a split.
+
+    Args:
+        classifier: the written file, opened again.
+        reference: the float model's answers on the same split.
+        split: images and targets.
+        step: size of one quantization step of the file's output, in logits; None for a float network.
+    """
+    values, _ = classifier.values(split.images)
+    difference = np.abs(values - reference.logits) / (step or 1.0)
+    predicted = values.argmax(axis=1)
+    return Parity(
+        top1=float((predicted == split.targets).mean()),
+        float_top1=reference.top1,
+        images=len(split),
+        agreement=float((predicted == reference.logits.argmax(axis=1)).mean()),
+        step=step,
+        largest=float(difference.max()),
+        mean=float(difference.mean()),
+    )

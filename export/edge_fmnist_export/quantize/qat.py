@@ -1,0 +1,141 @@
+"""Quantization-aware training with TFMOT: the one module where ``tf_keras`` lives.
+
+TFMOT does not accept Keras 3 (gh:tensorflow/model-optimization#1119), so the
+network is built again with ``tf_keras`` by the same builder, and the trained
+float weights move across exactly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from edge_fmnist_export import architectures
+from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.weights import assign_variables
+
+# TFMOT's ranges are moving averages with decay 0.999, which need thousands of
+# steps to forget where they start (gh:tensorflow/model-optimization#368).
+# Ours start at the ranges that the float model shows on these many images.
+CALIBRATION_IMAGES = 2048
+CALIBRATION_BATCH = 128
+
+
+class Modules(NamedTuple):
+    """``tf_keras`` and TFMOT's quantization API."""
+
+    keras: Any
+    quantization: Any
+
+
+def modules() -> Modules:
+    """Import ``tf_keras`` and TFMOT.
+
+    Raises:
+        MissingExtraError: the extra ``[export]`` is not installed.
+    """
+    # TFMOT asks for Keras as tf.keras; this makes TensorFlow answer with tf_keras.
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    backend.quiet_tensorflow()
+    purpose = "quantization-aware training"
+    keras = backend.require("tf_keras", purpose)
+    # Makes dropout draw from a generator with a state that a checkpoint can hold.
+    keras.backend.experimental.enable_tf_random_generator()
+    optimization = backend.require("tensorflow_model_optimization", purpose)
+    return Modules(keras, optimization.quantization.keras)
+
+
+def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0) -> Any:
+    """Return the architecture as a ``tf_keras`` model with the float weights given, dropout rates times ``dropout``.
+
+    Raises:
+        UsageError: unknown architecture.
+        RunError: the weights do not fit it.
+    """
+    model = architectures.build(architecture, modules().keras, dropout)
+    assign_variables(model.weights, weights, f"the float weights of {architecture}")
+    return model
+
+
+def quantization_aware(
+    architecture: str, weights: Sequence[np.ndarray], calibration: Subset, dropout: float = 1.0
+) -> Any:
+    """Return a quantization-aware model that starts from trained float weights.
+
+    Args:
+        architecture: a registered name.
+        weights: the trained float weights, in the order of the model.
+        calibration: training images that set where the activation ranges start.
+        dropout: what the rates of its dropout layers are multiplied by.
+
+    Raises:
+        UsageError: unknown architecture.
+        RunError: the weights do not fit it.
+    """
+    model = float_model(architecture, weights, dropout)
+    quantized = modules().quantization.quantize_model(model)
+    _calibrate(quantized, model, calibration)
+    return quantized
+
+
+def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
+    """Return a quantization-aware model with all its weights, ranges among them, as trained.
+
+    Raises:
+        UsageError: unknown architecture.
+        RunError: the weights do not fit it.
+    """
+    # Layer names go into the exported file, and Keras counts them up; start from one, so that its bytes are the same.
+    modules().keras.backend.clear_session()
+    model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras))
+    assign_variables(model.weights, weights, f"the quantization-aware weights of {architecture}")
+    return model
+
+
+def random_states(model: Any) -> tuple[Any, ...]:
+    """Return the states that the model's random layers (dropout) draw from; part of no weight."""
+    layers = [getattr(layer, "layer", layer) for layer in model.layers]
+    generators = [getattr(layer, "_random_generator", None) for layer in layers]
+    states = []
+    for generator in generators:
+        if generator is not None:
+            generator._maybe_init()
+            states.append(generator._generator.state)
+    return tuple(states)
+
+
+def _calibrate(quantized: Any, model: Any, calibration: Subset) -> None:
+    """Set each activation range to the mean over batches of the float model's minimum and maximum."""
+    ranges = _activation_ranges(model, calibration)
+    for layer in quantized.layers:
+        name = layer.name.removeprefix("quant_")
+        if name.startswith("quantize_layer"):
+            # The images themselves: fixed at 0..1, so that quantizing a pixel loses nothing.
+            low, high = np.float32(0), np.float32(1)
+        elif name in ranges:
+            low, high = ranges[name]
+        else:
+            continue
+        for variable in layer.weights:
+            kind = variable.name.rpartition("/")[2]
+            if kind in ("output_min:0", "post_activation_min:0", "quantize_layer_min:0"):
+                variable.assign(min(low, np.float32(0)))
+            elif kind in ("output_max:0", "post_activation_max:0", "quantize_layer_max:0"):
+                variable.assign(max(high, np.float32(1e-3)))
+
+
+def _activation_ranges(model: Any, calibration: Subset) -> dict[str, tuple[np.float32, np.float32]]:
+    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+    probe = modules().keras.Model(model.inputs, [layer.output for layer in layers])
+    images = calibration.inputs()[:CALIBRATION_IMAGES]
+    lows, highs = [], []
+    for start in range(0, len(images), CALIBRATION_BATCH):
+        outputs = probe(images[start : start + CALIBRATION_BATCH], training=False)
+        lows.append([output.numpy().min() for output in outputs])
+        highs.append([output.numpy().max() for output in outputs])
+    means = zip(np.mean(lows, axis=0), np.mean(highs, axis=0), strict=True)
+    return {layer.name: (low, high) for layer, (low, high) in zip(layers, means, strict=True)}

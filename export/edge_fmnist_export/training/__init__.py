@@ -1,0 +1,1 @@
+"""Recipes, training runs, distillation and augmentation."""

@@ -1,0 +1,126 @@
+"""Import Keras and TensorFlow: late, quietly, and with an error that names the extra."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from edge_fmnist.errors import MissingExtraError, UsageError
+from edge_fmnist.model import processor
+
+# How Linux names the instructions that multiply bfloat16, on x86-64 and on Arm.
+BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
+
+
+def require(module: str, purpose: str) -> Any:
+    """Import a module of the extra ``[export]``.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = error.name or module
+        raise MissingExtraError("export", missing.partition(".")[0], purpose) from error
+
+
+def quiet_tensorflow() -> None:
+    """Keep TensorFlow's banners off standard error; set TF_CPP_MIN_LOG_LEVEL to see them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def keras_module(purpose: str = "training") -> Any:
+    """Return Keras 3, on the back end that ``KERAS_BACKEND`` names (TensorFlow by default).
+
+    Raises:
+        MissingExtraError: Keras or its back end is not installed.
+        UsageError: the installed Keras is version 2.
+    """
+    quiet_tensorflow()
+    keras = require("keras", purpose)
+    if int(keras.__version__.partition(".")[0]) < 3:
+        raise UsageError(f"expected Keras 3, got {keras.__version__}; pip install 'edge-fmnist[export]'")
+    # Keras warns about the shuffling of generators whatever is passed; ours yield shuffled batches.
+    warnings.filterwarnings("ignore", message=".*shuffle=True.*", module="keras")
+    return keras
+
+
+def has_bfloat16(keras: Any) -> bool:
+    """Return whether the back end has hardware for bfloat16: an accelerator, or a processor that Linux says so of.
+
+    A processor without it takes longer than in float32: 1.4 times as long for a training step of ``edge``.
+    """
+    # Every back end's tensors name their device, each in its own way.
+    on_processor = "cpu" in str(keras.ops.zeros(1).device).lower()
+    return not on_processor or not BFLOAT16_FLAGS.isdisjoint(processor.flags())
+
+
+@contextmanager
+def precision(keras: Any, name: str) -> Iterator[None]:
+    """Build Keras 3 layers that compute in ``name``: ``"float32"``, or ``"bfloat16"`` with float32 weights.
+
+    The torch back end lowers precision by itself while it trains (:mod:`edge_fmnist_export.training.torch_trainer`).
+    """
+    if name == "float32" or keras.backend.backend() == "torch":
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(f"mixed_{name}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def tensorflow_module(purpose: str = "exporting") -> Any:
+    """Return TensorFlow.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    quiet_tensorflow()
+    return require("tensorflow", purpose)
+
+
+def keras_on_tensorflow(purpose: str = "exporting") -> Any:
+    """Return Keras 3 on the TensorFlow back end, which conversion to TFLite needs.
+
+    Raises:
+        MissingExtraError: Keras or TensorFlow is not installed.
+        UsageError: Keras runs on another back end in this process.
+    """
+    tensorflow_module(purpose)
+    keras = keras_module(purpose)
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(
+            f"{purpose} needs Keras on TensorFlow, but KERAS_BACKEND is {keras.backend.backend()}; "
+            "unset it or set KERAS_BACKEND=tensorflow"
+        )
+    return keras
+
+
+def warm_up_keras() -> None:
+    """Import Keras and its back end and run one operation, so that all their start-up messages come now.
+
+    Raises:
+        MissingExtraError: Keras or its back end is not installed.
+        UsageError: the installed Keras is version 2.
+    """
+    keras_module().ops.zeros(1)
+
+
+def warm_up() -> None:
+    """Import TensorFlow and run one operation, so that all its start-up messages come now.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    tensorflow_module().constant(0)

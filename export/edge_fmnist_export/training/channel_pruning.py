@@ -1,0 +1,87 @@
+"""Start a residual network from a trained one that is wider inside its blocks: the channels that matter least go.
+
+A channel between the two convolutions of a block matters as much as it varies
+after its batch normalization, whose scale tells (Liu et al. 2017,
+arXiv:1708.06519), times the norm of the weights that read it (Li et al. 2017,
+arXiv:1608.08710). Training afterwards makes up for most of what is lost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.errors import UsageError
+from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures import residual
+from edge_fmnist_export.training.weights import Arrays, assign_variables, read_variables
+
+
+def is_narrower(architecture: str, than: str) -> bool:
+    """Tell whether a residual network is another one but for narrower blocks inside.
+
+    Args:
+        architecture: the name of the narrower one.
+        than: the name of the wider one.
+    """
+    try:
+        narrow, wide = residual.parse(architecture), residual.parse(than)
+    except UsageError:
+        return False
+    if narrow.stem != wide.stem or len(narrow.blocks) != len(wide.blocks):
+        return False
+    return narrow != wide and all(
+        (ours.filters, ours.size, ours.strides) == (theirs.filters, theirs.size, theirs.strides)
+        and ours.between <= theirs.between
+        for ours, theirs in zip(narrow.blocks, wide.blocks, strict=True)
+    )
+
+
+def narrowed(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
+    """Return the weights of the narrower network that keep what matters most of the wider one.
+
+    Args:
+        weights: of the wider network, in Keras' order.
+        wide: its architecture.
+        narrow: the architecture of the narrower one, for which :func:`is_narrower` holds.
+        keras: the module ``keras``.
+
+    Returns:
+        The weights of the narrower network, in Keras' order.
+
+    Raises:
+        RunError: the weights do not fit the wider network.
+    """
+    source, target = architectures.build(wide, keras), architectures.build(narrow, keras)
+    assign_variables(source.weights, weights, wide)
+    # Both are built alike, so their layers come in the same order.
+    layers = [layer for layer in source.layers if layer.weights]
+    kept: np.ndarray | None = None
+    found: Arrays = []
+    for index, (theirs, ours) in enumerate(zip(layers, (each for each in target.layers if each.weights), strict=True)):
+        arrays = read_variables(theirs.weights)
+        wanted = [tuple(variable.shape) for variable in ours.weights]
+        if wanted[0][-1] < arrays[0].shape[-1] and arrays[0].ndim == 4:
+            kept = _most_important(layers[index:], wanted[0][-1])
+            arrays = [arrays[0][..., kept]]
+        elif kept is not None and wanted[0] != arrays[0].shape:
+            # The batch normalization that follows, then the convolution that reads what is kept.
+            arrays = [arrays[0][:, :, kept]] if arrays[0].ndim == 4 else [array[kept] for array in arrays]
+        found.extend(arrays)
+    return found
+
+
+def _most_important(layers: list[Any], count: int) -> np.ndarray:
+    """Return the numbers of the channels to keep, ascending.
+
+    Args:
+        layers: those with weights, from the convolution that makes the channels on.
+        count: how many are kept.
+    """
+    channels = layers[0].kernel.shape[-1]
+    normalization = next(each for each in layers[1:] if len(each.weights) == 4 and each.gamma.shape[0] == channels)
+    readers = (each for each in layers[1:] if len(each.weights) == 1 and each.kernel.shape[-2] == channels)
+    scale = np.abs(read_variables([normalization.gamma])[0])
+    read = np.sqrt(np.square(read_variables([next(readers).kernel])[0]).sum(axis=(0, 1, 3)))
+    return np.sort(np.argsort(-(scale * read), kind="stable")[:count])

@@ -1,0 +1,24 @@
+"""The trained float model of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edge_fmnist_export import architectures
+from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.weights import assign_variables
+
+
+def float_model(run: Run, keras: Any) -> Any:
+    """Return the float model of a run with its best weights.
+
+    Args:
+        run: the run folder.
+        keras: the module ``keras`` (Keras 3).
+
+    Raises:
+        RunError: the float weights are missing, damaged or do not fit.
+    """
+    model = architectures.build(run.recipe.architecture, keras)
+    assign_variables(model.weights, run.weights("float"), str(run.weights_path("float")))
+    return model

@@ -1,0 +1,99 @@
+"""Training progress for people: a bar with loss, accuracy and time left, and a line for each epoch."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from edge_fmnist_export.training.phase import EpochRecord
+
+Self = TypeVar("Self", bound="ShownProgress")
+
+
+class ShownProgress:
+    """A bar on a console, shown inside the block of a ``with`` statement."""
+
+    def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
+        """Prepare a bar.
+
+        Args:
+            columns: what it shows.
+            console: where to.
+            transient: whether it vanishes at the end of the block.
+        """
+        self._progress = Progress(*columns, console=console, transient=transient)
+
+    def __enter__(self: Self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+
+class ProgressListener(ShownProgress):
+    """Shows training on a console; use as a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task: TaskID | None = None
+        self._phase, self._epochs = "", 0
+
+    def photo_done(self, done: int, of: int) -> None:
+        """Move the bar of photographs, which are preprocessed before the first phase starts."""
+        if self._task is None:
+            self._task = self._progress.add_task("preprocessing photographs", total=of, figures="")
+        self._progress.update(self._task, completed=done)
+
+    def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """Start a bar over all steps of a phase."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._phase, self._epochs = phase, epochs
+        self._task = self._progress.add_task(
+            self._title(done), total=epochs * steps, completed=done * steps, figures="starting"
+        )
+
+    def view_done(self, done: int, of: int) -> None:
+        """Move the bar of views that teachers answer before the first phase starts."""
+        if self._task is None:
+            self._task = self._progress.add_task("asking the teachers", total=of, figures="")
+        self._progress.update(self._task, completed=done)
+
+    def step_done(self, loss: float, accuracy: float, steps: int) -> None:
+        """Move the bar by some steps."""
+        if self._task is not None:
+            self._progress.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        """Print the epoch's line."""
+        if self._task is not None:
+            self._progress.update(self._task, description=self._title(record.epoch))
+        self._progress.console.print(
+            f"{record.phase} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}, "
+            f"accuracy {record.accuracy:.2%}, validation loss {record.validation_loss:.4f}, "
+            f"validation accuracy {record.validation_accuracy:.2%}, {record.seconds:.1f} s, "
+            f"{record.images_per_second:,.0f} images/s"
+        )
+
+    def _title(self, done: int) -> str:
+        return f"{self._phase} epoch {min(done + 1, self._epochs)}/{self._epochs}"

@@ -6,8 +6,14 @@
 Nothing here imports TensorFlow, Keras or matplotlib.
 """
 
+import sys
+from collections.abc import Mapping
+from importlib import import_module
 from importlib.metadata import version
+from types import ModuleType
+from typing import Any
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import (
     CheckError,
     DataError,
@@ -29,7 +35,6 @@ from edge_fmnist.errors import (
     UsageError,
 )
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
 from edge_fmnist.pipeline.loop import LiveLoop, live
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
@@ -37,6 +42,39 @@ from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.vision.detection import Box, Garment
 
 __version__ = version("edge-fmnist")
+
+
+class _MovedModule(ModuleType):
+    """Stands at a module's former path and imports it from its new one on first use."""
+
+    def __init__(self, former: str, target: str) -> None:
+        super().__init__(former, f"Moved to ``{target}``.")
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(import_module(self._target), name)
+
+
+def keep_former_paths(package: str, moved: Mapping[str, str]) -> None:
+    """Let modules be imported by the paths that earlier versions documented.
+
+    Args:
+        package: the package, for example ``"edge_fmnist"``.
+        moved: the new path below the package for each former name.
+    """
+    for former, target in moved.items():
+        sys.modules[f"{package}.{former}"] = _MovedModule(f"{package}.{former}", f"{package}.{target}")
+
+
+keep_former_paths(
+    __name__,
+    {
+        "dataset": "data.dataset",
+        "pictures": "vision.read_image",
+        "preprocess": "vision.preprocess",
+        "samples": "data.samples",
+    },
+)
 
 __all__ = [
     "LABELS",

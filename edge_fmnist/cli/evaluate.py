@@ -17,7 +17,7 @@ from edge_fmnist.model.evaluation import Evaluation
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from edge_fmnist.data.photos import PhotoEvaluation
+    from edge_fmnist.model.photos import PhotoEvaluation
 
 # Bulk work, not latency: all cores, up to where more stop helping a network this small.
 DEFAULT_THREADS = min(4, os.cpu_count() or 1)
@@ -107,7 +107,7 @@ def _on_images(data: Path | None, split: str) -> Task:
 
 
 def _on_photos(folder: Path, split: str | None) -> Task:
-    from edge_fmnist.data.photos import DEFAULT_SPLIT, evaluate_photos, find_photos
+    from edge_fmnist.model.photos import DEFAULT_SPLIT, evaluate_photos, find_photos
 
     if split is None and (folder / DEFAULT_SPLIT).is_dir():
         split = DEFAULT_SPLIT

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edge_fmnist.model.labels import LABELS, read_labels
+from edge_fmnist.data.labels import LABELS, read_labels
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Data = Annotated[

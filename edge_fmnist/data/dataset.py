@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 
 from edge_fmnist.data.idx import read_idx
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, DataNotFoundError
-from edge_fmnist.model.labels import LABELS
 
 SplitName = Literal["train", "test"]
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.metadata import Calibration, Metadata, extract
 from edge_fmnist.model.predictions import Prediction, Predictions
 from edge_fmnist.model.quantization import (

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from edge_fmnist.model.labels import UNKNOWN
+from edge_fmnist.data.labels import UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.model.labels import UNKNOWN
+from edge_fmnist.data.labels import UNKNOWN
 
 # Seconds in which the average forgets 63 % of what it knew: a garment held in front of the camera
 # is named within half a second, and one bad frame in ten does not change the label.

@@ -234,7 +234,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, small_data: Path) -> Non
     text = (Path(__file__).parents[2] / "benchmarks" / "protocol.toml").read_text("utf-8")
     protocol.write_text(text.replace("hertz = 30.0", "hertz = 0.5"), "utf-8")
     options = ["--protocol", protocol, "--data", small_data, "--scenario", "single-stream", "--scenario", "paced"]
-    script = "from edge_fmnist import interpreter\ninterpreter.MODULES.pop('tensorflow')\n"
+    script = "from edge_fmnist.model import interpreter\ninterpreter.MODULES.pop('tensorflow')\n"
     script += "from edge_fmnist.cli.app import main\nmain()"
     command = [sys.executable, "-c", script, "bench", *map(str, options), "--output", str(path)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "250"}) as run:

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.model import registry
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages

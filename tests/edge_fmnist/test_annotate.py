@@ -84,10 +84,11 @@ def test_the_inset_is_the_image_that_the_model_sees(make_result: MakeResult) -> 
     image = np.random.default_rng(3).integers(0, 256, (28, 28), dtype=np.uint8)
     result = replace(result, garment=replace(result.garment, image=image))
     drawn = annotate(result)
-    enlarged = np.repeat(np.repeat(image, 3, 0), 3, 1)
+    enlarged = cv2.merge([np.repeat(np.repeat(image, 3, 0), 3, 1)] * 3)
     corner = drawn[-100:, -100:]
-    found = cv2.matchTemplate(corner, cv2.merge([enlarged] * 3), cv2.TM_SQDIFF).min()
-    assert found == 0
+    # matchTemplate computes in float32, so its minimum says where to compare, not whether it is equal.
+    _, _, (x, y), _ = cv2.minMaxLoc(cv2.matchTemplate(corner, enlarged, cv2.TM_SQDIFF))
+    np.testing.assert_array_equal(corner[y : y + 84, x : x + 84], enlarged)
 
 
 def test_no_garment_leaves_all_but_the_label(make_result: MakeResult) -> None:

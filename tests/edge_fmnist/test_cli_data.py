@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import DATA_VARIABLE, user_cache
-from edge_fmnist.model.labels import LABELS
+from edge_fmnist.data.labels import LABELS
 
 Cli = Callable[..., Any]
 MakeIdx = Callable[..., Path]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist.model.evaluation import Evaluation, confusion_matrix, evaluate, summarize
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.predictions import Predictions
 
 

@@ -59,7 +59,7 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         *(
             "edge_fmnist.pipeline.loop",
             "edge_fmnist.model.metadata",
-            "edge_fmnist.data.photos",
+            "edge_fmnist.model.photos",
             "edge_fmnist.vision.read_image",
         ),
         *("edge_fmnist.vision.preprocess", "edge_fmnist.sinks.web", "edge_fmnist.sources"),

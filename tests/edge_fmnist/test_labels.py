@@ -12,8 +12,8 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import load
+from edge_fmnist.data.labels import LABELS, filled, read_labels
 from edge_fmnist.errors import DataError, ModelError, SourceError
-from edge_fmnist.model.labels import LABELS, filled, read_labels
 
 Cli = Callable[..., Any]
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

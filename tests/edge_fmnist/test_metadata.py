@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.metadata import (
     FORMAT,
     LABELS_NAME,

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Box, Classifier, Garment, Prediction
-from edge_fmnist.data.photos import (
+from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
+from edge_fmnist.model.photos import (
     GARMENTS,
     GROUND,
     Answer,
@@ -24,7 +25,6 @@ from edge_fmnist.data.photos import (
     ground,
     summarize,
 )
-from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
 
 PHOTOS_VARIABLE = "EDGE_FMNIST_PHOTOS"
 FLOOR, CLOTH = (200, 205, 210), (120, 60, 40)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from edge_fmnist import extras
+from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.errors import MissingExtraError, UsageError
-from edge_fmnist.model.labels import LABELS, UNKNOWN
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, find_credentials, parse_broker

@@ -19,8 +19,8 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import SinkError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, Traffic, connection
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from edge_fmnist.model.labels import UNKNOWN
+from edge_fmnist.data.labels import UNKNOWN
 from edge_fmnist.pipeline import smoothing
 from edge_fmnist.pipeline.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Shown, Smoother
 

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import SourceError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.sources.base import Wishes
 from edge_fmnist.sources.demo import CYCLE, SHOWN, SLIDE, Demo, Scene
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.registry import read_model
 from edge_fmnist_export.report.analysis.activations import file_activations
 from edge_fmnist_export.report.analysis.projection import features, project, purity, sample

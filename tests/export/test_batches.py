@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist_export.training.batches import (
     FOOTWEAR,
     TARGET_ROWS,

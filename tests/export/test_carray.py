@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_structure

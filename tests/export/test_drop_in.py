@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import RunError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist_export.quantize.exporting import run_labels
 from edge_fmnist_export.training.recipe import Recipe
 from edge_fmnist_export.training.run import Run

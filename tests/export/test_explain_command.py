@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.data.samples import bag
-from edge_fmnist.model.labels import LABELS
 
 Command = Callable[..., Any]
 

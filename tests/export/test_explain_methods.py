@@ -7,8 +7,8 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import load_split
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import UsageError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist_export.cli import explain as command
 from edge_fmnist_export.report.explain import lime_weights, occlusion
 from edge_fmnist_export.report.explain.base import Explanation, Question

@@ -9,8 +9,8 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import Split, load_split
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.model.evaluation import evaluate
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_export.quantize.convert import representative_dataset
 from edge_fmnist_export.training.batches import split_validation

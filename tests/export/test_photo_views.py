@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.data.photos import GARMENTS, Photo, find_photos
 from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
+from edge_fmnist.model.photos import GARMENTS, Photo, find_photos
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import load_split
-from edge_fmnist.model.labels import LABELS
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist_export.training.recipe import load_recipe
 from edge_fmnist_export.training.weights import load_arrays, load_checkpoint
 

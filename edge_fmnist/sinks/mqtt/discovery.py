@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Any
 
-from edge_fmnist.model.labels import UNKNOWN
+from edge_fmnist.data.labels import UNKNOWN
 from edge_fmnist.pipeline.stats import NO_GARMENT
 from edge_fmnist.sinks.mqtt.buffer import Message
 from edge_fmnist.sinks.mqtt.messages import OFFLINE, ONLINE, Topics

@@ -9,8 +9,8 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import UsageError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:

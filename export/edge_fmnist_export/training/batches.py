@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.data.photos import GARMENTS
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
-from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.photos import GARMENTS
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training.augment import augment
 

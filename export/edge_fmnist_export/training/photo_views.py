@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.photos import GARMENTS, Photo, find_photos, ground
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ImageError
-from edge_fmnist.model.labels import LABELS
+from edge_fmnist.model.photos import GARMENTS, Photo, find_photos, ground
 from edge_fmnist.vision.preprocess import preprocess, to_bgr
 from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset

@@ -11,8 +11,8 @@ import numpy as np
 
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split, SplitName
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.vision.detection import Garment
 from edge_fmnist.vision.preprocess import is_image, preprocess, to_bgr, to_grey
 from edge_fmnist.vision.read_image import STDIN, find_pictures, read_picture

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.labels import filled
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.quantize.exporting import run_labels

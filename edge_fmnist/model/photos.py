@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, DataNotFoundError
-from edge_fmnist.model.labels import LABELS
 from edge_fmnist.vision.read_image import SUFFIXES
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from edge_fmnist.data.samples import write_samples
 from edge_fmnist.extras import EXTRAS
 
 ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new virtual environment with the wheel and no extra; the path of its ``bin``."""
+    """Return the ``bin`` folder of a virtual environment with the wheel and no extra."""
     folder = tmp_path_factory.mktemp("base") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
@@ -54,11 +55,12 @@ def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
         "edge_fmnist/model/registry.json",
         "edge_fmnist/py.typed",
         "edge_fmnist_bench/protocol.toml",
-        "edge_fmnist_export/checkpoints/edge/float.npz",
         "edge_fmnist_export/checkpoints/edge/qat.npz",
         "edge_fmnist_export/recipes/edge.toml",
     }
     assert expected <= names
+    assert "edge_fmnist_export/checkpoints/edge/float.npz" not in names
+    assert wheel.stat().st_size <= 4 << 20
     assert any(name.endswith("licenses/LICENSE") for name in names)
     roots = {name.partition("/")[0] for name in names}
     packages = {root for root in roots if not root.endswith(".dist-info")}

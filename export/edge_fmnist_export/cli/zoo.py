@@ -55,18 +55,18 @@ def zoo(
     if unknown := [name for name in only or [] if name not in PUBLISHED]:
         expected = f"expected a network of the zoo ({', '.join(PUBLISHED)}), got {unknown[0]!r}"
         raise typer.BadParameter(expected, param_hint="--only")
-    names = [name for name in PUBLISHED if name in (only or PUBLISHED)]
+    recipes = [load_recipe(name) for name in PUBLISHED if name in (only or PUBLISHED)]
     page = table or output / "zoo.md"
     # Unusable pages and data are reported before anything is trained.
     zoo_page(page, [])
     train, test = dataset.load("train", data), dataset.load("test", data)
-    for name in names:
-        training_data.subsets(load_recipe(name), train)
+    for recipe in recipes:
+        training_data.subsets(recipe, train)
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):
-        for name in names:
-            build_network(output / name, name, train, test)
+        for recipe in recipes:
+            build_network(output / recipe.name, recipe, train, test)
         with console.quiet_native_log():
             entries = finished_entries(output, test, read_model(DEFAULT_MODEL).content)
     plain = markdown.write_page(page, zoo_page(page, entries), zoo_document(entries))

@@ -40,9 +40,6 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
         EdgeFmnistError: See :func:`edge_fmnist_export.training.training.train`.
     """
     console.say(f"{title}: training, unless finished")
-    # Keras keeps every graph, and torch every compilation, until the session is cleared.
-    backend.keras_module().utils.clear_session()
-    gc.collect()
     if (folder / "recipe.toml").is_file():
         try:
             run = resume_run(folder, recipe)
@@ -50,6 +47,9 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
             raise RunError(f"{error}, or delete {folder} to train it again") from error
     else:
         run = create_run(folder, recipe)
+    # Keras keeps every graph, and torch every compilation, until the session is cleared.
+    backend.keras_module().utils.clear_session()
+    gc.collect()
     with ProgressListener(console.stderr_console()) as listener:
         return run, training.train(run, data, listener)
 

@@ -19,7 +19,7 @@ from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import export_run, page_with, train_or_resume
 from edge_fmnist_export.training import training
-from edge_fmnist_export.training.recipe import load_recipe
+from edge_fmnist_export.training.recipe import Recipe
 from edge_fmnist_export.training.run import open_run
 
 MODEL = "int8.tflite"
@@ -82,12 +82,12 @@ class ZooEntry:
         return {"name": self.name, "published": published, "source": source, **self.file, **latency, "met": self.met}
 
 
-def build_network(folder: Path, name: str, train: Split, test: Split) -> None:
-    """Train a network with the recipe of its name and write its evaluated int8 file, unless both are finished.
+def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> None:
+    """Train a network and write its evaluated int8 file, unless both are finished.
 
     Args:
         folder: Run folder.
-        name: Name of the network.
+        recipe: Recipe of the network.
         train: Training split.
         test: Test split, for the accuracy.
 
@@ -95,7 +95,7 @@ def build_network(folder: Path, name: str, train: Split, test: Split) -> None:
         CheckError: The written file failed a check.
         EdgeFmnistError: See :func:`edge_fmnist_export.search.runs.train_or_resume`.
     """
-    run, _ = train_or_resume(folder, load_recipe(name), train, name)
+    run, _ = train_or_resume(folder, recipe, train, recipe.name)
     if finished_file(folder, test) is None:
         export_run(run, "int8", folder / MODEL, test=test)
 

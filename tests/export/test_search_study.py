@@ -42,11 +42,15 @@ def stub(number: int, architecture: str) -> Candidate:
 
 
 def search(
-    folder: Path, count: int, evaluate: Callable[[int, str], Candidate] = stub, budget: float = ENOUGH
+    folder: Path,
+    count: int,
+    evaluate: Callable[[int, str], Candidate] = stub,
+    budget: float = ENOUGH,
+    seed: int = SETTINGS["seed"],
 ) -> list[Candidate | str]:
     """Return what the next candidates of a search give, at most ``count`` of them."""
     found: list[Candidate | str] = []
-    for each in run_search(folder, open_study(folder, SETTINGS), budget, evaluate):
+    for each in run_search(folder, open_study(folder, {**SETTINGS, "seed": seed}), budget, evaluate):
         found.append(each)
         if len(found) == count:
             break
@@ -61,6 +65,12 @@ def test_candidates_are_different_networks_within_the_limits_and_start_with_the_
     assert len(set(networks)) == 8
     assert all(map(space.within_limits, networks))
     assert all(list(stages) == sorted(stages) for stages in ([s.filters for s in n.stages] for n in networks))
+
+
+def test_the_seed_decides_which_networks_are_tried(tmp_path: Path) -> None:
+    first, second, other = (search(tmp_path / name, 3, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6)))
+    assert first == second
+    assert not set(first[1:]) & set(other[1:])
 
 
 def test_the_front_is_what_no_other_candidate_beats(tmp_path: Path) -> None:

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export.quantize.latency import Latency
-from edge_fmnist_export.search.zoo import PUBLISHED, ZooEntry, zoo_page
+from edge_fmnist_export.search.zoo import PUBLISHED, zoo_page
 from edge_fmnist_export.training.recipe import load_recipe
 
 
-def entry(name: str, top1: float) -> ZooEntry:
-    """Return an entry of a network that reached this top-1 accuracy as int8."""
-    file = {
-        "sha256": "s", "images": 10_000, "float_top1": 0.9, "top1": top1, "bytes": 12_345, "parameters": 1234,
-        "macs": 56_789, "epochs": [30, 3], "seconds": 12.0,
+def row(name: str, top1: float) -> dict[str, Any]:
+    """Return a row of a network that reached this top-1 accuracy as int8."""
+    published, source = PUBLISHED[name]
+    return {
+        "name": name, "published": published, "source": source, "float_top1": 0.9, "top1": top1, "bytes": 12_345,
+        "parameters": 1234, "macs": 56_789, "epochs": [30, 3], "microseconds": 12.34, "ratio": 0.5,
+        "met": top1 >= (published or 0),
     }  # fmt: skip
-    return ZooEntry(name, file, Latency(12.34, 0.5))
 
 
-ENTRIES = [entry("mlp-128", 0.86), entry("cnn-1", 0.1), entry("lenet5", 0.9125)]
+ROWS = [row("mlp-128", 0.86), row("cnn-1", 0.1), row("lenet5", 0.9125)]
 
 
 def build(folder: str, data: str) -> None:
@@ -47,8 +47,8 @@ def build(folder: str, data: str) -> None:
         zoo.build_network(run, open_run(run).recipe, train, test)
         files.append(zoo.finished_file(run, test))
         times.append(model.stat().st_mtime_ns)
-    entries = zoo.finished_entries(Path(folder), test, read_model("nano").content)
-    print(json.dumps([files, times, [entry.as_dict() for entry in entries], zoo.finished_file(run, train)]))
+    networks = zoo.finished_networks(Path(folder), test, read_model("nano").content)
+    print(json.dumps([files, times, networks, zoo.finished_file(run, train)]))
 
 
 @pytest.mark.slow
@@ -56,11 +56,11 @@ def test_a_network_is_exported_once_and_again_when_its_file_is_damaged(
     run_function: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_run, tmp_path / "lenet5")
-    files, times, entries, of_other_images = run_function(build, str(tmp_path), str(tiny_data))
+    files, times, networks, of_other_images = run_function(build, str(tmp_path), str(tiny_data))
     assert files[0] == files[1] == files[2]
     assert times[0] == times[1] < times[2]
     assert of_other_images is None
-    (network,) = entries
+    (network,) = networks
     assert (network["name"], network["parameters"], network["images"], network["epochs"]) == (
         "lenet5",
         59_086,
@@ -82,10 +82,10 @@ def test_every_published_network_has_a_recipe_of_its_architecture() -> None:
 
 def test_a_page_keeps_what_is_around_the_table(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    first = zoo_page(page, ENTRIES[:1])
+    first = zoo_page(page, ROWS[:1])
     assert first.startswith("# The zoo")
     page.write_text(f"before\n{first}after\n", "utf-8")
-    text = zoo_page(page, ENTRIES)
+    text = zoo_page(page, ROWS)
     assert text.startswith("before\n# The zoo")
     assert text.endswith("-->\nafter\n")
     assert "| `mlp-128` | 1,234 | 56,789 | 86 % | 90.00 % | 86.00 % | 12,345 | 12.3 | 0.50 | 30 + 3 |\n" in text
@@ -96,7 +96,7 @@ def test_a_page_keeps_what_is_around_the_table(tmp_path: Path) -> None:
 
 def test_the_page_of_the_repository_has_the_markers() -> None:
     path = Path(__file__).parents[2] / "export" / "ZOO.md"
-    assert "| `lenet5` | 1,234 |" in zoo_page(path, ENTRIES)
+    assert "| `lenet5` | 1,234 |" in zoo_page(path, ROWS)
 
 
 @pytest.mark.parametrize("content", ["", "text\n", "<!-- zoo: do not edit above -->\n", "\udcff"])
@@ -104,7 +104,7 @@ def test_a_page_without_markers_is_refused(tmp_path: Path, content: str) -> None
     page = tmp_path / "page.md"
     page.write_text(content, "utf-8", errors="surrogateescape")
     with pytest.raises(UsageError, match=r"page\.md: (expected a page with the lines|cannot be read as text)"):
-        zoo_page(page, ENTRIES)
+        zoo_page(page, ROWS)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_network_below_its_published_accuracy_fails(
 ) -> None:
     built = []
     monkeypatch.setattr("edge_fmnist_export.search.zoo.build_network", lambda folder, *_: built.append(folder.name))
-    monkeypatch.setattr("edge_fmnist_export.search.zoo.finished_entries", lambda *_: ENTRIES)
+    monkeypatch.setattr("edge_fmnist_export.search.zoo.finished_networks", lambda *_: ROWS)
     monkeypatch.setattr("edge_fmnist_export.training.training_data.subsets", lambda *_: None)
     monkeypatch.setattr("edge_fmnist_export.training.backend.warm_up_keras", lambda: None)
     result = cli("zoo", "--only", "lenet5", "--only", "cnn-1", "--output", tmp_path, "--data", tiny_data, "--json")
@@ -143,4 +143,4 @@ def test_a_network_below_its_published_accuracy_fails(
     assert "| `lenet5` |" in (tmp_path / "zoo.md").read_text("utf-8")
     written = json.loads((tmp_path / "zoo.json").read_text("utf-8"))
     assert written == json.loads(result.stdout)
-    assert [each["met"] for each in written["networks"]] == [True, True, False]
+    assert written["networks"] == ROWS

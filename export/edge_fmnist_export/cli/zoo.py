@@ -40,25 +40,19 @@ def zoo(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "training the zoo")
     from edge_fmnist_export.report import markdown
+    from edge_fmnist_export.search import zoo as networks
     from edge_fmnist_export.search.runs import resumable
-    from edge_fmnist_export.search.zoo import (
-        HEADINGS,
-        PUBLISHED,
-        build_network,
-        finished_entries,
-        zoo_document,
-        zoo_page,
-    )
     from edge_fmnist_export.training import training_data
     from edge_fmnist_export.training.recipe import load_recipe
 
-    if unknown := [name for name in only or [] if name not in PUBLISHED]:
-        expected = f"expected a network of the zoo ({', '.join(PUBLISHED)}), got {unknown[0]!r}"
+    known = networks.PUBLISHED
+    if unknown := [name for name in only or [] if name not in known]:
+        expected = f"expected a network of the zoo ({', '.join(known)}), got {unknown[0]!r}"
         raise typer.BadParameter(expected, param_hint="--only")
-    recipes = [load_recipe(name) for name in PUBLISHED if name in (only or PUBLISHED)]
+    recipes = [load_recipe(name) for name in known if name in (only or known)]
     page = table or output / "zoo.md"
     # Unusable pages and data are reported before anything is trained.
-    zoo_page(page, [])
+    networks.zoo_page(page, [])
     train, test = dataset.load("train", data), dataset.load("test", data)
     for recipe in recipes:
         training_data.subsets(recipe, train)
@@ -66,14 +60,16 @@ def zoo(
         backend.warm_up_keras()
     with resumable(output):
         for recipe in recipes:
-            build_network(output / recipe.name, recipe, train, test)
+            networks.build_network(output / recipe.name, recipe, train, test)
         with console.quiet_native_log():
-            entries = finished_entries(output, test, read_model(DEFAULT_MODEL).content)
-    plain = markdown.write_page(page, zoo_page(page, entries), zoo_document(entries))
+            rows = networks.finished_networks(output, test, read_model(DEFAULT_MODEL).content)
+    document = {"measured_with": networks.measured_with(), "reference": DEFAULT_MODEL, "networks": rows}
+    plain = markdown.write_page(page, networks.zoo_page(page, rows), document)
     if json:
-        console.emit_json(zoo_document(entries))
+        console.emit_json(document)
     else:
-        console.show_table("The zoo: accuracy on the test images", HEADINGS, [entry.cells() for entry in entries])
+        cells = map(networks.table_cells, rows)
+        console.show_table("The zoo: accuracy on the test images", networks.HEADINGS, cells)
     console.say(f"Wrote the table to {page} and {plain}")
-    if below := [entry.name for entry in entries if not entry.met]:
-        raise CheckError(f"int8 below the published accuracy: {', '.join(below)} (of {len(PUBLISHED)} networks)")
+    if below := [row["name"] for row in rows if not row["met"]]:
+        raise CheckError(f"int8 below the published accuracy: {', '.join(below)} (of {len(known)} networks)")

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -177,10 +178,9 @@ def _ask(study: optuna.Study) -> optuna.Trial | None:
     for _ in range(MOST_REJECTED):
         trials = study.get_trials(deepcopy=False)
         # Seeded by the number of trials, so that a resumed search does not repeat the same proposals.
+        seed = int(np.random.SeedSequence((settings["seed"], len(trials))).generate_state(1)[0])
         study.sampler = optuna.samplers.NSGAIISampler(
-            population_size=settings["population"],
-            mutation_prob=MUTATION_PROBABILITY,
-            seed=settings["seed"] + len(trials),
+            population_size=settings["population"], mutation_prob=MUTATION_PROBABILITY, seed=seed
         )
         trial = study.ask()
         network = space.suggest_network(trial)

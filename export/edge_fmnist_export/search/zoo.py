@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.registry import DEFAULT_MODEL
 from edge_fmnist.model.tflite_graph import read_structure
-from edge_fmnist_export.quantize.latency import Latency, compare_latency
+from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import export_run, page_with, train_or_resume
 from edge_fmnist_export.training import training
@@ -38,48 +37,6 @@ PUBLISHED: dict[str, tuple[float | None, str]] = {
     "cnn-3": (None, f"the deepest of a comparison of three depths; {NO_ACCURACY}"),
     "lenet5": (0.9126, "LeNet-5 with ReLU, max pooling and Dense layers of 120 and 64: 59,086 parameters"),
 }
-
-
-@dataclass(frozen=True)
-class ZooEntry:
-    """A row of the zoo's table.
-
-    Attributes:
-        name: Name of the network.
-        file: Properties of the int8 file, accuracies 0 to 1, and of its training; see :func:`finished_file`.
-        latency: Latency of the file.
-    """
-
-    name: str
-    file: dict[str, Any]
-    latency: Latency
-
-    @property
-    def met(self) -> bool:
-        """Whether the int8 file reaches the published accuracy, if there is one."""
-        return bool(self.file["top1"] >= (PUBLISHED[self.name][0] or 0))
-
-    def cells(self) -> tuple[str, ...]:
-        """Return the cells of the row as text, in the order of ``HEADINGS``."""
-        published, file = PUBLISHED[self.name][0], self.file
-        return (
-            self.name,
-            f"{file['parameters']:,}",
-            f"{file['macs']:,}",
-            "not given" if published is None else f"{100 * published:.4g} %",
-            f"{100 * file['float_top1']:.2f} %",
-            f"{100 * file['top1']:.2f} %",
-            f"{file['bytes']:,}",
-            f"{self.latency.microseconds:.1f}",
-            f"{self.latency.ratio:.2f}",
-            " + ".join(map(str, file["epochs"])),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        published, source = PUBLISHED[self.name]
-        latency = {"microseconds": round(self.latency.microseconds, 2), "ratio": round(self.latency.ratio, 4)}
-        return {"name": self.name, "published": published, "source": source, **self.file, **latency, "met": self.met}
 
 
 def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> None:
@@ -129,17 +86,47 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
     }
 
 
-def finished_entries(folder: Path, test: Split, reference: bytes) -> list[ZooEntry]:
-    """Return the entries of all finished networks, and measure their latency in alternation.
+def finished_networks(folder: Path, test: Split, reference: bytes) -> list[dict[str, Any]]:
+    """Return a row for each finished network, and measure their latency in alternation.
 
     Args:
         folder: Contains the run folders.
         test: Test split that the accuracy was measured on.
         reference: Bytes of the model file that latencies are compared with.
+
+    Returns:
+        Rows for JSON; ``met`` tells whether the int8 file reaches the published accuracy, if there is one.
     """
     files = {name: file for name in PUBLISHED if (file := finished_file(folder / name, test)) is not None}
     latencies = compare_latency({name: (folder / name / MODEL).read_bytes() for name in files}, reference)
-    return [ZooEntry(name, file, latencies[name]) for name, file in files.items()]
+    return [
+        {
+            "name": name,
+            "published": PUBLISHED[name][0],
+            "source": PUBLISHED[name][1],
+            **file,
+            "microseconds": round(latencies[name].microseconds, 2),
+            "ratio": round(latencies[name].ratio, 4),
+            "met": file["top1"] >= (PUBLISHED[name][0] or 0),
+        }
+        for name, file in files.items()
+    ]
+
+
+def table_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """Return the cells of a row as text, in the order of ``HEADINGS``."""
+    return (
+        row["name"],
+        f"{row['parameters']:,}",
+        f"{row['macs']:,}",
+        "not given" if row["published"] is None else f"{100 * row['published']:.4g} %",
+        f"{100 * row['float_top1']:.2f} %",
+        f"{100 * row['top1']:.2f} %",
+        f"{row['bytes']:,}",
+        f"{row['microseconds']:.1f}",
+        f"{row['ratio']:.2f}",
+        " + ".join(map(str, row["epochs"])),
+    )
 
 
 def measured_with() -> str:
@@ -148,28 +135,25 @@ def measured_with() -> str:
     return f"{name} {interpreters.installed()[name]}, {platform.machine()}, one thread, one image at a time"
 
 
-def zoo_document(entries: Sequence[ZooEntry]) -> dict[str, Any]:
-    """Return the table as plain values for JSON."""
-    networks = [entry.as_dict() for entry in entries]
-    return {"measured_with": measured_with(), "reference": DEFAULT_MODEL, "networks": networks}
-
-
-def zoo_page(path: Path, entries: Sequence[ZooEntry]) -> str:
+def zoo_page(path: Path, networks: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown page with the table, and how it was measured, between its markers.
+
+    Args:
+        path: Page, which need not exist.
+        networks: Rows from :func:`finished_networks`.
 
     Raises:
         UsageError: See :func:`edge_fmnist_export.search.runs.page_with`.
     """
-    rows = [(f"`{name}`", *rest) for name, *rest in (entry.cells() for entry in entries)]
     lines = [
-        markdown.table(HEADINGS, rows),
+        markdown.table(HEADINGS, [(f"`{name}`", *rest) for name, *rest in map(table_cells, networks)]),
         "",
         "Top-1 accuracy on the test images: float of the Keras model, int8 of the written file after",
         f"quantization-aware training (QAT). Latency: {measured_with()};",
         f"measured in alternation with `{DEFAULT_MODEL}`, to which the ratio refers. Epochs: float + QAT.",
         "Published accuracies are of float networks:",
         "",
-        *(f"- `{entry.name}`: {PUBLISHED[entry.name][1]}" for entry in entries),
+        *(f"- `{row['name']}`: {row['source']}" for row in networks),
     ]
     new_page = "# The zoo\n\nNetworks of published projects, trained with the recipes of the same name."
     return page_with(path, "zoo", "edge-fmnist zoo", "\n".join(lines), new_page)

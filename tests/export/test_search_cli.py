@@ -65,7 +65,7 @@ def test_candidates_that_all_failed(
     def diverge(*_: object) -> None:
         raise RunError("training diverged")
 
-    monkeypatch.setattr("edge_fmnist_export.search.objective.Objective.evaluate", diverge)
+    monkeypatch.setattr("edge_fmnist_export.search.objective.SearchObjective.evaluate", diverge)
     answer = cli(*OPTIONS, "--data", tiny_data, "--output", tmp_path / "search")
     message = f"candidate 1 {FIRST} failed: training diverged"
     assert message in answer.stderr

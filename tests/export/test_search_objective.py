@@ -12,7 +12,7 @@ import pytest
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, RecipeError, RunError
 from edge_fmnist_export.search.front import plot_front, write_recipes
-from edge_fmnist_export.search.objective import Objective, brief_recipe, full_recipe, stratified_subset
+from edge_fmnist_export.search.objective import SearchObjective, brief_recipe, full_recipe, stratified_subset
 from edge_fmnist_export.search.runs import train_or_resume
 from edge_fmnist_export.search.study import Candidate
 from edge_fmnist_export.training.recipe import load_recipe
@@ -40,10 +40,10 @@ def evaluate(folder: str, data: str) -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist.data import dataset
     from edge_fmnist.model.registry import read_model
-    from edge_fmnist_export.search.objective import Objective
+    from edge_fmnist_export.search.objective import SearchObjective
 
     train = dataset.load("train", Path(data))
-    objective = Objective(Path(folder), train, read_model("nano").content, 1, 3)
+    objective = SearchObjective(Path(folder), train, read_model("nano").content, 1, 3)
     weights = Path(folder) / "candidates" / "candidate-0007" / "float.npz"
     found = []
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_a_subset_that_cannot_be_taken(count: int) -> None:
 @pytest.mark.parametrize("count", [10, 60, 130])
 def test_too_few_images(tmp_path: Path, count: int) -> None:
     with pytest.raises(DataError):
-        Objective(tmp_path, split(count), b"", 1, 1).calibration(1, NETWORK)
+        SearchObjective(tmp_path, split(count), b"", 1, 1).calibration(1, NETWORK)
 
 
 def test_the_front_is_written_as_recipes_for_full_training(tmp_path: Path) -> None:

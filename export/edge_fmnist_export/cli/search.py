@@ -54,7 +54,7 @@ def search(
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("search", "searching")
     from edge_fmnist_export.search import study as studies
-    from edge_fmnist_export.search.objective import Objective, stratified_subset
+    from edge_fmnist_export.search.objective import SearchObjective, stratified_subset
     from edge_fmnist_export.search.runs import resumable
     from edge_fmnist_export.search.space import FIRST
 
@@ -66,7 +66,7 @@ def search(
     # The search keeps a copy, so that the reference stays the same.
     copy = output / REFERENCE
     reference = copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
-    objective = Objective(output, stratified_subset(train, images, seed), reference, epochs, seed)
+    objective = SearchObjective(output, stratified_subset(train, images, seed), reference, epochs, seed)
     # Too few images are reported before anything is written.
     objective.calibration(1, str(FIRST))
     settings = {

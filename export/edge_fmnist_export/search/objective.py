@@ -85,7 +85,7 @@ def stratified_subset(data: Split, count: int, seed: int) -> Split:
 
 
 @dataclass(frozen=True)
-class Objective:
+class SearchObjective:
     """Trains and measures candidates.
 
     Attributes:

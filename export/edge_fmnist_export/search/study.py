@@ -68,6 +68,8 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
         OSError: The journal cannot be read or written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Optuna cannot continue a study in which a parameter has other choices, as in another version of this project.
+    settings = {**settings, "filters": list(space.FILTERS)}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / JOURNAL
     try:
@@ -103,16 +105,18 @@ def measured_candidates(study: optuna.Study) -> list[Candidate]:
 
 def failures(study: optuna.Study) -> list[str]:
     """Return why candidates failed."""
-    return [trial.user_attrs["failure"] for trial in study.get_trials(deepcopy=False) if "failure" in trial.user_attrs]
+    return [trial.user_attrs["failure"] for trial in _finished(study) if trial.state == TrialState.FAIL]
 
 
 def candidate_seconds(study: optuna.Study) -> list[float]:
     """Return how long each finished candidate took, including failed ones."""
-    return [
-        trial.duration.total_seconds()
-        for trial in study.get_trials(deepcopy=False)
-        if trial.state == TrialState.COMPLETE or "failure" in trial.user_attrs
-    ]
+    return [trial.duration.total_seconds() for trial in _finished(study)]
+
+
+def _finished(study: optuna.Study) -> list[Any]:
+    """Return the trials of measured and failed candidates; those without a reason were interrupted and requeued."""
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
+    return [trial for trial in trials if trial.state == TrialState.COMPLETE or "failure" in trial.user_attrs]
 
 
 def run_search(
@@ -184,11 +188,8 @@ def _ask(study: optuna.Study) -> optuna.Trial | None:
         )
         trial = study.ask()
         network = space.suggest_network(trial)
-        tried = {
-            each.user_attrs.get("architecture")
-            for each in trials
-            if each.state in (TrialState.RUNNING, TrialState.COMPLETE) or "failure" in each.user_attrs
-        }
+        running = [each for each in trials if each.state == TrialState.RUNNING]
+        tried = {each.user_attrs.get("architecture") for each in (*running, *_finished(study))}
         if space.within_limits(network) and str(network) not in tried:
             trial.set_user_attr("number", trial.user_attrs.get("number", trial.number + 1))
             trial.set_user_attr("architecture", str(network))

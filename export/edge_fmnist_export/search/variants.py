@@ -47,7 +47,7 @@ INGREDIENTS = (
 
 
 @dataclass(frozen=True)
-class Variant:
+class RecipeVariant:
     """A variant of a recipe.
 
     Attributes:
@@ -81,7 +81,7 @@ def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
     )
 
 
-def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[Variant]:
+def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[RecipeVariant]:
     """Return the baseline and the variants of a recipe.
 
     Args:
@@ -97,7 +97,7 @@ def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[Var
         raise RecipeError(
             f"the recipe {recipe.name}: an ablation needs a recipe without photographs; set photos.views = 0"
         )
-    baseline = Variant(BASELINE, "", recipe)
+    baseline = RecipeVariant(BASELINE, "", recipe)
     found = [parse_variant(recipe, text) for text in texts or INGREDIENTS]
     effective = [each for each in found if short_recipe(each.recipe, epochs, 0) != short_recipe(recipe, epochs, 0)]
     if texts:
@@ -112,7 +112,7 @@ def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[Var
                 raise UsageError(
                     f"the variant {each.name!r} has no effect on {epochs} epochs of the float phase; leave it out"
                 )
-    named: dict[str, Variant] = {}
+    named: dict[str, RecipeVariant] = {}
     for each in (baseline, *effective):
         other = named.setdefault(each.folder, each)
         if other is not each:
@@ -120,7 +120,7 @@ def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[Var
     return list(named.values())
 
 
-def parse_variant(recipe: Recipe, text: str) -> Variant:
+def parse_variant(recipe: Recipe, text: str) -> RecipeVariant:
     """Return the variant of a recipe that a text describes.
 
     Args:
@@ -154,7 +154,7 @@ def parse_variant(recipe: Recipe, text: str) -> Variant:
             values[key] |= value
         else:
             values[key] = value
-    return Variant(name, changes, parse_recipe(tomli_w.dumps(values), f"the variant {name!r}"))
+    return RecipeVariant(name, changes, parse_recipe(tomli_w.dumps(values), f"the variant {name!r}"))
 
 
 @dataclass
@@ -162,11 +162,11 @@ class VariantResult:
     """A row of the table of an ablation study.
 
     Attributes:
-        variant: Variant.
+        variant: RecipeVariant.
         accuracies: Validation accuracy of the best epoch, 0 to 1, by seed.
     """
 
-    variant: Variant
+    variant: RecipeVariant
     accuracies: dict[int, float] = field(default_factory=dict)
 
     @property
@@ -240,7 +240,7 @@ def ablation_page(path: Path, recipe: Recipe, epochs: int, results: Sequence[Var
 
 
 def train_variants(
-    folder: Path, variants: Sequence[Variant], seeds: Sequence[int], epochs: int, data: Split
+    folder: Path, variants: Sequence[RecipeVariant], seeds: Sequence[int], epochs: int, data: Split
 ) -> Iterator[list[VariantResult]]:
     """Train every variant with every seed, all of them with the first seed before the second.
 

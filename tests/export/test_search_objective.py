@@ -34,10 +34,8 @@ def evaluate(folder: str, data: str) -> None:
     """Print a candidate as it is measured, and again when everything is finished, with the time of its weights."""
     import dataclasses
     import json
-    import os
     from pathlib import Path
 
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist.data import dataset
     from edge_fmnist.model.registry import read_model
     from edge_fmnist_export.search.objective import SearchObjective

@@ -29,10 +29,8 @@ ROWS = [row("mlp-128", 0.86), row("cnn-1", 0.1), row("lenet5", 0.9125)]
 def build(folder: str, data: str) -> None:
     """Print what is known of an int8 file that is written, kept, and written again after it was damaged."""
     import json
-    import os
     from pathlib import Path
 
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist.data import dataset
     from edge_fmnist.model.registry import read_model
     from edge_fmnist_export.search import zoo

@@ -69,7 +69,7 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Optuna cannot continue a study in which a parameter has other choices, as in another version of this project.
-    settings = {**settings, "filters": list(space.FILTERS)}
+    settings = {**settings, "filters": " ".join(map(str, space.FILTERS))}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / JOURNAL
     try:

@@ -7,21 +7,23 @@ from importlib.util import find_spec
 
 from edge_fmnist.errors import MissingExtraError
 
+_EXPORT = (
+    "keras",
+    "pydantic",
+    "scipy",
+    "sklearn",
+    "tensorflow",
+    "tensorflow_model_optimization",
+    "tf_keras",
+    "tomli_w",
+)
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "export": (
-        "keras",
-        "pydantic",
-        "scipy",
-        "sklearn",
-        "tensorflow",
-        "tensorflow_model_optimization",
-        "tf_keras",
-        "tomli_w",
-    ),
+    "export": _EXPORT,
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib",),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
+    "search": (*_EXPORT, "matplotlib", "optuna"),
     "web": ("starlette", "uvicorn", "prometheus_client"),
 }
 

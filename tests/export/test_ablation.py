@@ -8,68 +8,66 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
-from edge_fmnist.errors import RecipeError, UsageError
-from edge_fmnist_export.search.ablation.build import Row
-from edge_fmnist_export.search.ablation.table import FIRST, Ablation, check_page, document, text, write_table
-from edge_fmnist_export.search.ablation.variants import Variant, brief, parse_variant, variants
+from edge_fmnist.errors import EdgeFmnistError, RecipeError, UsageError
+from edge_fmnist_export.search.ablation import ablation
+from edge_fmnist_export.search.variants import (
+    RecipeVariant,
+    VariantResult,
+    ablation_document,
+    ablation_page,
+    make_variants,
+    parse_variant,
+    short_recipe,
+)
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
 
 NANO = load_recipe("nano")
-SHARED = Ablation("nano", 8, 3000)
 RECIPE = """
 name = "small"
 architecture = "mlp-128"
 
 [data]
 validation = 100
-split_seed = 3
 batch_size = 100
 
-[augmentation]
-shift = 1
-
 [training]
-epochs = 9
-learning_rate = 0.05
 ema = 0.5
 """
 
 
-def rows() -> list[Row]:
-    """Return the whole recipe with two seeds, and a variant that is ahead with one and behind with the other."""
+def results() -> list[VariantResult]:
+    """Return the baseline with two seeds, and a variant that is ahead with one and behind with the other."""
     varied = parse_variant(NANO, "no ema: training.ema=0")
-    return [Row(Variant("whole", "", NANO), {1: 0.9, 2: 0.92}), Row(varied, {1: 0.905, 2: 0.9})]
+    return [
+        VariantResult(RecipeVariant("baseline", "", NANO), {1: 0.9, 2: 0.92}),
+        VariantResult(varied, {1: 0.905, 2: 0.9}),
+    ]
 
 
 @pytest.mark.parametrize(
     ("text", "name", "folder", "changes"),
     [
-        ("augmentation.erasing=0", None, "augmentation-erasing-0", {"augmentation": {"erasing": 0.0}}),
-        ("No Erasing : augmentation.erasing=0", "No Erasing", "no-erasing", {"augmentation": {"erasing": 0.0}}),
         (
-            "ls: training.label_smoothing=0.05, training.ema=0",
-            "ls",
-            "ls",
-            {"training": {"label_smoothing": 0.05, "ema": 0.0}},
+            "augmentation.erasing=0",
+            "augmentation.erasing=0",
+            "augmentation-erasing-0",
+            {"augmentation": {"erasing": 0.0}},
         ),
-        ("area: augmentation.erasing_area=[0.1, 0.2]", "area", "area", {"augmentation": {"erasing_area": (0.1, 0.2)}}),
+        ("No EMA : training.ema=0, training.epochs=9", "No EMA", "no-ema", {"training": {"ema": 0.0, "epochs": 9}}),
         ('one: distill.teachers=["float-deep"]', "one", "one", {"distill": {"teachers": ("float-deep",)}}),
+        # Colons, commas and semicolons in quotes do not separate anything.
+        ('wide: architecture="resnet:16;16/2,24/2"', "wide", "wide", {"architecture": "resnet:16;16/2,24/2"}),
     ],
 )
-def test_a_variant_changes_what_it_names(
-    text: str, name: str | None, folder: str, changes: dict[str, dict[str, Any]]
-) -> None:
+def test_a_variant_changes_what_it_names(text: str, name: str, folder: str, changes: dict[str, Any]) -> None:
     found = parse_variant(NANO, text)
-    assert (found.name, found.folder) == (name or text, folder)
-    assert found.recipe == NANO.with_changes(**changes)
-
-
-def test_a_variant_changes_what_is_in_no_section() -> None:
-    # Colons, commas and semicolons in quotes part nothing.
-    found = parse_variant(NANO, 'wide: architecture="resnet:16;16/2,16,24/2", mirrored=true')
-    assert (found.name, found.recipe.architecture) == ("wide", "resnet:16;16/2,16,24/2")
-    assert found.recipe.mirrored
+    assert (found.name, found.folder) == (name, folder)
+    for key, value in changes.items():
+        before = getattr(NANO, key)
+        assert getattr(found.recipe, key) == (before.model_copy(update=value) if isinstance(value, dict) else value)
 
 
 @pytest.mark.parametrize("section", ["distill", "augmentation"])
@@ -85,154 +83,135 @@ def test_false_switches_a_section_off(section: str) -> None:
     [
         ("", UsageError, "expected a variant as"),
         ("name only:", UsageError, "expected TOML"),
-        ("no toml: training.ema", UsageError, "expected TOML"),
         ("training.optimizer=adamw", UsageError, "expected TOML"),
         ("training.ema=0 } \n b = { c=1", UsageError, "expected a variant as"),
         ("other: seed=7", UsageError, "seed is the same for all variants"),
-        ('other: name="x"', UsageError, "name is the same for all variants"),
         ("other: photos.views=3", UsageError, "photos is the same for all variants"),
         ("typo: training.emma=0", RecipeError, r"the variant 'typo': training\.emma"),
         ("much: training.ema=1.5", RecipeError, r"training\.ema: .*got 1\.5"),
         ("off: training=false", RecipeError, "training: "),
-        ("data.validation=50", UsageError, "validates on other images"),
-        ("data.split_seed=9", UsageError, "validates on other images"),
-        ("same: augmentation.mixup=0", UsageError, "'same' changes nothing"),
-        ("later: qat.epochs=7, training.epochs=4", UsageError, "'later' changes nothing"),
-        ("whole: training.ema=0", UsageError, "names of their own"),
+        ("data.validation=50", UsageError, "changes the validation images"),
+        ("same: augmentation.mixup=0", UsageError, "'same' has no effect"),
+        ("later: qat.epochs=7, training.epochs=4", UsageError, "'later' has no effect"),
+        ("baseline: training.ema=0", UsageError, "different names"),
     ],
 )
-def test_texts_that_are_no_variant(text: str, error: type[Exception], message: str) -> None:
+def test_texts_that_are_no_variant(text: str, error: type[EdgeFmnistError], message: str) -> None:
     with pytest.raises(error, match=message):
-        variants(NANO, [text], 8)
+        make_variants(NANO, [text], 8)
 
 
-def test_two_variants_of_one_name_are_refused() -> None:
+def test_two_variants_with_the_same_folder_are_refused() -> None:
     with pytest.raises(UsageError, match="'no ema' and 'No-EMA'"):
-        variants(NANO, ["no ema: training.ema=0", "No-EMA: training.ema=0.1"], 8)
+        make_variants(NANO, ["no ema: training.ema=0", "No-EMA: training.ema=0.1"], 8)
 
 
 def test_photographs_are_refused() -> None:
     with pytest.raises(RecipeError, match="without photographs"):
-        variants(load_recipe("camera"), [], 8)
+        make_variants(load_recipe("camera"), [], 8)
 
 
-def test_without_variants_each_ingredient_goes_in_turn() -> None:
-    found = variants(NANO, [], 8)
-    assert [each.name for each in found] == ["whole", "no distillation", "no ema", "no shift", "no flip", "no erasing"]
+def test_by_default_each_ingredient_is_removed_in_turn() -> None:
+    found = make_variants(NANO, [], 8)
+    assert [each.name for each in found] == [
+        "baseline", "no distillation", "no ema", "no shift", "no flip", "no erasing"
+    ]  # fmt: skip
     assert found[0].recipe == NANO
     assert not found[1].recipe.distill.teachers
 
 
-def test_a_brief_recipe_trains_the_float_phase_alone() -> None:
-    found = brief(NANO, 5, 7)
+def test_a_short_recipe_trains_the_float_phase_alone() -> None:
+    found = short_recipe(NANO, 5, 7)
     assert (found.seed, found.training.epochs, found.qat.epochs, found.distill.views) == (7, 5, 0, 5)
-    assert brief(NANO, 99, 7).distill.views == NANO.distill.views
+    assert short_recipe(NANO, 99, 7).distill.views == NANO.distill.views
     assert (found.data, found.augmentation, found.name) == (NANO.data, NANO.augmentation, NANO.name)
-    assert found.training == NANO.training.model_copy(update={"epochs": 5})
 
 
-def test_the_table_takes_differences_seed_by_seed() -> None:
-    page = text(SHARED, rows())
-    lines = page.splitlines()
-    assert lines[2] == "| whole |  | 91.00% | 90.00% to 92.00% |  | 1, 2 |"
-    assert lines[3] == ("| no ema | `training.ema=0` | 90.25% | 90.00% to 90.50% | -0.75 (-2.00 to +0.50) | 1, 2 |")
-    # sqrt(0.91 * 0.09 / 3000)
-    assert "One standard error of one run is 0.52 points" in page
-    assert "3,000 validation images" in page
+def test_the_table_compares_runs_with_the_same_seed(tmp_path: Path) -> None:
+    baseline, varied = results()
+    page = ablation_page(tmp_path / "page.md", NANO, 8, [baseline, varied])
+    assert "| baseline |  | 91.00% | 90.00% to 92.00% |  | 1, 2 |\n" in page
+    assert "| no ema | `training.ema=0` | 90.25% | 90.00% to 90.50% | -0.75 (-2.00 to +0.50) | 1, 2 |\n" in page
+    # sqrt(0.91 * 0.09 / validation images)
+    assert f"standard error of one run is {100 * (0.0819 / NANO.data.validation) ** 0.5:.2f} points" in page
 
-
-def test_a_variant_with_fewer_seeds_is_compared_on_those() -> None:
-    whole, varied = rows()
     del varied.accuracies[2]
-    assert "| no ema | `training.ema=0` | 90.50% | 90.50% to 90.50% | +0.50 | 1 |" in text(SHARED, [whole, varied])
-    first, second = document(SHARED, [whole, varied])["variants"]
+    page = ablation_page(tmp_path / "page.md", NANO, 8, [baseline, varied])
+    assert "| no ema | `training.ema=0` | 90.50% | 90.50% to 90.50% | +0.50 | 1 |\n" in page
+    first, second = ablation_document(NANO, 8, [baseline, varied])["variants"]
     assert second["accuracies"] == [{"seed": 1, "accuracy": 0.905}]
     assert (first["differences"], second["differences"]) == ([0, 0], [0.005])
 
 
-def test_a_page_is_written_again_but_no_other(tmp_path: Path) -> None:
-    page = tmp_path / "new" / "ablation.md"
-    check_page(page)
-    plain = write_table(page, SHARED, rows()[:1])
-    check_page(page)
-    write_table(page, SHARED, rows())
-    text = page.read_text("utf-8")
-    assert text.startswith(FIRST)
-    assert text.count("| whole |") == text.count("| no ema |") == 1
-    assert [each["name"] for each in json.loads(plain.read_text("utf-8"))["variants"]] == ["whole", "no ema"]
-    for name, message in (("other.md", "no table of an ablation"), ("ablation.txt", "ends in .md")):
-        (tmp_path / name).write_text("mine\n", "utf-8")
-        with pytest.raises(UsageError, match=message):
-            check_page(tmp_path / name)
-
-
 @pytest.fixture
-def ablate(
-    subprocess_environment: dict[str, str], tmp_path: Path, tiny_data: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Return a function that runs the command on the tiny data and a small recipe, in a process of its own."""
+def ablate(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs the command on a small recipe, with training replaced by a stub."""
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE, "utf-8")
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edge_fmnist_export.search.ablation", str(recipe), "--data", str(tiny_data)]
-        return subprocess.run(
-            [*command, *map(str, arguments)], capture_output=True, text=True, env=subprocess_environment, check=False
-        )
+    def train(folder: Path, recipe: Recipe, *_: object) -> tuple[None, dict[str, Any]]:
+        assert folder.name == f"seed-{recipe.seed}"
+        if recipe.seed == 13:
+            raise KeyboardInterrupt
+        return None, {"float": {"validation_accuracy": 0.9 + recipe.seed / 1000 - recipe.training.ema / 100}}
+
+    monkeypatch.setattr("edge_fmnist_export.search.variants.train_or_resume", train)
+    monkeypatch.setattr("edge_fmnist_export.training.backend.warm_up_keras", lambda: None)
+    app = typer.Typer()
+    app.command()(ablation)
+
+    def run(*arguments: object) -> Any:
+        return CliRunner().invoke(app, [str(each) for each in (recipe, "--data", tiny_data, *arguments)])
 
     return run
 
 
-def test_every_variant_is_trained_once_with_every_seed(
-    ablate: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
-) -> None:
-    folder, page = tmp_path / "runs", tmp_path / "page.md"
-    options = ("--output", folder, "--table", page, "--epochs", 2, "--json")
-    wanted = ("-v", "no ema: training.ema=0", "-v", "mixed: augmentation.mixup=0.2, augmentation.cutmix=1.0")
-    first = ablate(*options, *wanted, "--seeds", "4")
-    assert first.returncode == 0, first.stderr
-    found = json.loads(first.stdout)
-    assert [each["name"] for each in found["variants"]] == ["whole", "no ema", "mixed"]
-    assert (found["epochs"], found["validation_images"]) == (2, 100)
-    for each, name in zip(found["variants"], ("whole", "no-ema", "mixed"), strict=True):
-        run = folder / name / "seed-4"
-        metrics = json.loads((run / "metrics.json").read_text("utf-8"))
-        assert list(metrics) == ["float"]
-        assert each["accuracies"] == [{"seed": 4, "accuracy": metrics["float"]["validation_accuracy"]}]
-        recipe = load_recipe(str(run / "recipe.toml"))
-        assert (recipe.seed, recipe.training.epochs, recipe.qat.epochs) == (4, 2, 0)
+def test_every_variant_is_trained_with_every_seed(ablate: Callable[..., Any], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    options = ("--output", tmp_path / "runs", "--table", page, "--epochs", 2, "-v", "no ema: training.ema=0")
+    done = ablate(*options, "--seeds", "4,5", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["recipe"], found["epochs"], found["validation_images"]) == ("small", 2, 100)
+    assert [(each["name"], each["mean"]) for each in found["variants"]] == [("baseline", 0.8995), ("no ema", 0.9045)]
+    assert found == json.loads(page.with_suffix(".json").read_text("utf-8"))
+    # The page is written again, and keeps what is around the table.
+    page.write_text(f"mine\n{page.read_text('utf-8')}", "utf-8")
+    assert ablate(*options, "--seeds", "4").exit_code == 0
+    text = page.read_text("utf-8")
+    assert text.startswith("mine\n# Ablation study")
+    assert text.count("| no ema |") == 1
 
-    weights = {path: path.stat().st_mtime_ns for path in folder.glob("*/*/float.npz")}
-    again = ablate(*options, *wanted, "--seeds", "4,5")
-    assert again.returncode == 0, again.stderr
-    more = json.loads(again.stdout)["variants"]
-    assert [each["accuracies"][:1] for each in more] == [each["accuracies"] for each in found["variants"]]
-    assert all(len(each["accuracies"]) == 2 for each in more)
-    assert all(path.stat().st_mtime_ns == before for path, before in weights.items())
-    assert len(list(folder.glob("*/*/float.npz"))) == 6
-    assert "| mixed |" in page.read_text("utf-8")
 
-    other = ablate(*options[:4], "--epochs", 1, *wanted, "--seeds", "4")
-    assert other.returncode == 1
-    assert "another recipe (it differs in distill, training)" in " ".join(other.stderr.split())
-    assert "Traceback" not in other.stderr
+def test_what_is_done_before_an_interruption_is_in_the_table(ablate: Callable[..., Any], tmp_path: Path) -> None:
+    done = ablate("--output", tmp_path / "runs", "--seeds", "4,13")
+    assert done.exit_code == 130
+    assert "run the same command to resume" in done.stderr
+    assert "| baseline |" in (tmp_path / "runs" / "ablation.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--seeds", "1,1"), "expected different whole numbers"),
-        (("--seeds", "1,-2"), "expected different whole numbers"),
-        (("--seeds", ""), "expected different whole numbers"),
+        (("--seeds", "1,1"), "expected different integers"),
+        (("--seeds", "1,-2"), "expected different integers"),
+        (("--seeds", ""), "expected different integers"),
         (("--table", "page.txt"), "expected the name of a Markdown file"),
         (("-v", "training.emma=0"), "training.emma"),
     ],
 )
 def test_options_that_cannot_work(
-    ablate: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, arguments: tuple[str, ...], message: str
+    ablate: Callable[..., Any], tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = ablate("--output", tmp_path / "runs", *arguments)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in done.stderr + str(done.exception)
+    assert done.exit_code != 0
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_error_of_the_module_is_one_message() -> None:
+    command = [sys.executable, "-m", "edge_fmnist_export.search.ablation", "no-such-recipe"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr

@@ -1,12 +1,13 @@
-"""``edge-fmnist search``: look for networks that are accurate, quick and small."""
+"""``edge-fmnist search``: search for accurate, fast and small networks."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,8 +20,9 @@ from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.search.state import Candidate, State
-    from edge_fmnist_export.search.trial import Bench
+    import optuna
+
+    from edge_fmnist_export.search.study import Candidate
 
 OUTPUT = Path("runs/search")
 REFERENCE = "reference.tflite"
@@ -28,161 +30,119 @@ REFERENCE = "reference.tflite"
 
 def search(
     budget: Annotated[
-        float, typer.Option("--budget", help="Minutes that all candidates may take, those of earlier calls among them.")
+        float, typer.Option("--budget", help="Minutes for all candidates together, including those of earlier calls.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")] = OUTPUT,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs that each candidate is trained.")] = 4,
-    population: Annotated[
-        int, typer.Option("--population", min=1, help="Candidates drawn before the front grows by mutation.")
-    ] = 8,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Training epochs of each candidate.")] = 4,
+    population: Annotated[int, typer.Option("--population", min=2, help="Population size of NSGA-II.")] = 8,
     images: Annotated[
-        int, typer.Option("--images", min=0, help="Training images that are used, a 12th to validate; 0 for all.")
+        int, typer.Option("--images", min=0, help="Training images to use, 1 of 12 for validation; 0 for all.")
     ] = 24_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all chance.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     data: options.Data = None,
     json: options.Json = False,
 ) -> None:
-    """Look for networks that are accurate, quick and small.
+    """Search for accurate, fast and small networks with NSGA-II.
 
-    Trains candidates briefly, writes each as an int8 file, measures its accuracy on validation images, its latency
-    beside that of edge and its size, and keeps the Pareto front, from which it grows by mutation. Ctrl-C or kill
-    loses no finished candidate; the same command goes on. The front is written as recipes for edge-fmnist train.
+    Trains each candidate briefly, writes it as an int8 file, and measures its accuracy on validation images, its
+    latency relative to edge, and its size. The Pareto front is written as recipes for edge-fmnist train. The same
+    command resumes an interrupted search; several processes may run it at the same time.
     """
     if not (budget > 0 and math.isfinite(budget)):
         raise typer.BadParameter(f"expected minutes above 0, got {budget:g}", param_hint="--budget")
-    # Files are written by TensorFlow alone, whichever back end trains elsewhere.
+    # Conversion to TFLite needs the TensorFlow back end.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    extras.require("export", "searching")
-    bench, state = _start(output, data, seed, population, epochs, images)
-    try:
-        state = _run(output, bench, state, budget * 60)
-    except KeyboardInterrupt:
-        console.say(f"Interrupted. What is done is in {output}; go on with the same command.")
-        raise typer.Exit(130) from None
-    _report(output, state, budget, json)
+    extras.require("search", "searching")
+    from edge_fmnist_export.search import study as studies
+    from edge_fmnist_export.search.objective import SearchObjective, stratified_subset
+    from edge_fmnist_export.search.runs import resumable
+    from edge_fmnist_export.search.space import FIRST
 
-
-def _start(
-    folder: Path, data: Path | None, seed: int, population: int, epochs: int, images: int
-) -> tuple[Bench, State]:
-    """Return what all candidates share, and the state of the search, new or from the folder."""
-    from edge_fmnist_export.search.loop import check_first
-    from edge_fmnist_export.search.state import Settings, State, check_same, load_state, save_state
-    from edge_fmnist_export.search.trial import Bench, subset
-
-    before = load_state(folder)
-    if before is None:
-        _check_new(folder)
+    if output.exists() and not output.is_dir():
+        raise UsageError(f"{output}: expected a folder, got a file; choose another with --output")
+    if output.is_dir() and not (output / studies.JOURNAL).is_file() and any(output.iterdir()):
+        raise UsageError(f"{output}: not empty, and has no {studies.JOURNAL}; choose another folder with --output")
     train = dataset.load("train", data)
-    reference = _reference(folder)
-    settings = Settings(
-        seed=seed,
-        population=population,
-        epochs=epochs,
-        images=images,
-        data_sha256=train.sha256,
-        reference_sha256=hashlib.sha256(reference).hexdigest(),
-    )
-    bench = Bench(subset(train, images, seed), reference)
-    if before is not None:
-        check_same(folder, before.settings, settings)
-        return bench, before
-    check_first(settings, bench)
-    write_bytes(folder / REFERENCE, reference)
-    state = State(settings=settings)
-    save_state(folder, state)
-    return bench, state
-
-
-def _check_new(folder: Path) -> None:
-    """Check that a folder without a state can take a new search."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: a file; name a folder with --output")
-    if folder.is_dir() and any(path.name != REFERENCE for path in folder.iterdir()):
-        raise UsageError(f"{folder}: already there, and holds no search (state.json); name another with --output")
-
-
-def _reference(folder: Path) -> bytes:
-    """Return the model file that latencies are compared with: the search's own copy, so that it stays the same."""
-    path = folder / REFERENCE
-    return path.read_bytes() if path.is_file() else read_model(DEFAULT_MODEL).content
-
-
-def _run(folder: Path, bench: Bench, state: State, budget: float) -> State:
-    from edge_fmnist_export.search.loop import Search
-    from edge_fmnist_export.search.progress import SearchProgress
-
+    # The search keeps a copy, so that the reference stays the same.
+    copy = output / REFERENCE
+    reference = copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
+    objective = SearchObjective(output, stratified_subset(train, images, seed), reference, epochs, seed)
+    # Too few images are reported before anything is written.
+    objective.calibration(1, str(FIRST))
+    settings = {
+        "seed": seed,
+        "population": population,
+        "epochs": epochs,
+        "images": images,
+        "data_sha256": list(train.sha256),
+        "reference_sha256": hashlib.sha256(reference).hexdigest(),
+    }
+    study = studies.open_study(output, settings)
+    if not copy.is_file():
+        write_bytes(copy, reference)
     with console.quiet_native_log():
         backend.warm_up_keras()
-    observer = SearchProgress(console.stderr_console(), budget, console.quiet_native_log)
-    return Search(folder, bench, observer).run(state, budget)
+    with resumable(output):
+        for tried in studies.run_search(output, study, budget * 60, objective.evaluate):
+            spent = f"{_minutes(study):.1f} of {budget:g} minutes"
+            console.say(tried if isinstance(tried, str) else f"{_line(tried, study)}; {spent}")
+    _report(output, study, budget, json)
 
 
-def _report(folder: Path, state: State, budget: float, json: bool) -> None:
-    """Show the front, and write its recipes and its plot."""
-    from edge_fmnist_export.search.front import pareto_front
-    from edge_fmnist_export.search.recipes import write_front
+def _minutes(study: optuna.Study) -> float:
+    from edge_fmnist_export.search.study import candidate_seconds
 
-    front = pareto_front(state.candidates)
+    return sum(candidate_seconds(study)) / 60
+
+
+def _line(candidate: Candidate, study: optuna.Study) -> str:
+    from edge_fmnist_export.search.study import pareto_front
+
+    return (
+        f"candidate {candidate.number} {candidate.architecture}: {candidate.accuracy:.2%}, "
+        f"{candidate.ratio:.2f} x {DEFAULT_MODEL}, {candidate.bytes:,} bytes"
+        + (", on the front" if candidate in pareto_front(study) else "")
+    )
+
+
+def _report(folder: Path, study: optuna.Study, budget: float, json: bool) -> None:
+    """Write the front as recipes and as a plot, and show it."""
+    from edge_fmnist_export.search.front import plot_front, write_recipes
+    from edge_fmnist_export.search.study import failures, measured_candidates, pareto_front
+
+    failed, measured, front = failures(study), measured_candidates(study), pareto_front(study)
     if not front:
-        reason = next((candidate.failure for candidate in state.candidates), "the budget is too small for one")
-        raise RunError(f"{folder}: no candidate could be measured; the first: {reason}")
-    recipes = write_front(folder, front)
-    plots = _plot(folder, state, front)
+        raise RunError(f"{folder}: no candidate was measured; {failed[0] if failed else 'the budget is too small'}")
+    recipes = write_recipes(folder / "front", front)
+    plots = plot_front(measured, front, folder)
+    tried = len(measured) + len(failed)
     if json:
         console.emit_json(
             {
                 "output": str(folder),
                 "budget_minutes": budget,
-                "spent_minutes": round(state.seconds / 60, 3),
-                "settings": state.settings.model_dump(mode="json"),
-                "candidates": len(state.candidates),
-                "front": [{**_plain(each), "recipe": str(recipes[each.number])} for each in front],
+                "spent_minutes": round(_minutes(study), 3),
+                "settings": study.user_attrs["settings"],
+                "candidates": tried,
+                "front": [asdict(each) | {"recipe": str(path)} for each, path in zip(front, recipes, strict=True)],
                 "plots": [str(path) for path in plots],
             }
         )
-    else:
-        _show(folder, state, front)
-
-
-def _plain(candidate: Candidate) -> dict[str, Any]:
-    measured = candidate.measured.model_dump() if candidate.measured else {}
-    return {
-        "number": candidate.number,
-        "architecture": candidate.architecture,
-        "parent": candidate.parent,
-        **{key: round(value, 6) for key, value in measured.items()},
-    }
-
-
-def _plot(folder: Path, state: State, front: list[Candidate]) -> list[Path]:
-    if extras.missing(extras.EXTRAS["plot"]):
-        console.say("No plot: that needs the extra, pip install 'edge-fmnist[plot]'.")
-        return []
-    from edge_fmnist_export.search.plot import plot_search
-
-    return plot_search(state.candidates, front, folder)
-
-
-def _show(folder: Path, state: State, front: list[Candidate]) -> None:
-    rows = [
-        (
-            each.number,
-            each.architecture,
-            f"{found.accuracy:.2%}",
-            f"{found.ratio:.2f}",
-            f"{found.microseconds:.1f}",
-            f"{found.bytes:,}",
-            f"{found.parameters:,}",
-            f"{found.macs:,}",
-        )
-        for each in front
-        if (found := each.measured) is not None
-    ]
+        return
     console.show_table(
-        f"The front of {len(state.candidates)} candidates in {state.seconds / 60:.1f} minutes",
+        f"Pareto front of {tried} candidates in {_minutes(study):.1f} minutes",
         ["candidate", "architecture", "validation", f"x {DEFAULT_MODEL}", "p50, µs", "bytes", "parameters", "MACs"],
-        rows,
+        [
+            (
+                each.number,
+                each.architecture,
+                f"{each.accuracy:.2%}",
+                f"{each.ratio:.2f}",
+                f"{each.microseconds:.1f}",
+                *(f"{value:,}" for value in (each.bytes, each.parameters, each.macs)),
+            )
+            for each in front
+        ],
         numbers_from=2,
     )
     console.say(f"Recipes of the front: {folder / 'front'}; next: edge-fmnist train {folder / 'front'}/NAME.toml")

@@ -22,7 +22,7 @@ from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.report import markdown, metrics
 from edge_fmnist_export.report.metrics import Metrics
-from edge_fmnist_export.search.zoo.table import measured_with
+from edge_fmnist_export.search.zoo import measured_with
 from edge_fmnist_export.training.run import open_run
 
 PAGE = Path("docs/models.md")

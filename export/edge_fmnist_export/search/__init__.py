@@ -1,1 +1,1 @@
-"""The search for networks that are accurate, quick and small: trained briefly, measured as written int8 files."""
+"""Experiments over many recipes: architecture search, the zoo of published networks, and ablation studies."""

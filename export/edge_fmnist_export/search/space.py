@@ -1,136 +1,58 @@
-"""The space of networks that a search draws from: residual networks, sampled and mutated."""
+"""Search space: residual networks of 2 to 5 blocks, as parameters of an Optuna trial."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from edge_fmnist_export.architectures import edge
 from edge_fmnist_export.architectures.residual import Network, Stage
 
-# Drawing a network at random meets the limits of the default space more often than one time in ten.
-MOST_TRIES = 1000
+if TYPE_CHECKING:
+    from optuna import Trial
+
+# The first candidate is the network of the default model, so that every search contains a known result.
+FIRST = edge.NETWORK
+FILTERS = tuple(sorted({8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128} | {stage.filters for stage in FIRST.stages}))
+KERNELS, STRIDES = (3, 5), (1, 2)
+LEAST_BLOCKS, MOST_BLOCKS = 2, 5
+LEAST_HALVINGS, MOST_HALVINGS = 2, 3
+MOST_PARAMETERS, MOST_MACS = 400_000, 16_000_000
 
 
-@dataclass(frozen=True)
-class Space:
-    """Which networks there are.
+def suggest_network(trial: Trial) -> Network:
+    """Return the network that a trial proposes, which may exceed the limits of :func:`within_limits`.
 
-    Attributes:
-        filters: what stem and blocks choose from, rising; a network given to mutate may have others in between.
-        sizes: edges of the kernels in pixels, rising.
-        blocks: smallest and largest number of blocks.
-        halvings: smallest and largest number of stages with a stride of 2.
-        most_parameters: limit of the size.
-        most_macs: limit of multiply-accumulates for one image, and so of the time that training takes.
+    Every trial has the same parameters, as NSGA-II needs for its crossover; those of unused stages have no effect.
+    Filters are sorted, so that they never decrease from stage to stage.
     """
-
-    filters: Sequence[int] = (8, 12, 16, 24, 32, 40, 48, 64, 80, 96, 128)
-    sizes: Sequence[int] = (3, 5)
-    blocks: tuple[int, int] = (2, 5)
-    halvings: tuple[int, int] = (2, 3)
-    most_parameters: int = 400_000
-    most_macs: int = 16_000_000
-
-    def holds(self, network: Network) -> bool:
-        """Tell whether a network is within the limits."""
-        halvings = sum(stage.strides == 2 for stage in network.stages)
-        return (
-            all(stage.size in self.sizes for stage in network.stages)
-            and all(self.filters[0] <= stage.filters <= self.filters[-1] for stage in network.stages)
-            and self.blocks[0] <= len(network.blocks) <= self.blocks[1]
-            and self.halvings[0] <= halvings <= self.halvings[1]
-            and network.parameters <= self.most_parameters
-            and network.macs <= self.most_macs
+    count = 1 + trial.suggest_int("blocks", LEAST_BLOCKS, MOST_BLOCKS)
+    genes = [
+        (
+            trial.suggest_categorical(f"filters_{index}", FILTERS),
+            trial.suggest_categorical(f"kernel_{index}", KERNELS),
+            trial.suggest_categorical(f"strides_{index}", STRIDES),
         )
-
-    def sample(self, rng: np.random.Generator) -> Network | None:
-        """Draw a network, the filters rising from stage to stage; None where none was found within the limits."""
-        for _ in range(MOST_TRIES):
-            count = int(rng.integers(self.blocks[0], self.blocks[1], endpoint=True)) + 1
-            filters = np.sort(rng.choice(self.filters, count))
-            sizes = rng.choice(self.sizes, count, p=self._odds())
-            halvings = min(count, int(rng.integers(self.halvings[0], self.halvings[1], endpoint=True)))
-            halved = rng.choice(count, halvings, replace=False)
-            stages = [
-                Stage(int(filters[index]), int(sizes[index]), 2 if index in halved else 1) for index in range(count)
-            ]
-            network = Network(stages[0], tuple(stages[1:]))
-            if self.holds(network):
-                return network
-        return None
-
-    def mutate(self, network: Network, rng: np.random.Generator) -> Network | None:
-        """Return a network that differs in one or two steps; None where none was found within the limits."""
-        for _ in range(MOST_TRIES):
-            stages = list(network.stages)
-            for _ in range(int(rng.integers(1, 3))):
-                MUTATIONS[int(rng.integers(len(MUTATIONS)))](self, stages, rng)
-            mutated = Network(stages[0], tuple(stages[1:]))
-            if mutated != network and self.holds(mutated):
-                return mutated
-        return None
-
-    def _odds(self) -> list[float]:
-        """Return how likely each kernel size is: the smallest half of the time, since it is the cheapest."""
-        if len(self.sizes) == 1:
-            return [1.0]
-        return [0.5] + [0.5 / (len(self.sizes) - 1)] * (len(self.sizes) - 1)
+        for index in range(1 + MOST_BLOCKS)
+    ]
+    filters = sorted(width for width, _, _ in genes[:count])
+    stem, *blocks = [Stage(filters[index], *genes[index][1:]) for index in range(count)]
+    return Network(stem, tuple(blocks))
 
 
-Mutation = Callable[[Space, list[Stage], np.random.Generator], None]
+def trial_parameters(network: Network) -> dict[str, Any]:
+    """Return the trial parameters for which :func:`suggest_network` returns this network."""
+    parameters: dict[str, Any] = {"blocks": len(network.blocks)}
+    for index, stage in enumerate(network.stages):
+        parameters |= {f"filters_{index}": stage.filters, f"kernel_{index}": stage.size}
+        parameters[f"strides_{index}"] = stage.strides
+    return parameters
 
 
-def _change_filters(space: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Take the next larger or smaller number of filters in one stage."""
-    index = int(rng.integers(len(stages)))
-    stages[index] = replace(stages[index], filters=_neighbour(space.filters, stages[index].filters, rng))
-
-
-def _change_size(space: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Take the next larger or smaller kernel in one stage."""
-    index = int(rng.integers(len(stages)))
-    stages[index] = replace(stages[index], size=_neighbour(space.sizes, stages[index].size, rng))
-
-
-def _change_strides(_: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Make one stage halve the image, or not."""
-    index = int(rng.integers(len(stages)))
-    stages[index] = replace(stages[index], strides=3 - stages[index].strides)
-
-
-def _swap_strides(_: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Move the stride of a stage to the one after it, or the other way about."""
-    index = int(rng.integers(len(stages) - 1))
-    first, second = stages[index], stages[index + 1]
-    stages[index : index + 2] = [replace(first, strides=second.strides), replace(second, strides=first.strides)]
-
-
-def _add_block(_: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Put a block like it behind a stage."""
-    index = int(rng.integers(len(stages)))
-    stages.insert(index + 1, replace(stages[index], strides=1))
-
-
-def _remove_block(_: Space, stages: list[Stage], rng: np.random.Generator) -> None:
-    """Take a block away, but not the last one."""
-    if len(stages) > 2:
-        del stages[int(rng.integers(1, len(stages)))]
-
-
-MUTATIONS: tuple[Mutation, ...] = (
-    _change_filters,
-    _change_size,
-    _change_strides,
-    _swap_strides,
-    _add_block,
-    _remove_block,
-)
-
-
-def _neighbour(choices: Sequence[int], value: int, rng: np.random.Generator) -> int:
-    """Return the next larger or smaller choice; at an end, the value itself."""
-    if rng.random() < 0.5:
-        return min((choice for choice in choices if choice > value), default=value)
-    return max((choice for choice in choices if choice < value), default=value)
+def within_limits(network: Network) -> bool:
+    """Return whether a network meets the limits on downsampling, parameters and multiply-accumulates (MACs)."""
+    halvings = sum(stage.strides == 2 for stage in network.stages)
+    return (
+        LEAST_HALVINGS <= halvings <= MOST_HALVINGS
+        and network.parameters <= MOST_PARAMETERS
+        and network.macs <= MOST_MACS
+    )

@@ -1,0 +1,98 @@
+"""``python -m edge_fmnist_export.search.ablation``: measure the effect of each ingredient of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_fmnist import extras
+from edge_fmnist.cli import console, options
+from edge_fmnist.data import dataset
+from edge_fmnist_export.cli.train import FLOAT_MODULES
+from edge_fmnist_export.training import backend
+
+OUTPUT = Path("runs/ablation")
+
+
+def ablation(
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (edge-fmnist recipes), or a TOML file.")],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            "-v",
+            help="'NAME: section.key=value, ...' in TOML; distill=false removes the teachers. Can be repeated. "
+            "Default: each ingredient of the recipe is removed in turn.",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of the float phase of each run.")] = 8,
+    seeds: Annotated[str, typer.Option("--seeds", help="Random seeds for each variant, separated by commas.")] = "1,2",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run folders.")] = OUTPUT,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            "--table", help="Markdown page to write the table to. Default: OUTPUT/ablation.md.", show_default=False
+        ),
+    ] = None,
+    data: options.Data = None,
+    json: options.Json = False,
+) -> None:
+    """Train the float phase of a recipe briefly, unchanged and in variants, and compare validation accuracies.
+
+    Test images are not used. Finished runs are not trained again: the same command resumes after Ctrl-C. The table is
+    written after each run, as Markdown and JSON.
+    """
+    extras.require("export", "an ablation", FLOAT_MODULES)
+    from edge_fmnist_export.report import markdown
+    from edge_fmnist_export.search.runs import resumable
+    from edge_fmnist_export.search.variants import (
+        HEADINGS,
+        ablation_document,
+        ablation_page,
+        make_variants,
+        train_variants,
+    )
+    from edge_fmnist_export.training import training, training_data
+    from edge_fmnist_export.training.recipe import load_recipe
+
+    baseline, page, numbers = load_recipe(recipe), table or output / "ablation.md", _parse_seeds(seeds)
+    variants = make_variants(baseline, variant or [], epochs)
+    # Unusable pages, data and recipes are reported before anything is trained.
+    ablation_page(page, baseline, epochs, [])
+    train = dataset.load("train", data)
+    for each in variants:
+        training_data.subsets(each.recipe, train)
+        training.check_initial(each.recipe)
+    with console.quiet_native_log():
+        backend.warm_up_keras()
+    with resumable(output):
+        for results in train_variants(output, variants, numbers, epochs, train):
+            document = ablation_document(baseline, epochs, results)
+            plain = markdown.write_page(page, ablation_page(page, baseline, epochs, results), document)
+    if json:
+        console.emit_json(document)
+    else:
+        title = f"{baseline.name}, {epochs} epochs: validation accuracy"
+        console.show_table(title, HEADINGS, [each.cells(results[0]) for each in results], numbers_from=2)
+    console.say(f"Wrote the table to {page} and {plain}")
+
+
+def _parse_seeds(seeds: str) -> list[int]:
+    parts = [part.strip() for part in seeds.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) < len(parts):
+        expected = f"expected different integers, as in 1,2,3, got {seeds!r}"
+        raise typer.BadParameter(expected, param_hint="--seeds")
+    return [int(part) for part in parts]
+
+
+def main() -> None:
+    """Run the command."""
+    with console.exit_codes():
+        typer.run(ablation)
+
+
+if __name__ == "__main__":
+    main()

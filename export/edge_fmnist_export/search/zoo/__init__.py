@@ -1,1 +1,0 @@
-"""The zoo: every network of the published projects, trained, quantized and measured like ours."""

@@ -1,20 +1,17 @@
-"""The connection to the broker, in a thread of its own."""
+"""Connection to the broker: paho-mqtt connects and reconnects, a thread of our own feeds it."""
 
 from __future__ import annotations
 
-import contextlib
-import socket
+import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edge_fmnist.pipeline.reader_thread import Retry
-from edge_fmnist.sinks.mqtt.address import PASSWORD_VARIABLE, USER_VARIABLE, Broker, Credentials
-from edge_fmnist.sinks.mqtt.buffer import Buffer, Message
-from edge_fmnist.sinks.mqtt.client import CONNECT_TIMEOUT, make_client, turn
-from edge_fmnist.sinks.mqtt.traffic import Traffic
+from edge_fmnist.sinks.mqtt.broker import PASSWORD_VARIABLE, USER_VARIABLE, Broker
+from edge_fmnist.sinks.mqtt.messages import MessageFactory
+from edge_fmnist.sinks.mqtt.queue import MessageQueue, MqttMessage
 
 if TYPE_CHECKING:
     import ssl
@@ -22,240 +19,212 @@ if TYPE_CHECKING:
     from paho.mqtt.client import Client
     from paho.mqtt.reasoncodes import ReasonCode
 
-# Messages that are on their way at a time; each is kept until the broker has acknowledged it.
-WINDOW = 20
-# Seconds between two looks at the clock while nothing happens.
+# Seconds of silence after which each side checks the other. The broker publishes the last will after 1.5 times that.
+KEEPALIVE = 20
+CONNECT_TIMEOUT = 5.0
+# Seconds between two attempts to connect: doubled after each, up to the second value.
+RECONNECT_DELAYS = (1, 10)
+# Messages in flight at a time; paho keeps each until the broker has acknowledged it.
+MAX_IN_FLIGHT = 20
+# Seconds between two checks while nothing happens.
 TICK = 1.0
-# Seconds in which what still waits at the end is delivered, and then the farewell.
+# Seconds to deliver queued messages at the end, and then to announce the end.
 DRAIN_TIMEOUT = 3.0
-FAREWELL_TIMEOUT = 1.0
-# Why a broker refuses, in the numbers of MQTT 5, to which paho turns those of 3.1.1.
+OFFLINE_TIMEOUT = 1.0
+# Reason codes of MQTT 5, to which paho maps the codes of 3.1.1.
 BAD_USER_OR_PASSWORD, NOT_AUTHORIZED = 0x86, 0x87
-# Between two attempts at the end, when there is no time for longer pauses.
-LAST_PAUSE = 0.2
 
 
-class Occasions(Protocol):
-    """What is published at certain moments, beside what is in the buffer; called in the connection's thread."""
-
-    def greeting(self) -> Iterable[Message]:
-        """Return what comes first in every connection."""
-
-    def regular(self) -> Iterable[Message]:
-        """Return what is due now; asked at least every :data:`TICK` seconds while connected."""
-
-    def farewell(self) -> Message:
-        """Return what comes last, and is the last will of a connection that breaks."""
-
-
-class Connection:
-    """Delivers the messages of a buffer, in their order and at least once each (MQTT's quality of service 1).
-
-    A lost connection is opened again until the broker answers, after half a second at first, then
-    ever later. What was not acknowledged is sent again.
-
-    Paho's own threads are not used: only with one thread for everything is the order certain, the
-    end bounded in time, and the queue one that lets go of its oldest.
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Statistics of a connection.
 
     Attributes:
-        error: what has ended the thread, if it was not foreseen.
-        trouble: why the connection was lost, or not accepted, the last time.
-        messages: for people, to be taken and shown in another thread.
+        connected: whether the broker has accepted the connection.
+        reconnects: number of times the connection was restored after it was lost.
+        delivered: queued messages that the broker has acknowledged.
+        waiting: queued messages that the broker has not acknowledged yet.
+        dropped: messages dropped because the queue was full.
+    """
+
+    connected: bool
+    reconnects: int
+    delivered: int
+    waiting: int
+    dropped: int
+
+
+class BrokerConnection:
+    """Delivers the messages of a queue in order, at least once each (QoS 1), in the background.
+
+    Paho's callbacks only set flags, and one thread publishes: paho calls ``on_publish`` with a lock held that
+    ``publish`` needs, so a lock of our own around ``publish`` could deadlock.
+
+    Attributes:
+        problem: why the connection was last lost or refused.
+        warnings: messages for the user, to be read in another thread.
     """
 
     def __init__(
         self,
         broker: Broker,
-        buffer: Buffer,
-        occasions: Occasions,
-        *,
-        credentials: Credentials | None = None,
-        context: ssl.SSLContext | None = None,
-        retry: Retry | None = None,
+        queue: MessageQueue,
+        messages: MessageFactory,
+        credentials: tuple[str, str | None] | None,
+        context: ssl.SSLContext | None,
     ) -> None:
-        """Start connecting; returns at once.
+        """Start connecting; returns immediately.
 
         Args:
-            broker: where to connect to.
-            buffer: what is to be delivered; call :meth:`wake` after filling it.
-            occasions: what is published beside it.
-            credentials: user and password, if the broker asks for them.
-            context: checks the broker's certificate; None takes the system's authorities where ``broker.tls``.
-            retry: the pauses between attempts.
+            broker: the broker.
+            queue: what to deliver; call :meth:`wake` after adding to it.
+            messages: creates what is published besides: when connected, at intervals, and as last will.
+            credentials: user and password, if the broker requires them.
+            context: TLS context; None for an unencrypted connection.
         """
-        self.error: Exception | None = None
-        self.trouble: str | None = None
-        self.messages: deque[str] = deque(maxlen=16)
+        self.problem: str | None = None
+        self.warnings: deque[str] = deque(maxlen=16)
         self._broker = broker
-        self._buffer = buffer
-        self._occasions = occasions
-        self._retry = retry or Retry()
-        self._client = make_client(broker, occasions.farewell(), credentials, context)
-        self._client.on_connect = self._on_connect
-        self._client.on_disconnect = self._on_disconnect
-        self._client.on_publish = self._on_publish
-        self._connected = self._was_connected = self._away = False
-        self._reconnects = self._delivered = self._failures = 0
-        self._lost_at = time.monotonic()
-        self._dropped_before = 0
-        self._unacknowledged: dict[int, Message] = {}
-        # The newest retained message of each topic: a broker that forgot them when it was restarted gets them again.
-        self._standing: dict[str, Message] = {}
-        self._farewell: int | None = None
-        self._ending = threading.Event()
-        self._deadline = float("inf")
-        self._wake, self._woken = socket.socketpair()
-        self._wake.setblocking(False)
-        self._woken.setblocking(False)
+        self._queue = queue
+        self._messages = messages
+        self._connected = self._was_connected = self._away = self._resending = False
+        self._reconnects = self._delivered = self._dropped_before = 0
+        self._lost_at = 0.0
+        self._in_flight: dict[int, MqttMessage] = {}
+        self._acknowledged: deque[int] = deque()
+        # The newest acknowledged retained message per topic: a broker that lost them in a restart gets them again.
+        self._retained: dict[str, MqttMessage] = {}
+        self._wake = threading.Event()
+        self._deadline: float | None = None
+        self._client = self._make_client(credentials, context)
+        self._client.loop_start()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._thread.start()
 
+    def _make_client(self, credentials: tuple[str, str | None] | None, context: ssl.SSLContext | None) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        # Without a client ID the broker assigns one, so that two programs never disconnect each other.
+        client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.reconnect_delay_set(*RECONNECT_DELAYS)
+        if credentials is not None:
+            client.username_pw_set(*credentials)
+        if context is not None:
+            client.tls_set_context(context)
+        last_will = self._messages.availability(False)
+        client.will_set(last_will.topic, last_will.payload, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
+        return client
+
     @property
     def traffic(self) -> Traffic:
-        """What was done so far; may be read from any thread."""
-        waiting = len(self._buffer) + len(self._unacknowledged)
-        return Traffic(self._connected, self._reconnects, self._delivered, waiting, self._buffer.dropped)
+        """Statistics so far; may be read from any thread."""
+        waiting = len(self._queue) + len(self._in_flight)
+        return Traffic(self._connected, self._reconnects, self._delivered, waiting, self._queue.dropped)
 
     def wake(self) -> None:
-        """Let the thread look at the buffer; never waits."""
-        # A full pipe means that it is awake already; a closed one, that it has ended.
-        with contextlib.suppress(OSError):
-            self._wake.send(b"\0")
+        """Make the thread check the queue; never blocks."""
+        self._wake.set()
 
     def close(self) -> None:
-        """Deliver what waits, say farewell and end, all within a few seconds; harmless when called twice."""
-        if not self._ending.is_set():
+        """Deliver what is queued, publish the last will and disconnect, all within a few seconds."""
+        if self._deadline is None:
             self._deadline = time.monotonic() + DRAIN_TIMEOUT
-            self._ending.set()
             self.wake()
-        # A name server that does not answer can hold the thread longer; it is a daemon and ends with the program.
-        self._thread.join(DRAIN_TIMEOUT + FAREWELL_TIMEOUT + 1.0)
-        if not self._thread.is_alive():
-            self._wake.close()
-            self._woken.close()
+        # An unresponsive name server can block paho's thread for longer; both threads are daemons.
+        self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 1.0)
 
     def _run(self) -> None:
-        """Connect again and again; what is not foreseen is for the loop's thread to raise."""
-        try:
-            while not self._finished():
-                self._converse()
-                if not self._finished():
-                    self._note_failure()
-                    self._pause()
-        except Exception as error:
-            self.error = error
+        while True:
+            self._publish_due()
+            remaining = TICK if self._deadline is None else self._deadline - time.monotonic()
+            if self._deadline is not None and (remaining <= 0 or not self.traffic.waiting):
+                break
+            self._wait(min(TICK, remaining))
+        if self._connected:
+            number = self._publish(self._messages.availability(False), qos=1)
+            end = time.monotonic() + OFFLINE_TIMEOUT
+            while number not in self._acknowledged and time.monotonic() < end:
+                self._wait(end - time.monotonic())
+        self._client.on_connect = self._client.on_connect_fail = self._client.on_disconnect = None
+        self._client.disconnect()
+        self._connected = False
+        self._client.loop_stop()
 
-    def _finished(self) -> bool:
-        """Return whether to end: nothing is left to deliver, or no time."""
-        if not self._ending.is_set():
-            return False
-        return time.monotonic() >= self._deadline or not self.traffic.waiting
+    def _wait(self, timeout: float) -> None:
+        self._wake.wait(timeout)
+        self._wake.clear()
 
-    def _converse(self) -> None:
-        """Connect and deliver until the connection is lost or the end has come."""
-        self.trouble = None
-        try:
-            self._client.reconnect()
-            self._exchange(time.monotonic() + CONNECT_TIMEOUT)
-            self.trouble = self.trouble or "the connection was closed"
-        except (OSError, UnicodeError) as error:
-            self.trouble = str(getattr(error, "strerror", None) or error)
-        finally:
-            self._connected = False
-            self._client.disconnect()
-
-    def _exchange(self, patience: float) -> None:
-        """Deliver while the connection lasts; one that is not accepted until the time ``patience`` is given up."""
-        while self._client.socket() is not None:
-            if self._finished():
-                if self._connected:
-                    self._say_farewell()
-                return
-            if not self._connected and time.monotonic() > patience:
-                self.trouble = f"no answer within {CONNECT_TIMEOUT:g} s"
-                return
-            self._publish()
-            turn(self._client, self._woken, LAST_PAUSE if self._ending.is_set() else TICK)
-
-    def _publish(self) -> None:
-        """Hand over what is due and what waits, as far as the window is open."""
-        if not self._connected:
+    def _publish_due(self) -> None:
+        while self._acknowledged:
+            message = self._in_flight.pop(self._acknowledged.popleft(), None)
+            if message is not None:
+                self._delivered += 1
+                if message.retain:
+                    self._retained[message.topic] = message
+        self._resending = self._resending and bool(self._in_flight)
+        if not self._connected or self._resending:
             return
-        self._tell(self._occasions.regular())
-        while self._connected and len(self._unacknowledged) < WINDOW:
-            message = self._buffer.take()
-            if message is None:
+        if message := self._messages.health_if_due(self._queue.dropped):
+            self._publish(message, qos=0)
+        while self._connected and len(self._in_flight) < MAX_IN_FLIGHT:
+            queued = self._queue.take()
+            if queued is None:
                 return
-            self._send(message)
+            self._in_flight[self._publish(queued, qos=1)] = queued
 
-    def _send(self, message: Message) -> None:
-        """Hand a message to paho, which sends it again in the next connection unless it is acknowledged."""
-        number = self._client.publish(message.topic, message.payload, qos=1, retain=message.retain).mid
-        self._unacknowledged[number] = message
+    def _publish(self, message: MqttMessage, qos: int) -> int:
+        """Publish a message and return its ID; paho repeats QoS 1 after a reconnection until it is acknowledged."""
+        return self._client.publish(message.topic, message.payload, qos=qos, retain=message.retain).mid
 
-    def _tell(self, messages: Iterable[Message]) -> None:
-        """Send what the next connection brings anew, and which therefore needs no acknowledgement."""
-        for message in messages:
-            self._client.publish(message.topic, message.payload, qos=0, retain=message.retain)
-
-    def _say_farewell(self) -> None:
-        will = self._occasions.farewell()
-        self._farewell = self._client.publish(will.topic, will.payload, qos=1, retain=will.retain).mid
-        end = time.monotonic() + FAREWELL_TIMEOUT
-        while self._farewell is not None and self._client.socket() is not None and time.monotonic() < end:
-            turn(self._client, self._woken, LAST_PAUSE)
-
-    def _pause(self) -> None:
-        if self._ending.is_set():
-            time.sleep(LAST_PAUSE)
-        else:
-            self._ending.wait(self._retry.delay(self._failures))
-
-    def _note_failure(self) -> None:
-        """Say once that the broker is away."""
-        self._failures += 1
+    def _lost(self, problem: str) -> None:
+        """Warn once when the broker becomes unavailable."""
+        self._connected = False
+        self.problem = problem
         if not self._away:
-            self._away = True
-            self._lost_at = time.monotonic()
-            self._dropped_before = self._buffer.dropped
-            self.messages.append(
-                f"no connection to the MQTT broker at {self._broker.name} ({self.trouble}); up to "
-                f"{self._buffer.limit} messages wait for it"
-            )
-
-    def _note_success(self) -> None:
-        if self._was_connected:
-            self._reconnects += 1
-        self._was_connected = True
-        if self._away:
-            self._away = False
-            away, traffic = time.monotonic() - self._lost_at, self.traffic
-            self.messages.append(
-                f"the MQTT broker at {self._broker.name} is back after {away:.1f} s; {traffic.waiting} messages "
-                f"follow, {traffic.dropped - self._dropped_before} found no room"
+            self._away, self._lost_at, self._dropped_before = True, time.monotonic(), self._queue.dropped
+            self.warnings.append(
+                f"no connection to the MQTT broker at {self._broker.name} ({problem}); reconnecting, up to "
+                f"{self._queue.limit} messages are queued"
             )
 
     def _on_connect(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
         if reason.is_failure:
-            unknown = reason.value in (BAD_USER_OR_PASSWORD, NOT_AUTHORIZED)
-            hint = f"; are {USER_VARIABLE} and {PASSWORD_VARIABLE} right?" if unknown else ""
-            self.trouble = f"{reason}{hint}"
+            rejected = reason.value in (BAD_USER_OR_PASSWORD, NOT_AUTHORIZED)
+            self._lost(f"{reason}{f'; check {USER_VARIABLE} and {PASSWORD_VARIABLE}' if rejected else ''}")
             return
-        self._connected = True
-        self._note_success()
-        self._tell((*self._occasions.greeting(), *self._standing.values()))
+        self._reconnects += self._was_connected
+        if self._away:
+            away, dropped = time.monotonic() - self._lost_at, self._queue.dropped - self._dropped_before
+            self.warnings.append(
+                f"reconnected to the MQTT broker at {self._broker.name} after {away:.1f} s; "
+                f"{self.traffic.waiting} messages queued, {dropped} dropped"
+            )
+        repeated = {message.topic for message in tuple(self._in_flight.values())}
+        retained = [message for message in tuple(self._retained.values()) if message.topic not in repeated]
+        for message in (*self._messages.greeting(self._queue.dropped), *retained):
+            self._publish(message, qos=0)
+        # Paho now repeats what was in flight; new messages wait for that, so that the order is kept.
+        self._resending = bool(repeated)
+        self._away, self._connected, self._was_connected = False, True, True
+        self.wake()
 
-    def _on_disconnect(self, *_: object) -> None:
-        self._connected = False
+    def _on_connect_fail(self, *_: object) -> None:
+        # Paho calls this while it handles the exception, but does not pass it on.
+        error = sys.exc_info()[1]
+        self._lost(str(getattr(error, "strerror", None) or error))
+
+    def _on_disconnect(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        # After a refusal, the reason given with it says more than that the connection was closed.
+        if self._connected or not self._away:
+            self._lost(f"connection lost: {reason}")
 
     def _on_publish(self, _client: Client, _data: object, number: int, *_: object) -> None:
-        if number == self._farewell:
-            self._farewell = None
-        message = self._unacknowledged.pop(number, None)
-        if message is None:
-            return
-        # A broker that takes messages is well; one that accepts connections only to close them is not.
-        self._failures = 0
-        self._delivered += 1
-        if message.retain:
-            self._standing[message.topic] = message
+        self._acknowledged.append(number)
+        self.wake()

@@ -1,4 +1,4 @@
-"""MQTT as a sink."""
+"""MQTT sink."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.mqtt.address import Broker, find_credentials, tls_context
-from edge_fmnist.sinks.mqtt.buffer import LIMIT, Buffer
-from edge_fmnist.sinks.mqtt.connection import Connection
-from edge_fmnist.sinks.mqtt.reporter import INTERVAL, Reporter
-from edge_fmnist.sinks.mqtt.traffic import Traffic
+from edge_fmnist.sinks.mqtt.broker import Broker, find_credentials, tls_context
+from edge_fmnist.sinks.mqtt.connection import BrokerConnection, Traffic
+from edge_fmnist.sinks.mqtt.messages import INTERVAL, MessageFactory
+from edge_fmnist.sinks.mqtt.queue import QUEUE_LIMIT, MessageQueue
 from edge_fmnist.sources.base import Warn, log_warning
 
 
 class MqttPublisher(Sink):
-    """Publishes changes of the label, scores, frame rate and health, and describes itself to Home Assistant.
+    """Publishes label changes, scores, frame rate and health, with Home Assistant discovery.
 
-    While the broker is away, results wait for it, a bounded number of them; the loop never waits.
-    What is published where is in ``docs/mqtt.md``.
+    While the broker is unavailable, a limited number of messages is queued; the loop never waits. Topics and payloads
+    are described in ``docs/mqtt.md``.
     """
 
     def __init__(
@@ -29,21 +28,21 @@ class MqttPublisher(Sink):
         labels: tuple[str, ...],
         *,
         authority: str | Path | None = None,
-        limit: int = LIMIT,
+        limit: int = QUEUE_LIMIT,
         interval: float = INTERVAL,
         warn: Warn = log_warning,
     ) -> None:
-        """Start connecting; a broker that is not there is no error, and is waited for.
+        """Start connecting in the background; an unavailable broker is not an error.
 
-        User and password are taken from the environment.
+        User and password are read from the environment.
 
         Args:
-            broker: where to publish.
-            labels: the names of the classes, for Home Assistant.
-            authority: PEM file of the authority that signed the broker's certificate; None takes the system's.
-            limit: messages that wait for the broker at most.
+            broker: the broker and the topic prefix.
+            labels: class names, for Home Assistant.
+            authority: PEM file of the authority that signed the broker's certificate; None for those of the system.
+            limit: maximum number of queued messages.
             interval: seconds between two measurements.
-            warn: told, in the thread that writes, when the broker is away and when it is back.
+            warn: called from :meth:`write` and :meth:`close` when the broker was lost or is back.
 
         Raises:
             MissingExtraError: the extra ``mqtt`` is not installed.
@@ -52,51 +51,41 @@ class MqttPublisher(Sink):
         require("mqtt", "MQTT")
         self._broker = broker
         self._warn = warn
-        self._buffer = Buffer(limit)
-        self._reporter = Reporter(broker.prefix, labels, self._buffer, interval)
+        self._queue = MessageQueue(limit)
+        self._messages = MessageFactory(broker.prefix, labels, interval)
         self._closed = False
-        self._connection = Connection(
-            broker,
-            self._buffer,
-            self._reporter,
-            credentials=find_credentials(),
-            context=tls_context(authority) if broker.tls else None,
-        )
+        context = tls_context(authority) if broker.tls else None
+        self._connection = BrokerConnection(broker, self._queue, self._messages, find_credentials(), context)
 
     @property
     def traffic(self) -> Traffic:
-        """What the connection has done so far; may be read from any thread."""
+        """Statistics of the connection; may be read from any thread."""
         return self._connection.traffic
 
     def write(self, result: LiveResult) -> None:
-        """Take a result; takes microseconds, whatever the broker does.
-
-        Raises:
-            SinkError: the connection's thread has ended, for a reason that was not foreseen.
-        """
-        if self._connection.error is not None:
-            raise SinkError(f"MQTT has ended ({self._connection.error!r})") from self._connection.error
-        if self._reporter.take(result):
+        """Queue the messages for a result; never waits for the broker."""
+        for message in self._messages.for_result(result):
+            self._queue.put(message)
             self._connection.wake()
-        self._pass_on_messages()
+        self._pass_on_warnings()
 
     def close(self) -> None:
-        """Deliver what waits, publish that this program is offline, and disconnect, all within a few seconds.
+        """Deliver what is queued, publish ``offline`` and disconnect, all within a few seconds.
 
         Raises:
-            SinkError: messages are left that the broker did not take.
+            SinkError: messages are left that the broker did not acknowledge.
         """
         if self._closed:
             return
         self._closed = True
         self._connection.close()
-        self._pass_on_messages()
+        self._pass_on_warnings()
         if left := self.traffic.waiting:
             raise SinkError(
                 f"MQTT: {left} messages could not be delivered to the broker at {self._broker.name} "
-                f"({self._connection.trouble or 'it is too slow'}); start it, or correct --mqtt"
+                f"({self._connection.problem or 'it is too slow'}); start the broker, or correct --mqtt"
             )
 
-    def _pass_on_messages(self) -> None:
-        while self._connection.messages:
-            self._warn(self._connection.messages.popleft())
+    def _pass_on_warnings(self) -> None:
+        while self._connection.warnings:
+            self._warn(self._connection.warnings.popleft())

@@ -41,23 +41,20 @@ class Snapshots(Sink):
     def __init__(
         self,
         folder: str | Path,
-        limit: int | None = LIMIT,
+        limit: int = LIMIT,
         clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
         """Create the folder.
 
         Args:
             folder: where the files are saved.
-            limit: number of snapshots of this run to keep, newest first; None keeps all. Files of earlier runs are
-                never deleted.
+            limit: number of snapshots of this run to keep; the oldest are deleted, but never files of earlier runs.
             clock: returns the local time with its zone.
 
         Raises:
-            UsageError: the folder is a file, or the limit is below 1.
+            UsageError: the folder is a file.
             SinkError: the folder cannot be created or read.
         """
-        if limit is not None and limit < 1:
-            raise UsageError(f"limit: expected at least 1, got {limit}")
         self._folder = Path(folder)
         self._limit = limit
         self._clock = clock
@@ -85,7 +82,7 @@ class Snapshots(Sink):
         self._count += 1
         now = self._clock()
         self._saved.append(self._save(_files(result, f"{self._count:06d}-{_slug(str(result.label))}", now)))
-        if self._limit is not None and len(self._saved) > self._limit:
+        if len(self._saved) > self._limit:
             _remove(self._saved.popleft())
 
     def close(self) -> None:

@@ -145,14 +145,6 @@ def test_standard_output(capfd: pytest.CaptureFixture[str], make_result: MakeRes
     assert last == "still open"
 
 
-def test_standard_output_that_is_redirected_within_python(
-    capsys: pytest.CaptureFixture[str], make_result: MakeResult
-) -> None:
-    with JsonLines("-") as sink:
-        sink.write(make_result())
-    assert json.loads(capsys.readouterr().out)["label"] == "Coat"
-
-
 def with_descriptor(monkeypatch: pytest.MonkeyPatch, descriptor: int) -> io.TextIOWrapper:
     stream = io.TextIOWrapper(os.fdopen(descriptor, "wb", closefd=False))
     monkeypatch.setattr(sys, "stdout", stream)

@@ -74,11 +74,6 @@ def test_control_characters_of_a_label_are_escaped(make_result: MakeResult) -> N
     assert describe(make_result(label="\x1b[31mred\r\udcff")).startswith(r"\x1b[31mred\r\udcff ")
 
 
-def test_columns_stay_where_they_are(make_result: MakeResult) -> None:
-    results = [make_result(label=label, score=score) for label in ("Bag", "T-shirt/top", None) for score in (0.05, 1)]
-    assert len({describe(result).index("fps") for result in results}) == 1
-
-
 def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
     sink = StatusLine(clock)
     run(sink, clock, make_result, ["Coat"] * 30, 0.5)
@@ -120,11 +115,6 @@ def test_terminal_is_redrawn_in_place(
     assert second.startswith("no garment")
     assert len(first) == len(second) == columns - 1
     assert terminal.getvalue().count("\n") == 1
-
-
-def test_terminal_is_redrawn_ten_times_a_second(terminal: Terminal, clock: Clock, make_result: MakeResult) -> None:
-    run(StatusLine(clock), clock, make_result, ["Coat"] * 200, 1 / 64)
-    assert 25 <= terminal.getvalue().count("\r") <= 32
 
 
 def test_nothing_to_say(terminal: Terminal) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import Frame, LiveResult
-from edge_fmnist.sinks import disk_space, video
+from edge_fmnist.sinks import disk_space
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.video import VideoRecorder, letterbox
@@ -101,12 +101,6 @@ def test_rate_is_measured_where_the_source_has_no_sensible_one(
     assert len(read_video(path)) == 12
 
 
-def test_rate_of_a_single_frame(tmp_path: Path, make_result: MakeResult) -> None:
-    with VideoRecorder(tmp_path / "out.mp4") as sink:
-        sink.write(make_result(size=SIZE))
-    assert rate(tmp_path / "out.mp4") == video.DEFAULT_FPS
-
-
 @pytest.mark.parametrize(
     ("suffix", "size", "expected"),
     [(".mp4", (161, 121), (162, 122)), (".mkv", (1, 1), (16, 16)), (".avi", (5000, 20), (4096, 16))],
@@ -172,18 +166,6 @@ def test_an_old_file_is_replaced_at_the_end(tmp_path: Path, make_result: MakeRes
     sink.close()
     sink.close()
     assert len(read_video(tmp_path / "out.mp4")) == 1
-
-
-def test_interrupted_run_gives_a_whole_file(tmp_path: Path, make_result: MakeResult) -> None:
-    def run() -> None:
-        with VideoRecorder(tmp_path / "out.mp4") as sink:
-            for index in range(5):
-                sink.write(make_result(index, size=SIZE))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert len(read_video(tmp_path / "out.mp4")) == 5
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

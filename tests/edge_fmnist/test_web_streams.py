@@ -135,15 +135,6 @@ def test_events(page: WebPage, make_result: MakeResult) -> None:
         assert abs(event["shown_at"] - time.time()) < TIMEOUT
 
 
-def test_the_rate_of_events_is_limited(page: WebPage, feed: list[float]) -> None:
-    with Viewer(page, "/events") as viewer:
-        viewer.head()
-        serials, start = [viewer.event()["serial"] for _ in range(8)], time.perf_counter()
-        serials += [viewer.event()["serial"] for _ in range(8)]
-        assert 8 / (time.perf_counter() - start) < 16
-    assert serials == sorted(set(serials))
-
-
 def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
     with Viewer(page, "/events") as viewer:
@@ -288,11 +279,3 @@ def test_writing_after_closing(page: WebPage, make_result: MakeResult) -> None:
     page.close()
     with pytest.raises(SinkError, match=r"the browser page at http://127\.0\.0\.1:\d+/ has stopped"):
         page.write(make_result())
-
-
-def test_the_port_is_free_at_once(page: WebPage) -> None:
-    with Viewer(page, "/events") as viewer:
-        viewer.head()
-        port = urlsplit(page.url).port or 0
-        page.close()
-        WebPage(port=port).close()

@@ -4,7 +4,6 @@ Importing this is quick and needs no extra; :class:`MqttPublisher` needs ``edge-
 """
 
 from edge_fmnist.sinks.mqtt.broker import Broker, find_credentials, parse_broker
-from edge_fmnist.sinks.mqtt.connection import Traffic
-from edge_fmnist.sinks.mqtt.publisher import MqttPublisher
+from edge_fmnist.sinks.mqtt.publisher import MqttPublisher, Traffic
 
 __all__ = ["Broker", "MqttPublisher", "Traffic", "find_credentials", "parse_broker"]

@@ -30,7 +30,6 @@ class MessageFactory:
         self,
         prefix: str,
         labels: tuple[str, ...],
-        interval: float = INTERVAL,
         clock: Callable[[], float] = time.monotonic,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
@@ -39,13 +38,11 @@ class MessageFactory:
         Args:
             prefix: the first levels of every topic.
             labels: class names, for Home Assistant.
-            interval: seconds between two measurements.
             clock: returns seconds, as :func:`time.monotonic` does.
             unix_time: returns seconds, as :func:`time.time` does.
         """
         self._topics = Topics(prefix)
         self._discovery = tuple(discovery(self._topics, labels))
-        self._interval = interval
         self._clock = clock
         self._unix_time = unix_time
         self._results = 0
@@ -58,7 +55,7 @@ class MessageFactory:
         now = self._clock()
         # A label retained from an earlier run may be wrong, so the first one counts as a change.
         changed = self._latest is None or result.label != self._latest.label
-        due = now - self._measured_at >= self._interval
+        due = now - self._measured_at >= INTERVAL
         self._results += 1
         self._latest, self._received_at = result, now
         if due:
@@ -86,7 +83,7 @@ class MessageFactory:
 
     def health_if_due(self, dropped: int) -> MqttMessage | None:
         """Return the health if it has changed or the interval is over, else None."""
-        unchanged = self._state() == self._published_health and self._clock() - self._health_at < self._interval
+        unchanged = self._state() == self._published_health and self._clock() - self._health_at < INTERVAL
         return None if unchanged else self._health(dropped)
 
     def _state(self) -> Health:

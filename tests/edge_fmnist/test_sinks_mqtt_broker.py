@@ -1,4 +1,4 @@
-"""MQTT with a real broker, mosquitto, which is stopped and started in mid-run."""
+"""MQTT with a real broker, mosquitto, which is stopped and restarted during a run."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ PREFIX = "house/camera"
 SECRET = "correct-horse"
 PATIENCE = 30.0
 DRAIN_TIMEOUT = "edge_fmnist.sinks.mqtt.publisher.DRAIN_TIMEOUT"
+RECONNECT_DELAYS = "edge_fmnist.sinks.mqtt.publisher.RECONNECT_DELAYS"
 
 
 def tool(name: str) -> str:
@@ -187,6 +188,7 @@ def publish(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> Iterator[Pu
     """Return a function that makes a publisher to a port of this machine."""
     for name in ("EDGE_FMNIST_MQTT_USER", "EDGE_FMNIST_MQTT_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(RECONNECT_DELAYS, (0.1, 0.2))
     publishers: list[MqttPublisher] = []
 
     def make(port: int, host: str = "127.0.0.1", *, tls: bool = False, **settings: Any) -> MqttPublisher:
@@ -442,7 +444,7 @@ def test_without_a_broker_the_command_goes_on_and_warns_once(
 ) -> None:
     monkeypatch.setattr(DRAIN_TIMEOUT, 0.1)
     url = f"mqtt{closed_port.removeprefix('http')}{PREFIX}"
-    result = run_cli("live", "--source", "demo", "--frames", 60, "--mqtt", url, code=1)
+    result = run_cli("live", "--source", "demo", "--frames", 20, "--mqtt", url, code=1)
     assert result.stderr.count("no connection to the MQTT broker") == 1
-    assert "60 results" in result.stderr
+    assert "20 results" in result.stderr
     assert "messages could not be delivered" in result.stderr

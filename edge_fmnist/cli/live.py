@@ -287,9 +287,9 @@ def _add_files(
 
         outputs.add(JsonLines(jsonl))
     if save is not None:
-        from edge_fmnist.sinks.video import VideoFile
+        from edge_fmnist.sinks.video import VideoRecorder
 
-        outputs.add(VideoFile(save, fps))
+        outputs.add(VideoRecorder(save, fps))
     if snapshot is not None:
         from edge_fmnist.sinks.snapshots import Snapshots
 

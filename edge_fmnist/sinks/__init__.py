@@ -1,1 +1,1 @@
-"""Where results go: a browser page, a window, files, a status line."""
+"""Outputs for live results: browser page, MQTT, window, video, snapshots, JSON Lines, status line."""

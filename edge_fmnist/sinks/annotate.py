@@ -1,23 +1,23 @@
-"""Draw a result on its frame: the mask's outline, the label, and what the model sees."""
+"""Annotate frames: outline of the garment, label with score, and the model input as an inset."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.formatting import printable
 from edge_fmnist.vision.detection import Garment
 
-# BGR. Each colour is drawn over or beside INK, so that it shows on any ground.
+# BGR. Each colour is drawn over or next to INK, so that it is visible on any background.
 INK = (24, 20, 18)
 PAPER = (250, 248, 246)
 KNOWN = (170, 205, 60)
 UNKNOWN = (60, 175, 245)
 ABSENT = (160, 155, 150)
+TRACK = (90, 86, 84)
 
-# Sizes are shares of the frame's unit: its height, or three quarters of its width where it is narrow.
+# Sizes are fractions of the frame's unit: its height, or three quarters of its width if that is less.
 TEXT_HEIGHT = 0.038
 MIN_TEXT_HEIGHT = 8
 MARGIN = 0.025
@@ -25,23 +25,24 @@ INSET = 0.2
 LINE = 0.0045
 
 PLATE_OPACITY = 0.78
-MIN_UNIT_WITH_PLATE = 72
-SMOOTHING = 7
+MIN_UNIT_FOR_TEXT = 72
+SMOOTHING_POINTS = 7
+# Fractional bits of OpenCV's fixed-point coordinates.
 SHIFT = 4
 
 
 def annotate(result: LiveResult) -> np.ndarray:
-    """Draw the mask's outline, a plate with the label and its score, and the 28x28 image enlarged.
+    """Draw the outline of the garment, a plate with label and score, and the enlarged 28x28 model input.
 
-    A frame that is too small to read anything in is returned with the outline alone.
+    A frame too small for readable text gets the outline only.
 
     Returns:
-        uint8, shape (H, W, 3), BGR: a copy of the frame's picture, drawn upon.
+        uint8, shape (H, W, 3), BGR: an annotated copy of the frame.
     """
     picture = result.frame.picture.copy()
     _draw_outline(picture, result.garment, accent(result))
     unit = _unit(picture)
-    if unit >= MIN_UNIT_WITH_PLATE:
+    if unit >= MIN_UNIT_FOR_TEXT:
         _draw_plate(picture, result, unit)
         if result.garment.found:
             _draw_inset(picture, result.garment.image, unit)
@@ -49,15 +50,15 @@ def annotate(result: LiveResult) -> np.ndarray:
 
 
 def outline(picture: np.ndarray, garment: Garment, colour: tuple[int, int, int] = KNOWN) -> np.ndarray:
-    """Draw the garment's outline.
+    """Draw the outline of a garment.
 
     Args:
-        picture: uint8, shape (H, W, 3), BGR: the garment's frame, or the same enlarged or reduced.
-        garment: what was found in it; without a garment nothing is drawn.
-        colour: of the line, BGR.
+        picture: uint8, shape (H, W, 3), BGR: the garment's frame, or a resized copy of it.
+        garment: the detection; without a garment nothing is drawn.
+        colour: line colour, BGR.
 
     Returns:
-        uint8, shape (H, W, 3), BGR: a copy, drawn upon.
+        uint8, shape (H, W, 3), BGR: an annotated copy.
     """
     drawn = picture.copy()
     _draw_outline(drawn, garment, colour)
@@ -65,16 +66,15 @@ def outline(picture: np.ndarray, garment: Garment, colour: tuple[int, int, int] 
 
 
 def caption(result: LiveResult) -> str:
-    """Return the label and its score in words: ``"Coat 93 %"``, ``"unknown"`` or ``"no garment"``."""
+    """Return label and score as printable text: ``"Coat 93 %"``, ``"unknown"`` or ``"no garment"``."""
     if result.label is None:
         return "no garment"
-    if result.label not in result.labels:
-        return result.label
-    return f"{result.label} {result.score:.0%}".replace("%", " %")
+    label = printable(result.label)
+    return f"{label} {round(100 * result.score)} %" if result.label in result.labels else label
 
 
 def accent(result: LiveResult) -> tuple[int, int, int]:
-    """Return the colour that stands for the kind of answer, BGR."""
+    """Return the colour for the kind of result (known, unknown, no garment), BGR."""
     if result.label is None:
         return ABSENT
     return KNOWN if result.label in result.labels else UNKNOWN
@@ -101,50 +101,50 @@ def _draw_outline(picture: np.ndarray, garment: Garment, colour: tuple[int, int,
 
 
 def _smooth(corners: np.ndarray, step: float) -> np.ndarray:
-    """Round off the stairs that a small mask's contour has in a large frame.
+    """Smooth the staircase that the contour of a small mask shows in a large frame.
 
     Args:
-        corners: shape (N, 2), of a closed contour.
-        step: size of one pixel of the mask in the frame.
+        corners: shape (N, 2), corners of a closed contour.
+        step: size of one mask pixel in the frame.
 
     Returns:
-        float64, shape (M, 2): points about ``step`` apart, each the mean of its neighbours.
+        float64, shape (M, 2): points about ``step`` apart, each the moving average of its neighbours.
     """
     closed = np.vstack([corners, corners[:1]])
-    travelled = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
-    count = int(travelled[-1] / step)
-    if count < 2 * SMOOTHING:
+    distance = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(closed, axis=0).T))])
+    count = int(distance[-1] / step)
+    if count < 2 * SMOOTHING_POINTS:
         return corners.astype(np.float64)
-    places = np.linspace(0, travelled[-1], count, endpoint=False)
-    points = np.stack([np.interp(places, travelled, axis) for axis in closed.T], axis=1)
-    half = SMOOTHING // 2
-    sums = np.cumsum(np.vstack([np.zeros((1, 2)), points[-half:], points, points[:half]]), axis=0)
-    means: np.ndarray = (sums[SMOOTHING:] - sums[:-SMOOTHING]) / SMOOTHING
-    return means
+    positions = np.linspace(0, distance[-1], count, endpoint=False)
+    points = np.stack([np.interp(positions, distance, axis) for axis in closed.T], axis=1)
+    half = SMOOTHING_POINTS // 2
+    padded = np.pad(points, ((half, half), (0, 0)), mode="wrap")
+    kernel = np.full(SMOOTHING_POINTS, 1 / SMOOTHING_POINTS)
+    return np.stack([np.convolve(axis, kernel, "valid") for axis in padded.T], axis=1)
 
 
 def _draw_plate(picture: np.ndarray, result: LiveResult, unit: float) -> None:
-    """Write the caption on a dark plate at the top left; a bar below it is as long as the score is high."""
+    """Write the caption on a dark plate at the top left, above a bar as long as the score."""
     text = caption(result)
     scale, thickness, (width, height) = _fit_text(text, unit, picture.shape[1])
-    pad = _pad(height)
+    pad = round(0.6 * height)
     bar = max(2, round(0.18 * height))
     gap = round(0.4 * height)
     margin = _margin(unit)
-    _shade(picture, margin, margin, (width + 2 * pad, height + gap + bar + 2 * pad))
+    _darken(picture[margin : margin + height + gap + bar + 2 * pad, margin : margin + width + 2 * pad])
     left, baseline = margin + pad, margin + pad + height
     cv2.putText(picture, text, (left, baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, PAPER, thickness, cv2.LINE_AA)
     top = baseline + gap
     score = result.score if result.label in result.labels else 1.0
-    cv2.rectangle(picture, (left, top, width, bar), (90, 86, 84), cv2.FILLED)
+    cv2.rectangle(picture, (left, top, width, bar), TRACK, cv2.FILLED)
     cv2.rectangle(picture, (left, top, max(1, round(width * score)), bar), accent(result), cv2.FILLED)
 
 
-def _fit_text(text: str, unit: float, room: int) -> tuple[float, int, tuple[int, int]]:
-    """Return the font's scale and thickness for which the text is as tall as wished and no wider than the frame."""
+def _fit_text(text: str, unit: float, frame_width: int) -> tuple[float, int, tuple[int, int]]:
+    """Return font scale, thickness and text size, for the default text height or the width of the frame."""
     height = max(MIN_TEXT_HEIGHT, TEXT_HEIGHT * unit)
     (full_width, full_height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    free = room - 2 * _margin(unit) - 2 * _pad(height)
+    free = frame_width - 2 * _margin(unit) - 2 * round(0.6 * height)
     scale = min(height / full_height, free / full_width)
     thickness = max(1, int(0.6 * scale))
     size, _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
@@ -152,13 +152,12 @@ def _fit_text(text: str, unit: float, room: int) -> tuple[float, int, tuple[int,
 
 
 def _draw_inset(picture: np.ndarray, image: np.ndarray, unit: float) -> None:
-    """Put the model's image, each pixel a square, into the bottom right corner, framed."""
+    """Paste the model input, enlarged and framed, into the bottom right corner."""
     factor = max(1, round(INSET * unit / image.shape[0]))
     border = max(1, round(LINE * unit))
     side = factor * image.shape[0]
-    margin = _margin(unit)
-    left = picture.shape[1] - margin - border - side
-    top = picture.shape[0] - margin - border - side
+    left = picture.shape[1] - _margin(unit) - border - side
+    top = picture.shape[0] - _margin(unit) - border - side
     enlarged = cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST)
     cv2.rectangle(picture, (left - border, top - border, side + 2 * border, side + 2 * border), PAPER, cv2.FILLED)
     picture[top : top + side, left : left + side] = enlarged[..., None]
@@ -168,26 +167,14 @@ def _margin(unit: float) -> int:
     return max(2, round(MARGIN * unit))
 
 
-def _pad(text_height: float) -> int:
-    return round(0.6 * text_height)
-
-
-def _shade(picture: np.ndarray, left: int, top: int, size: tuple[int, int]) -> None:
-    """Darken a rectangle with round corners."""
-    ground = picture[top : top + size[1], left : left + size[0]]
-    keep, ink = _plate(ground.shape[1], ground.shape[0])
-    ground[:] = cv2.blendLinear(ground, ink, keep, 1 - keep)
-
-
-@lru_cache(maxsize=32)
-def _plate(width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how much of the ground shows through, float32, and a plate of ink, both of this size."""
+def _darken(area: np.ndarray) -> None:
+    """Draw a translucent rectangle with rounded corners over an area of a picture."""
+    height, width = area.shape[:2]
     radius = min(width, height) // 5
-    cover = np.zeros((height, width), np.uint8)
+    plate = area.copy()
     right, bottom = width - 1 - radius, height - 1 - radius
-    cv2.rectangle(cover, (radius, 0), (right, height - 1), 255, cv2.FILLED)
-    cv2.rectangle(cover, (0, radius), (width - 1, bottom), 255, cv2.FILLED)
+    cv2.rectangle(plate, (radius, 0), (right, height - 1), INK, cv2.FILLED)
+    cv2.rectangle(plate, (0, radius), (width - 1, bottom), INK, cv2.FILLED)
     for centre in ((radius, radius), (right, radius), (radius, bottom), (right, bottom)):
-        cv2.circle(cover, centre, radius, 255, cv2.FILLED, cv2.LINE_AA)
-    keep = 1 - PLATE_OPACITY * cover.astype(np.float32) / 255
-    return keep, np.full((height, width, 3), INK, np.uint8)
+        cv2.circle(plate, centre, radius, INK, cv2.FILLED, cv2.LINE_AA)
+    area[:] = cv2.addWeighted(plate, PLATE_OPACITY, area, 1 - PLATE_OPACITY, 0)

@@ -1,4 +1,4 @@
-"""What every sink of results offers."""
+"""The base class of all sinks."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ Self = TypeVar("Self", bound="Sink")
 
 
 class Sink(ABC):
-    """Takes each result of the loop, in its thread.
+    """Receives each result of the live loop, in the thread of the loop.
 
-    A sink for slow readers hands results to a thread of its own and drops what
-    is not fetched, so that it never slows the loop. A context manager: it is
-    opened by ``__init__`` and closed at the end of the block.
+    A sink with slow readers hands results to its own thread and drops what is not read, so that it never slows the
+    loop down. Sinks are context managers: opened by ``__init__``, closed at the end of the ``with`` block.
     """
 
     @abstractmethod
     def write(self, result: LiveResult) -> None:
-        """Take one result.
+        """Write one result.
 
         Raises:
-            SinkError: it cannot be written, and later ones will not be either (a full disk, a closed window);
+            SinkError: the result cannot be written, and later ones will not be either (disk full, window closed);
                 what was written before stays readable.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Finish: flush, move into place, stop threads; harmless when called twice."""
+        """Flush, move files into place and stop threads. May be called more than once."""
 
     def __enter__(self: Self) -> Self:
         return self

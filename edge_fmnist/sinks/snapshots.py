@@ -1,4 +1,4 @@
-"""Pictures of the moments at which the label changed."""
+"""Snapshots: image files saved each time the label changes."""
 
 from __future__ import annotations
 
@@ -21,62 +21,59 @@ from edge_fmnist.sinks.base import Sink
 
 LIMIT = 1000
 JPEG_QUALITY = 92
-COUNTED = re.compile(r"(\d{6,})-.+\.json")
+NUMBERED = re.compile(r"(\d{6,})-.+\.json")
 
 
 class Snapshots(Sink):
-    """Writes four files into a folder each time that the shown label changes.
+    """Saves four files to a folder each time the displayed label changes.
 
     ::
 
-        000001-ankle-boot-20260131T142507.jpg         the annotated picture
-        000001-ankle-boot-20260131T142507-frame.jpg   the frame as it came
-        000001-ankle-boot-20260131T142507-image.png   what the model saw, 28x28
-        000001-ankle-boot-20260131T142507.json        the result, the time, the names of the others
+        000001-ankle-boot-20260131T142507.jpg         annotated frame
+        000001-ankle-boot-20260131T142507-frame.jpg   original frame
+        000001-ankle-boot-20260131T142507-image.png   model input, 28x28
+        000001-ankle-boot-20260131T142507.json        result, time, names of the other files
 
-    The JSON file is written last: where it is, the other three are whole. A
-    change to no garment is not a moment of its own, but the same garment shown
-    again after it is. Counting goes on where an earlier run left off.
+    The JSON file is written last: if it exists, the other three are complete. A change to no garment saves nothing,
+    but the same garment shown again afterwards does. Numbering continues where an earlier run stopped.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        limit: int | None = LIMIT,
+        limit: int = LIMIT,
         clock: Callable[[], datetime] = lambda: datetime.now().astimezone(),
     ) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Args:
-            folder: where the files go.
-            limit: how many moments of this run are kept, the newest; None keeps all. Files of
-                earlier runs are left alone.
-            clock: the time of day, with its zone.
+            folder: where the files are saved.
+            limit: number of snapshots of this run to keep; the oldest are deleted, but never files of earlier runs.
+            clock: returns the local time with its zone.
 
         Raises:
-            UsageError: the folder is a file, or the limit is below 1.
-            SinkError: the folder cannot be made or read.
+            UsageError: the folder is a file.
+            SinkError: the folder cannot be created or read.
         """
-        if limit is not None and limit < 1:
-            raise UsageError(f"limit: expected at least 1, got {limit}")
         self._folder = Path(folder)
         self._limit = limit
         self._clock = clock
         self._label: str | None = None
-        self._kept: deque[list[Path]] = deque()
+        self._saved: deque[list[Path]] = deque()
         if self._folder.exists() and not self._folder.is_dir():
-            raise UsageError(f"{folder}: a file, expected a folder for snapshots")
+            raise UsageError(f"{folder}: expected a folder for snapshots, got a file")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._count = max((int(match[1]) for match in map(_counted, self._folder.iterdir()) if match), default=0)
+            matches = (NUMBERED.fullmatch(path.name) for path in self._folder.iterdir())
+            self._count = max((int(match[1]) for match in matches if match), default=0)
         except OSError as error:
             raise SinkError(f"{folder}: cannot be used for snapshots ({error.strerror or error})") from error
 
     def write(self, result: LiveResult) -> None:
-        """Write the four files if the label has changed.
+        """Save the four files if the label has changed.
 
         Raises:
-            SinkError: they cannot be written, as on a full disk; the moments before stay.
+            SinkError: they cannot be written, for example on a full disk; earlier snapshots stay.
         """
         changed = result.label is not None and result.label != self._label
         self._label = result.label
@@ -84,61 +81,52 @@ class Snapshots(Sink):
             return
         self._count += 1
         now = self._clock()
-        stem = f"{self._count:06d}-{_slug(str(result.label))}-{now:%Y%m%dT%H%M%S}"
-        self._kept.append(self._save(_contents(result, stem, now)))
-        if self._limit is not None and len(self._kept) > self._limit:
-            _remove(self._kept.popleft())
+        self._saved.append(self._save(_files(result, f"{self._count:06d}-{_slug(str(result.label))}", now)))
+        if len(self._saved) > self._limit:
+            _remove(self._saved.popleft())
 
     def close(self) -> None:
-        """Do nothing: every file was finished when it was written."""
+        """Do nothing: every file is complete once it is written."""
 
-    def _save(self, contents: dict[str, bytes]) -> list[Path]:
+    def _save(self, files: dict[str, bytes]) -> list[Path]:
         written: list[Path] = []
         try:
-            for name, content in contents.items():
+            for name, content in files.items():
                 write_bytes(self._folder / name, content)
                 written.append(self._folder / name)
         except OSError as error:
             _remove(written)
             raise SinkError(
-                f"{self._folder}: a snapshot cannot be written ({error.strerror or error}); "
-                "those before are whole; make room and start again"
+                f"{self._folder}: cannot save a snapshot ({error.strerror or error}); earlier snapshots are complete; "
+                "free some space and start again"
             ) from error
         return written
 
 
-def _contents(result: LiveResult, stem: str, now: datetime) -> dict[str, bytes]:
-    """Return the four files by name, in the order in which they are to be written."""
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    files = {
-        f"{stem}.jpg": _encoded(".jpg", annotate(result), quality),
-        f"{stem}-frame.jpg": _encoded(".jpg", result.frame.picture, quality),
-        f"{stem}-image.png": _encoded(".png", result.garment.image, []),
+def _files(result: LiveResult, prefix: str, now: datetime) -> dict[str, bytes]:
+    """Return the contents of the four files by name, in the order of writing."""
+    stem = f"{prefix}-{now:%Y%m%dT%H%M%S}"
+    names = {"annotated": f"{stem}.jpg", "frame": f"{stem}-frame.jpg", "image": f"{stem}-image.png"}
+    facts = {"time": now.isoformat(timespec="milliseconds"), "files": names, **result.as_dict()}
+    return {
+        names["annotated"]: _encode(".jpg", annotate(result)),
+        names["frame"]: _encode(".jpg", result.frame.picture),
+        names["image"]: _encode(".png", result.garment.image),
+        f"{stem}.json": (json.dumps(facts, indent=2) + "\n").encode(),
     }
-    annotated, frame, image = files
-    facts = {
-        "time": now.isoformat(timespec="milliseconds"),
-        "files": {"annotated": annotated, "frame": frame, "image": image},
-        **result.as_dict(),
-    }
-    return {**files, f"{stem}.json": (json.dumps(facts, indent=2) + "\n").encode()}
 
 
-def _encoded(suffix: str, picture: np.ndarray, settings: list[int]) -> bytes:
-    return bytes(cv2.imencode(suffix, picture, settings)[1].tobytes())
-
-
-def _counted(path: Path) -> re.Match[str] | None:
-    return COUNTED.fullmatch(path.name)
+def _encode(suffix: str, picture: np.ndarray) -> bytes:
+    return cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
 def _slug(label: str) -> str:
-    """Return a label in letters and digits that any file system takes."""
+    """Return a label as lower-case letters, digits and hyphens, valid in any file system."""
     return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40] or "label"
 
 
 def _remove(paths: list[Path]) -> None:
     for path in paths:
-        # A file that somebody moved away or protected is theirs.
+        # A file may have been moved or protected by the user meanwhile.
         with contextlib.suppress(OSError):
             path.unlink()

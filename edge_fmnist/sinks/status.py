@@ -1,4 +1,4 @@
-"""One line on standard error that says how it goes."""
+"""Status line on standard error."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from edge_fmnist.sinks.base import Sink
 REDRAW_SECONDS = 0.1
 LOG_SECONDS = 5.0
 CHANGE_SECONDS = 1.0
-FALLBACK_COLUMNS = 80
+DEFAULT_COLUMNS = 80
 
 
 class StatusLine(Sink):
-    """Shows label, score, rate, age, time of each stage, and frames seen and dropped.
+    """Prints label, score, frame rate, latency, time per stage, and the number of frames received and dropped.
 
-    On a terminal the line is redrawn in place, at most ten times a second. In
-    a log it is a line when the label changes, and otherwise one every five
-    seconds; a label that flickers gives no more than one line a second.
+    On a terminal the line is redrawn in place, at most ten times a second. In a log file, a line is printed when the
+    label changes (at most one per second) and otherwise every five seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing shown.
+        """Print nothing yet.
 
         Args:
-            clock: seconds, as from :func:`time.monotonic`.
+            clock: returns seconds, as :func:`time.monotonic` does.
         """
         self._clock = clock
-        self._terminal = _is_terminal()
-        self._drawn_at = -float("inf")
-        self._label: str | None = None
+        try:
+            self._terminal = sys.stderr.isatty()
+        except (AttributeError, ValueError):
+            self._terminal = False
+        self._printed_at = -float("inf")
+        self._printed: LiveResult | None = None
         self._latest: LiveResult | None = None
-        self._drawn: LiveResult | None = None
-        self._closed = False
 
     def write(self, result: LiveResult) -> None:
-        """Show the result, unless one was shown just now."""
+        """Print the result, unless another was printed just now."""
         self._latest = result
         now = self._clock()
-        if now - self._drawn_at >= self._pause(result):
-            self._drawn_at = now
-            self._draw(result)
+        if now - self._printed_at >= self._interval(result):
+            self._printed_at = now
+            self._show(result)
 
     def close(self) -> None:
-        """Show the last result, and end the line."""
-        if self._closed:
+        """Print the last result and end the line."""
+        if self._latest is None:
             return
-        self._closed = True
-        if self._latest is not None and self._latest is not self._drawn:
-            self._draw(self._latest)
-        if self._terminal and self._latest is not None:
+        if self._latest is not self._printed:
+            self._show(self._latest)
+        if self._terminal:
             _print("\n")
+        self._latest = None
 
-    def _pause(self, result: LiveResult) -> float:
-        """Return how many seconds must lie between the line before and this one."""
+    def _interval(self, result: LiveResult) -> float:
+        """Return the minimum seconds between the previous line and this one."""
         if self._terminal:
             return REDRAW_SECONDS
-        return LOG_SECONDS if self._drawn is not None and result.label == self._label else CHANGE_SECONDS
+        unchanged = self._printed is not None and result.label == self._printed.label
+        return LOG_SECONDS if unchanged else CHANGE_SECONDS
 
-    def _draw(self, result: LiveResult) -> None:
-        self._drawn = result
-        self._label = result.label
+    def _show(self, result: LiveResult) -> None:
+        self._printed = result
         if self._terminal:
-            # One column stays free: terminals wrap a line that fills the last. What was longer is blanked out.
+            # The last column stays empty: terminals wrap a full line. Padding overwrites a longer previous line.
             columns = _columns() - 1
             _print("\r" + describe(result)[:columns].ljust(columns))
         else:
@@ -76,33 +76,26 @@ class StatusLine(Sink):
 
 
 def describe(result: LiveResult) -> str:
-    """Return a result in one line of text, in columns that stay where they are."""
-    widest = max((len(label) for label in result.labels), default=0) + len(" 100 %")
+    """Return a result as one line of text with aligned columns."""
+    width = max((len(label) for label in result.labels), default=0) + len(" 100 %")
     stages = result.stages
     return (
-        f"{caption(result):<{widest}}  {result.fps:5.1f} fps  age {result.age:4.0f} ms  "
+        f"{caption(result):<{width}}  {result.fps:5.1f} fps  latency {result.age:4.0f} ms  "
         f"preprocess {stages.preprocess:.1f} + classify {stages.classify:.1f} + smooth {stages.smooth:.1f} ms  "
         f"{result.seen} frames, {result.dropped} dropped"
     )
 
 
-def _is_terminal() -> bool:
-    try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):
-        return False
-
-
 def _columns() -> int:
     # shutil.get_terminal_size asks standard output, which may be a file while standard error is a terminal.
     try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or FALLBACK_COLUMNS
+        return os.get_terminal_size(sys.stderr.fileno()).columns or DEFAULT_COLUMNS
     except (OSError, ValueError):
-        return FALLBACK_COLUMNS
+        return DEFAULT_COLUMNS
 
 
 def _print(text: str) -> None:
-    # The line is for people: where nobody can read it, the work goes on without it.
+    # A closed standard error must not end the run.
     with contextlib.suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)
         sys.stderr.flush()

@@ -1,4 +1,4 @@
-"""The annotated frames in a window."""
+"""Window with the annotated frames."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 
 TITLE = "edge-fmnist"
-CLOSING_KEYS = (ord("q"), ord("Q"), 27)
-LARGEST = (1280, 720)
+CLOSE_KEYS = (ord("q"), ord("Q"), 27)
+MAX_SIZE = (1280, 720)
 PROBE_SECONDS = 15.0
 PROBE = "import cv2; cv2.namedWindow('probe'); cv2.destroyWindow('probe')"
-INSTEAD = "use --serve to watch in a browser"
-# Its wheel brings OpenCV's Qt no fonts, of which Qt complains at each start.
+ALTERNATIVE = "use --serve to watch in a browser"
+# The wheel of OpenCV ships Qt without fonts, and Qt warns about that at every start.
 QUIET_QT = ("QT_LOGGING_RULES", "default.warning=false")
 
 
 class Window(Sink):
-    """Shows the annotated frames until Q, Escape or the window's own button closes it.
+    """Shows the annotated frames until Q, Escape or the close button is pressed.
 
-    To be made, written to and closed in the main thread, as window systems ask.
+    Create, write to and close it in the main thread, as window systems require.
     """
 
     def __init__(self, title: str = TITLE) -> None:
@@ -44,25 +44,27 @@ class Window(Sink):
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
-            raise SinkError(f"no window can be opened ({error.err}); {INSTEAD}") from error
+            raise SinkError(f"cannot open a window ({error.err}); {ALTERNATIVE}") from error
 
     def write(self, result: LiveResult) -> None:
         """Show one frame.
 
         Raises:
-            SinkClosedError: a person closed the window.
+            SinkClosedError: the user closed the window.
             SinkError: the frame cannot be shown.
         """
         picture = annotate(result)
         try:
             if not self._sized:
                 self._sized = True
-                cv2.resizeWindow(self._title, *_window_size(picture.shape[1], picture.shape[0]))
+                scale = min(1.0, MAX_SIZE[0] / picture.shape[1], MAX_SIZE[1] / picture.shape[0])
+                width, height = (max(1, round(side * scale)) for side in (picture.shape[1], picture.shape[0]))
+                cv2.resizeWindow(self._title, width, height)
             cv2.imshow(self._title, picture)
             key = cv2.waitKey(1) & 0xFF
         except cv2.error as error:
-            raise SinkError(f"the frame cannot be shown ({error.err}); {INSTEAD}") from error
-        if key in CLOSING_KEYS or not self._visible():
+            raise SinkError(f"cannot show the frame ({error.err}); {ALTERNATIVE}") from error
+        if key in CLOSE_KEYS or not self._visible():
             raise SinkClosedError("the window was closed")
 
     def close(self) -> None:
@@ -70,7 +72,7 @@ class Window(Sink):
         if not self._open:
             return
         self._open = False
-        # A window that a person has closed is gone already.
+        # The user may have closed it already.
         with contextlib.suppress(cv2.error):
             cv2.destroyWindow(self._title)
             cv2.waitKey(1)
@@ -83,11 +85,11 @@ class Window(Sink):
 
 
 def _check_display() -> None:
-    """Raise where no window can be opened: Qt, which OpenCV uses, ends the whole process when it finds no display."""
+    """Try a window in a child process: without a display, Qt aborts the process that opens one."""
     if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise SinkError(f"there is no display for a window (neither DISPLAY nor WAYLAND_DISPLAY is set); {INSTEAD}")
+        raise SinkError(f"no display for a window (neither DISPLAY nor WAYLAND_DISPLAY is set); {ALTERNATIVE}")
     try:
-        probe = subprocess.run(  # noqa: S603 - our own interpreter and text
+        probe = subprocess.run(  # noqa: S603 - the running interpreter and a constant
             [sys.executable, "-c", PROBE],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -95,21 +97,10 @@ def _check_display() -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise SinkError(f"the display did not answer within {PROBE_SECONDS:.0f} seconds; {INSTEAD}") from error
+        raise SinkError(f"the display did not respond within {PROBE_SECONDS:.0f} s; {ALTERNATIVE}") from error
     except OSError as error:
-        raise SinkError(f"the display cannot be tried ({error.strerror or error}); {INSTEAD}") from error
+        raise SinkError(f"cannot test the display ({error.strerror or error}); {ALTERNATIVE}") from error
     if probe.returncode:
-        raise SinkError(f"no window can be opened on this display ({_reason(probe.stderr)}); {INSTEAD}")
-
-
-def _reason(stderr: bytes) -> str:
-    """Return the line of Qt's or OpenCV's complaint that says most."""
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines()]
-    telling = [line for line in lines if "error" in line.lower() or "could not" in line.lower()]
-    return telling[0] if telling else "it gave no reason"
-
-
-def _window_size(width: int, height: int) -> tuple[int, int]:
-    """Return the frame's size, or one of the same shape that fits on most screens."""
-    scale = min(1.0, LARGEST[0] / width, LARGEST[1] / height)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+        lines = [line.strip() for line in probe.stderr.decode(errors="replace").splitlines()]
+        causes = [line for line in lines if "error" in line.lower() or "could not" in line.lower()]
+        raise SinkError(f"cannot open a window on this display ({(causes or ['no reason given'])[0]}); {ALTERNATIVE}")

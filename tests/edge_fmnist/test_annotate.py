@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from edge_fmnist.pipeline.results import LiveResult
-from edge_fmnist.sinks.annotate import ABSENT, KNOWN, PAPER, UNKNOWN, accent, annotate, caption, outline
+from edge_fmnist.sinks.annotate import ABSENT, KNOWN, UNKNOWN, accent, annotate, caption, outline
 
 MakeResult = Callable[..., LiveResult]
-SIZES = [(1, 1), (1, 500), (500, 1), (2, 3), (28, 28), (71, 96), (96, 72), (97, 73), (160, 120), (640, 480), (480, 640)]
+SIZES = [(1, 1), (1, 500), (500, 1), (28, 28), (96, 72), (97, 73), (480, 640), (4000, 100)]
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -27,10 +27,9 @@ def plate(result: LiveResult) -> np.ndarray:
     return annotate(result)[12:40, 12:100]
 
 
-@pytest.mark.parametrize("label", ["T-shirt/top", "unknown", None])
-@pytest.mark.parametrize("size", [*SIZES, (1920, 1080), (4000, 100)])
-def test_any_size(make_result: MakeResult, size: tuple[int, int], label: str | None) -> None:
-    result = make_result(label=label, size=size)
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size(make_result: MakeResult, size: tuple[int, int]) -> None:
+    result = make_result(label="T-shirt/top", size=size)
     before = result.frame.picture.copy()
     drawn = annotate(result)
     assert drawn.shape == (size[1], size[0], 3)
@@ -46,6 +45,7 @@ def test_any_size(make_result: MakeResult, size: tuple[int, int], label: str | N
         ({"label": "T-shirt/top", "score": 1.0}, "T-shirt/top 100 %", KNOWN),
         ({"label": "unknown", "score": 0.3}, "unknown", UNKNOWN),
         ({"label": None}, "no garment", ABSENT),
+        ({"label": "\x1b]0;title\x07"}, r"\x1b]0;title\x07", UNKNOWN),
     ],
 )
 def test_caption_and_its_colour(
@@ -56,18 +56,12 @@ def test_caption_and_its_colour(
     assert accent(result) == colour
 
 
-@pytest.mark.parametrize("ground", [0, 128, 255])
+@pytest.mark.parametrize("ground", [0, 255])
 def test_the_label_can_be_read_on_any_ground(make_result: MakeResult, ground: int) -> None:
     picture = np.full((480, 640, 3), ground, np.uint8)
     area = plate(make_result(picture=picture)).max(axis=2)
     assert area.max() > 230
     assert np.median(area) < 90
-
-
-def test_the_label_says_what_the_result_says(make_result: MakeResult) -> None:
-    coat, again, dress = (plate(make_result(label=label)) for label in ("Coat", "Coat", "Dress"))
-    assert (coat == again).all()
-    assert changed(coat, dress).any()
 
 
 def test_the_bar_is_as_long_as_the_score_is_high(make_result: MakeResult) -> None:
@@ -124,12 +118,6 @@ def test_outline_on_a_reduced_copy_of_the_frame(make_result: MakeResult) -> None
     assert np.abs(np.argwhere(large).mean(axis=0) / 2 - np.argwhere(small).mean(axis=0)).max() < 2
 
 
-def test_outline_takes_a_colour(make_result: MakeResult) -> None:
-    result = make_result()
-    drawn = outline(result.frame.picture, result.garment, PAPER)
-    assert (drawn == PAPER).all(axis=2).any()
-
-
 @pytest.mark.parametrize("pixels", [0, 1, 3])
 def test_outline_of_next_to_nothing(make_result: MakeResult, pixels: int) -> None:
     result = make_result()
@@ -137,8 +125,3 @@ def test_outline_of_next_to_nothing(make_result: MakeResult, pixels: int) -> Non
     mask[50, 60 : 60 + pixels] = 255
     drawn = outline(result.frame.picture, replace(result.garment, mask=mask))
     assert bool(pixels) <= changed(result.frame.picture, drawn).sum() <= 200 * pixels
-
-
-def test_outline_without_a_garment(make_result: MakeResult) -> None:
-    result = make_result(label=None)
-    assert (outline(result.frame.picture, result.garment) == result.frame.picture).all()

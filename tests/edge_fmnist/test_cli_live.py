@@ -362,7 +362,7 @@ def test_messages_stand_on_their_own_line(
 def test_the_exit_code_of_a_failed_sink(
     live: RunCli, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_fmnist.sinks.video.VideoFile.write", Recorder(0).write)
+    monkeypatch.setattr("edge_fmnist.sinks.video.VideoRecorder.write", Recorder(0).write)
     result = live("--source", video, "--jsonl", "-", "--save", tmp_path / "out.mp4", code=1)
     assert len(json_lines(result.stdout)) == FRAMES
     assert "Error: disk full" in result.stderr

@@ -121,7 +121,7 @@ def test_serving(
         ('serve = "a b"', "serve: --serve a b: expected HOST:PORT"),
         ('interpreter = "onnx"', "interpreter: unknown interpreter 'onnx'"),
         ('save = "x.txt"', "save: x.txt: expected a video file"),
-        ('jsonl = "."', "jsonl: .: a folder"),
+        ('jsonl = "."', "jsonl: .: expected a file for JSON Lines, got a folder"),
         # The file itself.
         ("width = ", "not valid TOML: Invalid value (at "),
         ("frames = 3", "not valid TOML: "),

@@ -65,13 +65,13 @@ def run(sink: StatusLine, clock: Clock, make_result: MakeResult, labels: Sequenc
 def test_what_it_says(make_result: MakeResult) -> None:
     result = make_result(9, score=0.934, stages=Stages(2.04, 0.21, 0.01), age=12.3, dropped=4, fps=29.96)
     assert describe(result) == (
-        "Coat 93 %           30.0 fps  age   12 ms  preprocess 2.0 + classify 0.2 + smooth 0.0 ms  10 frames, 4 dropped"
+        "Coat 93 %           30.0 fps  latency   12 ms  "
+        "preprocess 2.0 + classify 0.2 + smooth 0.0 ms  10 frames, 4 dropped"
     )
 
 
-def test_columns_stay_where_they_are(make_result: MakeResult) -> None:
-    results = [make_result(label=label, score=score) for label in ("Bag", "T-shirt/top", None) for score in (0.05, 1)]
-    assert len({describe(result).index("fps") for result in results}) == 1
+def test_control_characters_of_a_label_are_escaped(make_result: MakeResult) -> None:
+    assert describe(make_result(label="\x1b[31mred\r\udcff")).startswith(r"\x1b[31mred\r\udcff ")
 
 
 def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
@@ -82,19 +82,12 @@ def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Clock, make_
     ]
 
 
-def test_log_has_a_line_when_the_label_changes(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
-    run(StatusLine(clock), clock, make_result, ["Coat", "Coat", None, None, "unknown", "Coat"], 1.0)
-    assert [line.split("  ")[0] for line in log.getvalue().splitlines()] == [
-        *("Coat 90 %", "no garment", "unknown", "Coat 90 %")
-    ]
-
-
 def test_log_is_not_flooded_by_a_label_that_flickers(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
     run(StatusLine(clock), clock, make_result, ["Coat", "Dress"] * 50, 0.05)
     assert len(log.getvalue().splitlines()) <= 6
 
 
-def test_a_change_that_was_too_soon_is_told_of_later(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
+def test_a_change_within_a_second_is_logged_later(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
     run(StatusLine(clock), clock, make_result, ["Coat"] + ["Dress"] * 20, 0.1)
     assert [line.split()[0] for line in log.getvalue().splitlines()] == ["Coat", "Dress"]
 
@@ -124,25 +117,9 @@ def test_terminal_is_redrawn_in_place(
     assert terminal.getvalue().count("\n") == 1
 
 
-def test_terminal_is_redrawn_ten_times_a_second(terminal: Terminal, clock: Clock, make_result: MakeResult) -> None:
-    run(StatusLine(clock), clock, make_result, ["Coat"] * 200, 1 / 64)
-    assert 25 <= terminal.getvalue().count("\r") <= 32
-
-
 def test_nothing_to_say(terminal: Terminal) -> None:
     StatusLine().close()
     assert terminal.getvalue() == ""
-
-
-def test_terminal_of_unknown_width(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, make_result: MakeResult
-) -> None:
-    def refuse(_: int) -> os.terminal_size:
-        raise OSError(25, "Inappropriate ioctl for device")
-
-    monkeypatch.setattr(os, "get_terminal_size", refuse)
-    StatusLine().write(make_result())
-    assert len(terminal.getvalue()) == 80
 
 
 @pytest.mark.parametrize("stream", [None, "closed", "broken"])

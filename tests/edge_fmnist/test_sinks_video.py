@@ -1,4 +1,4 @@
-"""Annotated frames in a video file."""
+"""Video recording of the annotated frames."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import pytest
 
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import Frame, LiveResult
-from edge_fmnist.sinks import room, video
+from edge_fmnist.sinks import disk_space
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.video import VideoFile, fit
+from edge_fmnist.sinks.video import VideoRecorder, letterbox
 
 MakeResult = Callable[..., LiveResult]
 SUFFIXES = [".mp4", ".mkv", ".avi"]
@@ -50,14 +50,14 @@ def full_disk(free: int) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("suffix", [*SUFFIXES, ".MP4"])
-@pytest.mark.parametrize("count", [1, 9, 10, 25])
-@pytest.mark.parametrize("fps", [30.0, None])
+@pytest.mark.parametrize(
+    ("suffix", "count", "fps"), [(".mp4", 1, None), (".MP4", 9, None), (".mkv", 25, None), (".avi", 10, 30.0)]
+)
 def test_as_many_frames_as_results(
     tmp_path: Path, make_result: MakeResult, suffix: str, count: int, fps: float | None
 ) -> None:
     path = tmp_path / "folder" / f"out{suffix}"
-    with VideoFile(path, fps) as sink:
+    with VideoRecorder(path, fps) as sink:
         for index in range(count):
             sink.write(make_result(index, size=SIZE))
         assert not path.exists()
@@ -69,7 +69,7 @@ def test_as_many_frames_as_results(
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_the_frames_are_the_annotated_ones_in_order(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
     results = [make_result(index, label, size=(320, 240)) for index, label in enumerate(("Coat", None, "unknown") * 5)]
-    with VideoFile(tmp_path / f"out{suffix}", 25) as sink:
+    with VideoRecorder(tmp_path / f"out{suffix}", 25) as sink:
         for result in results:
             sink.write(result)
     for result, picture in zip(results, read_video(tmp_path / f"out{suffix}"), strict=True):
@@ -78,21 +78,20 @@ def test_the_frames_are_the_annotated_ones_in_order(tmp_path: Path, make_result:
         assert nearest == result.frame.index % 3
 
 
-@pytest.mark.parametrize("fps", [1, 7.123456, 23.976, 29.97, 59.94, 240])
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("suffix", "fps"), [(".mp4", 7.123456), (".mkv", 29.97), (".avi", 240)])
 def test_rate_of_the_source(tmp_path: Path, make_result: MakeResult, suffix: str, fps: float) -> None:
-    with VideoFile(tmp_path / f"out{suffix}", fps) as sink:
+    with VideoRecorder(tmp_path / f"out{suffix}", fps) as sink:
         for index in range(3):
             sink.write(make_result(index, size=SIZE))
     assert rate(tmp_path / f"out{suffix}") == pytest.approx(fps, abs=0.01)
 
 
-@pytest.mark.parametrize("fps", [None, 0, -1, 1000, 90000, float("nan"), float("inf")])
+@pytest.mark.parametrize("fps", [None, 0, 90000, float("nan")])
 def test_rate_is_measured_where_the_source_has_no_sensible_one(
     tmp_path: Path, make_result: MakeResult, fps: float | None
 ) -> None:
     path = tmp_path / "out.mp4"
-    with VideoFile(path, fps) as sink:
+    with VideoRecorder(path, fps) as sink:
         for index in range(12):
             # The first frame of a camera comes long before the others.
             captured = 50 + (index + 20 if index else 0) / 8
@@ -102,33 +101,14 @@ def test_rate_is_measured_where_the_source_has_no_sensible_one(
     assert len(read_video(path)) == 12
 
 
-def test_rate_of_a_single_frame(tmp_path: Path, make_result: MakeResult) -> None:
-    with VideoFile(tmp_path / "out.mp4") as sink:
-        sink.write(make_result(size=SIZE))
-    assert rate(tmp_path / "out.mp4") == video.DEFAULT_FPS
-
-
-def test_large_frames_do_not_wait_for_the_rate(
-    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(video, "MEASURED_BYTES", 3 * 160 * 120 * 3)
-    sink = VideoFile(tmp_path / "out.mp4")
-    for index in range(3):
-        assert sink._frames == 0
-        sink.write(make_result(index, size=SIZE))
-    assert sink._frames == 3
-    sink.close()
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
-    ("size", "expected"),
-    [((161, 121), (162, 122)), ((1, 1), (16, 16)), ((3, 200), (16, 200)), ((5000, 20), (4096, 16))],
+    ("suffix", "size", "expected"),
+    [(".mp4", (161, 121), (162, 122)), (".mkv", (1, 1), (16, 16)), (".avi", (5000, 20), (4096, 16))],
 )
 def test_size_that_no_encoder_takes(
     tmp_path: Path, make_result: MakeResult, suffix: str, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    with VideoFile(tmp_path / f"out{suffix}", 30) as sink:
+    with VideoRecorder(tmp_path / f"out{suffix}", 30) as sink:
         for index in range(2):
             sink.write(make_result(index, size=size))
     assert [picture.shape for picture in read_video(tmp_path / f"out{suffix}")] == [(expected[1], expected[0], 3)] * 2
@@ -136,7 +116,7 @@ def test_size_that_no_encoder_takes(
 
 def test_frames_of_another_size_are_fitted_in(tmp_path: Path, make_result: MakeResult) -> None:
     white = [np.full((height, width, 3), 255, np.uint8) for width, height in ((160, 120), (100, 300), (641, 100))]
-    with VideoFile(tmp_path / "out.avi", 30) as sink:
+    with VideoRecorder(tmp_path / "out.avi", 30) as sink:
         for index, picture in enumerate(white):
             sink.write(make_result(index, label=None, picture=picture))
     first, tall, wide = (picture.min(axis=2) for picture in read_video(tmp_path / "out.avi"))
@@ -146,53 +126,41 @@ def test_frames_of_another_size_are_fitted_in(tmp_path: Path, make_result: MakeR
     assert wide[[1, -2]].max() < 50 < 200 < wide[60, 2:-2].min()
 
 
-def test_fit_repeats_the_edge_of_an_odd_frame() -> None:
+def test_letterbox_repeats_the_edge_of_an_odd_frame() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
-    fitted = fit(picture, (6, 4))
-    assert (fitted[:3, :5] == picture).all()
-    assert (fitted[:3, 5] == picture[:, 4]).all()
-    assert (fitted[3] == fitted[2]).all()
-
-
-def test_fit_leaves_a_frame_of_the_size_alone() -> None:
-    picture = np.zeros((4, 6, 3), np.uint8)
-    assert fit(picture, (6, 4)) is picture
+    padded = letterbox(picture, (6, 4))
+    assert (padded[:3, :5] == picture).all()
+    assert (padded[:3, 5] == picture[:, 4]).all()
+    assert (padded[3] == padded[2]).all()
 
 
 @pytest.mark.parametrize("name", ["out", "out.gif", "out.mp4.txt", ".mp4"])
 def test_other_suffix(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match=r"expected a video file that ends in \.mp4, \.mkv, \.avi"):
-        VideoFile(tmp_path / name)
+        VideoRecorder(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folder_in_place_of_a_file(tmp_path: Path) -> None:
+def test_bad_paths(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").mkdir()
-    with pytest.raises(UsageError, match="a folder, expected a video file"):
-        VideoFile(tmp_path / "out.mp4")
-
-
-def test_path_below_a_file(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected a video file, got a folder"):
+        VideoRecorder(tmp_path / "out.mp4")
     (tmp_path / "file").write_text("old")
     with pytest.raises(SinkError, match=r"out\.mp4: cannot be written"):
-        VideoFile(tmp_path / "file" / "out.mp4")
+        VideoRecorder(tmp_path / "file" / "out.mp4")
 
 
-def test_without_a_result_an_old_file_stays(tmp_path: Path) -> None:
-    (tmp_path / "out.mp4").write_text("old")
-    VideoFile(tmp_path / "out.mp4").close()
-    assert (tmp_path / "out.mp4").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
-
-
-def test_without_a_result_there_is_no_file(tmp_path: Path) -> None:
-    VideoFile(tmp_path / "out.mp4").close()
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("old", [True, False])
+def test_without_a_result_nothing_changes(tmp_path: Path, old: bool) -> None:
+    if old:
+        (tmp_path / "out.mp4").write_text("old")
+    VideoRecorder(tmp_path / "out.mp4").close()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"] * old
 
 
 def test_an_old_file_is_replaced_at_the_end(tmp_path: Path, make_result: MakeResult) -> None:
     (tmp_path / "out.mp4").write_text("old")
-    sink = VideoFile(tmp_path / "out.mp4", 30)
+    sink = VideoRecorder(tmp_path / "out.mp4", 30)
     sink.write(make_result(size=SIZE))
     assert (tmp_path / "out.mp4").read_text() == "old"
     sink.close()
@@ -200,34 +168,22 @@ def test_an_old_file_is_replaced_at_the_end(tmp_path: Path, make_result: MakeRes
     assert len(read_video(tmp_path / "out.mp4")) == 1
 
 
-def test_interrupted_run_gives_a_whole_file(tmp_path: Path, make_result: MakeResult) -> None:
-    def run() -> None:
-        with VideoFile(tmp_path / "out.mp4") as sink:
-            for index in range(5):
-                sink.write(make_result(index, size=SIZE))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    assert len(read_video(tmp_path / "out.mp4")) == 5
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_full_disk_keeps_the_frames_before(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    with VideoFile(path, 30) as sink:
+    with VideoRecorder(path, 30) as sink:
         for index in range(15):
             sink.write(make_result(index, size=SIZE))
         with (
             full_disk(3 << 20),
-            pytest.raises(SinkError, match=r"the disk is full \(3 MiB left, expected at least 17\)"),
+            pytest.raises(SinkError, match=r"the disk is full \(3 MiB free, expected at least 17\)"),
         ):
             sink.write(make_result(15, size=SIZE))
     assert len(read_video(path)) == 15
 
 
 def test_full_disk_at_the_very_end(tmp_path: Path, make_result: MakeResult) -> None:
-    sink = VideoFile(tmp_path / "out.mp4")
+    sink = VideoRecorder(tmp_path / "out.mp4")
     for index in range(5):
         sink.write(make_result(index, size=SIZE))
     with full_disk(0), pytest.raises(SinkError, match="the disk is full"):
@@ -235,14 +191,12 @@ def test_full_disk_at_the_very_end(tmp_path: Path, make_result: MakeResult) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_limit_on_the_size_of_files(
     tmp_path: Path,
     make_result: MakeResult,
     file_size_limit: Callable[[int], AbstractContextManager[None]],
-    suffix: str,
 ) -> None:
-    path = tmp_path / f"out{suffix}"
+    path = tmp_path / "out.mkv"
     noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
     written = []
 
@@ -251,8 +205,8 @@ def test_limit_on_the_size_of_files(
             sink.write(make_result(index, picture=np.roll(noise, index, 1)))
             written.append(index)
 
-    limit, refusal = file_size_limit(2 << 20), pytest.raises(SinkError, match=r"as large as it may be \(2 MiB\)")
-    with limit, VideoFile(path, 30) as sink, refusal:
+    limit, refusal = file_size_limit(2 << 20), pytest.raises(SinkError, match=r"size limit reached \(2 MiB\)")
+    with limit, VideoRecorder(path, 30) as sink, refusal:
         write_until_full(sink)
     assert len(read_video(path)) == len(written) > 3
 
@@ -260,9 +214,9 @@ def test_limit_on_the_size_of_files(
 def test_a_still_scene_that_hardly_grows_is_no_failure(
     tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "FRAMES_BEFORE_TRIAL", 10)
+    monkeypatch.setattr(disk_space, "FRAMES_BEFORE_TEST", 10)
     result = make_result(label=None, picture=np.zeros((16, 16, 3), np.uint8))
-    with VideoFile(tmp_path / "out.mp4", 30) as sink:
+    with VideoRecorder(tmp_path / "out.mp4", 30) as sink:
         for _ in range(60):
             sink.write(result)
     assert len(read_video(tmp_path / "out.mp4")) == 60
@@ -274,12 +228,12 @@ def test_frames_that_do_not_reach_the_file(
     def on_full_device(dir: Path) -> IO[bytes]:  # noqa: A002 - as tempfile has it
         return Path("/dev/full").open("wb")
 
-    monkeypatch.setattr(room, "FRAMES_BEFORE_TRIAL", 10)
+    monkeypatch.setattr(disk_space, "FRAMES_BEFORE_TEST", 10)
     monkeypatch.setattr("tempfile.TemporaryFile", on_full_device)
-    sink = VideoFile(tmp_path / "out.mkv", 30)
+    sink = VideoRecorder(tmp_path / "out.mkv", 30)
     for index in range(9):
         sink.write(make_result(index, label=None, size=(16, 16)))
-    with pytest.raises(SinkError, match=r"does not grow any more, at 0 bytes \(No space left on device\)"):
+    with pytest.raises(SinkError, match=r"no longer grows, at 0 bytes \(No space left on device\)"):
         sink.write(make_result(9, label=None, size=(16, 16)))
     sink.close()
 
@@ -288,32 +242,16 @@ def test_file_that_cannot_be_played_does_not_replace_an_old_one(
     tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "out.mp4").write_text("old")
-    sink = VideoFile(tmp_path / "out.mp4", 30)
+    sink = VideoRecorder(tmp_path / "out.mp4", 30)
     sink.write(make_result(size=SIZE))
-
-    writer = sink._writer
-    assert writer is not None
-
-    def release_and_lose_the_end() -> None:
-        writer.release()
-        sink._temporary.write_bytes(sink._temporary.read_bytes()[:-300])
-
-    monkeypatch.setattr(sink, "_writer", SimpleNamespace(release=release_and_lose_the_end))
+    monkeypatch.setattr(cv2, "VideoCapture", UnplayableVideo)
     with pytest.raises(SinkError, match=r"cannot be played and was removed; .* ends in \.mkv"):
         sink.close()
-    assert (tmp_path / "out.mp4").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_codec_that_this_opencv_lacks(tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cv2, "VideoWriter", FakeWriter)
-    with VideoFile(tmp_path / "out.avi", 30) as sink, pytest.raises(SinkError, match=r"MJPG, 160x120.*another suffix"):
-        sink.write(make_result(size=SIZE))
-    assert list(tmp_path.iterdir()) == []
-
-
-class FakeWriter:
-    """A writer of OpenCV that cannot be opened."""
+class UnplayableVideo:
+    """A video of OpenCV that cannot be opened."""
 
     fourcc = staticmethod(lambda *letters: 0)
 
@@ -321,3 +259,15 @@ class FakeWriter:
 
     def isOpened(self) -> bool:  # noqa: N802
         return False
+
+    def release(self) -> None: ...
+
+
+def test_codec_that_this_opencv_lacks(tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "VideoWriter", UnplayableVideo)
+    with (
+        VideoRecorder(tmp_path / "out.avi", 30) as sink,
+        pytest.raises(SinkError, match=r"MJPG, 160x120.*suffix"),
+    ):
+        sink.write(make_result(size=SIZE))
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The page's streams: several viewers, slow ones, and an end while they watch."""
+"""Streams of the browser page: several viewers, slow viewers, and closing while they watch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def feed(page: WebPage, make_result: MakeResult) -> Iterator[list[float]]:
 
 
 class Viewer:
-    """A connection that asks for a stream and reads as much as it likes."""
+    """A connection that requests a stream and reads it on demand."""
 
     def __init__(self, page: WebPage, path: str) -> None:
         address = urlsplit(page.url)
@@ -91,7 +91,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    pytest.fail("what was waited for did not come")
+    pytest.fail("timeout")
 
 
 def test_mjpeg(page: WebPage, feed: list[float]) -> None:
@@ -135,15 +135,6 @@ def test_events(page: WebPage, make_result: MakeResult) -> None:
         assert abs(event["shown_at"] - time.time()) < TIMEOUT
 
 
-def test_events_are_no_more_than_a_page_can_use(page: WebPage, feed: list[float]) -> None:
-    with Viewer(page, "/events") as viewer:
-        viewer.head()
-        serials, start = [viewer.event()["serial"] for _ in range(8)], time.perf_counter()
-        serials += [viewer.event()["serial"] for _ in range(8)]
-        assert 8 / (time.perf_counter() - start) < 16
-    assert serials == sorted(set(serials))
-
-
 def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
     with Viewer(page, "/events") as viewer:
@@ -152,18 +143,22 @@ def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: 
         assert viewer.chunk().startswith(b"event: heartbeat\n")
 
 
-def test_viewers_share_what_is_encoded(page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_encoded_once_for_all_viewers(
+    page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoded: list[int] = []
 
-    def encode(result: LiveResult) -> bytes:
+    def encode(result: LiveResult, kind: encoding.Kind) -> bytes:
         encoded.append(result.frame.index)
-        return encoding.outlined_jpeg(result)
+        return encode_image(result, kind)
 
-    monkeypatch.setitem(encoding.ENCODERS, "outlined", encode)
-    for index in range(5):
-        page.write(make_result(index))
-    time.sleep(0.1)
-    assert encoded == []  # nobody watches
+    encode_image = encoding.encode_image
+    monkeypatch.setattr(encoding, "encode_image", encode)
+    page.write(make_result(4))
+    with Viewer(page, "/events") as watching:
+        watching.head()
+        assert watching.event()["serial"] == 1
+    assert encoded == []  # nobody has requested an image
     with (
         Viewer(page, "/stream.mjpg") as one,
         Viewer(page, "/stream.mjpg") as other,
@@ -179,17 +174,6 @@ def test_viewers_share_what_is_encoded(page: WebPage, make_result: MakeResult, m
     assert encoded == [4, 5]
 
 
-def test_pictures_are_no_more_than_a_screen_can_use(page: WebPage, feed: list[float]) -> None:
-    with Viewer(page, "/stream.mjpg") as viewer:
-        viewer.head()
-        for _ in range(6):
-            viewer.chunk()
-        start = time.perf_counter()
-        for _ in range(15):
-            viewer.chunk()
-        assert 15 / (time.perf_counter() - start) < 36
-
-
 def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
     with Viewer(page, "/stream.mjpg"), Viewer(page, "/stream.mjpg") as quick, Viewer(page, "/events") as events:
         quick.head()
@@ -202,18 +186,7 @@ def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
     assert np.median(feed) < 0.001
 
 
-@pytest.mark.alone
-def test_write_is_quick_while_nobody_watches(page: WebPage, make_result: MakeResult) -> None:
-    result = make_result()
-    times = []
-    for _ in range(300):
-        start = time.perf_counter()
-        page.write(result)
-        times.append(time.perf_counter() - start)
-    assert np.median(times) < 0.0005
-
-
-def test_viewers_places_are_counted(page: WebPage, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_viewers_is_limited(page: WebPage, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     viewers = [Viewer(page, "/events") for _ in range(streams.MAX_VIEWERS)]
     try:
         assert all("200 OK" in viewer.head() for viewer in viewers)
@@ -257,33 +230,38 @@ def test_closing_ends_streams_threads_and_descriptors(make_result: MakeResult) -
     assert open_descriptors() == descriptors
 
 
-def test_closing_cuts_off_a_viewer_that_does_not_read(page: WebPage, make_result: MakeResult) -> None:
+def test_closing_disconnects_a_viewer_that_does_not_read(page: WebPage, make_result: MakeResult) -> None:
     results = [make_result(index, size=(1280, 960)) for index in range(2)]
     with Viewer(page, "/stream.mjpg"):
-        for index in range(20):
-            page.write(results[index % 2])
-            time.sleep(0.04)
+        with Viewer(page, "/stream.mjpg") as reading:
+            reading.head()
+            # Both viewers receive the same frames: 20 of them fill all buffers of the one that does not read.
+            for index in range(20):
+                page.write(results[index % 2])
+                reading.chunk()
         start = time.perf_counter()
         page.close()
         assert time.perf_counter() - start < 2
     assert not {thread.name for thread in threading.enumerate()} & {"web-server", "web-encoder_0"}
 
 
-def test_a_viewer_that_leaves_takes_no_picture_from_others(
+def test_a_viewer_that_disconnects_does_not_cancel_the_image_of_others(
     page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, leave = threading.Event(), threading.Event()
 
-    def encode(result: LiveResult) -> bytes:
+    def encode(result: LiveResult, kind: encoding.Kind) -> bytes:
         started.set()
         leave.wait(TIMEOUT)
-        return encoding.outlined_jpeg(result)
+        return encode_image(result, kind)
 
-    monkeypatch.setitem(encoding.ENCODERS, "outlined", encode)
+    encode_image = encoding.encode_image
+    monkeypatch.setattr(encoding, "encode_image", encode)
     page.write(make_result())
     with Viewer(page, "/stream.mjpg") as other:
         with Viewer(page, "/stream.mjpg"):
             assert started.wait(TIMEOUT)
+            wait_for(lambda: viewers(page) == 2)
         wait_for(lambda: viewers(page) == 1)
         leave.set()
         other.head()
@@ -299,13 +277,5 @@ def viewers(page: WebPage) -> int:
 def test_writing_after_closing(page: WebPage, make_result: MakeResult) -> None:
     page.close()
     page.close()
-    with pytest.raises(SinkError, match=r"the browser page at http://127\.0\.0\.1:\d+/ is no longer served"):
+    with pytest.raises(SinkError, match=r"the browser page at http://127\.0\.0\.1:\d+/ has stopped"):
         page.write(make_result())
-
-
-def test_the_port_is_free_at_once(page: WebPage) -> None:
-    with Viewer(page, "/events") as viewer:
-        viewer.head()
-        port = urlsplit(page.url).port or 0
-        page.close()
-        WebPage(port=port).close()

@@ -1,8 +1,8 @@
-"""What makes the camera appear in Home Assistant by itself.
+"""Home Assistant MQTT discovery.
 
-The single-component form of MQTT discovery is used, which old versions of
-Home Assistant know too: https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery
-and, for the fields of a sensor, https://www.home-assistant.io/integrations/sensor.mqtt/.
+Uses the single-component form, which older versions of Home Assistant support too:
+https://www.home-assistant.io/integrations/mqtt/#mqtt-discovery; the fields of a sensor are described at
+https://www.home-assistant.io/integrations/sensor.mqtt/.
 """
 
 from __future__ import annotations
@@ -15,43 +15,52 @@ from typing import Any
 
 from edge_fmnist.data.labels import UNKNOWN
 from edge_fmnist.pipeline.stats import NO_GARMENT
-from edge_fmnist.sinks.mqtt.buffer import Message
-from edge_fmnist.sinks.mqtt.messages import OFFLINE, ONLINE, Topics
+from edge_fmnist.sinks.formatting import printable
+from edge_fmnist.sinks.mqtt.queue import MqttMessage
 
-# Home Assistant's own default.
+ONLINE, OFFLINE = "online", "offline"
+# The default of Home Assistant.
 DISCOVERY_PREFIX = "homeassistant"
 MEASUREMENT = {"state_class": "measurement"}
 DIAGNOSTIC = {"entity_category": "diagnostic"}
 
 
-def discovery(prefix: str, labels: tuple[str, ...]) -> Iterator[Message]:
-    """Yield the messages that describe the camera's sensors, to be retained by the broker.
+class Topics:
+    """The topics below a prefix."""
 
-    Args:
-        prefix: of the topics, which also tells this camera from others.
-        labels: the names of the classes.
-    """
-    # Identifiers may hold these characters only.
-    identifier = f"edge_fmnist_{re.sub(r'[^A-Za-z0-9]+', '_', prefix.removeprefix('edge-fmnist/'))}"
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.availability = f"{prefix}/availability"
+        self.state = f"{prefix}/state"
+        self.scores = f"{prefix}/scores"
+        self.frame_rate = f"{prefix}/frame_rate"
+        self.health = f"{prefix}/health"
+
+
+def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
+    """Yield the retained messages that describe the sensors of this camera; its prefix identifies the device."""
+    # Only these characters are allowed in identifiers.
+    identifier = f"edge_fmnist_{re.sub(r'[^A-Za-z0-9]+', '_', topics.prefix.removeprefix('edge-fmnist/'))}"
+    software = version("edge-fmnist")
     common = {
-        "device": {"identifiers": [identifier], "name": prefix, "model": "edge-fmnist", "sw_version": _version()},
-        "origin": {"name": "edge-fmnist", "sw_version": _version()},
+        "device": {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": software},
+        "origin": {"name": "edge-fmnist", "sw_version": software},
         "qos": 1,
     }
-    for name, settings in _sensors(Topics(prefix), labels).items():
+    for name, settings in _sensors(topics, labels).items():
         unique = f"{identifier}_{name}"
         config = {"unique_id": unique, **settings, **common}
-        yield Message(f"{DISCOVERY_PREFIX}/sensor/{unique}/config", json.dumps(config).encode(), retain=True)
+        yield MqttMessage(f"{DISCOVERY_PREFIX}/sensor/{unique}/config", json.dumps(config).encode(), retain=True)
 
 
 def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     connected = {"topic": topics.availability, "payload_available": ONLINE, "payload_not_available": OFFLINE}
-    # A camera that delivers nothing is told of as unavailable, rather than with the label it last had.
+    # A camera that delivers no frames is shown as unavailable instead of with its last label.
     running = {
         "topic": topics.health,
         "value_template": f"{{{{ '{ONLINE}' if value_json.state == 'running' else '{OFFLINE}' }}}}",
     }
-    fresh = {"availability": [connected, running], "availability_mode": "all"}
+    live = {"availability": [connected, running], "availability_mode": "all"}
     return {
         "garment": {
             "name": "Garment",
@@ -59,8 +68,8 @@ def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any
             "state_topic": topics.state,
             "value_template": f"{{{{ value_json.label or '{NO_GARMENT}' }}}}",
             "device_class": "enum",
-            "options": [*labels, UNKNOWN, NO_GARMENT],
-            **fresh,
+            "options": [*map(printable, labels), UNKNOWN, NO_GARMENT],
+            **live,
         },
         "score": {
             "name": "Score",
@@ -71,7 +80,7 @@ def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any
             "json_attributes_template": "{{ value_json.scores | tojson }}",
             "unit_of_measurement": "%",
             **MEASUREMENT,
-            **fresh,
+            **live,
         },
         "frame_rate": {
             "name": "Frame rate",
@@ -80,7 +89,7 @@ def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any
             "unit_of_measurement": "fps",
             **MEASUREMENT,
             **DIAGNOSTIC,
-            **fresh,
+            **live,
         },
         "health": {
             "name": "Health",
@@ -94,7 +103,3 @@ def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any
             **DIAGNOSTIC,
         },
     }
-
-
-def _version() -> str:
-    return version("edge-fmnist")

@@ -1,60 +1,107 @@
-"""The topics below the prefix, and what is published there. ``docs/mqtt.md`` describes each."""
+"""Topics and payloads, as described in ``docs/mqtt.md``, and when each is published."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from edge_fmnist.pipeline.results import LiveResult
-from edge_fmnist.sinks.mqtt.buffer import Message
+from edge_fmnist.sinks.formatting import printable, printable_values, rfc3339
+from edge_fmnist.sinks.mqtt.discovery import OFFLINE, ONLINE, Topics, discovery
+from edge_fmnist.sinks.mqtt.queue import MqttMessage
 
-ONLINE, OFFLINE = "online", "offline"
+# Seconds between two measurements: enough for a chart without flooding a recorder.
+INTERVAL = 5.0
+# Seconds without a result after which the camera counts as stalled: longer than one reconnection takes.
+STALLED_AFTER = 10.0
 
 Health = Literal["starting", "running", "stalled"]
 
 
-class Topics:
-    """Makes the messages for one prefix; ``time`` is always in seconds of Unix time."""
+class MessageFactory:
+    """Creates the messages for results and for the health of the camera.
 
-    def __init__(self, prefix: str) -> None:
-        self.availability = f"{prefix}/availability"
-        self.state = f"{prefix}/state"
-        self.scores = f"{prefix}/scores"
-        self.frame_rate = f"{prefix}/frame_rate"
-        self.health = f"{prefix}/health"
+    :meth:`for_result` is called in the thread of the loop, the other methods in that of the connection.
+    """
 
-    def available(self, online: bool) -> Message:
-        """Return what tells whether this program is connected."""
-        return Message(self.availability, (ONLINE if online else OFFLINE).encode(), retain=True)
+    def __init__(
+        self,
+        prefix: str,
+        labels: tuple[str, ...],
+        clock: Callable[[], float] = time.monotonic,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
+        """Create a factory that has seen no result yet.
 
-    def change(self, result: LiveResult, time: float) -> Message:
-        """Return a change of the label."""
-        facts = {"label": result.label, "score": round(result.score, 4), "frame": result.frame.index}
-        return Message(self.state, _json(time, facts), retain=True)
+        Args:
+            prefix: the first levels of every topic.
+            labels: class names, for Home Assistant.
+            clock: returns seconds, as :func:`time.monotonic` does.
+            unix_time: returns seconds, as :func:`time.time` does.
+        """
+        self._topics = Topics(prefix)
+        self._discovery = tuple(discovery(self._topics, labels))
+        self._clock = clock
+        self._unix_time = unix_time
+        self._results = 0
+        self._latest: LiveResult | None = None
+        self._received_at = self._measured_at = self._health_at = -float("inf")
+        self._published_health: Health | None = None
 
-    def rate(self, result: LiveResult) -> Message:
-        """Return the results a second."""
-        return Message(self.frame_rate, f"{result.fps:.2f}".encode(), expendable=True)
+    def for_result(self, result: LiveResult) -> Iterator[MqttMessage]:
+        """Yield what a result gives reason to publish: a label change, and measurements at intervals."""
+        now = self._clock()
+        # A label retained from an earlier run may be wrong, so the first one counts as a change.
+        changed = self._latest is None or result.label != self._latest.label
+        due = now - self._measured_at >= INTERVAL
+        self._results += 1
+        self._latest, self._received_at = result, now
+        if due:
+            self._measured_at = now
+        label = None if result.label is None else printable(result.label)
+        facts = {"label": label, "score": round(result.score, 4), "frame": result.frame.index}
+        if changed:
+            yield MqttMessage(self._topics.state, self._json(facts), retain=True)
+        if changed or due:
+            scores = {**facts, "scores": printable_values(result.as_dict()["scores"])}
+            yield MqttMessage(self._topics.scores, self._json(scores), expendable=True)
+        # The first result of a run has no frame rate.
+        if due and result.fps:
+            yield MqttMessage(self._topics.frame_rate, f"{result.fps:.2f}".encode(), expendable=True)
 
-    def all_scores(self, result: LiveResult, time: float) -> Message:
-        """Return the scores of all classes."""
-        names = ("label", "score", "scores", "frame")
-        facts = result.as_dict()
-        return Message(self.scores, _json(time, {name: facts[name] for name in names}), expendable=True)
+    def availability(self, online: bool) -> MqttMessage:
+        """Return whether this program is connected."""
+        return MqttMessage(self._topics.availability, (ONLINE if online else OFFLINE).encode(), retain=True)
 
-    def condition(self, health: Health, newest: LiveResult | None, results: int, dropped: int, time: float) -> Message:
-        """Return how it goes: the health, frames so far, and messages that found no room."""
+    def greeting(self, dropped: int) -> Iterator[MqttMessage]:
+        """Yield what is published first in every connection; ``dropped`` is the number of messages dropped so far."""
+        yield from self._discovery
+        yield self.availability(True)
+        yield self._health(dropped)
+
+    def health_if_due(self, dropped: int) -> MqttMessage | None:
+        """Return the health if it has changed or the interval is over, else None."""
+        unchanged = self._state() == self._published_health and self._clock() - self._health_at < INTERVAL
+        return None if unchanged else self._health(dropped)
+
+    def _state(self) -> Health:
+        if self._latest is None:
+            return "starting"
+        return "running" if self._clock() - self._received_at < STALLED_AFTER else "stalled"
+
+    def _health(self, dropped: int) -> MqttMessage:
+        self._published_health, self._health_at = self._state(), self._clock()
+        latest = self._latest
         facts = {
-            "state": health,
-            "frames": newest.seen if newest else 0,
-            "frames_dropped": newest.dropped if newest else 0,
-            "results": results,
+            "state": self._published_health,
+            "frames": latest.seen if latest else 0,
+            "frames_dropped": latest.dropped if latest else 0,
+            "results": self._results,
             "messages_dropped": dropped,
         }
-        return Message(self.health, _json(time, facts), retain=True)
+        return MqttMessage(self._topics.health, self._json(facts), retain=True)
 
-
-def _json(time: float, facts: dict[str, Any]) -> bytes:
-    moment = datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds")
-    return json.dumps({"time": moment, **facts}).encode()
+    def _json(self, facts: dict[str, Any]) -> bytes:
+        return json.dumps({"time": rfc3339(self._unix_time()), **facts}).encode()

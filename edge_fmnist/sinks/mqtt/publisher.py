@@ -1,27 +1,73 @@
-"""MQTT as a sink."""
+"""MQTT sink: paho-mqtt connects and reconnects, a thread of our own publishes."""
 
 from __future__ import annotations
 
+import ssl
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.mqtt.address import Broker, find_credentials, tls_context
-from edge_fmnist.sinks.mqtt.buffer import LIMIT, Buffer
-from edge_fmnist.sinks.mqtt.connection import Connection
-from edge_fmnist.sinks.mqtt.reporter import INTERVAL, Reporter
-from edge_fmnist.sinks.mqtt.traffic import Traffic
+from edge_fmnist.sinks.mqtt.broker import PASSWORD_VARIABLE, USER_VARIABLE, Broker, find_credentials, tls_context
+from edge_fmnist.sinks.mqtt.messages import MessageFactory
+from edge_fmnist.sinks.mqtt.queue import QUEUE_LIMIT, MessageQueue, MqttMessage
 from edge_fmnist.sources.base import Warn, log_warning
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
+
+# Seconds of silence after which each side checks the other. The broker publishes the last will after 1.5 times that.
+KEEPALIVE = 20
+CONNECT_TIMEOUT = 5.0
+# Seconds between two attempts to connect: doubled after each, up to the second value.
+RECONNECT_DELAYS = (1, 10)
+# Messages in flight at a time; paho keeps each until the broker has acknowledged it.
+MAX_IN_FLIGHT = 20
+# Seconds between two checks while nothing happens.
+TICK = 1.0
+# Seconds to deliver queued messages at the end, and then to announce the end.
+DRAIN_TIMEOUT = 3.0
+OFFLINE_TIMEOUT = 1.0
+# Reason codes of MQTT 5, to which paho maps the codes of 3.1.1.
+BAD_USER_OR_PASSWORD, NOT_AUTHORIZED = 0x86, 0x87
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Statistics of the connection to a broker.
+
+    Attributes:
+        connected: whether the broker has accepted the connection.
+        reconnects: number of times the connection was restored after it was lost.
+        delivered: queued messages that the broker has acknowledged.
+        waiting: queued messages that the broker has not acknowledged yet.
+        dropped: messages dropped because the queue was full.
+    """
+
+    connected: bool
+    reconnects: int
+    delivered: int
+    waiting: int
+    dropped: int
 
 
 class MqttPublisher(Sink):
-    """Publishes changes of the label, scores, frame rate and health, and describes itself to Home Assistant.
+    """Publishes label changes, scores, frame rate and health, with Home Assistant discovery.
 
-    While the broker is away, results wait for it, a bounded number of them; the loop never waits.
-    What is published where is in ``docs/mqtt.md``.
+    Messages are delivered in order, at least once each (QoS 1). While the broker is unavailable, a limited number is
+    queued; the loop never waits. Topics and payloads are described in ``docs/mqtt.md``.
     """
+
+    # Paho's callbacks only set flags, and one thread publishes: paho calls on_publish with a lock held that publish()
+    # needs, so a lock of our own around publish() could deadlock.
 
     def __init__(
         self,
@@ -29,21 +75,19 @@ class MqttPublisher(Sink):
         labels: tuple[str, ...],
         *,
         authority: str | Path | None = None,
-        limit: int = LIMIT,
-        interval: float = INTERVAL,
+        limit: int = QUEUE_LIMIT,
         warn: Warn = log_warning,
     ) -> None:
-        """Start connecting; a broker that is not there is no error, and is waited for.
+        """Start connecting in the background; an unavailable broker is not an error.
 
-        User and password are taken from the environment.
+        User and password are read from the environment.
 
         Args:
-            broker: where to publish.
-            labels: the names of the classes, for Home Assistant.
-            authority: PEM file of the authority that signed the broker's certificate; None takes the system's.
-            limit: messages that wait for the broker at most.
-            interval: seconds between two measurements.
-            warn: told, in the thread that writes, when the broker is away and when it is back.
+            broker: the broker and the topic prefix.
+            labels: class names, for Home Assistant.
+            authority: PEM file of the authority that signed the broker's certificate; None for those of the system.
+            limit: maximum number of queued messages.
+            warn: called from :meth:`write` and :meth:`close` when the broker was lost or is back.
 
         Raises:
             MissingExtraError: the extra ``mqtt`` is not installed.
@@ -52,51 +96,172 @@ class MqttPublisher(Sink):
         require("mqtt", "MQTT")
         self._broker = broker
         self._warn = warn
-        self._buffer = Buffer(limit)
-        self._reporter = Reporter(broker.prefix, labels, self._buffer, interval)
-        self._closed = False
-        self._connection = Connection(
-            broker,
-            self._buffer,
-            self._reporter,
-            credentials=find_credentials(),
-            context=tls_context(authority) if broker.tls else None,
-        )
+        self._queue = MessageQueue(limit)
+        self._messages = MessageFactory(broker.prefix, labels)
+        self._warnings: deque[str] = deque(maxlen=16)
+        self._problem: str | None = None
+        self._connected = self._was_connected = self._away = self._resending = self._closed = False
+        self._reconnects = self._delivered = self._dropped_before = 0
+        self._lost_at = 0.0
+        self._in_flight: dict[int, MqttMessage] = {}
+        self._acknowledged: deque[int] = deque()
+        # The newest acknowledged retained message per topic: a broker that lost them in a restart gets them again.
+        self._retained: dict[str, MqttMessage] = {}
+        self._wake = threading.Event()
+        self._deadline: float | None = None
+        self._client = self._make_client(tls_context(authority) if broker.tls else None)
+        self._client.loop_start()
+        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._thread.start()
+
+    def _make_client(self, context: ssl.SSLContext | None) -> Client:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        # Without a client ID the broker assigns one, so that two programs never disconnect each other.
+        client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.reconnect_delay_set(*RECONNECT_DELAYS)
+        if credentials := find_credentials():
+            client.username_pw_set(*credentials)
+        if context is not None:
+            client.tls_set_context(context)
+        last_will = self._messages.availability(False)
+        client.will_set(last_will.topic, last_will.payload, qos=1, retain=True)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
+        return client
 
     @property
     def traffic(self) -> Traffic:
-        """What the connection has done so far; may be read from any thread."""
-        return self._connection.traffic
+        """Statistics of the connection; may be read from any thread."""
+        waiting = len(self._queue) + len(self._in_flight)
+        return Traffic(self._connected, self._reconnects, self._delivered, waiting, self._queue.dropped)
 
     def write(self, result: LiveResult) -> None:
-        """Take a result; takes microseconds, whatever the broker does.
-
-        Raises:
-            SinkError: the connection's thread has ended, for a reason that was not foreseen.
-        """
-        if self._connection.error is not None:
-            raise SinkError(f"MQTT has ended ({self._connection.error!r})") from self._connection.error
-        if self._reporter.take(result):
-            self._connection.wake()
-        self._pass_on_messages()
+        """Queue the messages for a result; never waits for the broker."""
+        for message in self._messages.for_result(result):
+            self._queue.put(message)
+            self._wake.set()
+        self._pass_on_warnings()
 
     def close(self) -> None:
-        """Deliver what waits, publish that this program is offline, and disconnect, all within a few seconds.
+        """Deliver what is queued, publish ``offline`` and disconnect, all within a few seconds.
 
         Raises:
-            SinkError: messages are left that the broker did not take.
+            SinkError: messages are left that the broker did not acknowledge.
         """
         if self._closed:
             return
         self._closed = True
-        self._connection.close()
-        self._pass_on_messages()
+        self._deadline = time.monotonic() + DRAIN_TIMEOUT
+        self._wake.set()
+        # An unresponsive name server can block paho's thread for longer; both threads are daemons.
+        self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 1.0)
+        self._pass_on_warnings()
         if left := self.traffic.waiting:
             raise SinkError(
                 f"MQTT: {left} messages could not be delivered to the broker at {self._broker.name} "
-                f"({self._connection.trouble or 'it is too slow'}); start it, or correct --mqtt"
+                f"({self._problem or 'it is too slow'}); start the broker, or correct --mqtt"
             )
 
-    def _pass_on_messages(self) -> None:
-        while self._connection.messages:
-            self._warn(self._connection.messages.popleft())
+    def _pass_on_warnings(self) -> None:
+        while self._warnings:
+            self._warn(self._warnings.popleft())
+
+    # In the publishing thread.
+
+    def _run(self) -> None:
+        while True:
+            self._publish_due()
+            remaining = TICK if self._deadline is None else self._deadline - time.monotonic()
+            if self._deadline is not None and (remaining <= 0 or not self.traffic.waiting):
+                break
+            self._wait(min(TICK, remaining))
+        if self._connected:
+            number = self._publish(self._messages.availability(False), qos=1)
+            end = time.monotonic() + OFFLINE_TIMEOUT
+            while number not in self._acknowledged and time.monotonic() < end:
+                self._wait(TICK)
+        self._client.on_connect = self._client.on_connect_fail = self._client.on_disconnect = None
+        self._client.disconnect()
+        self._connected = False
+        self._client.loop_stop()
+
+    def _wait(self, timeout: float) -> None:
+        self._wake.wait(timeout)
+        self._wake.clear()
+
+    def _publish_due(self) -> None:
+        while self._acknowledged:
+            message = self._in_flight.pop(self._acknowledged.popleft(), None)
+            if message is not None:
+                self._delivered += 1
+                if message.retain:
+                    self._retained[message.topic] = message
+        if self._resending and not self._in_flight:
+            self._resending = False
+        if not self._connected or self._resending:
+            return
+        if health := self._messages.health_if_due(self._queue.dropped):
+            self._publish(health, qos=0)
+        while self._connected and len(self._in_flight) < MAX_IN_FLIGHT:
+            queued = self._queue.take()
+            if queued is None:
+                return
+            self._in_flight[self._publish(queued, qos=1)] = queued
+
+    def _publish(self, message: MqttMessage, qos: int) -> int:
+        """Publish a message and return its ID; paho repeats QoS 1 after a reconnection until it is acknowledged."""
+        return self._client.publish(message.topic, message.payload, qos=qos, retain=message.retain).mid
+
+    # In paho's thread.
+
+    def _on_connect(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        if reason.is_failure:
+            rejected = reason.value in (BAD_USER_OR_PASSWORD, NOT_AUTHORIZED)
+            self._lost(f"{reason}{f'; check {USER_VARIABLE} and {PASSWORD_VARIABLE}' if rejected else ''}")
+            return
+        self._reconnects += self._was_connected
+        if self._away:
+            away, dropped = time.monotonic() - self._lost_at, self._queue.dropped - self._dropped_before
+            self._warnings.append(
+                f"reconnected to the MQTT broker at {self._broker.name} after {away:.1f} s; "
+                f"{self.traffic.waiting} messages queued, {dropped} dropped"
+            )
+        repeated = {message.topic for message in tuple(self._in_flight.values())}
+        retained = [message for message in tuple(self._retained.values()) if message.topic not in repeated]
+        for message in (*self._messages.greeting(self._queue.dropped), *retained):
+            self._publish(message, qos=0)
+        # Paho now repeats what was in flight; new messages wait for that, so that the order is kept.
+        self._resending = bool(repeated)
+        self._away, self._connected, self._was_connected = False, True, True
+        self._wake.set()
+
+    def _on_connect_fail(self, *_: object) -> None:
+        # Paho calls this while it handles the exception, but does not pass it on.
+        error = sys.exc_info()[1]
+        self._lost(str(getattr(error, "strerror", None) or error))
+
+    def _on_disconnect(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
+        # After a refusal, the reason given with it says more than that the connection was closed.
+        if self._connected or not self._away:
+            self._lost(f"connection lost: {reason}")
+
+    def _on_publish(self, _client: Client, _data: object, number: int, *_: object) -> None:
+        self._acknowledged.append(number)
+        self._wake.set()
+
+    def _lost(self, problem: str) -> None:
+        """Warn once when the broker becomes unavailable."""
+        self._connected = False
+        self._problem = problem
+        if not self._away:
+            self._away, self._lost_at, self._dropped_before = True, time.monotonic(), self._queue.dropped
+            self._warnings.append(
+                f"no connection to the MQTT broker at {self._broker.name} ({problem}); reconnecting, up to "
+                f"{self._queue.limit} messages are queued"
+            )

@@ -1,4 +1,4 @@
-"""The browser page: the live picture, what the model sees, the scores and the latency, for several viewers.
+"""Browser page: live video, model input, scores and latency, for several viewers at a time.
 
 Importing this is quick and needs no extra; :class:`WebPage` needs ``edge-fmnist[web]``.
 """

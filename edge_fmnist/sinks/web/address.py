@@ -1,4 +1,4 @@
-"""Where the browser page is served: reading HOST:PORT, listening there, and the URL that leads there."""
+"""Address of the browser page: parsing HOST:PORT, opening the listening socket, and the URL to print."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ import socket
 from typing import NamedTuple
 
 from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.sinks.formatting import printable
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 EXPECTED = "expected HOST:PORT, HOST, :PORT or PORT, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000"
-# What a viewer has not read stays in this buffer, so a larger one would only show a slow viewer older frames.
+# Unread data of a slow viewer stays in this buffer; a larger one would only make its frames older.
 SEND_BUFFER_BYTES = 128 << 10
-# A viewer that has taken nothing for so long is gone: a phone that left the network says no goodbye.
+# Close connections that accept no data for this long, such as a phone that has left the network.
 UNREAD_MILLISECONDS = 10_000
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[^\[\]\s]+)\]|(?P<host>[A-Za-z0-9._-]*))(?::(?P<port>[0-9]{1,5}))?")
 
 
 class Address(NamedTuple):
-    """A host, by name or number without brackets, and a TCP port; port 0 means any free one."""
+    """A host name or IP address (without brackets) and a TCP port; port 0 selects any free port."""
 
     host: str
     port: int
 
 
 def parse_address(text: str) -> Address:
-    """Read the argument of ``--serve``; the parts left out are those of 127.0.0.1:8000.
+    """Parse the argument of ``--serve``; the default is 127.0.0.1:8000, for each part.
 
     Raises:
         UsageError: it is not HOST:PORT, HOST, :PORT or PORT.
@@ -39,7 +40,7 @@ def parse_address(text: str) -> Address:
     match = _ADDRESS.fullmatch(text)
     if match is None:
         hint = "; an IPv6 address needs brackets" if text.count(":") > 1 else ""
-        raise UsageError(f"--serve {text}: {EXPECTED}{hint}")
+        raise UsageError(f"--serve {printable(text)}: {EXPECTED}{hint}")
     port = DEFAULT_PORT if match["port"] is None else int(match["port"])
     if port > 65535:
         raise UsageError(f"--serve {text}: expected a port from 0 to 65535, got {port}")
@@ -56,16 +57,16 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 def is_local(host: str) -> bool:
-    """Return whether only this machine can reach what is served at ``host``."""
+    """Return whether ``host`` can be reached from this machine only."""
     address = _ip(host)
     return address.is_loopback if address else host.lower() == "localhost"
 
 
 def listen(address: Address) -> socket.socket:
-    """Return a socket that listens at the address.
+    """Return a listening socket.
 
     Raises:
-        SinkError: the port is in use or not allowed, or the host is not this machine's; says what to do.
+        SinkError: the port is in use or not permitted, or the host is not an address of this machine.
     """
     host, port = address
     try:
@@ -85,26 +86,26 @@ def _advice(error: OSError | UnicodeError, address: Address) -> str:
     host, port = address
     if number == errno.EADDRINUSE:
         another = _joined(host, port + 1 if port < 65535 else port - 1)
-        return f"port {port} is in use; stop what uses it, or choose another port: --serve {another}"
+        return f"port {port} is in use; stop the program that uses it, or choose another port: --serve {another}"
     if number == errno.EACCES:
-        return f"port {port} needs the rights of an administrator; choose one above 1023"
+        return f"port {port} requires root privileges; choose a port above 1023"
     if number == errno.EADDRNOTAVAIL or isinstance(error, (socket.gaierror, UnicodeError)):
-        return f"{host} is no address of this machine; 127.0.0.1 serves this machine alone, 0.0.0.0 every network"
+        return f"{host} is not an address of this machine; use 127.0.0.1 (this machine only) or 0.0.0.0 (all networks)"
     return str(getattr(error, "strerror", None) or error)
 
 
 def url_of(listener: socket.socket, host: str) -> str:
-    """Return the URL at which a browser finds what listens; for all networks, this machine's address in its own."""
+    """Return the URL for a browser; for a socket on all networks, with this machine's address in its network."""
     address = _ip(host)
     reachable = _own_address() if address is not None and address.is_unspecified else host
     return f"http://{_joined(reachable, listener.getsockname()[1])}/"
 
 
 def _own_address() -> str:
-    """Return this machine's IPv4 address in its network, or its name where it has none."""
+    """Return this machine's IPv4 address in its network; its host name if it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # Connecting a datagram socket sends nothing; it only picks the route, and with it the address.
+            # Connecting a UDP socket sends nothing; it only selects the route, and with it the address.
             probe.connect(("192.0.2.1", 9))
         except OSError:
             return socket.gethostname()

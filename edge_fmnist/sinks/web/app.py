@@ -1,7 +1,8 @@
-"""The routes of the browser page."""
+"""Routes of the browser page."""
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from starlette.applications import Starlette
@@ -11,10 +12,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from edge_fmnist.sinks.web import streams
-from edge_fmnist.sinks.web.board import Board
-from edge_fmnist.sinks.web.encoding import Encoder, Kind
-from edge_fmnist.sinks.web.guard import Guard
-from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, Metrics
+from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
+from edge_fmnist.sinks.web.latest import LatestResult
+from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, PrometheusMetrics
+from edge_fmnist.sinks.web.middleware import SecurityMiddleware
 
 STATIC = {
     "/": ("index.html", "text/html"),
@@ -27,63 +28,65 @@ STALLED_AFTER = 2.0
 UNHEALTHY_AFTER = 10.0
 
 
-class Handlers:
-    """Answers the requests for what changes."""
+class Endpoints:
+    """Request handlers for live data."""
 
-    def __init__(self, board: Board, encoder: Encoder, viewers: streams.Viewers, metrics: Metrics) -> None:
-        self._board = board
+    def __init__(
+        self, latest: LatestResult, encoder: ImageEncoder, viewers: streams.Viewers, metrics: PrometheusMetrics
+    ) -> None:
+        self._latest = latest
         self._encoder = encoder
         self._viewers = viewers
         self._metrics = metrics
 
     async def stream(self, request: Request) -> Response:
-        """Answer ``/stream.mjpg``: all pictures; ``?plain=1`` leaves the outline out."""
-        return streams.mjpeg(self._board, self._encoder, _kind(request), self._viewers)
+        """``/stream.mjpg``: all frames; ``?plain=1`` omits the outline."""
+        parts = streams.mjpeg(self._latest, self._encoder, _kind(request))
+        media_type = f"multipart/x-mixed-replace; boundary={streams.BOUNDARY}"
+        return streams.ViewerStream(parts, media_type, self._viewers)
 
     async def events(self, _: Request) -> Response:
-        """Answer ``/events``: all results."""
-        return streams.events(self._board, self._viewers)
+        """``/events``: all results."""
+        return streams.ViewerStream(streams.events(self._latest), "text/event-stream", self._viewers)
 
     async def frame(self, request: Request) -> Response:
-        """Answer ``/frame.jpg``: the newest picture.
+        """``/frame.jpg``: the latest frame; ``?plain=1`` omits the outline.
 
-        ``?plain=1`` leaves the outline out. ``?after=SERIAL`` waits for another
-        picture than that one, whose number came in the header X-Serial; 204 when
-        there is none for a while. A viewer that asks so for picture after picture
-        gets each as late as it can show it, and never an old one.
+        ``?after=SERIAL`` waits for a frame other than that one, whose number is in the response header X-Serial, and
+        returns 204 if there is none for a while. A viewer that requests frame after frame like this receives each as
+        late as it can show it, and never an outdated one.
         """
         after = request.query_params.get("after")
-        shown = self._board.shown
+        published = self._latest.published
         if after is not None:
-            if not after.isascii() or not after.isdigit():
-                return PlainTextResponse(f"after={after}: expected the X-Serial of a picture\n", 400)
-            shown = await self._board.other_than(int(after), LONG_POLL)
-            if shown is None:
+            if not re.fullmatch("[0-9]{1,18}", after):
+                return PlainTextResponse("after: expected the X-Serial of a frame\n", 400)
+            published = await self._latest.wait(int(after), LONG_POLL)
+            if published is None:
                 return Response(status_code=204)
-        if shown is None:
-            return _nothing_yet()
-        jpeg = await self._encoder.encode(shown, _kind(request))
-        return Response(jpeg, media_type="image/jpeg", headers={"X-Serial": str(shown.serial)})
+        if published is None:
+            return _no_result()
+        jpeg = await self._encoder.encode(published, _kind(request))
+        return Response(jpeg, media_type="image/jpeg", headers={"X-Serial": str(published.serial)})
 
     async def seen(self, _: Request) -> Response:
-        """Answer ``/seen.png``: the newest 28x28 image."""
-        shown = self._board.shown
-        if shown is None:
-            return _nothing_yet()
-        return Response(await self._encoder.encode(shown, "seen"), media_type="image/png")
+        """``/seen.png``: the latest 28x28 model input."""
+        published = self._latest.published
+        if published is None:
+            return _no_result()
+        return Response(await self._encoder.encode(published, "seen"), media_type="image/png")
 
     async def result(self, _: Request) -> Response:
-        """Answer ``/result.json``: the newest result."""
-        shown = self._board.shown
-        return _nothing_yet() if shown is None else JSONResponse(streams.as_dict(shown))
+        """``/result.json``: the latest result."""
+        published = self._latest.published
+        return _no_result() if published is None else JSONResponse(streams.as_dict(published))
 
     async def health(self, _: Request) -> Response:
-        """Answer ``/healthz``: 200 while results come, 503 when none came for ten seconds; ages in milliseconds."""
-        age = self._board.age()
-        started = self._board.shown is not None
-        state = ("running" if age < STALLED_AFTER else "stalled") if started else "starting"
+        """``/healthz``: 200 while results arrive, 503 after ten seconds without one; ages in milliseconds."""
+        age = self._latest.age()
+        started = self._latest.published is not None
         facts = {
-            "state": state,
+            "state": ("running" if age < STALLED_AFTER else "stalled") if started else "starting",
             "age": round(age * 1000),
             "viewers": self._viewers.count,
             "viewers_limit": self._viewers.limit,
@@ -91,40 +94,44 @@ class Handlers:
         return JSONResponse(facts, 503 if age > UNHEALTHY_AFTER else 200)
 
     async def metrics(self, _: Request) -> Response:
-        """Answer ``/metrics``: counts and times in the text format of Prometheus."""
+        """``/metrics``: counters and timings in the Prometheus text format."""
         return Response(self._metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def make_app(
-    board: Board, encoder: Encoder, viewers: streams.Viewers, metrics: Metrics, hosts: frozenset[str] | None
+    latest: LatestResult,
+    encoder: ImageEncoder,
+    viewers: streams.Viewers,
+    metrics: PrometheusMetrics,
+    hosts: frozenset[str] | None,
 ) -> ASGIApp:
-    """Return the application; ``hosts`` are the names that it answers to, None means any."""
-    handlers = Handlers(board, encoder, viewers, metrics)
+    """Return the application; ``hosts`` are the accepted host names, None accepts any."""
+    endpoints = Endpoints(latest, encoder, viewers, metrics)
     routes = [_static(path, *content) for path, content in STATIC.items()]
     routes += [
-        Route("/stream.mjpg", handlers.stream),
-        Route("/events", handlers.events),
-        Route("/frame.jpg", handlers.frame),
-        Route("/seen.png", handlers.seen),
-        Route("/result.json", handlers.result),
-        Route("/healthz", handlers.health),
-        Route("/metrics", handlers.metrics),
+        Route("/stream.mjpg", endpoints.stream),
+        Route("/events", endpoints.events),
+        Route("/frame.jpg", endpoints.frame),
+        Route("/seen.png", endpoints.seen),
+        Route("/result.json", endpoints.result),
+        Route("/healthz", endpoints.health),
+        Route("/metrics", endpoints.metrics),
     ]
-    return Guard(Starlette(routes=routes), hosts)
+    return SecurityMiddleware(Starlette(routes=routes), hosts)
 
 
 def _static(path: str, name: str, media_type: str) -> Route:
     content = files(__package__).joinpath("static", name).read_bytes()
 
-    async def answer(_: Request) -> Response:
+    async def respond(_: Request) -> Response:
         return Response(content, media_type=media_type)
 
-    return Route(path, answer)
+    return Route(path, respond)
 
 
 def _kind(request: Request) -> Kind:
     return "plain" if request.query_params.get("plain", "0") not in {"", "0"} else "outlined"
 
 
-def _nothing_yet() -> Response:
-    return PlainTextResponse("No frame has come yet; try again.\n", 503, {"Retry-After": "1"})
+def _no_result() -> Response:
+    return PlainTextResponse("No frame received yet; try again.\n", 503, {"Retry-After": "1"})

@@ -1,8 +1,12 @@
-"""The browser page as a sink."""
+"""Browser page sink: the web server in its own thread."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from edge_fmnist.errors import SinkError
@@ -12,18 +16,28 @@ from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.web.address import DEFAULT_HOST, DEFAULT_PORT, Address, is_local, listen, url_of
 
 if TYPE_CHECKING:
+    import uvicorn
+
     from edge_fmnist.pipeline.stats import LiveStats
     from edge_fmnist.sinks.mqtt import Traffic
+    from edge_fmnist.sinks.web.latest import LatestResult
+    from edge_fmnist.sinks.web.metrics import PrometheusMetrics
+
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+# A page uses two connections, for events and images, and a browser may keep one or two more open.
+MAX_CONNECTIONS = 64
+GRACE_SECONDS = 0.5
+JOIN_TIMEOUT = 5.0
 
 
 class WebPage(Sink):
     """Serves the browser page until it is closed.
 
-    Pictures are encoded in the server's threads, when a viewer asks and once for
-    all viewers; a viewer that is slow misses frames and delays nobody.
+    Images are encoded in the server's threads, on demand and once for all viewers; a slow viewer misses frames and
+    delays nobody.
 
     Attributes:
-        url: where a browser finds the page.
+        url: the URL of the page.
     """
 
     def __init__(
@@ -37,39 +51,96 @@ class WebPage(Sink):
         """Start serving.
 
         Args:
-            host: the address or name to listen at: 127.0.0.1 for this machine
-                alone, 0.0.0.0 for every network, where whoever reaches the
-                port sees the picture.
-            port: TCP port; 0 takes any free one.
-            stats: what the loop has done, for ``/metrics``; asked in the server's thread.
-            traffic: what the connection to an MQTT broker has done, likewise.
+            host: address or name to listen at: 127.0.0.1 for this machine only; 0.0.0.0 for all networks, where
+                everyone who can reach the port can watch.
+            port: TCP port; 0 selects any free port.
+            stats: returns the statistics of the loop, for ``/metrics``; called in the server's thread.
+            traffic: returns the statistics of the MQTT connection, likewise.
 
         Raises:
             MissingExtraError: the extra ``web`` is not installed.
-            SinkError: the port is in use or not allowed, or the host is not this machine's.
+            SinkError: the port is in use or not permitted, or the host is not an address of this machine.
         """
         require("web", "The browser page")
-        from edge_fmnist.sinks.web.guard import LOCAL_HOSTS
-        from edge_fmnist.sinks.web.server import Server
-
-        listener = listen(Address(host, port))
-        self.url = url_of(listener, host)
-        self._closed = False
-        self._server = Server(listener, LOCAL_HOSTS | {host.lower()} if is_local(host) else None, stats, traffic)
+        self._listener = listen(Address(host, port))
+        self.url = url_of(self._listener, host)
+        self._hosts = LOCAL_HOSTS | {host.lower()} if is_local(host) else None
+        self._stats = stats
+        self._traffic = traffic
+        self._uvicorn: uvicorn.Server
+        ready: Future[tuple[LatestResult, PrometheusMetrics]] = Future()
+        # A daemon thread, so that a program that ends without closing does not hang.
+        self._thread = threading.Thread(target=self._run, args=(ready,), name="web-server", daemon=True)
+        self._thread.start()
+        self._latest, self._metrics = ready.result()
 
     def write(self, result: LiveResult) -> None:
-        """Show a result; takes microseconds.
+        """Publish a result; takes microseconds.
 
         Raises:
-            SinkError: the server has ended.
+            SinkError: the server has stopped.
         """
         try:
-            self._server.put(result)
+            self._latest.put(result)
         except RuntimeError as error:
-            raise SinkError(f"the browser page at {self.url} is no longer served") from error
+            raise SinkError(f"the browser page at {self.url} has stopped") from error
+        self._metrics.observe(result)
 
     def close(self) -> None:
-        """Stop serving: all streams end, also those of viewers that do not read."""
-        if not self._closed:
-            self._closed = True
-            self._server.close()
+        """Stop serving; all streams end, including those of viewers that do not read."""
+        # A closed event loop has nothing left to stop.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stop)
+        self._thread.join(JOIN_TIMEOUT)
+
+    def _run(self, ready: Future[tuple[LatestResult, PrometheusMetrics]]) -> None:
+        try:
+            asyncio.run(self._serve(ready))
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+        finally:
+            self._listener.close()
+
+    async def _serve(self, ready: Future[tuple[LatestResult, PrometheusMetrics]]) -> None:
+        import uvicorn
+
+        from edge_fmnist.sinks.web.app import make_app
+        from edge_fmnist.sinks.web.encoding import ImageEncoder
+        from edge_fmnist.sinks.web.latest import LatestResult
+        from edge_fmnist.sinks.web.metrics import PrometheusMetrics
+        from edge_fmnist.sinks.web.streams import Viewers
+
+        self._loop = asyncio.get_running_loop()
+        latest, encoder, viewers = LatestResult(self._loop), ImageEncoder(), Viewers()
+        metrics = PrometheusMetrics(latest.age, lambda: viewers.count, self._stats, self._traffic)
+        config = uvicorn.Config(
+            make_app(latest, encoder, viewers, metrics, self._hosts),
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=3,
+        )
+        self._uvicorn = uvicorn.Server(config)
+        ready.set_result((latest, metrics))
+        try:
+            await self._uvicorn.serve(sockets=[self._listener])
+        finally:
+            encoder.close()
+
+    def _stop(self) -> None:
+        self._latest.close()
+        self._uvicorn.should_exit = True
+        self._loop.call_later(GRACE_SECONDS, self._abort_connections)
+
+    def _abort_connections(self) -> None:
+        """Disconnect viewers that do not read, which the server would wait for."""
+        for connection in list(self._uvicorn.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()

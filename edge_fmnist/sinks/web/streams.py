@@ -1,4 +1,4 @@
-"""The two answers without an end: pictures as MJPEG, results as server-sent events."""
+"""Endless responses: images as MJPEG, results as server-sent events."""
 
 from __future__ import annotations
 
@@ -11,39 +11,40 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from edge_fmnist.sinks.web.board import Board, Shown
-from edge_fmnist.sinks.web.encoding import Encoder, Kind
+from edge_fmnist.sinks.formatting import printable_values
+from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
+from edge_fmnist.sinks.web.latest import LatestResult, PublishedResult
 
 MAX_VIEWERS = 16
 EVENT_INTERVAL = 1 / 15
-# Without news something is sent all the same: the page learns that the server lives, the server that the page left.
+# Sent without a new result too, so that the page detects a lost server and the server a closed page.
 HEARTBEAT = 1.0
 REPEAT = 5.0
 BOUNDARY = "frame"
 
 
 class Viewers:
-    """Counts the streams that are being watched."""
+    """Counts open streams."""
 
     def __init__(self, limit: int = MAX_VIEWERS) -> None:
         self.limit = limit
         self.count = 0
 
 
-class Stream(StreamingResponse):
-    """A stream that takes one of the viewers' places while it lasts; 503 where none is free."""
+class ViewerStream(StreamingResponse):
+    """A stream that counts as a viewer while it is open; 503 when the maximum number of viewers is reached."""
 
     def __init__(self, content: AsyncIterator[bytes], media_type: str, viewers: Viewers) -> None:
         super().__init__(content, media_type=media_type)
         self._viewers = viewers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as long as it lasts."""
+        """Handle one request until its stream ends."""
         if scope["method"] == "HEAD":
             await Response(media_type=self.media_type)(scope, receive, send)
             return
         if self._viewers.count >= self._viewers.limit:
-            text = f"All {self._viewers.limit} viewers' places are taken; try again when one has left.\n"
+            text = f"Maximum number of viewers ({self._viewers.limit}) reached; try again later.\n"
             await PlainTextResponse(text, 503, {"Retry-After": "5"})(scope, receive, send)
             return
         self._viewers.count += 1
@@ -53,47 +54,36 @@ class Stream(StreamingResponse):
             self._viewers.count -= 1
 
 
-def mjpeg(board: Board, encoder: Encoder, kind: Kind, viewers: Viewers) -> Stream:
-    """Return the pictures as ``multipart/x-mixed-replace``."""
-    return Stream(_parts(board, encoder, kind), f"multipart/x-mixed-replace; boundary={BOUNDARY}", viewers)
-
-
-async def _parts(board: Board, encoder: Encoder, kind: Kind) -> AsyncIterator[bytes]:
+async def mjpeg(latest: LatestResult, encoder: ImageEncoder, kind: Kind) -> AsyncIterator[bytes]:
+    """Yield the images as the parts of ``multipart/x-mixed-replace``."""
     boundary = f"--{BOUNDARY}\r\n".encode()
     yield boundary
-    shown: Shown | None = None
-    while not board.closed:
-        shown = await board.other_than(shown.serial if shown else None, REPEAT) or shown
-        if shown is None:
+    published: PublishedResult | None = None
+    while not latest.closed:
+        published = await latest.wait(published.serial if published else None, REPEAT) or published
+        if published is None:
             continue
-        jpeg = await encoder.encode(shown, kind)
+        jpeg = await encoder.encode(published, kind)
         head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
-        # The boundary comes right after the picture: browsers show a part only when they see its end.
+        # The boundary follows at once: browsers display a part only when they see its end.
         yield head + jpeg + b"\r\n" + boundary
 
 
-def events(board: Board, viewers: Viewers) -> Stream:
-    """Return the results as server-sent events."""
-    return Stream(_events(board), "text/event-stream", viewers)
-
-
-async def _events(board: Board) -> AsyncIterator[bytes]:
+async def events(latest: LatestResult) -> AsyncIterator[bytes]:
+    """Yield the results as server-sent events, with ``image``: the 28x28 model input, greyscale bytes in Base64."""
     serial = None
-    while not board.closed:
-        shown = await board.other_than(serial, HEARTBEAT)
-        if shown is None:
+    while not latest.closed:
+        published = await latest.wait(serial, HEARTBEAT)
+        if published is None:
             yield b"event: heartbeat\ndata: {}\n\n"
             continue
-        serial = shown.serial
-        yield f"data: {json.dumps(event(shown))}\n\n".encode()
+        serial = published.serial
+        image = base64.b64encode(published.result.garment.image.tobytes()).decode()
+        yield f"data: {json.dumps({**as_dict(published), 'image': image})}\n\n".encode()
         await asyncio.sleep(EVENT_INTERVAL)
 
 
-def as_dict(shown: Shown) -> dict[str, Any]:
-    """Return the result as plain values: those of LiveResult, its serial, and ``shown_at`` in seconds of Unix time."""
-    return {"serial": shown.serial, "shown_at": round(shown.shown_at, 3), **shown.result.as_dict()}
-
-
-def event(shown: Shown) -> dict[str, Any]:
-    """Return the result with ``image``: what the model sees, 28x28 grey values row by row, in Base64."""
-    return {**as_dict(shown), "image": base64.b64encode(shown.result.garment.image.tobytes()).decode()}
+def as_dict(published: PublishedResult) -> dict[str, Any]:
+    """Return plain values: those of LiveResult, ``serial``, and ``shown_at`` as Unix time in seconds."""
+    values: dict[str, Any] = printable_values(published.result.as_dict())
+    return {"serial": published.serial, "shown_at": round(published.shown_at, 3), **values}

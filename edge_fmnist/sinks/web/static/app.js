@@ -1,11 +1,11 @@
-// The browser page: results come as server-sent events, pictures are asked for one by one,
-// each when the one before is on the screen, so that a slow viewer sees fewer pictures and never old ones.
+// The browser page. Results arrive as server-sent events. Frames are requested one at a time, each after the previous
+// one is displayed, so that a slow viewer sees fewer frames and never outdated ones.
 
 const RETRY = 1000;
-const SILENCE = 5000;
+const TIMEOUT = 5000;
 const STALLED = 2000;
 const HISTORY = 10_000;
-const NUMBERS_EVERY = 300;
+const NUMBERS_INTERVAL = 300;
 
 const element = (id) => document.getElementById(id);
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -16,11 +16,11 @@ const whole = new Intl.NumberFormat("en", { useGrouping: true });
 const view = {
   connection: "connecting", // connecting, open, lost, full
   paused: false,
-  heard: 0, // when anything came last, in milliseconds of performance.now()
-  newest: 0, // when a result came last
-  counted: 0, // when the numbers were written last
-  history: [], // of the latency: {time, processing, age, preprocess, classify, smooth}
-  request: new AbortController(), // of the picture that is on its way
+  received: 0, // time of the last event, in milliseconds of performance.now()
+  newest: 0, // time of the last result
+  updated: 0, // time of the last update of the numbers
+  history: [], // latencies: {time, processing, age, preprocess, classify, smooth}
+  request: new AbortController(), // aborts the current frame request
 };
 
 // ---------------------------------------------------------------- state
@@ -53,8 +53,8 @@ function notice(current, now) {
     paused: "Paused",
     waiting: "Waiting for the first frame",
     stalled: `No new frame for ${seconds} s`,
-    lost: "Connection lost. Trying again every second.",
-    full: "All viewers’ places are taken. Trying again every second.",
+    lost: "Connection lost. Reconnecting…",
+    full: "Maximum number of viewers reached. Retrying…",
   }[current] ?? "";
 }
 
@@ -68,21 +68,21 @@ function showState() {
   setText(element("pause"), view.paused ? "Resume" : "Pause");
 }
 
-// ---------------------------------------------------------------- the answer
+// ---------------------------------------------------------------- prediction
 
-function showAnswer(result) {
+function showPrediction(result) {
   const known = Object.hasOwn(result.scores, result.label ?? "");
-  const answer = result.label === null ? "none" : known ? "known" : "unknown";
-  document.body.dataset.answer = answer;
-  setText(element("label"), { none: "No garment", unknown: "Unknown", known: result.label }[answer]);
-  setText(element("score"), answerNote(answer, result));
+  const kind = result.label === null ? "none" : known ? "known" : "unknown";
+  document.body.dataset.prediction = kind;
+  setText(element("label"), { none: "No garment", unknown: "Unknown", known: result.label }[kind]);
+  setText(element("score"), predictionNote(kind, result));
 }
 
-function answerNote(answer, result) {
-  if (answer === "none") return "nothing found in this picture";
-  if (answer === "known") return percent(result.score);
+function predictionNote(kind, result) {
+  if (kind === "none") return "No garment detected";
+  if (kind === "known") return percent(result.score);
   const [label, score] = Object.entries(result.scores).reduce((best, next) => (next[1] > best[1] ? next : best));
-  return `most like ${label}, ${percent(score)}`;
+  return `Best match: ${label}, ${percent(score)}`;
 }
 
 function showBars(result) {
@@ -115,7 +115,7 @@ function bar(label) {
   return item;
 }
 
-function showSeen(result) {
+function showModelInput(result) {
   const context = element("seen").getContext("2d");
   const pixels = context.createImageData(28, 28);
   const grey = atob(result.image);
@@ -128,15 +128,15 @@ function showSeen(result) {
 
 // ---------------------------------------------------------------- latency
 
-function remember(result, now) {
+function addToHistory(result, now) {
   const { preprocess, classify, smooth, age } = result.milliseconds;
-  // A line across a pause or an interruption would show what was not measured.
+  // A line across a pause or an interruption would suggest measurements that were not made.
   if (view.history.length && now - view.history.at(-1).time > STALLED) view.history = [];
   view.history.push({ time: now, processing: preprocess + classify + smooth, age, preprocess, classify, smooth });
   while (view.history[0].time < now - HISTORY) view.history.shift();
 }
 
-// To one of few steps, so that the scale seldom changes.
+// Rounds up to one of a few steps, so that the scale rarely changes.
 function roundUp(value) {
   const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
   return [1, 2, 4, 6, 8, 10].find((step) => step * power >= value) * power;
@@ -175,13 +175,13 @@ function show(result) {
   const now = performance.now();
   view.newest = now;
   if (view.paused) return;
-  showAnswer(result);
+  showPrediction(result);
   showBars(result);
-  showSeen(result);
-  remember(result, now);
+  showModelInput(result);
+  addToHistory(result, now);
   showChart(now);
-  if (now - view.counted > NUMBERS_EVERY) {
-    view.counted = now;
+  if (now - view.updated > NUMBERS_INTERVAL) {
+    view.updated = now;
     showNumbers(result);
     setText(element("source"), result.name);
   }
@@ -190,40 +190,40 @@ function show(result) {
 
 function connect() {
   const events = new EventSource("events");
-  const heard = () => {
-    view.heard = performance.now();
+  const received = () => {
+    view.received = performance.now();
   };
-  const watch = setInterval(() => {
-    // A network that is gone closes nothing; then only the silence tells.
-    if (performance.now() - view.heard > SILENCE) lose();
+  const watchdog = setInterval(() => {
+    // A broken network does not close the connection; only the missing heartbeat shows it.
+    if (performance.now() - view.received > TIMEOUT) disconnect();
   }, 500);
-  async function lose() {
-    clearInterval(watch);
+  async function disconnect() {
+    clearInterval(watchdog);
     events.close();
     view.request.abort();
     if (view.connection === "open") view.connection = "lost";
     showState();
-    view.connection = (await placesTaken()) ? "full" : "lost";
+    view.connection = (await tooManyViewers()) ? "full" : "lost";
     showState();
     setTimeout(connect, RETRY);
   }
-  heard();
+  received();
   events.onopen = () => {
-    heard();
+    received();
     view.connection = "open";
     view.newest = 0;
     showState();
     wake();
   };
   events.onmessage = (message) => {
-    heard();
+    received();
     show(JSON.parse(message.data));
   };
-  events.addEventListener("heartbeat", heard);
-  events.onerror = lose;
+  events.addEventListener("heartbeat", received);
+  events.onerror = disconnect;
 }
 
-async function placesTaken() {
+async function tooManyViewers() {
   try {
     const response = await fetch("healthz", { signal: AbortSignal.timeout(RETRY) });
     const health = await response.json();
@@ -233,12 +233,12 @@ async function placesTaken() {
   }
 }
 
-// ---------------------------------------------------------------- pictures
+// ---------------------------------------------------------------- frames
 
 let wake = () => {};
 const woken = () => new Promise((resolve) => (wake = resolve));
 
-async function showPictures() {
+async function showFrames() {
   let serial = 0;
   for (;;) {
     if (view.paused || document.hidden || view.connection !== "open") {
@@ -246,15 +246,15 @@ async function showPictures() {
       continue;
     }
     try {
-      serial = await showPicture(serial);
+      serial = await showFrame(serial);
     } catch {
       await sleep(RETRY);
     }
   }
 }
 
-// Shows the newest picture other than this one, and returns its serial.
-async function showPicture(serial) {
+// Shows the latest frame if it is not this one, and returns its serial number.
+async function showFrame(serial) {
   view.request = new AbortController();
   const response = await fetch(`frame.jpg?after=${serial}`, { signal: view.request.signal });
   if (response.status === 204) return serial;
@@ -281,7 +281,7 @@ function togglePause() {
 
 element("pause").addEventListener("click", togglePause);
 document.addEventListener("keydown", (event) => {
-  // Space on a button or a link already means something.
+  // On a button or a link, the space bar already has a meaning.
   if (event.code !== "Space" || event.repeat || event.target.closest("button, a")) return;
   event.preventDefault();
   togglePause();
@@ -290,4 +290,4 @@ document.addEventListener("visibilitychange", () => wake());
 setInterval(showState, 500);
 showState();
 connect();
-showPictures();
+showFrames();

@@ -1,4 +1,4 @@
-"""What every answer is wrapped in: headers that keep the picture on the page, and a check of the Host header."""
+"""Security headers for every response, and a check of the Host header."""
 
 from __future__ import annotations
 
@@ -14,42 +14,40 @@ HEADERS = {
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    # Without this, any web page could show the camera of whoever opens it.
+    # Without this, any web page could embed the camera's images.
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Guard:
-    """Adds :data:`HEADERS` to every answer and refuses requests for other hosts.
+class SecurityMiddleware:
+    """Adds :data:`HEADERS` to every response and rejects requests for other hosts (DNS rebinding).
 
-    A page served to this machine alone is asked for by the names of this machine.
-    A request for another name comes from a web page whose name was made to lead
-    here (DNS rebinding), so that its script may read the camera.
+    Starlette's ``TrustedHostMiddleware`` does not accept ``[::1]:8000`` in older versions, and its answer does not say
+    what to do.
     """
 
     def __init__(self, app: ASGIApp, hosts: frozenset[str] | None) -> None:
-        """Wrap ``app``; ``hosts`` are the names it answers to, None means any."""
+        """Wrap ``app``; ``hosts`` are the accepted host names in lower case, None accepts any."""
         self._app = app
         self._hosts = hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
 
-        async def send_guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
+        app = self._app
         if self._hosts is not None and _host(scope) not in self._hosts:
-            text = "This page answers to localhost and 127.0.0.1 only; serve it with --serve 0.0.0.0 for others.\n"
-            await PlainTextResponse(text, 400)(scope, receive, send_guarded)
-            return
-        await self._app(scope, receive, send_guarded)
+            text = "This page is served at localhost and 127.0.0.1 only; use --serve 0.0.0.0 for other machines.\n"
+            app = PlainTextResponse(text, 400)
+        await app(scope, receive, send_with_headers)
 
 
 def _host(scope: Scope) -> str | None:

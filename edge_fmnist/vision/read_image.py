@@ -211,8 +211,10 @@ def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarr
             # Pillow warns of damaged metadata, which does not matter here.
             warnings.simplefilter("ignore")
             return _decode(data, source, kind, edge)
-    except (ImageError, MissingExtraError):
+    except MissingExtraError:
         raise
+    except ImageError as error:
+        raise error if str(error).startswith(f"{source}: ") else ImageError(f"{source}: {error}") from error
     except Exception as error:  # Decoders raise almost anything for damaged files.
         raise ImageError(f"{source}: damaged {kind} picture ({error})") from error
 
@@ -255,6 +257,7 @@ def _identify_file(path: str | os.PathLike[str]) -> str | None:
 
 
 def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
+    image: Any
     if kind == "JPEG":
         image = _load_jpeg(data, source, edge)
     else:
@@ -292,7 +295,8 @@ def _open_heif(data: bytes) -> Any:
         from pillow_heif import HeifImageFile
     except ImportError as error:
         raise MissingExtraError("heif", "pillow-heif", "reading HEIC pictures") from error
-    return HeifImageFile(io.BytesIO(data))
+    image: Any = HeifImageFile
+    return image(io.BytesIO(data))
 
 
 def _check_memory(source: str, size: tuple[int, int], decoded: int) -> None:
@@ -378,7 +382,7 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     array = np.asarray(_reduced(image, mode, edge))
     if mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
         # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR)
+        deep = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR))
         return _from_deep(deep, edge)
     if image.size == IMAGE_SIZE:
         if mode == "RGBA":

@@ -173,9 +173,7 @@ def test_wrong_environment_variable_is_not_passed_over(
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, split: SplitName) -> None:
     folder = make_idx(user_cache())
-    with pytest.raises(
-        DataError, match=rf"wrong hash: .* Fashion-MNIST's {IMAGES[split]} .*--data"
-    ) as caught:
+    with pytest.raises(DataError, match=rf"wrong hash: .* Fashion-MNIST's {IMAGES[split]} .*--data") as caught:
         load(split)
     assert str(folder) in str(caught.value)
 

@@ -134,7 +134,7 @@ def test_transparency_is_black_in_a_28x28_image(kind: str) -> None:
 @pytest.mark.parametrize("colour", [False, True])
 @pytest.mark.parametrize("factor", [np.uint16(1), np.uint16(257)], ids=["0..255", "0..65535"])
 def test_16_bit_images(colour: bool, factor: np.uint16) -> None:
-    image = cv2.imread(str(CASES / "28x28-boot.png"), cv2.IMREAD_GRAYSCALE)
+    image = np.asarray(cv2.imread(str(CASES / "28x28-boot.png"), cv2.IMREAD_GRAYSCALE))
     deep = image.astype(np.uint16) * factor
     content = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR) if colour else deep)[1].tobytes()
     assert np.array_equal(read_image(content), image)

@@ -266,9 +266,9 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
         # pillow-heif keeps three bytes a pixel, and telephones write HEIC of 48 megapixels.
         _check_memory(source, image.size, image.width * image.height * (2 if kind == "HEIC" else channels))
         image.load()
-    orientation = image.getexif().get(0x0112, 1)
+    turn = _TURNS.get(image.getexif().get(0x0112, 1))
     array = _to_array(image, edge, data)
-    return np.ascontiguousarray(_TURNS.get(orientation, lambda pixels: pixels)(array))
+    return np.ascontiguousarray(turn(array) if turn else array)
 
 
 # The Exif orientation: how stored pixels become upright. CIPA DC-008, section 4.6.4.

@@ -16,23 +16,26 @@ def data(
     data: options.Data = None,
     labels: options.Labels = None,
     download: Annotated[
-        bool, typer.Option("--download/--no-download", help="Download Fashion-MNIST when it is not found.")
+        bool, typer.Option("--download/--no-download", help="Download Fashion-MNIST if it is not found.")
     ] = True,
     mirror: Annotated[
-        list[str] | None, typer.Option("--mirror", help="Base URL to download from, instead of the two built in.")
+        list[str] | None,
+        typer.Option(
+            "--mirror", help="Base URL to download from, instead of the built-in mirrors and Debian's package."
+        ),
     ] = None,
     json: options.Json = False,
 ) -> None:
     """Find the data set, or download it, and describe it.
 
-    Looked for in --data, $EDGE_FMNIST_DATA, the user cache and the folder of Debian's package
-    dataset-fashion-mnist, then downloaded into the user cache.
+    Searches --data, $EDGE_FMNIST_DATA, the user cache and the folder of Debian's package dataset-fashion-mnist.
+    Otherwise downloads Fashion-MNIST into the user cache: from two mirrors, or with apt-get (no root needed).
     """
     names = options.labels_of(labels)
     try:
         folder = find_data(data)
     except DataNotFoundError:
-        # A folder that was named must be right; the cache would not be used in its place.
+        # The cache would not be used in place of a named folder.
         if named_folder(data) is not None or not download:
             raise
         folder = _download(mirror)
@@ -46,7 +49,7 @@ def data(
 
 
 def describe(splits: dict[Any, Split]) -> dict[str, Any]:
-    """Return counts for each class and split, shapes, pixel statistics and hashes, as plain values."""
+    """Return counts per class and split, shapes, pixel statistics and hashes, as plain values."""
     return {
         "fashion_mnist": all(is_fashion_mnist(split) for split in splits.values()),
         "labels": list(next(iter(splits.values())).labels),
@@ -76,7 +79,7 @@ def _describe_split(split: Split) -> dict[str, Any]:
 def _download(mirrors: list[str] | None) -> Path:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from edge_fmnist.data.download import MIRRORS, download
+    from edge_fmnist.data.download import download
 
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console.stderr_console()) as bars:
@@ -87,11 +90,11 @@ def _download(mirrors: list[str] | None) -> Path:
                 tasks[name] = bars.add_task(name, total=total)
             bars.update(tasks[name], completed=done, total=total)
 
-        return download(user_cache(), report, mirrors or MIRRORS)
+        return download(user_cache(), report, mirrors or None)
 
 
 def _show(facts: dict[str, Any]) -> None:
-    kind = "Fashion-MNIST, hashes match" if facts["fashion_mnist"] else "an IDX set other than Fashion-MNIST"
+    kind = "Fashion-MNIST, hashes match" if facts["fashion_mnist"] else "an IDX data set other than Fashion-MNIST"
     splits = facts["splits"]
     console.show_table(
         f"{facts['folder']}: {kind}",

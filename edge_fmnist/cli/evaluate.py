@@ -26,7 +26,10 @@ DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 def evaluate(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Shipped models' names or .tflite files. Default: edge, or camera for --photos."),
+        typer.Argument(help="Names of shipped models, or .tflite files. Default: edge, or camera for --photos."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="The same as an option.", show_default=False)
     ] = None,
     data: options.Data = None,
     labels: options.ModelLabels = None,
@@ -35,8 +38,7 @@ def evaluate(
         str | None,
         typer.Option(
             "--split",
-            help="test (default) or train; of photographs, a folder in that of --photos: validation by default, "
-            "if there is one.",
+            help="test (default) or train; with --photos, a folder in it (default: validation, if it exists).",
             show_default=False,
         ),
     ] = None,
@@ -46,18 +48,19 @@ def evaluate(
 ) -> None:
     """Measure the accuracy of models on a data set, or with --photos on photographs.
 
-    Top-1; precision, recall and F1 for each class; the confusion matrix; how often each class was predicted.
-    Of photographs: what is right for each garment, and how well the score tells known from unknown.
-    A model that fails is reported and the rest still evaluated; the exit code is then that of the failure.
+    On a data set: top-1 accuracy; precision, recall and F1 for each class; the confusion matrix; the predicted classes.
+    On photographs: accuracy for each garment, false-reject rate, and AUROC of known against unknown garments.
+    A model that fails is reported and the rest is still evaluated; the exit code is then that of the failure.
+    A photograph that cannot be read is reported and skipped; the exit code is then 1.
     """
     if photos is not None and data is not None:
-        raise typer.BadParameter("--data and --photos cannot be evaluated together", param_hint="--photos")
+        raise typer.BadParameter("expected --data or --photos, got both", param_hint="--photos")
     if photos is not None and labels is not None:
-        raise typer.BadParameter("the garments of --photos have Fashion-MNIST's labels", param_hint="--labels")
+        raise typer.BadParameter("--photos uses the labels of Fashion-MNIST; leave --labels out", param_hint="--labels")
     names = None if labels is None else options.labels_of(labels)
     task = _on_images(data, "test" if split is None else split) if photos is None else _on_photos(photos, split)
     results, exit_code = {}, 0
-    for name in models or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
+    for name in [*(models or ()), *(model or ())] or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
             with console.quiet_native_log():
                 classifier = Classifier.load(name, threads=threads, interpreter=interpreter, labels=names)
@@ -66,6 +69,9 @@ def evaluate(
             console.say(f"Error: {error}")
             exit_code = error.exit_code
             continue
+        for problem in getattr(results[name], "unreadable", ()):
+            console.say(f"Error: {problem}")
+            exit_code = exit_code or 1
         if not json:
             task.show(name, results[name])
     if json:
@@ -77,12 +83,12 @@ def evaluate(
 
 
 class Task(NamedTuple):
-    """What models are evaluated on, and how.
+    """The images that models are evaluated on, and how.
 
     Attributes:
-        split: the name of what they are evaluated on.
+        split: name of the images.
         evaluate: returns the metrics of a model.
-        show: prints metrics for people, with the name of the model.
+        show: prints metrics, with the name of the model.
     """
 
     split: str
@@ -99,7 +105,7 @@ def _on_images(data: Path | None, split: str) -> Task:
         from edge_fmnist.model import evaluation
 
         with console.quiet_native_log():
-            # The first batch makes the interpreter that the rest uses, with its announcements.
+            # The first batch creates the interpreter, which logs to standard error.
             classifier.predict_batch(images.images[:128])
         return evaluation.evaluate(classifier, images)
 
@@ -111,18 +117,18 @@ def _on_photos(folder: Path, split: str | None) -> Task:
 
     if split is None and (folder / DEFAULT_SPLIT).is_dir():
         split = DEFAULT_SPLIT
-    photos = find_photos(folder, split)
+    photos = find_photos(folder, split, console.warn)
     name = folder.resolve().name if split is None else split
     return Task(name, lambda classifier: evaluate_photos(classifier, photos), show_photos)
 
 
 def show_photos(name: str, result: PhotoEvaluation) -> None:
-    """Print an evaluation on photographs for people."""
-    apart = "" if result.auroc is None else f", AUROC of known against unknown {result.auroc:.3f}"
+    """Print an evaluation on photographs."""
+    auroc = "" if result.auroc is None else f", AUROC known/unknown {result.auroc:.3f}"
     console.show_table(
-        f"{name}: {result.top1:.1%} right on {result.images:,} photographs{apart}; "
-        f"threshold {result.threshold:.2f} leaves {result.lost:.1%} of right answers unsaid",
-        ["garment", "right is", "right", "photographs", "share", "answered"],
+        f"{name}: {result.top1:.1%} top-1 on {result.images:,} photographs{auroc}, "
+        f"threshold {result.threshold:.2f} rejects {result.false_reject_rate:.1%} of correct predictions",
+        ["garment", "right label", "right", "photographs", "share", "answered"],
         [
             (
                 metrics.garment,
@@ -139,7 +145,7 @@ def show_photos(name: str, result: PhotoEvaluation) -> None:
 
 
 def show(name: str, result: Evaluation) -> None:
-    """Print an evaluation for people."""
+    """Print an evaluation on a data set."""
     size = f", {Path(name).stat().st_size:,} bytes" if Path(name).is_file() else ""
     console.show_table(
         f"{name}: {result.top1:.2%} top-1 on {result.images:,} images{size}, "
@@ -152,7 +158,7 @@ def show(name: str, result: Evaluation) -> None:
     )
     labels = [metrics.label for metrics in result.classes]
     console.show_table(
-        "Confusion: rows are true, columns predicted",
+        "Confusion matrix: rows are true classes, columns predicted ones",
         ["", *map(str, range(len(labels)))],
         [(f"{i} {label}", *row) for i, (label, row) in enumerate(zip(labels, result.confusion.tolist(), strict=True))],
     )

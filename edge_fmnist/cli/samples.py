@@ -7,14 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edge_fmnist.cli import console
-
 
 def samples(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")] = Path("samples"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("samples"),
 ) -> None:
-    """Draw three sample pictures to classify."""
+    """Draw three sample pictures to classify, and print their paths."""
     from edge_fmnist.data.samples import write_samples
 
-    for path in write_samples(output):
-        console.say(f"Drew {path}")
+    for path in write_samples(output.expanduser()):
+        print(path)

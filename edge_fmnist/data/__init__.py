@@ -1,1 +1,1 @@
-"""Data sets: Fashion-MNIST's IDX files, photographs, drawn samples."""
+"""Data sets: find, download and load them."""

@@ -1,10 +1,11 @@
-"""Find and load Fashion-MNIST, or any IDX folder of the same shape.
+"""Find and load Fashion-MNIST, or any IDX data set of the same shape.
 
 Fashion-MNIST: Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Split:
         images: uint8, shape (N, 28, 28), 0 is background and 255 the brightest garment.
         targets: uint8, shape (N,), indexes into ``labels``.
         sha256: SHA-256 of the unpacked images file and labels file.
-        labels: the names of the classes.
+        labels: names of the classes.
     """
 
     images: np.ndarray
@@ -62,15 +63,22 @@ class Split:
 
 
 def user_cache() -> Path:
-    """Return the folder downloads go to: ``$XDG_CACHE_HOME/edge-fmnist/data`` or the like under ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return the folder of downloads: ``$XDG_CACHE_HOME/edge-fmnist/data``, by default below ``~/.cache``.
+
+    Raises:
+        DataNotFoundError: the user has no home folder.
+    """
+    try:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise DataNotFoundError("no home folder for the cache; set the environment variable XDG_CACHE_HOME") from error
     return Path(base) / "edge-fmnist" / "data"
 
 
 def named_folder(folder: Path | None = None) -> Path | None:
-    """Return the folder that the caller, or else the environment variable, names; None where neither does.
+    """Return the folder named by the caller, or else by the environment variable; None if neither names one.
 
-    A named folder must be right, and may hold any IDX set of this shape.
+    A named folder must exist, and may hold any IDX data set of this shape.
     """
     if folder is None and (variable := os.environ.get(DATA_VARIABLE)):
         return Path(variable)
@@ -78,23 +86,28 @@ def named_folder(folder: Path | None = None) -> Path | None:
 
 
 def search_places() -> Iterator[Path]:
-    """Yield the folders looked in when none is given: the environment variable, the user cache, Debian's package."""
+    """Yield the folders that are searched: the environment variable, the user cache, Debian's package."""
     if named := named_folder():
         yield named
-    yield user_cache()
+    with contextlib.suppress(DataNotFoundError):
+        yield user_cache()
     yield DEBIAN_FOLDER
 
 
 def idx_path(folder: Path, name: str) -> Path | None:
-    """Return the path of IDX file ``name`` in ``folder``, plain or ``.gz``, or None."""
-    for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
-            return candidate
+    """Return the path of an IDX file in a folder, or None.
+
+    Also accepts ``.gz`` and the dotted names of other distributions, such as ``train-images.idx3-ubyte``.
+    """
+    for stem in (name, name.replace("-idx", ".idx")):
+        for candidate in (folder / stem, folder / f"{stem}.gz"):
+            if os.path.isfile(candidate):  # noqa: PTH113 - False where the folder may not be entered
+                return candidate
     return None
 
 
 def missing_files(folder: Path) -> list[str]:
-    """Return which of the four IDX files ``folder`` lacks."""
+    """Return which of the four IDX files a folder lacks."""
     return [name for name in (*IMAGES.values(), *TARGETS.values()) if idx_path(folder, name) is None]
 
 
@@ -102,7 +115,7 @@ def find_data(folder: Path | None = None) -> Path:
     """Return the folder with the four IDX files.
 
     Args:
-        folder: the folder to use; None looks in :func:`search_places`.
+        folder: the folder to use; None searches :func:`search_places`.
 
     Raises:
         DataNotFoundError: the folder lacks files, or no place has them all.
@@ -116,7 +129,7 @@ def find_data(folder: Path | None = None) -> Path:
         return folder
     places = list(search_places())
     for place in places:
-        if place.is_dir() and not missing_files(place):
+        if not missing_files(place):
             return place
     raise DataNotFoundError(f"Fashion-MNIST was not found in {', '.join(map(str, places))}; {HOW_TO_GET}")
 
@@ -130,9 +143,9 @@ def check_hash(name: str, sha256: str, *, where: str) -> None:
     expected = FASHION_MNIST_SHA256[name]
     if sha256 != expected:
         raise DataError(
-            f"{where}: wrong hash: Fashion-MNIST's {name} has SHA-256 {expected[:16]}… unpacked, "
-            f"this one {sha256[:16]}…; delete it and fetch it again, "
-            "or name the folder with --data if it is meant to be another data set"
+            f"{where}: wrong hash: expected SHA-256 {expected[:16]}… of Fashion-MNIST's {name} unpacked, "
+            f"got {sha256[:16]}…; delete the file and download it again, "
+            "or name its folder with --data if it is another data set"
         )
 
 
@@ -142,53 +155,51 @@ def load_split(
     """Load one split from a folder with IDX files.
 
     Args:
-        folder: where the files are, plain or ``.gz``.
+        folder: the folder, with files as :func:`idx_path` finds them.
         split: ``"train"`` or ``"test"``.
-        fashion_mnist: also insist that the files are Fashion-MNIST itself, by hash.
-        labels: the names of the classes.
+        fashion_mnist: also require the files to be Fashion-MNIST itself, by hash.
+        labels: names of the classes.
 
     Raises:
         DataNotFoundError: the folder lacks the files.
-        DataError: a damaged file, images that are not 28x28, counts that differ,
-            a class without a label, or a wrong hash.
+        DataError: a damaged file, images that are not 28x28, different counts of images and labels, a class without a
+            label, or a wrong hash.
     """
     image_path, target_path = idx_path(folder, IMAGES[split]), idx_path(folder, TARGETS[split])
     if image_path is None or target_path is None:
         raise DataNotFoundError(f"{folder}: {IMAGES[split]} or {TARGETS[split]} (or .gz) is missing; {HOW_TO_GET}")
-    images, targets = read_idx(image_path, dimensions=3), read_idx(target_path, dimensions=1)
+    (images, image_hash), (targets, target_hash) = (
+        read_idx(image_path, dimensions=3),
+        read_idx(target_path, dimensions=1),
+    )
     if fashion_mnist:
-        check_hash(IMAGES[split], images.sha256, where=str(image_path))
-        check_hash(TARGETS[split], targets.sha256, where=str(target_path))
-    _check_split(images.array, targets.array, image_path, target_path)
-    _check_targets(targets.array, len(labels), target_path)
-    return Split(images.array, targets.array, (images.sha256, targets.sha256), labels)
-
-
-def _check_split(images: np.ndarray, targets: np.ndarray, image_path: Path, target_path: Path) -> None:
+        check_hash(IMAGES[split], image_hash, where=str(image_path))
+        check_hash(TARGETS[split], target_hash, where=str(target_path))
     if images.shape[1:] != IMAGE_SHAPE:
         raise DataError(f"{image_path}: expected images of 28 x 28, got {images.shape[1]} x {images.shape[2]}")
     if len(images) != len(targets):
-        raise DataError(f"{image_path} holds {len(images)} images but {target_path} {len(targets)} labels")
+        raise DataError(f"{image_path} has {len(images)} images but {target_path} {len(targets)} labels")
     if len(images) == 0:
-        raise DataError(f"{image_path}: holds no images")
-
-
-def _check_targets(targets: np.ndarray, classes: int, path: Path) -> None:
-    if targets.max() >= classes:
-        where = int(np.argmax(targets >= classes))
-        raise DataError(f"{path}: label {targets[where]} at position {where} is outside the classes 0 to {classes - 1}")
+        raise DataError(f"{image_path}: expected images, got none")
+    if targets.max() >= len(labels):
+        position = int(np.argmax(targets >= len(labels)))
+        raise DataError(
+            f"{target_path}: label {targets[position]} at position {position} is outside the classes "
+            f"0 to {len(labels) - 1}"
+        )
+    return Split(images, targets, (image_hash, target_hash), labels)
 
 
 def load(split: SplitName, folder: Path | None = None, labels: tuple[str, ...] = LABELS) -> Split:
     """Find a data set and load one split of it.
 
-    A folder given by the caller or by the environment variable may hold any
-    IDX set of this shape; one found by search must be Fashion-MNIST itself.
+    A folder named by the caller or by the environment variable may hold any IDX data set of this shape; one that is
+    found by searching must be Fashion-MNIST itself.
 
     Args:
         split: ``"train"`` or ``"test"``.
         folder: the folder to use; None searches.
-        labels: the names of the classes.
+        labels: names of the classes.
 
     Raises:
         DataNotFoundError: no data set found.
@@ -198,7 +209,7 @@ def load(split: SplitName, folder: Path | None = None, labels: tuple[str, ...] =
 
 
 def is_fashion_mnist(split: Split) -> bool:
-    """Tell whether a split's files are those of Fashion-MNIST, by hash."""
+    """Return whether the files of a split are those of Fashion-MNIST, by hash."""
     return any(
         split.sha256 == (FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]) for name in IMAGES
     )

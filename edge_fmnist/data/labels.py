@@ -1,4 +1,4 @@
-"""The names of classes: the ten of Fashion-MNIST, those of another set from a file, and the answer that is none."""
+"""Names of classes: the ten of Fashion-MNIST, or those in a file."""
 
 from __future__ import annotations
 
@@ -20,50 +20,60 @@ LABELS: tuple[str, ...] = (
     "Ankle boot",
 )
 
-# The answer of a model that is not sure enough of any class.
+# The answer when no score reaches the threshold of the model.
 UNKNOWN = "unknown"
 
-# What the networks of this project have outputs for.
-MOST_LABELS = len(LABELS)
+MOST_LABELS = 1000
 MAX_LABEL_LENGTH = 60
-# Far above any real file of labels; stops a wrong file from filling memory.
+# Far larger than any real labels file; stops a wrong file from filling memory.
 MAX_BYTES = 1 << 16
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels in a text file: UTF-8, one on a line, in the order of their indexes.
+    """Return the labels in a text file: UTF-8, one on each line, in the order of the classes.
 
-    Lines that are empty at the end of the file do not count.
+    Empty lines at the end of the file are ignored.
 
     Raises:
         SourceError: no such file.
-        DataError: not such a text, fewer than two or more than ten labels, an empty, doubled or overlong one, or the
-            answer "unknown".
+        DataError: not UTF-8 text, fewer than 2 or more than 1,000 labels, or a label that is empty, duplicate, too
+            long, not printable or "unknown".
     """
     if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a text file with one label a line")
+        raise SourceError(f"{path}: no such file; expected a text file with one label on each line")
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    labels = tuple(line.strip() for line in text.rstrip().splitlines())
-    _check(labels, str(path))
+    labels = parse_labels(text)
+    check_labels(labels, str(path))
     return labels
 
 
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Return the labels in a text, one on each line; empty lines at its end are ignored."""
+    return tuple(line.strip(" \t") for line in text.rstrip().replace("\r\n", "\n").split("\n"))
+
+
 def filled(labels: Sequence[str], count: int) -> tuple[str, ...]:
-    """Return labels for ``count`` outputs of a network; those beyond the classes of its data are called unused.
+    """Return labels for ``count`` outputs of a network; outputs beyond the classes of the data are called unused.
 
     Such an output has no training image, so it is practically never the answer.
     """
     return (*labels, *(f"unused {index}" for index in range(len(labels), count)))
 
 
-def _check(labels: tuple[str, ...], where: str) -> None:
+def check_labels(labels: tuple[str, ...], where: str) -> None:
+    """Check labels; ``where`` names their file in messages.
+
+    Raises:
+        DataError: fewer than 2 or more than 1,000 labels, or a label that is empty, duplicate, too long, not printable
+            or "unknown".
+    """
     if not 2 <= len(labels) <= MOST_LABELS:
-        raise DataError(f"{where}: expected 2 to {MOST_LABELS} labels, one a line; got {len(labels)}")
+        raise DataError(f"{where}: expected 2 to {MOST_LABELS} labels, one on each line; got {len(labels)}")
     for number, label in enumerate(labels, 1):
         if not label:
             raise DataError(f"{where}: line {number} is empty; expected a label on each line")
@@ -73,6 +83,6 @@ def _check(labels: tuple[str, ...], where: str) -> None:
                 f"got {label[:MAX_LABEL_LENGTH]!r}"
             )
         if label == UNKNOWN:
-            raise DataError(f"{where}: line {number}: {UNKNOWN!r} is the answer of an unsure model; use another label")
+            raise DataError(f"{where}: line {number}: {UNKNOWN!r} means a score below the threshold; use another label")
         if labels.index(label) != number - 1:
-            raise DataError(f"{where}: {label!r} is there twice, on lines {labels.index(label) + 1} and {number}")
+            raise DataError(f"{where}: duplicate label {label!r} on lines {labels.index(label) + 1} and {number}")

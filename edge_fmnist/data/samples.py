@@ -1,4 +1,4 @@
-"""Sample pictures drawn by this project: a trouser, a T-shirt and a bag, as product photographs on white."""
+"""Sample pictures, drawn: trousers, a T-shirt and a bag, like product photographs on white."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fmnist.files import moved_into_place
+from edge_fmnist.files import write_bytes
 
 SIZE = 280
 SHADE = 14
@@ -21,7 +21,7 @@ def _polygon(canvas: np.ndarray, points: list[tuple[float, float]], colour: tupl
 
 
 def _cloth(canvas: np.ndarray, seed: int) -> np.ndarray:
-    """Return the canvas with a soft weave and folds on everything that is not white."""
+    """Return the canvas with folds and a fine weave on everything that is not white."""
     import cv2
 
     rng = np.random.default_rng(seed)
@@ -69,14 +69,12 @@ def bag() -> np.ndarray:
     return _cloth(canvas, 3)
 
 
-# File name and the label that is right for it.
+# File name, and the function that draws it with the right label.
 SAMPLES = {"trouser": (trouser, "Trouser"), "t-shirt": (t_shirt, "T-shirt/top"), "bag": (bag, "Bag")}
 
 
 def write_samples(folder: Path) -> list[Path]:
-    """Draw the three samples into PNG files and return their paths.
-
-    The same call draws the same pictures.
+    """Draw the three samples into PNG files, always the same pictures, and return their paths.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -86,8 +84,6 @@ def write_samples(folder: Path) -> list[Path]:
     paths = []
     for name, (draw, _) in SAMPLES.items():
         path = folder / f"{name}.png"
-        with moved_into_place(path) as temporary:
-            _, encoded = cv2.imencode(".png", draw())
-            temporary.write_bytes(encoded.tobytes())
+        write_bytes(path, cv2.imencode(".png", draw())[1].tobytes())
         paths.append(path)
     return paths

@@ -1,8 +1,8 @@
-"""Accuracy of a model on a split: top-1, metrics for each class, confusion."""
+"""Accuracy of a model on a split: top-1, metrics for each class, confusion matrix."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,12 @@ class ClassMetrics:
     """Metrics of one class, each 0 where its denominator is 0, as in scikit-learn with ``zero_division=0``.
 
     Attributes:
-        label: the name of the class.
-        precision: share of the images named so that are so, 0 to 1.
-        recall: share of the images that are so that are named so, 0 to 1.
-        f1: their harmonic mean, 0 to 1.
-        support: how many images are of this class.
-        predicted: how many images are named so.
+        label: name of the class.
+        precision: share of correct predictions among those of this class, 0 to 1.
+        recall: share of the images of this class that are predicted correctly, 0 to 1.
+        f1: harmonic mean of both, 0 to 1.
+        support: number of images of this class.
+        predicted: number of images predicted as this class.
     """
 
     label: str
@@ -35,14 +35,14 @@ class ClassMetrics:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What evaluating a model on a split gave.
+    """Results of a model on a split.
 
     Attributes:
-        top1: share of right answers, 0 to 1.
-        images: how many images.
+        top1: share of correct predictions, 0 to 1.
+        images: number of images.
         classes: metrics for each class.
         confusion: intp, shape (classes, classes), rows true, columns predicted.
-        milliseconds: time for all predictions.
+        milliseconds: time of all predictions.
     """
 
     top1: float
@@ -53,28 +53,23 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """The unweighted mean of the classes' F1."""
+        """Unweighted mean of F1 over the classes."""
         return float(np.mean([metrics.f1 for metrics in self.classes]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, the predicted-class histogram among them."""
+        """Return plain values for JSON, with a histogram of the predicted classes."""
+        classes = [
+            {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(metrics).items()}
+            for metrics in self.classes
+        ]
         return {
             "top1": round(self.top1, 6),
             "images": self.images,
             "macro_f1": round(self.macro_f1, 6),
             "milliseconds": round(self.milliseconds, 3),
             "images_per_second": round(self.images / self.milliseconds * 1000, 1) if self.milliseconds else None,
-            "classes": [
-                {
-                    "label": metrics.label,
-                    "precision": round(metrics.precision, 6),
-                    "recall": round(metrics.recall, 6),
-                    "f1": round(metrics.f1, 6),
-                    "support": metrics.support,
-                }
-                for metrics in self.classes
-            ],
-            "predicted_histogram": {metrics.label: metrics.predicted for metrics in self.classes},
+            "predicted_histogram": {metrics["label"]: metrics.pop("predicted") for metrics in classes},
+            "classes": classes,
             "confusion": self.confusion.tolist(),
         }
 
@@ -85,21 +80,20 @@ def confusion_matrix(targets: np.ndarray, predicted: np.ndarray, classes: int) -
     Args:
         targets: integer class indexes, shape (N,).
         predicted: integer class indexes, shape (N,).
-        classes: how many classes there are.
+        classes: number of classes.
     """
-    # bincount takes no int64 where pointers have 32 bits.
+    # bincount rejects int64 on 32-bit systems.
     cells = targets.astype(np.intp) * classes + predicted.astype(np.intp)
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def summarize(confusion: np.ndarray, labels: tuple[str, ...], milliseconds: float) -> Evaluation:
-    """Return the metrics that follow from a confusion matrix (rows true, columns predicted)."""
+    """Return the metrics of a confusion matrix (rows true, columns predicted)."""
     right = np.diag(confusion).astype(float)
     support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     precision = right / np.maximum(predicted, 1)
     recall = right / np.maximum(support, 1)
-    both = precision + recall
-    f1 = np.where(both > 0, 2 * precision * recall / np.where(both > 0, both, 1), 0.0)
+    f1 = 2 * right / np.maximum(support + predicted, 1)
     classes = tuple(
         ClassMetrics(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]), int(predicted[i]))
         for i, label in enumerate(labels)
@@ -111,9 +105,8 @@ def summarize(confusion: np.ndarray, labels: tuple[str, ...], milliseconds: floa
 def evaluate(classifier: Classifier, split: Split) -> Evaluation:
     """Evaluate a classifier on a split.
 
-    Args:
-        classifier: the model to evaluate.
-        split: images and targets.
+    Raises:
+        DataError: the split has more classes than the model.
     """
     if split.targets.max() >= len(classifier.labels):
         raise DataError(

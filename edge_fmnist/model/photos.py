@@ -1,4 +1,4 @@
-"""Photographs of real garments: a folder for each kind, and what counts as right for it.
+"""Photographs of real garments: a folder for each kind, the labels that are right for it, and evaluation on them.
 
 ::
 
@@ -12,23 +12,23 @@ The names are those of the public clothing-dataset-small
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist.errors import DataError, DataNotFoundError
-from edge_fmnist.vision.read_image import SUFFIXES
+from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
+from edge_fmnist.vision.read_image import Warn, list_pictures, log_warning, read_image
 
 if TYPE_CHECKING:
     from edge_fmnist.model.classifier import Classifier
     from edge_fmnist.model.predictions import Prediction
     from edge_fmnist.vision.detection import Garment
 
-# Folder name: the labels that are right for it. None is right for what Fashion-MNIST does not know.
+# Folder name: the labels that are right for it. None is right for garments that Fashion-MNIST does not have.
 GARMENTS: dict[str, tuple[str, ...]] = {
     "t-shirt": ("T-shirt/top",),
     "pants": ("Trouser",),
@@ -43,18 +43,18 @@ GARMENTS: dict[str, tuple[str, ...]] = {
 }
 GROUND = "no garment"
 DEFAULT_SPLIT = "validation"
-# A strip of ground thinner than this, in pixels, shows nothing.
+# A strip of background narrower than this, in pixels, shows nothing.
 LEAST_STRIP = 24
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photograph and what is on it.
+    """A photograph and its garment.
 
     Attributes:
         path: the file.
         garment: the name of its folder.
-        labels: the labels that are right for it; empty where "unknown" is.
+        labels: the labels that are right for it; empty where "unknown" is right.
     """
 
     path: Path
@@ -62,12 +62,13 @@ class Photo:
     labels: tuple[str, ...]
 
 
-def find_photos(folder: Path, split: str | None = None) -> list[Photo]:
+def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning) -> list[Photo]:
     """Return the photographs of a split, sorted by garment and file name.
 
     Args:
-        folder: holds a folder for each split.
-        split: its name, such as ``validation``; None where the garments' folders lie in ``folder`` itself.
+        folder: has a folder for each split.
+        split: its name, such as ``validation``; None where the folders of the garments are in ``folder`` itself.
+        warn: called with the count of skipped files.
 
     Raises:
         DataNotFoundError: no such folder, no such split, or no photographs in it.
@@ -75,7 +76,14 @@ def find_photos(folder: Path, split: str | None = None) -> list[Photo]:
     """
     if not folder.is_dir():
         raise DataNotFoundError(f"{folder}: no such folder of photographs")
-    place = folder if split is None else _split(folder, split)
+    place = folder
+    if split is not None:
+        splits = _folders(folder)
+        if split not in splits:
+            raise DataNotFoundError(
+                f"{folder}: expected a folder named {split!r} with photographs in it, got {', '.join(splits) or 'none'}"
+            )
+        place = splits[split]
     kinds = _folders(place)
     if strange := [name for name in kinds if name not in GARMENTS and name not in LABELS]:
         raise DataError(
@@ -84,37 +92,27 @@ def find_photos(folder: Path, split: str | None = None) -> list[Photo]:
     photos = [
         Photo(path, name, GARMENTS.get(name, (name,)))
         for name, kind in kinds.items()
-        for path in sorted(kind.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        for path in list_pictures(kind, warn)
     ]
     if not photos:
         raise DataNotFoundError(f"{place}: expected photographs in folders such as {place / 't-shirt'}, got none")
     return photos
 
 
-def _split(folder: Path, split: str) -> Path:
-    splits = _folders(folder)
-    if split not in splits:
-        raise DataNotFoundError(
-            f"{folder}: expected a folder named {split!r} with photographs in it, got {', '.join(splits) or 'none'}"
-        )
-    return splits[split]
-
-
 def _folders(place: Path) -> dict[str, Path]:
-    """Return the folders in a place by name, sorted, without those that file managers and editors hide."""
+    """Return the folders in a place by name, sorted, without hidden ones."""
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")}
 
 
 def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
-    """Return the largest strip of a photograph beside its garment: what an empty scene looks like to the camera.
+    """Return the largest strip of background beside the garment: an empty scene, as the camera sees it.
 
     Args:
         picture: uint8, shape (H, W, 3), BGR.
-        garment: what preprocessing found in it.
+        garment: the detection in it.
 
     Returns:
-        A view of the picture; None without a garment, or where no strip is wide enough to show anything.
+        A view of the picture; None without a garment, or if every strip is too narrow.
     """
     if not garment.found:
         return None
@@ -127,13 +125,13 @@ def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class GarmentMetrics:
-    """What a model answered for one kind of garment.
+    """Results for one kind of garment.
 
     Attributes:
-        garment: the folder's name, or ``"no garment"`` for strips of bare ground.
-        labels: the labels that are right for it; empty where "unknown" is.
-        images: how many photographs.
-        right: how many got a right label; where no label is right, how many were left unanswered.
+        garment: the name of the folder, or ``"no garment"`` for strips of background.
+        labels: the labels that are right; empty where "unknown" is.
+        images: number of photographs.
+        right: how many got a right label; where no label is right, how many were rejected.
         answered: how many got a label rather than "unknown" or "no garment".
     """
 
@@ -146,54 +144,40 @@ class GarmentMetrics:
 
 @dataclass(frozen=True)
 class PhotoEvaluation:
-    """What evaluating a model on photographs gave.
+    """Results of a model on photographs.
 
     Attributes:
-        top1: share of known garments with a right label, whether the score reached the threshold or not.
-        images: how many photographs of known garments.
+        top1: share of known garments whose most probable label is right, whatever the threshold.
+        images: number of photographs of known garments.
         garments: metrics for each kind.
-        auroc: area under the ROC curve of the score, known garments against
-            unknown ones and bare ground: 1 tells them apart, 0.5 does not.
-        lost: share of right answers that the threshold turns into "unknown".
-        threshold: the model's.
+        auroc: area under the ROC curve of the score, known garments against unknown ones and background: 1 separates
+            them, 0.5 does not.
+        false_reject_rate: share of correct predictions that the threshold turns into "unknown".
+        threshold: the threshold of the model.
+        unreadable: why each photograph that could not be read was skipped.
     """
 
     top1: float
     images: int
     garments: tuple[GarmentMetrics, ...]
     auroc: float | None
-    lost: float
+    false_reject_rate: float
     threshold: float
+    unreadable: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {
-            "top1": round(self.top1, 6),
-            "images": self.images,
-            "auroc": None if self.auroc is None else round(self.auroc, 6),
-            "lost": round(self.lost, 6),
-            "threshold": round(self.threshold, 6),
-            "garments": [
-                {
-                    "garment": metrics.garment,
-                    "labels": list(metrics.labels),
-                    "images": metrics.images,
-                    "right": metrics.right,
-                    "answered": metrics.answered,
-                }
-                for metrics in self.garments
-            ],
-        }
+        return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model said of one photograph, or of the ground beside its garment.
+    """The prediction for one photograph, or for the background beside its garment.
 
     Attributes:
-        garment: the name of the photograph's folder, or ``"no garment"``.
+        garment: the name of the folder of the photograph, or ``"no garment"``.
         labels: the labels that are right; empty where "unknown" is.
-        prediction: what the model said; None where preprocessing found no garment.
+        prediction: the prediction; None if no garment was detected.
     """
 
     garment: str
@@ -202,7 +186,7 @@ class Answer:
 
     @property
     def score(self) -> float:
-        """The score of the most probable label; 0 without a garment."""
+        """Score of the most probable label; 0 without a garment."""
         return self.prediction.score if self.prediction else 0.0
 
     @property
@@ -216,30 +200,6 @@ class Answer:
         return self.prediction is not None and self.prediction.label in self.labels
 
 
-def answers(classifier: Classifier, photos: Iterable[Photo]) -> list[Answer]:
-    """Classify photographs, and the ground beside their garments, which comes last.
-
-    Raises:
-        ImageError: a photograph that cannot be read.
-    """
-    from edge_fmnist.vision.preprocess import preprocess, to_bgr
-    from edge_fmnist.vision.read_image import read_picture
-
-    garments, bare = [], []
-    for photo in photos:
-        picture = to_bgr(read_picture(str(photo.path)))
-        garment = preprocess(picture)
-        garments.append(Answer(photo.garment, photo.labels, _predicted(classifier, garment)))
-        strip = ground(picture, garment)
-        if strip is not None:
-            bare.append(Answer(GROUND, (), _predicted(classifier, preprocess(strip))))
-    return garments + bare
-
-
-def _predicted(classifier: Classifier, garment: Garment) -> Prediction | None:
-    return classifier.predict(garment.image) if garment.found else None
-
-
 def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
     """Return the area under the ROC curve: how often a positive score exceeds a negative one, ties counting half.
 
@@ -250,7 +210,7 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
         negative: scores that should be low, shape (M,).
 
     Returns:
-        0 to 1; None where one of the two is empty.
+        0 to 1; None if one of the two is empty.
     """
     if not len(positive) or not len(negative):
         return None
@@ -259,50 +219,70 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
     return float((below + up_to).sum() / (2 * len(positive) * len(negative)))
 
 
-def summarize(given: list[Answer], threshold: float) -> PhotoEvaluation:
-    """Return the metrics that follow from answers.
+def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[str] = ()) -> PhotoEvaluation:
+    """Return the metrics of answers.
 
     Args:
-        given: the answers, at least one of them about a garment with a label.
-        threshold: the model's, for the record; the answers were given by it.
+        answers: at least one of them for a garment with a label.
+        threshold: the threshold by which they were given.
+        unreadable: why photographs were skipped.
 
     Raises:
-        DataError: not one of them is about a garment with a label.
+        DataError: none of the answers is for a garment with a label.
     """
-    known = [answer for answer in given if answer.labels]
+    known = [answer for answer in answers if answer.labels]
     if not known:
-        raise DataError("expected photographs of garments that Fashion-MNIST knows, got none")
+        reason = f"; the first of {len(unreadable)} unreadable ones: {unreadable[0]}" if unreadable else ""
+        raise DataError(f"expected photographs of garments that Fashion-MNIST knows, got none{reason}")
     hits = [answer for answer in known if answer.hit]
-    unknown = np.array([answer.score for answer in given if not answer.labels])
+    unknown = np.array([answer.score for answer in answers if not answer.labels])
     return PhotoEvaluation(
         top1=len(hits) / len(known),
         images=len(known),
-        garments=tuple(_metrics(kind, given) for kind in dict.fromkeys(answer.garment for answer in given)),
+        garments=tuple(_metrics(kind, answers) for kind in dict.fromkeys(answer.garment for answer in answers)),
         auroc=auroc(np.array([answer.score for answer in known]), unknown),
-        lost=sum(not answer.answered for answer in hits) / max(1, len(hits)),
+        false_reject_rate=sum(not answer.answered for answer in hits) / max(1, len(hits)),
         threshold=threshold,
+        unreadable=tuple(unreadable),
     )
 
 
-def _metrics(kind: str, given: list[Answer]) -> GarmentMetrics:
-    ours = [answer for answer in given if answer.garment == kind]
+def _metrics(kind: str, answers: Sequence[Answer]) -> GarmentMetrics:
+    ours = [answer for answer in answers if answer.garment == kind]
     labels = ours[0].labels
     right = sum(answer.hit if labels else not answer.answered for answer in ours)
     return GarmentMetrics(kind, labels, len(ours), right, sum(answer.answered for answer in ours))
 
 
 def evaluate_photos(classifier: Classifier, photos: Sequence[Photo]) -> PhotoEvaluation:
-    """Evaluate a classifier on photographs.
+    """Evaluate a classifier on photographs, and on the background beside their garments.
 
-    A garment counts as right when its most probable label is one of those that
-    its folder stands for; what the threshold does to the answers is reported apart.
+    A photograph counts as right if its most probable label is one of those of its folder; what the threshold rejects
+    is reported separately. A photograph that cannot be read is skipped and reported.
 
     Raises:
-        ImageError: a photograph that cannot be read.
-        DataError: no photograph of a garment with a label, or of one that the model does not know.
+        DataError: no readable photograph of a garment with a label, or one of a garment that the model does not know.
     """
+    from edge_fmnist.vision.preprocess import preprocess, to_bgr
+
     if strange := {photo.garment for photo in photos if photo.labels and not {*photo.labels} & {*classifier.labels}}:
         raise DataError(
             f"expected a model with labels for {', '.join(sorted(strange))}, got {', '.join(classifier.labels)}"
         )
-    return summarize(answers(classifier, photos), classifier.threshold)
+
+    def predicted(garment: Garment) -> Prediction | None:
+        return classifier.predict(garment.image) if garment.found else None
+
+    answers, background, unreadable = [], [], []
+    for photo in photos:
+        try:
+            picture = read_image(photo.path)
+        except EdgeFmnistError as error:
+            unreadable.append(str(error))
+            continue
+        garment = preprocess(picture)
+        answers.append(Answer(photo.garment, photo.labels, predicted(garment)))
+        strip = ground(to_bgr(picture), garment)
+        if strip is not None:
+            background.append(Answer(GROUND, (), predicted(preprocess(strip))))
+    return summarize(answers + background, classifier.threshold, unreadable)

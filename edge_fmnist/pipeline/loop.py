@@ -21,7 +21,7 @@ from edge_fmnist.pipeline.smoothing import Smoother
 from edge_fmnist.pipeline.stats import LiveStats, Meter
 from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
 from edge_fmnist.sources.paced import PacedSource
-from edge_fmnist.vision.motion import Stillness
+from edge_fmnist.vision.motion import MotionDetector
 
 if TYPE_CHECKING:
     from edge_fmnist.model.predictions import Prediction
@@ -116,7 +116,7 @@ class LiveLoop:
         self._meter = Meter()
         self._grabber: Grabber | None = None
         self._previous: Garment | None = None
-        self._stillness: Stillness | None = None
+        self._stillness: MotionDetector | None = None
         self._last: LiveResult | None = None
         self._lost = False
         self._taken_at: float | None = None
@@ -147,7 +147,7 @@ class LiveLoop:
         smooth = self._stream if self._smoothing is None else self._smoothing
         self._paced = PacedSource(self.source)
         if self._idle_pause is not None and self._stream and self.realtime:
-            self._stillness = Stillness()
+            self._stillness = MotionDetector()
         self._smoother = (Smoother if smooth else Smoother.off)(self._classifier.labels, self._threshold)
 
     def __iter__(self) -> Iterator[LiveResult]:
@@ -274,7 +274,7 @@ class LiveLoop:
         """Name the next frame, whatever it shows."""
         self._last = None
         if self._stillness is not None:
-            self._stillness.forget()
+            self._stillness.reset()
             self._paced.wake()
 
     def _result(self, frame: Frame) -> LiveResult | None:
@@ -298,7 +298,7 @@ class LiveLoop:
         if self._last is None or self._stillness is None or self._idle_pause is None:
             return None
         begun = time.perf_counter()
-        if not self._stillness.look(frame.picture, frame.captured):
+        if not self._stillness.update(frame.picture, frame.captured):
             self._paced.wake()
             return None
         self._paced.rest(self._idle_pause)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
-from edge_fmnist.vision.read_image import SUFFIXES
+from edge_fmnist.vision.read_image import is_picture
 
 __all__ = ["Source", "Wishes", "parse_source"]
 
@@ -81,7 +81,7 @@ def _on_disk(text: str, wishes: Wishes, warn: Warn) -> Source:
         raise SourceError(f"{text[:80]}: cannot be looked for ({error.strerror or error})") from error
     if not exists and not glob.has_magic(text):
         raise SourceError(f"{text}: no such file or folder; a source is {KINDS}")
-    if not exists or path.is_dir() or path.suffix.lower() in SUFFIXES:
+    if not exists or path.is_dir() or is_picture(path):
         return Stills(text, warn)
 
     from edge_fmnist.sources.video import VideoFile

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.sources.base import Source, Warn, log_warning
-from edge_fmnist.sources.convert import as_frame
-from edge_fmnist.vision.read_image import find_pictures, read_picture
+from edge_fmnist.vision.read_image import find_pictures, read_image
 
 
 class Stills(Source):
     """The pictures of a file, a folder or a glob, each once, sorted by name.
 
-    One that cannot be read is warned of and passed over.
+    One that cannot be read is skipped with a warning.
     """
 
     realtime = False
@@ -26,6 +25,7 @@ class Stills(Source):
         self._files: Iterator[str] | None = None
         self._first: np.ndarray | None = None
         self._file: str | None = None
+        self._unusual = False
 
     def open(self) -> None:
         """See :meth:`Source.open`.
@@ -34,10 +34,7 @@ class Stills(Source):
             SourceError: there are no pictures, or none can be read; says why.
         """
         self.close()
-        try:
-            files = list(find_pictures(self.name))
-        except OSError as error:
-            raise SourceError(f"{self.name}: cannot be read ({error.strerror or error})") from error
+        files = list(find_pictures(self.name, self._warn))
         problems: list[str] = []
         remaining = iter(files)
         self._first = self._next(remaining, problems.append)
@@ -49,7 +46,14 @@ class Stills(Source):
         self._files = remaining
 
     def read(self) -> np.ndarray | None:
-        """See :meth:`Source.read`."""
+        """Return the next picture; None after the last.
+
+        Returns:
+            uint8, shape (H, W, 3), BGR, or (H, W, 4), BGRA, for a picture with transparency.
+
+        Raises:
+            SourceError: not open.
+        """
         files = self._files
         if files is None:
             raise SourceError(f"{self.name}: not open")
@@ -58,14 +62,20 @@ class Stills(Source):
 
     def _next(self, files: Iterator[str], warn: Warn) -> np.ndarray | None:
         """Return the next picture that can be read, None if there is none."""
+        from edge_fmnist.vision.preprocess import convention_warning, to_bgr
+
         for file in files:
             try:
-                frame = _read(file)
-            except (ImageError, SourceError) as error:
+                picture = read_image(file)
+            except (ImageError, MissingExtraError, SourceError) as error:
                 warn(str(error))
-            else:
-                self._file = file
-                return frame
+                continue
+            self._file = file
+            unusual = None if self._unusual else convention_warning(picture)
+            if unusual:
+                self._unusual = True
+                self._warn(f"{file}: {unusual}")
+            return picture if picture.shape[2:] == (4,) else to_bgr(picture)
         return None
 
     def close(self) -> None:
@@ -74,13 +84,5 @@ class Stills(Source):
 
     @property
     def frame_name(self) -> str:
-        """The file of the frame read last."""
+        """Name of the file read last."""
         return self._file or self.name
-
-
-def _read(file: str) -> np.ndarray:
-    picture = read_picture(file)
-    try:
-        return as_frame(picture)
-    except ImageError as error:
-        raise ImageError(f"{file}: {error}") from error

@@ -11,12 +11,15 @@ from edge_fmnist.errors import SourceError
 from edge_fmnist.sources.base import Warn, Wishes, log_warning
 from edge_fmnist.sources.capture import CaptureReader, open_ffmpeg
 from edge_fmnist.sources.guard import GuardedSource
+from edge_fmnist.vision.read_image import identify
 
 if TYPE_CHECKING:
     import cv2
 
 # Containers without a frame count have it guessed from their length; below this share something is missing.
 COMPLETE = 0.95
+NO_FRAME = "no picture in it can be decoded; it may be damaged"
+UNREADABLE = "not a video or picture that can be decoded, or a damaged one"
 
 
 class VideoFile(GuardedSource):
@@ -42,7 +45,7 @@ class VideoFile(GuardedSource):
         capture = open_ffmpeg(str(path.absolute()), self.wishes.timeout)
         if not capture.isOpened():
             capture.release()
-            raise SourceError(f"{self.name}: not a video or picture that can be decoded, or a damaged one")
+            raise SourceError(f"{self.name}: {_undecodable(self.name, UNREADABLE)}")
         return VideoReader(capture, self.name, self._warn)
 
 
@@ -76,8 +79,22 @@ class VideoReader(CaptureReader):
         if self._ended:
             return
         self._ended = True
+        if not self.read_count:
+            raise SourceError(f"{self._name}: {_undecodable(self._name, NO_FRAME)}")
         if 0 < self.read_count < COMPLETE * self._expected:
             self._warn(
                 f"{self._name}: only {self.read_count} of about {self._expected:.0f} frames could be decoded; "
                 "the file may be damaged or cut off"
             )
+
+
+def _undecodable(path: str, otherwise: str) -> str:
+    """Return why a video cannot be decoded: its codec, or otherwise the given reason."""
+    with Path(path).open("rb") as stream:
+        # The codec is named in the header, which may be at the end.
+        head, size = stream.read(1 << 16), stream.seek(0, 2)
+        stream.seek(max(0, size - (1 << 16)))
+        content = head + stream.read()
+    if identify(head) == "MP4 video" and b"av01" in content:
+        return "AV1 video, which this OpenCV cannot decode; convert it to H.264"
+    return otherwise

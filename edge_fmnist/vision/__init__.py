@@ -1,1 +1,1 @@
-"""From a picture to the 28x28 image that the model sees."""
+"""From a picture to the 28x28 image that the model classifies."""

@@ -1,4 +1,4 @@
-"""What differs between versions of OpenCV."""
+"""Differences between versions of OpenCV."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ SILENT = 0
 
 
 def silence() -> None:
-    """Keep OpenCV from writing to standard error, where this version can be told to.
+    """Stop OpenCV from logging to standard error, where this version can.
 
-    The function moved from ``cv2`` to ``cv2.utils.logging`` (gh:opencv/opencv#27812); the levels stayed. Debian 12,
-    where OpenCV for 32-bit ARM comes from, has the older place. A build with neither goes on writing.
+    The function moved from ``cv2`` to ``cv2.utils.logging`` (gh:opencv/opencv#27812). Debian 12, whose OpenCV is used
+    on 32-bit ARM, has the older one. A build with neither keeps logging.
     """
     import cv2
 

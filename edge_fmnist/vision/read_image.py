@@ -1,37 +1,125 @@
-"""Picture files: find them by file, folder or glob, and decode them."""
+"""Read still pictures: the one reader for files, folders, standard input, HTTP snapshots and camera JPEGs.
+
+The format is recognized by content, never by the file name. What decoding would take is known from the header and
+limited before anything is decoded. Exif and container orientation are applied. Pillow decodes: it reads JPEGs at
+reduced size, reports truncated data, and needs a tenth of OpenCV's memory for photographs of telephones.
+"""
 
 from __future__ import annotations
 
 import glob
+import importlib
+import importlib.util
+import io
+import logging
+import os
+import re
+import struct
 import sys
-from collections.abc import Iterator
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.vision.opencv import silence
+from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+if TYPE_CHECKING:
+    from PIL import Image, ImageFile
+
 STDIN = "-"
 MAX_BYTES = 256 << 20
-JPEG_MAGIC = b"\xff\xd8\xff"
+# Decoded pixels in memory. Beside the runtime itself, it keeps a process below 200 MB.
+MAX_DECODED = 104_000_000
+# Still pictures are reduced by a whole factor that keeps the longest edge at this many pixels or more: four times the
+# edge that segmentation works on.
+STILL_EDGE = 384
+# Frames of a stream keep their size up to this edge.
+FRAME_EDGE = 3840
+IMAGE_SIZE = (28, 28)
+
+# Formats that are decoded: the plug-in of Pillow and its class.
+DECODED = {
+    "AVIF": ("AvifImagePlugin", "AvifImageFile"),
+    "BMP": ("BmpImagePlugin", "BmpImageFile"),
+    "GIF": ("GifImagePlugin", "GifImageFile"),
+    "JPEG": ("JpegImagePlugin", "JpegImageFile"),
+    "JPEG 2000": ("Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+    "PNG": ("PngImagePlugin", "PngImageFile"),
+    "PNM": ("PpmImagePlugin", "PpmImageFile"),
+    "TIFF": ("TiffImagePlugin", "TiffImageFile"),
+    "WebP": ("WebPImagePlugin", "WebPImageFile"),
+}
+SIGNATURES = (
+    (rb"\xff\xd8\xff", "JPEG"),
+    (rb"\x89PNG\r\n\x1a\n", "PNG"),
+    (rb"RIFF....WEBP", "WebP"),
+    (rb"GIF8[79]a", "GIF"),
+    (rb"BM....\0\0\0\0", "BMP"),
+    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
+    (rb"P[1-6]\s", "PNM"),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+    (rb"....ftyp(?:hei[cmsx]|hev[cx])", "HEIC"),
+    (rb"....ftypavi[fs]|....ftypmi[af]f?1.{4}(?:.{4})*avif", "AVIF"),
+    (rb"....ftyp(?:mif1|msf1)", "HEIC"),
+    (rb"....ftypqt", "QuickTime video"),
+    (rb"....ftyp", "MP4 video"),
+    (rb"RIFF....AVI ", "AVI video"),
+    (rb"\x1aE\xdf\xa3", "Matroska or WebM video"),
+    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
+    (rb"\0\x05\x16[\0\x07]", "macOS resource fork"),
+    (rb"%PDF", "PDF"),
+    (rb"\s*<(?:svg|\?xml)", "SVG or XML"),
+)
+_SIGNATURES = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in SIGNATURES)
+HEADER_BYTES = 64
+# Suffixes that promise a picture: such a file in a folder is never left out, so that a damaged one is reported.
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+
+# The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero, a restart nor a fill byte.
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_JPEG_EOI = b"\xff\xd9"
+# Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
+_JPEG_PADDING = b"\x55" * 16
+_JPEG_BLOCK, _JPEG_LEFTOVER = 4096, 512
+# No encoder writes this many zeros into a progressive JPEG, where runs of empty blocks are counted.
+_PROGRESSIVE_ZEROS = bytes(512)
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+
+Warn = Callable[[str], None]
+log_warning: Warn = logging.getLogger("edge_fmnist").warning
 
 
-def find_pictures(argument: str) -> Iterator[str]:
+def identify(data: bytes) -> str | None:
+    """Return the format of a file from its first 64 bytes, such as ``"JPEG"`` or ``"MP4 video"``; None if unknown."""
+    return next((kind for pattern, kind in _SIGNATURES if pattern.match(data)), None)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a still picture by its content, or else promises to be one by its suffix."""
+    return _is_picture(_identify_file(path), Path(path))
+
+
+def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
     """Yield the picture files that a file, a folder, a glob or ``-`` stands for.
 
-    A folder gives the pictures directly in it, sorted by name. A path that is
-    not there is yielded as it is, so that reading it can report it.
+    A folder stands for the pictures directly in it, sorted by name; the files that it leaves out are counted and
+    named in one warning. A path that is not there is yielded as it is, so that reading it reports it.
 
     Raises:
-        SourceError: a folder without pictures, or a glob that matches nothing.
+        SourceError: a folder without pictures or without permission, or a glob that matches nothing.
     """
-    path = Path(argument)
-    if argument == STDIN or path.is_file():
+    if argument == STDIN or os.path.isfile(argument):  # noqa: PTH113 - False for names that are too long
         yield argument
-    elif path.is_dir():
-        yield from _in_folder(path)
+    elif os.path.isdir(argument):  # noqa: PTH112
+        pictures = list_pictures(Path(argument), warn)
+        if not pictures:
+            raise SourceError(f"{argument}: no pictures in this folder")
+        yield from map(str, pictures)
     elif glob.has_magic(argument):
         matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns too
         files = [match for match in matches if Path(match).is_file()]
@@ -42,63 +130,298 @@ def find_pictures(argument: str) -> Iterator[str]:
         yield argument
 
 
-def _in_folder(folder: Path) -> Iterator[str]:
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not pictures:
-        raise SourceError(f"{folder}: no pictures in this folder (looked for {', '.join(sorted(SUFFIXES))})")
-    yield from map(str, pictures)
+def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
+    """Return the pictures directly in a folder, sorted by name, and count the other files in one warning.
+
+    Hidden files, such as ``._IMG_1.jpg`` of macOS, do not count.
+
+    Raises:
+        SourceError: the folder cannot be read.
+    """
+    pictures, skipped = [], Counter[str]()
+    try:
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    heif = importlib.util.find_spec("pillow_heif") is not None
+    for path in files:
+        kind = _identify_file(path)
+        if kind == "HEIC" and not heif:
+            skipped["HEIC (needs the extra edge-fmnist[heif])"] += 1
+        elif _is_picture(kind, path):
+            pictures.append(path)
+        else:
+            skipped[kind or path.suffix.lower() or "no suffix"] += 1
+    if skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        warn(f"{folder}: {skipped.total()} files skipped: {kinds}")
+    return pictures
 
 
-def read_picture(source: str) -> np.ndarray:
-    """Read and decode one picture.
+def read_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> np.ndarray:
+    """Read one still picture, upright, at a size that is enough to classify it.
+
+    Large pictures are reduced by a whole factor, so that their longest edge has 384 pixels or more.
 
     Args:
-        source: a path, or ``-`` for standard input.
+        source: a path, ``-`` for standard input, the bytes of a picture file, or a binary file object.
 
     Returns:
-        uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+        uint8; shape (H, W, 3) BGR, (H, W, 4) BGRA where the picture has transparency, or (28, 28) grey for a picture
+        of 28x28, where transparent pixels are black.
 
     Raises:
-        SourceError: the file is not there.
-        ImageError: it cannot be read or is no picture.
+        SourceError: the file does not exist.
+        ImageError: it cannot be read, is not a picture, is damaged, or would take too much memory.
+        MissingExtraError: HEIC without the package pillow-heif.
     """
-    if source == STDIN:
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
-    else:
-        path = Path(source)
-        if not path.exists():
-            raise SourceError(f"{source}: no such file")
-        try:
-            with path.open("rb") as stream:
-                data = stream.read(MAX_BYTES + 1)
-        except OSError as error:
-            raise ImageError(f"{source}: cannot be read ({error.strerror or error})") from error
-    if len(data) > MAX_BYTES:
-        raise ImageError(f"{source}: larger than {MAX_BYTES >> 20} MiB, so not a picture for this package")
-    return decode_picture(data, source)
+    data, name = _read_bytes(source)
+    return decode_picture(data, name, STILL_EDGE)
 
 
-def decode_picture(data: bytes, source: str) -> np.ndarray:
-    """Decode the bytes of a picture file; ``source`` names it in messages.
+# The documented name of earlier versions.
+read_picture = read_image
+
+
+def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarray:
+    """Decode the bytes of a picture file.
+
+    Args:
+        data: the content of the file.
+        source: its name for messages.
+        edge: the picture is reduced by a whole factor that keeps the longest edge at this many pixels or more.
+
+    Returns:
+        As :func:`read_image`.
 
     Raises:
-        ImageError: no picture, or a damaged one.
+        ImageError: not a picture, a damaged one, or one that would take too much memory.
+        MissingExtraError: HEIC without the package pillow-heif.
     """
-    import cv2
-
     if not data:
         raise ImageError(f"{source}: empty, expected a picture")
-    content = np.frombuffer(data, np.uint8)
-    # A damaged file is told of once, by the error below.
-    silence()
+    kind = identify(data[:HEADER_BYTES])
+    if kind is None:
+        raise ImageError(f"{source}: not a picture; expected {', '.join(sorted(DECODED))} or HEIC")
+    if kind not in DECODED and kind != "HEIC":
+        hint = "; use `edge-fmnist live --source FILE` for videos" if kind.endswith("video") else ""
+        raise ImageError(f"{source}: {kind}, not a still picture that can be decoded{hint}")
     try:
-        # IMREAD_UNCHANGED keeps alpha but leaves photographs as the Exif orientation found them.
-        # JPEG, what cameras write, has no alpha; the other formats tell only when decoded.
-        picture = None if data.startswith(JPEG_MAGIC) else cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
-        if picture is None or picture.shape[2:] != (4,):
-            picture = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
-    except cv2.error as error:
-        raise ImageError(f"{source}: cannot be decoded as a picture ({error.err})") from error
-    if picture is None:
-        raise ImageError(f"{source}: not a picture that OpenCV can decode, or a damaged one")
-    return np.asarray(picture)
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata, which does not matter here.
+            warnings.simplefilter("ignore")
+            return _decode(data, source, kind, edge)
+    except MissingExtraError:
+        raise
+    except ImageError as error:
+        raise error if str(error).startswith(f"{source}: ") else ImageError(f"{source}: {error}") from error
+    except Exception as error:  # Decoders raise almost anything for damaged files.
+        raise ImageError(f"{source}: damaged {kind} picture ({error})") from error
+
+
+def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:
+    """Return the content of a source and its name for messages."""
+    if isinstance(source, bytes):
+        return source, "picture"
+    if not isinstance(source, (str, os.PathLike)):
+        data, name = source.read(MAX_BYTES + 1), str(getattr(source, "name", "picture"))
+    elif source == STDIN:
+        data, name = sys.stdin.buffer.read(MAX_BYTES + 1), STDIN
+    else:
+        name = os.fspath(source)
+        try:
+            with open(source, "rb") as stream:  # noqa: PTH123
+                data = stream.read(MAX_BYTES + 1)
+        except FileNotFoundError as error:
+            raise SourceError(f"{name}: no such file") from error
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(data) > MAX_BYTES:
+        raise ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
+    return data, name
+
+
+def _is_picture(kind: str | None, path: Path) -> bool:
+    return kind in DECODED or kind == "HEIC" or (kind is None and path.suffix.lower() in SUFFIXES)
+
+
+def _identify_file(path: str | os.PathLike[str]) -> str | None:
+    try:
+        # Opening a pipe would wait for its writer.
+        if not os.path.isfile(path):  # noqa: PTH113
+            return None
+        with open(path, "rb") as stream:  # noqa: PTH123
+            return identify(stream.read(HEADER_BYTES))
+    except OSError:
+        return None
+
+
+def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
+    image: Any
+    if kind == "JPEG":
+        image = _load_jpeg(data, source, edge)
+    else:
+        image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
+        channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
+        # pillow-heif keeps three bytes a pixel, and telephones write HEIC of 48 megapixels.
+        _check_memory(source, image.size, image.width * image.height * (2 if kind == "HEIC" else channels))
+        image.load()
+    turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    array = _to_array(image, edge, data)
+    return np.ascontiguousarray(turn(array) if turn else array)
+
+
+# The Exif orientation: how stored pixels become upright. CIPA DC-008, section 4.6.4.
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
+}
+
+
+def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
+    """Read the header. ``Image.open`` would import five plug-ins, and warn of large pictures that are reduced."""
+    module, name = DECODED[kind]
+    image: ImageFile.ImageFile = getattr(importlib.import_module(f"PIL.{module}"), name)(io.BytesIO(data))
+    return image
+
+
+def _open_heif(data: bytes) -> Any:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise MissingExtraError("heif", "pillow-heif", "reading HEIC pictures") from error
+    image: Any = HeifImageFile
+    return image(io.BytesIO(data))
+
+
+def _check_memory(source: str, size: tuple[int, int], decoded: int) -> None:
+    if decoded > MAX_DECODED:
+        raise ImageError(
+            f"{source}: {size[0]} x {size[1]} pixels would take {decoded / 1e6:,.0f} MB to decode, more than "
+            f"{MAX_DECODED / 1e6:.0f} MB; save the picture smaller, or as a baseline JPEG"
+        )
+
+
+def _load_jpeg(data: bytes, source: str, edge: int) -> ImageFile.ImageFile:
+    """Return a JPEG, decoded at reduced size.
+
+    libjpeg fills up damaged data, and Pillow passes on no warning of it. So the end marker of a baseline JPEG is cut
+    off: where the data is damaged, the decoder runs out of it (and Pillow says so) or leaves some over.
+    """
+    data, progressive = _prepare_jpeg(data)
+    image: Any = _open(data, "JPEG")
+    longest, size = max(image.size), image.size
+    if longest > edge:
+        image.draft(None, (image.width * edge // longest, image.height * edge // longest))
+    # A progressive JPEG keeps two bytes for each coefficient at full size.
+    coefficients = sum(h * v for _, h, v, _ in image.layer) / max(h * v for _, h, v, _ in image.layer)
+    whole = size[0] * size[1] * 2 * coefficients if progressive else 0
+    _check_memory(source, size, round(image.width * image.height * (1 if image.mode == "L" else 4) + whole))
+    image.decodermaxblock = _JPEG_BLOCK if not progressive else image.decodermaxblock
+    stream = image.fp
+    image.load()
+    if not progressive and len(data) - stream.tell() > _JPEG_LEFTOVER:
+        raise ImageError(f"{source}: damaged JPEG picture (data is left over)")
+    return image  # type: ignore[no-any-return]
+
+
+def _prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
+    """Return a JPEG as the decoder is to see it, and whether it is progressive or has several scans.
+
+    Format: ITU-T T.81, annex B.
+
+    Raises:
+        ValueError: damaged.
+    """
+    position, components, progressive = 2, 0, False
+    bits: dict[tuple[int, int], int] = {}
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            raise ValueError("no marker where one is expected")
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker == 0xD9:
+            break
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        segment = data[position + 4 : position + 2 + length]
+        position += 2 + length
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            components, progressive = segment[5], marker in _PROGRESSIVE
+        if marker != 0xDA:
+            continue
+        end = _END_OF_SCAN.search(data, position)
+        stop = end.start() if end else len(data)
+        if not progressive and segment[0] == components:
+            return data[:stop] + _JPEG_PADDING, False
+        if data.find(_PROGRESSIVE_ZEROS, position, stop) >= 0:
+            raise ValueError("a block of zeros in the data")
+        first, last, approximation = segment[-3], segment[-2], segment[-1] & 15
+        bits |= {
+            (component, k): approximation for component in segment[1:-3:2] for k in (0, 1, 63) if first <= k <= last
+        }
+        position = stop
+    if progressive and (len({component for component, _ in bits}) < components or any(bits.values())):
+        raise ValueError("the data ends early")
+    return (data if data.endswith(_JPEG_EOI) else data + _JPEG_EOI), True
+
+
+def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
+    """Return the pixels as :func:`read_image` does, before they are turned upright."""
+    import cv2
+
+    if image.mode.startswith(("I", "F")):
+        return _from_deep(np.asarray(image), edge)
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    array = np.asarray(_reduced(image, mode, edge))
+    if mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
+        # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
+        deep = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR))
+        return _from_deep(deep, edge)
+    if image.size == IMAGE_SIZE:
+        if mode == "RGBA":
+            array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
+        return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGB2GRAY))
+    if mode == "RGBA" and array[..., 3].min() == 255:
+        mode, array = "RGB", array[..., :3]
+    return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if mode == "RGBA" else cv2.COLOR_RGB2BGR))
+
+
+def _from_deep(array: np.ndarray, edge: int) -> np.ndarray:
+    """Return 16-bit grey or BGR values as :func:`read_image` does."""
+    import cv2
+
+    from edge_fmnist.vision.preprocess import to_8_bits
+
+    if array.dtype == np.int32 and array.min() >= 0 and array.max() <= 0xFFFF:
+        array = array.astype(np.uint16)
+    array = to_8_bits(array)
+    factor = max(1, max(array.shape) // edge)
+    height, width = array.shape[:2]
+    array = cv2.resize(array, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    if array.shape[:2] == IMAGE_SIZE:
+        return np.asarray(array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
+    return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR) if array.ndim == 2 else array)
+
+
+def _reduced(image: Image.Image, mode: str, edge: int) -> Image.Image:
+    """Return an image in a mode, reduced by the largest whole factor that keeps its longest edge at ``edge``."""
+    factor = max(image.size) // edge
+    if factor < 2:
+        return image if image.mode == mode else image.convert(mode)
+    width, height = image.size
+    import PIL.Image
+
+    result = PIL.Image.new(mode, (-(-width // factor), -(-height // factor)))
+    # In strips, since converting and averaging the whole would each take a copy of it.
+    rows = 8 * factor
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows))).convert(mode)
+        result.paste(strip.reduce(factor), (0, top // factor))
+    return result

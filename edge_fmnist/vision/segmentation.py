@@ -1,11 +1,9 @@
-"""Find the garment in a small colour picture: two colour models that take turns with a soft mask.
+"""Segment the garment in a small colour picture: two colour models and a soft mask, updated in turn.
 
-The idea is that of GrabCut (Rother, Kolmogorov and Blake 2004): what lies in
-the middle differs in colour from what lies at the border, and each estimate of
-the mask gives better models of the two. Histograms over Lab colour stand in for
-its Gaussian mixtures (as in Vicente, Kolmogorov and Rother 2009), and a box
-filter for its graph cut: a tenth of the time, and on photographs of garments
-on floors and beds the better mask. export/RESULTS.md has the figures.
+The idea is that of GrabCut (Rother, Kolmogorov and Blake 2004): the centre differs in colour from the border, and each
+estimate of the mask gives better colour models. Histograms over Lab colours replace its Gaussian mixtures (as in
+Vicente, Kolmogorov and Rother 2009), and a box filter its graph cut: a tenth of the time, and better masks on
+photographs of garments on floors and beds. export/RESULTS.md has the figures.
 """
 
 from __future__ import annotations
@@ -16,37 +14,37 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Bins of lightness, a and b. Few for lightness: folds and shadows change it within one cloth.
+# Bins of lightness, a and b. Few for lightness: folds and shadows change it within one garment.
 BINS = (8, 32, 32)
 ROUNDS = 5
-# From the mask of the frame before, two rounds are enough.
+# Starting from the mask of the previous frame, two rounds are enough.
 FOLLOWING_ROUNDS = 2
 EVIDENCE_WEIGHT = 1.5
 PRIOR_WEIGHT = 0.25
-# The same for the mask of the frame before, which knows more than the middle of the picture does.
+# The same for the mask of the previous frame, which is better evidence than the centre of the picture.
 FOLLOWING_WEIGHT = 0.5
 MAX_EVIDENCE = 4.0
 NEIGHBOURHOOD = (5, 5)
-# Where the prior falls to 1/2, as a share of the way from the middle to the border, and how softly.
+# Where the prior falls to 1/2, as a share of the distance from centre to border, and how softly.
 PRIOR_EDGE, PRIOR_SOFTNESS = 0.72, 0.08
 PRIOR_LOW, PRIOR_HIGH = 0.02, 0.92
-# Below the first, the colours are looked at again with their contrast stretched, and the result counts from the second
-# on: the ground's own texture, stretched, separates too.
+# Below the first separation, the colours are segmented again with stretched contrast; that result is used only from the
+# second on, since the texture of the background, stretched, separates too.
 FAINT, CLEAR = 0.12, 0.25
-# What the contrast of lightness, a and b is stretched to, and the least that is; a range is between percentiles.
+# Range that lightness, a and b are stretched to, and the smallest range that is; a range lies between percentiles.
 STRETCHED, LEAST_RANGE, RANGE = (180, 120, 120), (48, 16, 16), (2, 98)
-# A part counts when it has this share of the largest part's weight; a hole is filled below this share of the picture.
+# A part is kept from this share of the largest part's weight on; a hole is filled below this share of the picture.
 LEAST_PART, LARGEST_HOLE = 0.2, 0.02
 TINY = 1e-7
 
 
 class Segmentation(NamedTuple):
-    """A mask and how far the colours inside it are from those outside.
+    """A mask, and how different the colours inside and outside are.
 
     Attributes:
         mask: uint8, 0 or 255, shape (H, W) of the picture.
-        separation: 1 minus the Bhattacharyya coefficient of the colours inside
-            and outside: 0 (the same colours) to 1 (none in common).
+        separation: 1 minus the Bhattacharyya coefficient of the colours inside and outside: 0 (the same colours) to 1
+            (none in common).
     """
 
     mask: np.ndarray
@@ -54,27 +52,27 @@ class Segmentation(NamedTuple):
 
 
 def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmentation:
-    """Find what stands out from the border.
+    """Segment what differs in colour from the border.
 
     Args:
         picture: uint8, shape (H, W, 3), BGR; about 100 pixels on its longest edge.
-        previous: the mask found in the frame before, uint8, 0 or 255, of any size; None without one.
+        previous: the mask of the previous frame, uint8, 0 or 255, of any size; None without one.
 
     Returns:
-        The mask, which may be empty or cover all, and the separation, from which to tell whether it means anything.
+        The mask, which may be empty or cover everything, and the separation, which says how reliable it is.
     """
     colours = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 1.0), cv2.COLOR_BGR2LAB)
-    found = _parted(colours, previous)
+    found = _segmented(colours, previous)
     if previous is None and found.separation < FAINT:
         # White on white, grey on grey.
-        again = _parted(_contrasted(colours), None)
+        again = _segmented(_contrasted(colours), None)
         if again.separation >= CLEAR:
             return again
     return found
 
 
-def _parted(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
-    """Part garment from ground by colour: uint8, shape (H, W, 3), Lab."""
+def _segmented(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
+    """Separate garment and background by colour: uint8, shape (H, W, 3), Lab."""
     height, width = colours.shape[:2]
     bins = _colour_bins(colours)
     counts = np.bincount(bins, minlength=np.prod(BINS)).astype(np.float32)
@@ -97,15 +95,30 @@ def _parted(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
 
 def _contrasted(colours: np.ndarray) -> np.ndarray:
     """Return Lab colours, uint8, shape (H, W, 3), each channel stretched around the middle of its range."""
-    low, high = np.percentile(colours.reshape(-1, 3), RANGE, axis=0)
+    channels = colours.reshape(-1, 3).astype(np.float32).T
+    low, high = np.stack([percentiles(channel, RANGE) for channel in channels], axis=1)
     scale = np.array(STRETCHED) / np.maximum(high - low, LEAST_RANGE)
     stretched: np.ndarray = np.clip((colours - (low + high) / 2) * scale + 128, 0, 255).astype(np.uint8)
     return stretched
 
 
+def percentiles(values: np.ndarray, percents: tuple[int, int]) -> np.ndarray:
+    """Return two percentiles of a flat float array, float64, shape (2,), interpolated linearly.
+
+    ``np.percentile`` gives the same numbers, but imports ``numpy.ma`` on its first call, which takes as long as Pillow.
+    """
+    ordered = np.sort(values)
+    place = np.array(percents) / 100 * (len(ordered) - 1)
+    below = np.floor(place).astype(np.intp)
+    share, low = place - below, ordered[below]
+    high = ordered[np.minimum(below + 1, len(ordered) - 1)]
+    result: np.ndarray = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
+    return result
+
+
 def _colour_bins(colours: np.ndarray) -> np.ndarray:
     """Return each pixel's bin in the histogram of Lab colours, intp, shape (H * W,)."""
-    # bincount takes no int64 where pointers have 32 bits.
+    # bincount rejects int64 on 32-bit systems.
     lab = colours.reshape(-1, 3).astype(np.intp)
     lightness, a, b = (lab[:, channel] * bins >> 8 for channel, bins in enumerate(BINS))
     bins: np.ndarray = (lightness * BINS[1] + a) * BINS[2] + b
@@ -114,7 +127,7 @@ def _colour_bins(colours: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def _centre_prior(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of garment by place alone, flat, and its weighted logit, shape (H, W)."""
+    """Return the probability of garment by position alone, flat, and its weighted logit, shape (H, W)."""
     rows = np.abs(np.arange(height) - (height - 1) / 2) / (height / 2)
     columns = np.abs(np.arange(width) - (width - 1) / 2) / (width / 2)
     distance = np.maximum(rows[:, None], columns[None, :])
@@ -124,9 +137,9 @@ def _centre_prior(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _following_prior(previous: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as :func:`_centre_prior` from the mask of the frame before, softened for movement.
+    """Return the same as :func:`_centre_prior` from the mask of the previous frame, softened for movement.
 
-    The centre prior goes on pulling a little, so that a mask cannot drift out into the ground.
+    The centre prior keeps a small weight, so that a mask cannot drift into the background.
     """
     mask = cv2.resize(previous, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
     followed = cv2.GaussianBlur(mask, (0, 0), max(height, width) / 24)
@@ -153,7 +166,7 @@ def _model(histogram: np.ndarray) -> np.ndarray:
 
 
 def _cleaned(mask: np.ndarray) -> np.ndarray:
-    """Return the mask without specks, far-off parts and small holes."""
+    """Return the mask without specks, distant parts and small holes."""
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     opened: np.ndarray = cv2.morphologyEx(mask, cv2.MORPH_OPEN, element)
     height, width = mask.shape
@@ -167,7 +180,7 @@ def _cleaned(mask: np.ndarray) -> np.ndarray:
 
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
-    """Return the mask with holes filled that are small; a large one is a bag's handle or a neckline."""
+    """Return the mask with small holes filled; a large one is the handle of a bag or a neckline."""
     height, width = mask.shape
     _, parts, stats, _ = cv2.connectedComponentsWithStats(255 - mask, connectivity=4)
     left, top, wide, high, area = stats.T

@@ -64,13 +64,13 @@ def test_images_of_another_shape(make_idx: MakeIdx) -> None:
 
 def test_counts_that_differ(make_idx: MakeIdx) -> None:
     folder = make_idx(test_labels=np.zeros(39, np.uint8))
-    with pytest.raises(DataError, match=r"images-idx3-ubyte\.gz holds 40 images but .*ubyte\.gz 39 labels"):
+    with pytest.raises(DataError, match=r"images-idx3-ubyte\.gz has 40 images but .*ubyte\.gz 39 labels"):
         load("test", folder)
 
 
 def test_no_images(make_idx: MakeIdx) -> None:
     folder = make_idx(test_images=np.zeros((0, 28, 28), np.uint8), test_labels=np.zeros(0, np.uint8))
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match="expected images, got none"):
         load("test", folder)
 
 
@@ -81,13 +81,6 @@ def test_label_outside_the_classes(make_idx: MakeIdx) -> None:
         load("test", make_idx(test_labels=labels))
 
 
-def test_images_in_place_of_labels(small_data: Path) -> None:
-    labels, images = (small_data / f"{names['test']}.gz" for names in (TARGETS, IMAGES))
-    labels.write_bytes(images.read_bytes())
-    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: wrong magic number: expected 00000801"):
-        load("test", small_data)
-
-
 def test_truncated_file_names_itself(small_data: Path) -> None:
     path = small_data / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-100])
@@ -95,20 +88,9 @@ def test_truncated_file_names_itself(small_data: Path) -> None:
         load("test", small_data)
 
 
-def test_a_damaged_split_leaves_the_other_usable(small_data: Path) -> None:
-    (small_data / "t10k-images-idx3-ubyte.gz").write_bytes(b"x")
-    assert len(load("train", small_data)) == 60
-
-
 def test_no_such_folder(tmp_path: Path) -> None:
     with pytest.raises(DataNotFoundError, match="absent: no such folder"):
         find_data(tmp_path / "absent")
-
-
-def test_file_in_place_of_a_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(DataNotFoundError, match="file: no such folder"):
-        find_data(tmp_path / "file")
 
 
 def test_folder_without_the_files(tmp_path: Path) -> None:
@@ -143,6 +125,26 @@ def test_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytes
     assert find_data() == cache
 
 
+@pytest.mark.parametrize("gz", [True, False])
+def test_dotted_names_of_other_distributions(make_idx: MakeIdx, gz: bool) -> None:
+    folder = make_idx(gz=gz)
+    for path in list(folder.iterdir()):
+        path.rename(folder / path.name.replace("-idx", ".idx"))
+    assert len(load("test", folder)) == 40
+
+
+def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch, make_idx: MakeIdx) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", make_idx("debian"))
+    assert find_data().name == "debian"
+    with pytest.raises(DataNotFoundError, match="XDG_CACHE_HOME"):
+        user_cache()
+
+
 def test_incomplete_cache_is_passed_over(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = make_idx("debian")
     monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", debian)
@@ -159,11 +161,6 @@ def test_environment_variable_is_used_and_may_hold_another_set(
     assert len(load("test")) == 40
 
 
-def test_folder_given_comes_before_the_environment_variable(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(make_idx("other")))
-    assert find_data(make_idx("given")).name == "given"
-
-
 def test_wrong_environment_variable_is_not_passed_over(
     make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -176,7 +173,7 @@ def test_wrong_environment_variable_is_not_passed_over(
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, split: SplitName) -> None:
     folder = make_idx(user_cache())
-    with pytest.raises(DataError, match=rf"wrong hash: Fashion-MNIST's {IMAGES[split]} has SHA-256 .*--data") as caught:
+    with pytest.raises(DataError, match=rf"wrong hash: .* Fashion-MNIST's {IMAGES[split]} .*--data") as caught:
         load(split)
     assert str(folder) in str(caught.value)
 
@@ -205,5 +202,5 @@ def test_real_data_with_one_pixel_changed(real_data: Path, tmp_path: Path) -> No
         content = bytearray(read_bytes(source))
         content[-1] ^= name == IMAGES["test"]
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match="wrong hash: Fashion-MNIST's t10k-images-idx3-ubyte"):
+    with pytest.raises(DataError, match="wrong hash: expected SHA-256"):
         load_split(tmp_path, "test", fashion_mnist=True)

@@ -30,7 +30,7 @@ def evaluated(targets: np.ndarray, predicted: np.ndarray) -> Evaluation:
     return summarize(confusion_matrix(targets, predicted, 10), LABELS, 20.0)
 
 
-@pytest.mark.parametrize(("seed", "never_predicted", "never_true"), [(0, 6, None), (1, 0, None), (2, 9, 9), (3, 2, 5)])
+@pytest.mark.parametrize(("seed", "never_predicted", "never_true"), [(0, 6, None), (2, 9, 9), (3, 2, 5)])
 def test_equal_to_scikit_learn(seed: int, never_predicted: int, never_true: int | None) -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     targets, predicted = random_answers(seed, never_predicted, never_true)
@@ -69,19 +69,6 @@ def test_metrics_by_hand() -> None:
     assert b.recall == pytest.approx(2 / 3)
     assert a.f1 == pytest.approx(2 * 0.6 * 0.75 / 1.35)
     assert (result.top1, result.images) == (0.7, 10)
-
-
-def test_class_never_predicted_has_zeros_and_no_warning() -> None:
-    targets, predicted = random_answers(0, never_predicted=6)
-    shirt = evaluated(targets, predicted).classes[6]
-    assert shirt.support > 0
-    assert (shirt.precision, shirt.recall, shirt.f1, shirt.predicted) == (0.0, 0.0, 0.0, 0)
-
-
-def test_all_right() -> None:
-    targets = np.arange(30) % 10
-    result = evaluated(targets, targets)
-    assert (result.top1, result.macro_f1) == (1.0, 1.0)
 
 
 def test_as_dict_survives_json() -> None:

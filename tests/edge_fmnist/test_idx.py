@@ -27,10 +27,6 @@ def test_parse_gives_the_array_in_c_order() -> None:
     assert np.array_equal(array, ARRAY)
 
 
-def test_parsed_array_is_read_only() -> None:
-    assert not parse_idx(idx_bytes(), dimensions=3, name="x").flags.writeable
-
-
 def test_sizes_are_big_endian() -> None:
     labels = np.zeros(258, np.uint8)
     assert parse_idx(b"\0\0\x08\x01\0\0\x01\x02" + labels.tobytes(), dimensions=1, name="x").shape == (258,)
@@ -46,7 +42,7 @@ def test_no_elements() -> None:
     [
         pytest.param(b"\0\0\x08\x01", "00000801", id="labels instead of images"),
         pytest.param(b"\0\0\x0d\x03", "00000d03", id="float elements"),
-        pytest.param(b"\x1f\x8b\x08\0", "1f8b0800", id="gzip without .gz"),
+        pytest.param(b"\x1f\x8b\x08\0", "1f8b0800", id="gzip"),
         pytest.param(b"\x03\x08\0\0", "03080000", id="little-endian"),
     ],
 )
@@ -61,13 +57,8 @@ def test_empty_file_is_named_so() -> None:
 
 
 def test_header_longer_than_the_data() -> None:
-    with pytest.raises(DataError, match="header promises 2 x 3 x 4 = 24 bytes, the file holds 19; it is truncated"):
+    with pytest.raises(DataError, match="truncated or damaged: expected 2 x 3 x 4 = 24 bytes, got 19"):
         parse_idx(idx_bytes()[:-5], dimensions=3, name="x")
-
-
-def test_data_longer_than_the_header() -> None:
-    with pytest.raises(DataError, match="promises 2 x 3 x 4 = 24 bytes, the file holds 25"):
-        parse_idx(idx_bytes() + b"x", dimensions=3, name="x")
 
 
 def test_file_that_ends_within_its_header() -> None:
@@ -77,31 +68,25 @@ def test_file_that_ends_within_its_header() -> None:
 
 def test_sizes_that_overflow_64_bits_are_not_believed() -> None:
     header = b"\0\0\x08\x03" + b"\xff" * 12
-    with pytest.raises(DataError, match=f"= {(2**32 - 1) ** 3} bytes, the file holds 0"):
+    with pytest.raises(DataError, match=f"= {(2**32 - 1) ** 3} bytes, got 0"):
         parse_idx(header, dimensions=3, name="x")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-def test_read_plain_and_gzip_alike(tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_plain_and_gzip_whatever_the_name(tmp_path: Path, suffix: str, packed: bool) -> None:
     path = tmp_path / f"images{suffix}"
-    path.write_bytes(gzip.compress(idx_bytes()) if suffix else idx_bytes())
+    path.write_bytes(gzip.compress(idx_bytes()) if packed else idx_bytes())
     array, sha256 = read_idx(path, dimensions=3)
     assert np.array_equal(array, ARRAY)
     assert sha256 == hashlib.sha256(idx_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("keep", [5, 12, -9, -4, -1])
+@pytest.mark.parametrize("keep", [5, -9, -1])
 def test_truncated_gzip(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(idx_bytes())[:keep])
-    with pytest.raises(DataError, match=r"images\.gz: the gzip stream ends early, so the file is truncated"):
-        read_idx(path, dimensions=3)
-
-
-def test_gzip_name_on_a_plain_file(tmp_path: Path) -> None:
-    path = tmp_path / "images.gz"
-    path.write_bytes(idx_bytes())
-    with pytest.raises(DataError, match="not a whole gzip file"):
+    with pytest.raises(DataError, match=r"images\.gz: the gzip stream ends early: the file is truncated"):
         read_idx(path, dimensions=3)
 
 
@@ -111,7 +96,7 @@ def test_gzip_with_a_changed_byte(tmp_path: Path, position: int) -> None:
     content[position] ^= 0xFF
     path = tmp_path / "images.gz"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not a whole gzip file"):
+    with pytest.raises(DataError, match="damaged gzip file"):
         read_idx(path, dimensions=3)
 
 

@@ -45,14 +45,14 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_a_label(tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected 2 to 10 labels, one a line; got 0"),
+        (b"", "expected 2 to 1000 labels, one on each line"),
         (b"one\n", "got 1"),
-        ("\n".join(map(str, range(11))).encode(), "got 11"),
+        ("\n".join(map(str, range(1001))).encode(), "got 1001"),
         (b"zero\n\ntwo\n", "line 2 is empty"),
-        (b"zero\none\nzero\n", "'zero' is there twice, on lines 1 and 3"),
+        (b"zero\none\nzero\n", "duplicate label 'zero' on lines 1 and 3"),
         (b"zero\n" + b"x" * 61, "line 2: expected a printable label of at most 60 characters"),
         (b"zero\n\x00one\n", "line 2: expected a printable label"),
-        (b"zero\nunknown\n", "'unknown' is the answer of an unsure model"),
+        (b"zero\nunknown\n", "'unknown' means a score below the threshold"),
         (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
     ],
 )
@@ -66,7 +66,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path, cli: Cli) -> None:
-    with pytest.raises(SourceError, match="no such file; expected a text file with one label a line"):
+    with pytest.raises(SourceError, match="no such file; expected a text file with one label on each line"):
         read_labels(tmp_path / "none.txt")
     assert cli("data", "--labels", tmp_path / "none.txt").exit_code == 3
 
@@ -132,4 +132,4 @@ def test_classify_and_evaluate_name_the_classes_of_a_foreign_model(
 def test_photographs_keep_the_labels_of_garments(cli: Cli, labels_file: Callable[..., Path], tmp_path: Path) -> None:
     result = cli("evaluate", "--photos", tmp_path, "--labels", labels_file(*DIGITS))
     assert result.exit_code == 2
-    assert "Fashion-MNIST's labels" in result.stderr
+    assert "--photos uses the labels of Fashion-MNIST" in result.stderr

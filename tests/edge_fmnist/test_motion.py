@@ -1,4 +1,4 @@
-"""What counts as motion, and when a scene counts as still."""
+"""What counts as motion, and when a scene is idle."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.sources.demo import Scene
-from edge_fmnist.vision.motion import Stillness
+from edge_fmnist.vision.motion import MotionDetector
 
 
 @pytest.fixture(scope="module")
@@ -21,21 +21,21 @@ def noisy(picture: np.ndarray, seed: int, strength: float = 8) -> np.ndarray:
 
 def is_still_after(before: np.ndarray, after: np.ndarray) -> bool:
     """Return whether a scene that was still for long stays so with this frame."""
-    stillness = Stillness(settle=2)
-    stillness.look(before, 0)
-    assert stillness.look(before, 2)
-    return stillness.look(after, 2.1)
+    detector = MotionDetector(settle=2)
+    detector.update(before, 0)
+    assert detector.update(before, 2)
+    return detector.update(after, 2.1)
 
 
 def test_it_takes_a_while_to_settle(scene: np.ndarray) -> None:
-    stillness = Stillness(settle=2)
-    assert [stillness.look(scene, now) for now in (0, 1, 1.9, 2, 3)] == [False, False, False, True, True]
-    assert stillness.idle
+    detector = MotionDetector(settle=2)
+    assert [detector.update(scene, now) for now in (0, 1, 1.9, 2, 3)] == [False, False, False, True, True]
+    assert detector.idle
 
 
 def test_noise_is_not_motion(scene: np.ndarray) -> None:
-    stillness = Stillness(settle=1)
-    looks = [stillness.look(noisy(scene, seed), seed / 4) for seed in range(8)]
+    detector = MotionDetector(settle=1)
+    looks = [detector.update(noisy(scene, seed), seed / 4) for seed in range(8)]
     assert looks == [False] * 4 + [True] * 4
 
 
@@ -62,20 +62,20 @@ def test_light_that_changes_a_little_is_not_motion(levels: int, still: bool) -> 
 
 
 def test_what_creeps_is_noticed(scene: np.ndarray) -> None:
-    stillness = Stillness(settle=1)
+    detector = MotionDetector(settle=1)
     looks = []
     for step in range(100):
         picture = scene.copy()
         # From one frame to the next it is a fifth of a pixel, and would never be seen.
         picture[200:280, step // 5 : step // 5 + 80] -= 30
-        looks.append(stillness.look(picture, step / 10))
+        looks.append(detector.update(picture, step / 10))
     assert any(looks)
     assert not all(looks[20:])
 
 
 def test_a_demonstration_moves_all_the_time() -> None:
-    moving, stillness = Scene(320, 240), Stillness()
-    assert not any(stillness.look(moving.draw(number / 10), number / 10) for number in range(60))
+    moving, detector = Scene(320, 240), MotionDetector()
+    assert not any(detector.update(moving.draw(number / 10), number / 10) for number in range(60))
 
 
 def test_frames_of_another_size_are_motion(scene: np.ndarray) -> None:
@@ -83,9 +83,9 @@ def test_frames_of_another_size_are_motion(scene: np.ndarray) -> None:
 
 
 def test_after_forgetting_the_next_frame_is_news(scene: np.ndarray) -> None:
-    stillness = Stillness(settle=1)
-    stillness.look(scene, 0)
-    assert stillness.look(scene, 1)
-    stillness.forget()
-    assert not stillness.idle
-    assert not stillness.look(scene, 1.1)
+    detector = MotionDetector(settle=1)
+    detector.update(scene, 0)
+    assert detector.update(scene, 1)
+    detector.reset()
+    assert not detector.idle
+    assert not detector.update(scene, 1.1)

@@ -15,7 +15,7 @@ import edge_fmnist
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.demo import Scene
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 MEASURED_SECONDS = 2.5
 LARGEST_SHARE = 0.2

@@ -18,7 +18,7 @@ from edge_fmnist.pipeline.reader_thread import Retry
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.paced import PILED, PacedSource
 from edge_fmnist.vision.detection import Box
-from edge_fmnist.vision.motion import Stillness
+from edge_fmnist.vision.motion import MotionDetector
 
 FPS = 50.0
 
@@ -99,7 +99,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         return Garment(True, image, np.zeros((4, 4), np.uint8), Box(0, 0, 1, 1), 0.9, picture.shape[:2])
 
     monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
-    monkeypatch.setattr("edge_fmnist.pipeline.loop.Stillness", lambda: Stillness(settle=0.3))
+    monkeypatch.setattr("edge_fmnist.pipeline.loop.MotionDetector", lambda: MotionDetector(settle=0.3))
 
 
 Make = Callable[..., tuple[LiveLoop, CountingClassifier]]

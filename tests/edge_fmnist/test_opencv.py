@@ -9,10 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import ImageError
 from edge_fmnist.sources.capture import open_camera, open_ffmpeg
 from edge_fmnist.vision.opencv import SILENT, silence
-from edge_fmnist.vision.read_image import decode_picture
 
 PICTURE = np.full((24, 32, 3), 100, np.uint8)
 
@@ -38,13 +36,6 @@ def test_older_is_silenced(monkeypatch: pytest.MonkeyPatch, levels: list[int], o
     monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
     silence()
     assert levels == [SILENT]
-
-
-def test_older_decodes_pictures(older: None) -> None:
-    content = cv2.imencode(".png", PICTURE)[1].tobytes()
-    assert np.array_equal(decode_picture(content, "a.png"), PICTURE)
-    with pytest.raises(ImageError, match=r"a\.png: not a picture"):
-        decode_picture(content[:20], "a.png")
 
 
 def test_older_opens_captures(older: None, tmp_path: Path) -> None:

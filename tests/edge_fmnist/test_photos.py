@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Box, Classifier, Garment, Prediction
-from edge_fmnist.errors import DataError, DataNotFoundError, ImageError
+from edge_fmnist.errors import DataError, DataNotFoundError
 from edge_fmnist.model.photos import (
     GARMENTS,
     GROUND,
     Answer,
     Photo,
-    answers,
     auroc,
     evaluate_photos,
     find_photos,
@@ -29,7 +28,7 @@ from edge_fmnist.model.photos import (
 PHOTOS_VARIABLE = "EDGE_FMNIST_PHOTOS"
 FLOOR, CLOTH = (200, 205, 210), (120, 60, 40)
 # What the project promises of the camera model on the public photographs.
-LEAST_TOP1, LEAST_AUROC, MOST_LOST = 0.85, 0.80, 0.08
+LEAST_TOP1, LEAST_AUROC, MOST_REJECTED = 0.85, 0.80, 0.08
 
 Picture = Callable[..., Path]
 
@@ -90,11 +89,6 @@ def folder(picture: Picture, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_every_label_a_folder_stands_for_is_one_of_the_ten() -> None:
-    assert {label for labels in GARMENTS.values() for label in labels} <= set(LABELS)
-    assert [name for name, labels in GARMENTS.items() if not labels] == ["hat", "shorts", "skirt"]
-
-
 def test_photographs_are_sorted_and_know_what_is_right(folder: Path) -> None:
     place = folder / "validation"
     assert find_photos(folder, "validation") == [
@@ -117,7 +111,6 @@ def test_other_files_and_hidden_folders_are_passed_over(folder: Path) -> None:
     place = folder / "validation"
     (place / "validation.csv").write_text("file,garment", "utf-8")
     (place / ".thumbnails").mkdir()
-    (place / "pants" / "notes.txt").write_text("x", "utf-8")
     (place / "pants" / "._a.jpg").write_bytes(b"x")
     (place / "pants" / "old.jpg").mkdir()
     (place / "dress").mkdir()
@@ -129,25 +122,10 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         find_photos(tmp_path / "nowhere", "validation")
 
 
-def test_a_file_in_place_of_a_folder(picture: Picture) -> None:
-    with pytest.raises(DataNotFoundError, match=r"a\.png: no such folder of photographs"):
-        find_photos(picture("a.png", tall()), "validation")
-
-
 @pytest.mark.parametrize("split", ["test", "", "..", "train/dress"])
 def test_a_split_that_is_not_there(folder: Path, split: str) -> None:
     with pytest.raises(DataNotFoundError, match=rf"expected a folder named '{split}' .* got train, validation$"):
         find_photos(folder, split)
-
-
-def test_garments_where_splits_are_expected(folder: Path) -> None:
-    with pytest.raises(DataNotFoundError, match=r"expected a folder named 'train' .* got Bag, hat, pants, shoes$"):
-        find_photos(folder / "validation", "train")
-
-
-def test_splits_where_garments_are_expected(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"expected folders named t-shirt, .* got train, validation$"):
-        find_photos(folder)
 
 
 def test_an_unknown_garment(folder: Path) -> None:
@@ -206,26 +184,12 @@ def test_auroc(positive: list[float], negative: list[float], area: float | None)
     assert auroc(np.array(positive), np.array(negative)) == area
 
 
-def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
-    generator = np.random.default_rng(4)
-    positive, negative = generator.integers(0, 8, 40), generator.integers(0, 6, 30)
-    pairs = [(p > n) + 0.5 * (p == n) for p in positive for n in negative]
-    assert auroc(positive, negative) == pytest.approx(np.mean(pairs))
-
-
 def test_a_garment_counts_as_right_by_its_label_alone() -> None:
     assert answer("pants", "Trouser", 0.3).hit
     assert not answer("pants", "Bag", 0.9).hit
     assert not answer("pants", None).hit
     assert all(answer("shoes", label).hit for label in ("Sandal", "Sneaker", "Ankle boot"))
     assert not answer("hat", "Bag").hit
-
-
-def test_an_answer_is_a_label_at_the_threshold_or_above() -> None:
-    assert answer("pants", "Trouser", 0.5).answered
-    assert not answer("pants", "Trouser", 0.49).answered
-    assert not answer("pants", None).answered
-    assert answer("pants", None).score == 0
 
 
 GIVEN = [
@@ -245,7 +209,7 @@ def test_summary() -> None:
     result = summarize(GIVEN, 0.5)
     assert (result.top1, result.images, result.threshold) == (3 / 5, 5, 0.5)
     # One of the three right answers is below the threshold.
-    assert result.lost == pytest.approx(1 / 3)
+    assert result.false_reject_rate == pytest.approx(1 / 3)
     counts = {kind.garment: (kind.images, kind.right, kind.answered) for kind in result.garments}
     assert counts == {"pants": (4, 2, 2), "shoes": (1, 1, 1), "hat": (2, 1, 1), GROUND: (2, 2, 0)}
     known, unknown = [0.9, 0.4, 0.8, 0, 0.7], [0.6, 0.3, 0, 0.2]
@@ -258,7 +222,7 @@ def test_summary_of_known_garments_only() -> None:
 
 def test_nothing_right_loses_nothing() -> None:
     result = summarize([answer("pants", "Bag", 0.1)], 0.5)
-    assert (result.top1, result.lost) == (0, 0)
+    assert (result.top1, result.false_reject_rate) == (0, 0)
 
 
 def test_a_summary_needs_a_known_garment() -> None:
@@ -268,7 +232,7 @@ def test_a_summary_needs_a_known_garment() -> None:
 
 def test_a_summary_in_json() -> None:
     read: dict[str, Any] = json.loads(json.dumps(summarize(GIVEN, 0.5).as_dict()))
-    assert (read["top1"], read["images"], read["lost"], read["threshold"]) == (0.6, 5, 0.333333, 0.5)
+    assert (read["top1"], read["images"], read["false_reject_rate"], read["threshold"]) == (0.6, 5, 0.333333, 0.5)
     assert read["garments"][1] == {
         "garment": "shoes",
         "labels": ["Sandal", "Sneaker", "Ankle boot"],
@@ -279,32 +243,34 @@ def test_a_summary_in_json() -> None:
     assert json.loads(json.dumps(summarize(GIVEN[:5], 0.5).as_dict()))["auroc"] is None
 
 
-def test_answers_are_about_photographs_first_and_then_about_their_ground(folder: Path) -> None:
-    given = answers(ByShape(), find_photos(folder, "validation"))
-    named = [(one.garment, one.prediction.label if one.prediction else None) for one in given]
-    # The last photograph is a bare floor, where no garment is found; floor beside a garment has none either.
-    assert named == [
-        ("Bag", "Bag"),
-        ("hat", "Bag"),
-        ("pants", "Trouser"),
-        ("pants", "Trouser"),
-        ("pants", "Bag"),
-        ("shoes", None),
-        *[(GROUND, None)] * 5,
-    ]
-
-
 def test_evaluation(folder: Path) -> None:
     result = evaluate_photos(ByShape(), find_photos(folder, "validation"))
-    assert (result.images, result.top1, result.lost) == (5, 3 / 5, 0)
-    assert evaluate_photos(ByShape(score=0.4), find_photos(folder, "validation")).lost == 1
+    assert (result.images, result.top1, result.false_reject_rate) == (5, 3 / 5, 0)
+    assert evaluate_photos(ByShape(score=0.4), find_photos(folder, "validation")).false_reject_rate == 1
 
 
-def test_a_photograph_that_cannot_be_read(folder: Path) -> None:
+def test_photographs_that_cannot_be_read_are_skipped_and_reported(folder: Path) -> None:
     path = folder / "validation" / "pants" / "b.png"
     path.write_bytes(b"not a picture")
-    with pytest.raises(ImageError, match=r"b\.png: not a picture"):
-        evaluate_photos(ByShape(), find_photos(folder, "validation"))
+    result = evaluate_photos(ByShape(), find_photos(folder, "validation"))
+    assert result.images == 4
+    assert [text.partition(":")[0] for text in result.unreadable] == [str(path)]
+
+
+def test_no_photograph_can_be_read(folder: Path) -> None:
+    for path in (folder / "train").rglob("*.jpg"):
+        path.write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"got none; the first of 1 unreadable ones: .*a\.jpg: not a picture"):
+        evaluate_photos(ByShape(), find_photos(folder, "train"))
+
+
+def test_photographs_of_any_format_and_the_rest_is_counted(folder: Path) -> None:
+    place, warnings = folder / "train" / "dress", list[str]()
+    (place / "a.jpg").rename(place / "a")
+    (place / "b.jpg").write_bytes(b"%PDF-1.7")
+    (place / "c.txt").write_text("x", "utf-8")
+    assert [photo.path.name for photo in find_photos(folder, "train", warnings.append)] == ["a"]
+    assert warnings == [f"{place}: 2 files skipped: 1 PDF, 1 .txt"]
 
 
 def test_a_model_that_cannot_know_a_garment(folder: Path) -> None:
@@ -322,4 +288,4 @@ def test_the_camera_model_on_real_photographs() -> None:
     assert result.top1 >= LEAST_TOP1
     assert result.auroc is not None
     assert result.auroc >= LEAST_AUROC
-    assert 0 < result.lost <= MOST_LOST
+    assert 0 < result.false_reject_rate <= MOST_REJECTED

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist import Box, Garment
+from edge_fmnist import Garment
 from edge_fmnist.data.samples import SAMPLES
 from edge_fmnist.errors import ImageError
 from edge_fmnist.vision.preprocess import (
@@ -17,6 +17,7 @@ from edge_fmnist.vision.preprocess import (
     SIZE,
     WORKING_EDGE,
     as_image,
+    convention_warning,
     is_image,
     preprocess,
     to_bgr,
@@ -77,11 +78,6 @@ def nothing_found(garment: Garment) -> bool:
     return not (garment.found or garment.image.any() or garment.mask.any() or any(garment.box))
 
 
-def test_grey_stays_grey() -> None:
-    assert np.array_equal(to_grey(grey_photo()), grey_photo())
-    assert np.array_equal(to_grey(grey_photo()[..., None]), grey_photo())
-
-
 @pytest.mark.parametrize("convert", [as_bgr, as_bgra])
 def test_colour_of_grey_values_gives_the_grey_values(convert: Callable[[np.ndarray], np.ndarray]) -> None:
     assert np.array_equal(to_grey(convert(grey_photo())), grey_photo())
@@ -99,20 +95,9 @@ def test_a_colour_picture_is_handed_back_as_it_is() -> None:
     assert to_bgr(picture) is picture
 
 
-@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1)])
-def test_grey_in_colour(shape: tuple[int, ...]) -> None:
-    grey = np.arange(20, dtype=np.uint8).reshape(shape)
-    assert np.array_equal(to_bgr(grey), as_bgr(grey.reshape(4, 5)))
-
-
-def test_16_bits_keep_the_upper_8() -> None:
-    picture = np.array([[0, 255, 256, 0x1234, 65535]], np.uint16)
-    assert to_grey(picture).tolist() == [[0, 0, 1, 0x12, 255]]
-
-
-@pytest.mark.parametrize("convert", [np.asarray, as_bgra])
-def test_16_bit_colour(convert: Callable[[np.ndarray], np.ndarray]) -> None:
-    assert np.array_equal(to_bgr(convert(photo()).astype(np.uint16) << 8 | 0xFF), photo())
+def test_16_bits_are_scaled_unless_all_values_fit_8() -> None:
+    assert to_grey(np.array([[0, 255, 256, 0x1234, 65535]], np.uint16)).tolist() == [[0, 0, 1, 0x12, 255]]
+    assert to_grey(np.array([[0, 7, 255]], np.uint16)).tolist() == [[0, 7, 255]]
 
 
 @pytest.mark.parametrize(("alpha", "grey"), [(0, 255), (255, 0), (51, 204)])
@@ -139,7 +124,7 @@ def test_what_is_found_is_as_documented() -> None:
     assert garment.frame_shape == (120, 160)
 
 
-@pytest.mark.parametrize("size", [(160, 120), (640, 480), (480, 640), (1000, 250), (1919, 1079)])
+@pytest.mark.parametrize("size", [(160, 120), (480, 640), (1000, 250)])
 def test_the_box_holds_the_garment_and_lies_in_the_frame(size: tuple[int, int]) -> None:
     width, height = size
     box = (width // 3, height // 4, width // 3, height // 2)
@@ -172,32 +157,11 @@ def test_no_rounding_leads_out_of_the_frame(size: tuple[int, int], monkeypatch: 
         assert height - 1 <= box.top + box.height <= height
 
 
-def test_the_box_bounds_the_mask() -> None:
-    picture = photo(width=96, height=72, box=(30, 15, 40, 40))
-    garment = preprocess(picture)
-    assert garment.mask.shape == (72, 96)
-    assert garment.box == Box(*cv2.boundingRect(garment.mask))
-
-
-def test_the_outline_surrounds_the_garment() -> None:
-    picture = photo(width=640, height=480, box=(200, 100, 240, 300))
-    drawn = np.zeros((480, 640), np.uint8)
-    cv2.drawContours(drawn, preprocess(picture).outline(), -1, 255, cv2.FILLED)
-    assert drawn[100:400, 200:440].all()
-    assert drawn.mean() / 255 < 1.6 * (240 * 300) / (640 * 480)
-
-
 @pytest.mark.parametrize("name", SAMPLES)
 def test_the_samples_have_a_garment(name: str) -> None:
     garment = preprocess(SAMPLES[name][0]())
     assert garment.found
     assert garment.confidence > 0.2
-
-
-def test_the_same_picture_gives_the_same() -> None:
-    first = preprocess(photo())
-    preprocess(photo(width=300, height=90), first)
-    assert same(first, preprocess(photo()))
 
 
 @pytest.mark.parametrize(("box", "tall"), [((50, 20, 60, 80), True), ((30, 40, 100, 40), False)])
@@ -225,14 +189,6 @@ def test_negated_so_that_dark_cloth_is_bright() -> None:
     # The stripe is lighter than the cloth, and so darker in the image.
     assert middle[16] < middle[8] - 40
     assert middle[8] == pytest.approx(middle[24], abs=25)
-
-
-def test_plain_cloth_is_of_one_middling_grey() -> None:
-    picture = photo()
-    picture[60:70, 50:110] = CLOTH
-    image = preprocess(picture).image
-    assert image[8:20, 12:16].std() < 8
-    assert 90 < image[14, 14] <= 255
 
 
 @pytest.fixture
@@ -274,11 +230,6 @@ def test_size_of_the_photograph_does_not_matter(scale: int) -> None:
     assert np.abs(preprocess(large).image.astype(int) - preprocess(photo()).image).mean() < 8
 
 
-def test_place_of_the_garment_hardly_matters() -> None:
-    one, other = (preprocess(photo(box=(left, 20, 60, 80))).image.astype(int) for left in (40, 60))
-    assert np.abs(one - other).mean() < 8
-
-
 @pytest.mark.parametrize("gain", [0.75, 1.15])
 def test_light_hardly_matters(gain: float) -> None:
     lit = np.clip(photo() * gain, 0, 255).astype(np.uint8)
@@ -286,8 +237,8 @@ def test_light_hardly_matters(gain: float) -> None:
     assert np.abs(lit_image - image)[6:22, 8:20].mean() < 10
 
 
-@pytest.mark.parametrize("value", [0, 127, 128, 255])
-@pytest.mark.parametrize("shape", [(60, 80), (60, 80, 3), (480, 640, 3)])
+@pytest.mark.parametrize("value", [0, 128, 255])
+@pytest.mark.parametrize("shape", [(60, 80), (480, 640, 3)])
 def test_one_colour_is_no_garment(shape: tuple[int, ...], value: int) -> None:
     assert nothing_found(preprocess(np.full(shape, value, np.uint8)))
 
@@ -306,9 +257,7 @@ def test_stripes_and_checks_are_no_garment(step: int) -> None:
         assert nothing_found(preprocess(picture))
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (1, 500), (500, 1), (2000, 3), (7, 7), (7, 60), (1, MAX_EDGE), (200, MAX_EDGE)]
-)
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (2000, 3), (7, 7), (200, MAX_EDGE)])
 def test_pictures_too_thin_to_show_anything_have_no_garment(shape: tuple[int, int]) -> None:
     picture = np.zeros(shape, np.uint8)
     picture[shape[0] // 4 : shape[0] * 3 // 4, shape[1] // 4 : shape[1] * 3 // 4] = 255
@@ -317,7 +266,7 @@ def test_pictures_too_thin_to_show_anything_have_no_garment(shape: tuple[int, in
     assert garment.frame_shape == shape
 
 
-@pytest.mark.parametrize("shape", [(8, 8), (8, 96), (29, 28), (28, 28), (20, 40)])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 96), (29, 28), (20, 40)])
 def test_small_pictures_are_looked_at(shape: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     garment = preprocess(picture)
@@ -351,11 +300,6 @@ def test_a_garment_that_vanished() -> None:
     assert nothing_found(preprocess(empty, gone))
 
 
-def test_a_garment_that_came_back() -> None:
-    gone = preprocess(photo(box=(0, 0, 0, 0)))
-    assert same(preprocess(photo(), gone), preprocess(photo()))
-
-
 def test_a_mask_that_leads_nowhere_is_left_behind() -> None:
     lost = preprocess(photo())
     lost.mask[:] = 0
@@ -366,12 +310,6 @@ def test_a_mask_that_leads_nowhere_is_left_behind() -> None:
 def test_the_frame_before_may_be_of_another_size() -> None:
     large = photo(width=640, height=480, box=(200, 80, 240, 320))
     assert preprocess(photo(), preprocess(large)).box.left == pytest.approx(50, abs=8)
-
-
-def test_the_frame_before_is_not_changed() -> None:
-    previous, again = preprocess(photo()), preprocess(photo())
-    preprocess(photo(box=(40, 20, 60, 80)), previous)
-    assert same(previous, again)
 
 
 @pytest.mark.parametrize(
@@ -405,12 +343,6 @@ def test_views_with_negative_strides(scale: int) -> None:
         assert same(preprocess(view), preprocess(view.copy()))
 
 
-def test_views_with_gaps() -> None:
-    picture = photo(width=640, height=480, box=(200, 80, 240, 320))
-    view = picture[10:400:3, 5:600:2]
-    assert same(preprocess(view), preprocess(view.copy()))
-
-
 @pytest.mark.parametrize("convert", [np.asarray, as_bgra, lambda picture: picture[..., 1].copy()])
 def test_argument_is_not_changed(convert: Callable[[np.ndarray], np.ndarray]) -> None:
     given = convert(photo(width=90, height=80, box=(20, 15, 45, 50)))
@@ -421,12 +353,12 @@ def test_argument_is_not_changed(convert: Callable[[np.ndarray], np.ndarray]) ->
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
-def test_frames_of_8k(depth: Any) -> None:
-    picture = photo(width=7680, height=4320, box=(2400, 800, 2880, 2880)).astype(depth)
+def test_frames_of_4k(depth: Any) -> None:
+    picture = photo(width=3840, height=2160, box=(1200, 400, 1440, 1440)).astype(depth)
     garment = preprocess(picture * depth(257 if depth is np.uint16 else 1))
     assert garment.found
-    assert garment.frame_shape == (4320, 7680)
-    assert garment.box.left == pytest.approx(2400, abs=4 * 80)
+    assert garment.frame_shape == (2160, 3840)
+    assert garment.box.left == pytest.approx(1200, abs=4 * 40)
 
 
 @pytest.mark.parametrize("function", [to_grey, to_bgr, preprocess, as_image])
@@ -459,18 +391,61 @@ def test_28x28_is_taken_as_it_is(convert: Callable[[np.ndarray], np.ndarray]) ->
     assert np.array_equal(as_image(convert(image)), image)
 
 
+def test_a_28x28_image_is_its_own_detection() -> None:
+    image = np.zeros((28, 28), np.uint8)
+    image[5:20, 8:20] = 200
+    garment = preprocess(image, preprocess(photo()))
+    assert (garment.found, garment.box, garment.confidence, garment.frame_shape) == (True, (0, 0, 28, 28), 1, (28, 28))
+    assert np.array_equal(garment.mask > 0, image > 0)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.full((28, 28), 255, np.uint8), "bright border"),
+        (np.pad(np.zeros((20, 20), np.uint8), 4, constant_values=200), "bright border"),
+        (np.zeros((28, 28), np.uint8), "nearly empty"),
+        (np.pad(np.full((4, 4), 255, np.uint8), 12), "nearly empty"),
+        (np.pad(np.full((14, 10), 90, np.uint8), ((7, 7), (9, 9))), None),
+        (np.full((29, 28), 255, np.uint8), None),
+    ],
+)
+def test_what_is_unusual_about_a_28x28_image(image: np.ndarray, message: str | None) -> None:
+    warning = convention_warning(image)
+    assert (warning is None) if message is None else (warning is not None and warning.startswith(message))
+
+
+def cut_out(ground: int) -> np.ndarray:
+    """Return a photograph of a disc with a transparent background of a hidden grey."""
+    alpha = np.zeros((120, 160), np.uint8)
+    cv2.circle(alpha, (60, 60), 40, 255, -1)
+    colours = np.full((120, 160, 3), ground, np.uint8)
+    colours[alpha > 0] = 250
+    return np.dstack([colours, alpha])
+
+
+def test_transparency_is_the_mask_whatever_its_hidden_colour() -> None:
+    black, white = preprocess(cut_out(0)), preprocess(cut_out(255))
+    assert black.found
+    assert black.confidence == 1
+    left, top, width, height = black.box
+    assert (left, top, left + width, top + height) == pytest.approx((20, 20, 101, 101), abs=2)
+    assert np.abs(black.image.astype(int) - white.image).max() <= 2
+
+
+def test_a_transparent_frame_is_not_an_outline() -> None:
+    framed = as_bgra(photo())
+    framed[:5, :, 3] = framed[-5:, :, 3] = framed[:, :5, 3] = framed[:, -5:, 3] = 0
+    assert preprocess(framed).box == pytest.approx(preprocess(photo()).box, abs=4)
+
+
+def test_an_invisible_picture_has_no_garment() -> None:
+    assert nothing_found(preprocess(np.dstack([photo(), np.zeros((120, 160), np.uint8)])))
+
+
 @pytest.mark.parametrize("shape", [(28, 27), (29, 28), (280, 280, 3), (784,), ()])
 def test_other_shapes_are_not_taken_for_images(shape: tuple[int, ...]) -> None:
     assert not is_image(np.zeros(shape, np.uint8))
-
-
-@pytest.mark.parametrize("thing", [None, "image", [[0] * 28] * 28])
-def test_other_things_are_not_taken_for_images(thing: Any) -> None:
-    assert not is_image(thing)
-
-
-def test_any_other_size_is_preprocessed() -> None:
-    assert np.array_equal(as_image(photo()), preprocess(photo()).image)
 
 
 def test_without_a_garment_the_image_is_black() -> None:

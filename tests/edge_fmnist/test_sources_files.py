@@ -159,10 +159,15 @@ def test_picture_with_the_suffix_of_a_video(tmp_path: Path, everything: Callable
     assert values(everything(tmp_path / "a.mp4")) == [30]
 
 
-def test_video_with_the_suffix_of_a_picture(tmp_path: Path) -> None:
+def test_video_with_the_suffix_of_a_picture(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
     write_video(tmp_path / "a.avi").rename(tmp_path / "a.png")
-    with pytest.raises(SourceError, match=r"^\S+a\.png: not a picture"):
-        parse_source(str(tmp_path / "a.png")).open()
+    assert len(everything(tmp_path / "a.png")) == FRAMES
+
+
+def test_video_in_a_codec_that_cannot_be_decoded() -> None:
+    path = Path(__file__).with_name("cases") / "av1.mp4"
+    with pytest.raises(SourceError, match=r"av1\.mp4: AV1 video, which .* cannot decode; convert it to H\.264"):
+        parse_source(str(path)).open()
 
 
 def test_name_with_a_colon_is_no_protocol(
@@ -214,7 +219,7 @@ def test_unreadable_pictures_are_warned_of_and_passed_over(
     write_picture(tmp_path / "e.png", 20)
     assert values(everything(tmp_path)) == [10, 20]
     assert [Path(warning.split(":")[0]).name for warning in warnings] == ["a.png", "c.png", "d.tiff"]
-    assert "expected a picture of uint8 or uint16, got float32" in warnings[2]
+    assert "expected an image of uint8 or uint16, got float32" in warnings[2]
 
 
 def test_warnings_go_to_the_log_unless_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -249,12 +254,36 @@ def test_nothing_to_read(tmp_path: Path, argument: str, message: str) -> None:
         parse_source(str(tmp_path / argument)).open()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (7680, 4320)], ids=["1x1", "8K"])
-def test_smallest_and_largest(
-    tmp_path: Path, everything: Callable[..., list[np.ndarray]], size: tuple[int, int]
+def test_smallest_and_largest(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
+    write_picture(tmp_path / "a.jpg", size=(1, 1))
+    write_picture(tmp_path / "b.jpg", size=(3200, 2400))
+    assert [frame.shape for frame in everything(tmp_path)] == [(1, 1, 3), (300, 400, 3)]
+
+
+def test_pictures_are_recognized_by_content_and_the_rest_is_counted(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], warnings: list[str]
 ) -> None:
-    frames = everything(write_picture(tmp_path / "a.jpg", size=size))
-    assert [frame.shape for frame in frames] == [(size[1], size[0], 3)]
+    for number, name in enumerate(("a.jpe", "b.mpo", "c")):
+        write_picture(tmp_path / "new.jpg", 50 * number).rename(tmp_path / name)
+    (tmp_path / "d.pdf").write_bytes(b"%PDF-1.7")
+    assert values(everything(tmp_path)) == [0, 50, 100]
+    assert warnings == [f"{tmp_path}: 1 files skipped: 1 PDF"]
+    assert values(everything(tmp_path / "c")) == [100]
+
+
+def test_28x28_images_that_break_the_convention_are_warned_about_once(
+    tmp_path: Path, everything: Callable[..., list[np.ndarray]], warnings: list[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name, 255, size=(28, 28))
+    assert len(everything(tmp_path)) == 2
+    assert len(warnings) == 1
+    assert "a.png: bright border" in warnings[0]
+
+
+def test_transparent_pictures_keep_their_mask(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((24, 32, 4), 100, np.uint8))
+    assert [frame.shape for frame in everything(tmp_path)] == [(24, 32, 4)]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +316,7 @@ def test_any_picture_as_a_frame(picture: np.ndarray, expected: tuple[int, int, i
     ids=["float", "two channels", "no pixels", "a line"],
 )
 def test_what_is_no_picture(picture: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="expected a picture of"):
+    with pytest.raises(ImageError, match="expected an image of"):
         as_frame(picture)
 
 

@@ -1,0 +1,334 @@
+"""The reader of still pictures: formats by content, orientation, transparency, memory, damage."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
+from edge_fmnist.vision import read_image as module
+from edge_fmnist.vision.preprocess import preprocess
+from edge_fmnist.vision.read_image import decode_picture, find_pictures, is_picture, read_image
+
+CASES = Path(__file__).with_name("cases")
+PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+# Pictures that a lossy format changes little.
+SMOOTH = cv2.resize(PICTURE[:4, :3], (90, 120), interpolation=cv2.INTER_CUBIC)
+
+
+def encoded(kind: str, picture: np.ndarray = PICTURE, **options: Any) -> bytes:
+    """Return a BGR, BGRA or grey picture as a file of a format that Pillow writes."""
+    order = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGBA}
+    pixels = picture if picture.ndim == 2 else cv2.cvtColor(picture, order[picture.shape[2]])
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def orientation(number: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PNG", "PPM", "TIFF", "JPEG2000"])
+def test_lossless_formats(kind: str) -> None:
+    assert np.array_equal(read_image(encoded(kind)), PICTURE)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "GIF", "JPEG", "WEBP"])
+def test_lossy_formats(kind: str) -> None:
+    picture = read_image(encoded(kind, SMOOTH))
+    assert picture.shape == SMOOTH.shape
+    assert np.abs(picture.astype(int) - SMOOTH).mean() < 12
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "I;16"])
+def test_every_mode_becomes_bgr(mode: str) -> None:
+    grey = np.full((40, 30), 255, np.uint8)
+    grey[10:30, 10:20] = 0
+    stream = io.BytesIO()
+    image = Image.fromarray(grey.astype(np.uint16) * 257) if mode == "I;16" else Image.fromarray(grey).convert(mode)
+    image.save(stream, "TIFF" if mode == "CMYK" else "PNG")
+    assert np.array_equal(read_image(stream.getvalue()), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
+
+
+def test_floating_point_pictures_are_refused() -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(stream, "TIFF")
+    with pytest.raises(ImageError, match="expected an image of uint8 or uint16, got float32"):
+        read_image(stream.getvalue())
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_pictures_are_turned_upright(kind: str, number: int) -> None:
+    stored = np.zeros((60, 90, 3), np.uint8)
+    stored[:30, :30] = 255
+    # Where the bright corner of the stored picture belongs: EXIF counts rows and columns from its own corners.
+    corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}[number]
+    picture = read_image(encoded(kind, stored, exif=orientation(number)))
+    assert picture.shape[:2] == ((60, 90) if number < 5 else (90, 60))
+    bright = {place for place in ((0, 0), (0, -1), (-1, 0), (-1, -1)) if picture[place].mean() > 128}
+    assert bright == {corner}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "AVIF"])
+def test_transparent_pictures_are_turned_and_keep_their_alpha(kind: str) -> None:
+    cut_out = np.dstack([np.full((60, 90, 3), 200, np.uint8), np.zeros((60, 90), np.uint8)])
+    cut_out[:30, :45, 3] = 255
+    picture = read_image(encoded(kind, cut_out, exif=orientation(6)))
+    assert picture.shape == (90, 60, 4)
+    assert (picture[:40, 35:, 3] > 250).all()
+    assert (picture[50:, :, 3] < 5).all()
+
+
+def test_an_opaque_alpha_channel_is_dropped() -> None:
+    opaque = np.dstack([PICTURE, np.full(PICTURE.shape[:2], 255, np.uint8)])
+    assert np.array_equal(read_image(encoded("PNG", opaque)), PICTURE)
+
+
+@pytest.mark.parametrize("name", ["heic-turned-trousers.heic", "avif-turned-trousers.avif", "exif6-trousers.jpg"])
+def test_photographs_of_telephones(name: str) -> None:
+    if name.endswith("heic"):
+        pytest.importorskip("pillow_heif")
+    picture = read_image(CASES / name)
+    assert picture.shape == (180, 240, 3)
+    assert preprocess(picture).found
+
+
+def test_heic_without_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[heif\]"):
+        read_image(CASES / "heic-turned-trousers.heic")
+
+
+def test_the_alpha_channel_is_the_mask() -> None:
+    picture = read_image(CASES / "white-cutout.png")
+    garment = preprocess(picture)
+    assert garment.found
+    assert garment.confidence == 1
+    assert garment.image[14, 14] > 90
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_transparency_is_black_in_a_28x28_image(kind: str) -> None:
+    image = np.zeros((28, 28, 4), np.uint8)
+    image[..., :3] = 255
+    image[8:20, 8:20, 3] = 255
+    read = read_image(encoded(kind, image, lossless=True))
+    assert read.shape == (28, 28)
+    assert np.array_equal(read > 0, image[..., 3] > 0)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("factor", [np.uint16(1), np.uint16(257)], ids=["0..255", "0..65535"])
+def test_16_bit_images(colour: bool, factor: np.uint16) -> None:
+    image = np.asarray(cv2.imread(str(CASES / "28x28-boot.png"), cv2.IMREAD_GRAYSCALE))
+    deep = image.astype(np.uint16) * factor
+    content = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR) if colour else deep)[1].tobytes()
+    assert np.array_equal(read_image(content), image)
+
+
+@pytest.mark.parametrize("edge", [200, 384, 700, 1000, 1600, 3200])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_large_pictures_are_reduced(kind: str, edge: int) -> None:
+    picture = read_image(encoded(kind, np.full((edge, edge // 2, 3), 100, np.uint8)))
+    factor = max(1, edge // 384)
+    # JPEG by 2, 4 or 8 only.
+    assert picture.shape[0] == -(-edge // (factor if kind == "PNG" else 1 << min(3, factor.bit_length() - 1)))
+    assert np.abs(picture.astype(int) - 100).max() < 4
+
+
+def test_frames_of_a_camera_keep_their_size() -> None:
+    assert decode_picture(encoded("JPEG", np.zeros((1200, 1600, 3), np.uint8)), "camera").shape == (1200, 1600, 3)
+
+
+def png_header(width: int, height: int, colour: int = 2) -> bytes:
+    """Return a PNG that announces a size and has no pixels of it."""
+    header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (1, 2**30)])
+def test_pictures_that_would_take_too_much_memory(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match=r"^picture: \d+ x \d+ pixels would take [\d,]+ MB to decode, more than 104"):
+        read_image(png_header(*size))
+
+
+def test_a_camera_that_announces_a_huge_jpeg() -> None:
+    content = bytearray(encoded("JPEG", SMOOTH))
+    place = content.index(b"\xff\xc0")
+    content[place + 5 : place + 9] = struct.pack(">HH", 65_000, 65_000)
+    with pytest.raises(ImageError, match="65000 x 65000 pixels would take"):
+        decode_picture(bytes(content), "camera")
+
+
+PEAK = (
+    "import resource, sys; from edge_fmnist.vision.read_image import read_image\n"
+    "from edge_fmnist.vision.preprocess import preprocess\n"
+    "picture = read_image(sys.argv[1]); preprocess(picture)\n"
+    "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, *picture.shape)"
+)
+
+
+@pytest.mark.slow
+def test_a_jpeg_of_108_megapixels_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.new("RGB", (12_000, 9_000), (90, 120, 150)).save(path)
+    run = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
+    peak, height, width, _ = map(int, run.stdout.split())
+    assert (width, height) == (500, 375)
+    assert peak <= 200
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}]
+)
+def test_jpeg_without_its_end_marker_or_with_more_after_it(options: dict[str, Any]) -> None:
+    content = encoded("JPEG", SMOOTH, quality=90, **options)
+    whole = read_image(content)
+    assert np.array_equal(read_image(content[:-2]), whole)
+    assert np.array_equal(read_image(content + bytes(5000)), whole)
+
+
+def test_the_jpeg_whose_second_half_is_zeros() -> None:
+    with pytest.raises(ImageError, match=r"jpeg-half-zeroed\.jpg: damaged JPEG picture"):
+        read_image(CASES / "jpeg-half-zeroed.jpg")
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}, {"restart_marker_rows": 1}])
+@pytest.mark.parametrize("damage", ["zeros", "cut"])
+def test_damaged_jpegs(options: dict[str, Any], damage: str) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (160, 120, 3), dtype=np.uint8)
+    content = encoded("JPEG", noise, quality=90, **options)
+    # A progressive JPEG that ends in its last scan only lacks detail.
+    middle = len(content) // (8 if options.get("progressive") else 2)
+    damaged = content[:middle] if damage == "cut" else content[:middle] + bytes(len(content) - middle - 2) + b"\xff\xd9"
+    with pytest.raises(ImageError, match="damaged JPEG picture"):
+        read_image(damaged)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "AVIF", "PPM"])
+@pytest.mark.parametrize("keep", [0.2, 0.6])
+def test_truncated_files(tmp_path: Path, kind: str, keep: float, capfd: pytest.CaptureFixture[str]) -> None:
+    content = encoded(kind, cv2.resize(PICTURE, (300, 400)))
+    (tmp_path / "cut").write_bytes(content[: int(len(content) * keep)])
+    with pytest.raises(ImageError, match=r"cut: damaged \S+ picture"):
+        read_image(tmp_path / "cut")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty, expected a picture"),
+        (b"no picture", "not a picture; expected AVIF, BMP"),
+        (b"<svg/>", "SVG or XML, not a still picture"),
+        (b"%PDF-1.7", "PDF, not a still picture"),
+        (b"\0\0\0\x18ftypisom", "MP4 video, not a still picture .*live --source FILE"),
+        (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "macOS resource fork"),
+        (b"\x1aE\xdf\xa3", "Matroska or WebM video"),
+    ],
+)
+def test_other_files_are_named_for_what_they_are(content: bytes, message: str) -> None:
+    with pytest.raises(ImageError, match=message):
+        read_image(content)
+
+
+def test_paths_bytes_and_file_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encoded("PNG")
+    (tmp_path / "a").write_bytes(content)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with (tmp_path / "a").open("rb") as stream:
+        for source in (tmp_path / "a", str(tmp_path / "a"), content, io.BytesIO(content), stream, "-"):
+            assert np.array_equal(read_image(source), PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("absent.png", SourceError, "absent.png: no such file"),
+        ("", ImageError, "cannot be read .Is a directory"),
+        ("a" * 300, ImageError, "cannot be read .File name too long"),
+        ("nul\0", ImageError, "cannot be read .embedded null byte"),
+    ],
+)
+def test_paths_that_cannot_be_read(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        read_image(f"{tmp_path}/{name}")
+
+
+def test_files_larger_than_any_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
+    (tmp_path / "large.png").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(ImageError, match=r"large\.png: larger than 1 MiB"):
+        read_image(tmp_path / "large.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in {
+        "b.png": encoded("PNG"),
+        "a": encoded("JPEG"),
+        "c.txt": b"text",
+        "d[1].jfif": encoded("JPEG"),
+        "e.jpg": b"damaged",
+        "f.mp4": (CASES / "av1.mp4").read_bytes(),
+        "g.csv": b"1,2",
+        "h.txt": b"text",
+        "._b.png": b"\0\x05\x16\x07",
+    }.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "sub.png").mkdir()
+    (tmp_path / "sub.png" / "e.png").write_bytes(encoded("PNG"))
+    return tmp_path
+
+
+def found(argument: object) -> tuple[list[str], list[str]]:
+    warnings: list[str] = []
+    return [Path(path).name for path in find_pictures(str(argument), warnings.append)], warnings
+
+
+def test_a_folder_gives_its_pictures_by_content_and_counts_the_rest(folder: Path) -> None:
+    names, warnings = found(folder)
+    assert names == ["a", "b.png", "d[1].jfif", "e.jpg"]
+    assert warnings == [f"{folder}: 4 files skipped: 2 .txt, 1 MP4 video, 1 .csv"]
+    assert is_picture(folder / "a")
+    assert not is_picture(folder / "f.mp4")
+
+
+def test_heic_in_a_folder_without_its_extra_is_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "z.jpg").write_bytes((CASES / "heic-turned-trousers.heic").read_bytes())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    names, warnings = found(folder)
+    assert "z.jpg" not in names
+    assert "1 HEIC (needs the extra edge-fmnist[heif])" in warnings[0]
+
+
+def test_files_and_globs(folder: Path) -> None:
+    assert found(folder / "d[1].jfif")[0] == ["d[1].jfif"]
+    assert found(f"{folder}/[a-b]*")[0] == ["a", "b.png"]
+    assert found(f"{folder}/**/e.png")[0] == ["e.png"]
+    assert [found(name)[0] for name in ("-", "absent.png", "a" * 300)] == [["-"], ["absent.png"], ["a" * 300]]
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no pictures in this folder"):
+        found(tmp_path)
+    with pytest.raises(SourceError, match=r"\*\.png: no file matches this pattern"):
+        found(tmp_path / "*.png")

@@ -19,6 +19,7 @@ _EXPORT = (
 )
 EXTRAS: dict[str, tuple[str, ...]] = {
     "export": _EXPORT,
+    "heif": ("pillow_heif",),
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib",),

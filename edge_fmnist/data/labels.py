@@ -23,8 +23,7 @@ LABELS: tuple[str, ...] = (
 # The answer of a model that is not sure enough of any class.
 UNKNOWN = "unknown"
 
-# What the networks of this project have outputs for.
-MOST_LABELS = len(LABELS)
+MOST_LABELS = 1000
 MAX_LABEL_LENGTH = 60
 # Far above any real file of labels; stops a wrong file from filling memory.
 MAX_BYTES = 1 << 16
@@ -37,7 +36,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
     Raises:
         SourceError: no such file.
-        DataError: not such a text, fewer than two or more than ten labels, an empty, doubled or overlong one, or the
+        DataError: not such a text, fewer than 2 or more than 1,000 labels, an empty, doubled or overlong one, or the
             answer "unknown".
     """
     if not path.is_file():
@@ -48,9 +47,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
         text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-    labels = tuple(line.strip() for line in text.rstrip().splitlines())
-    _check(labels, str(path))
+    labels = parse_labels(text)
+    check_labels(labels, str(path))
     return labels
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Return the labels in a text, one on a line; empty lines at its end do not count."""
+    return tuple(line.strip(" \t") for line in text.rstrip().replace("\r\n", "\n").split("\n"))
 
 
 def filled(labels: Sequence[str], count: int) -> tuple[str, ...]:
@@ -61,7 +65,12 @@ def filled(labels: Sequence[str], count: int) -> tuple[str, ...]:
     return (*labels, *(f"unused {index}" for index in range(len(labels), count)))
 
 
-def _check(labels: tuple[str, ...], where: str) -> None:
+def check_labels(labels: tuple[str, ...], where: str) -> None:
+    """Check labels; ``where`` names their file in messages.
+
+    Raises:
+        DataError: fewer than 2 or more than 1,000 labels, an empty, doubled, overlong or unprintable one, or "unknown".
+    """
     if not 2 <= len(labels) <= MOST_LABELS:
         raise DataError(f"{where}: expected 2 to {MOST_LABELS} labels, one a line; got {len(labels)}")
     for number, label in enumerate(labels, 1):

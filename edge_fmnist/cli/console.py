@@ -59,7 +59,7 @@ def prepare_streams() -> None:
         elif mode == "w" and hasattr(stream, "reconfigure"):
             # File names may hold bytes, and labels characters, that the encoding does not have.
             stream.reconfigure(errors="backslashreplace")
-    sys.stderr = _MessageStream(sys.stderr)  # type: ignore[assignment]
+    sys.stderr = _MessageStream(sys.stderr)
 
 
 def stderr_console() -> Console:
@@ -141,10 +141,11 @@ def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[objec
         target.print(table)
         return
     for first, *rest in cells:
-        lines = [
-            f"  {heading}: {cell}" if heading else f"  {cell}" for heading, cell in zip(headings[1:], rest, strict=True)
-        ]
-        target.print(escape("\n".join([first, *lines])), soft_wrap=True)
+        if any(headings):
+            lines = [first, *(f"  {heading}: {cell}" for heading, cell in zip(headings[1:], rest, strict=True))]
+        else:
+            lines = [": ".join([first, *rest])]
+        target.print(escape("\n".join(lines)), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -49,7 +50,8 @@ def report() -> dict[str, Any]:
             problems.append(f"{name}: {error}")
             return None
 
-    models = attempt("models", lambda: list(shipped_models())) or []
+    names = attempt("models", lambda: list(shipped_models())) or []
+    models = {name: attempt(f"model {name}", partial(read_model, name)) is not None for name in names}
     facts: dict[str, Any] = {
         "edge_fmnist": version("edge-fmnist"),
         "python": platform.python_version(),
@@ -62,9 +64,7 @@ def report() -> dict[str, Any]:
         "interpreters_installed": interpreter.installed(),
         "opencv": attempt("OpenCV", _opencv),
         "data": _data(),
-        "models": {
-            name: attempt(f"model {name}", lambda name=name: bool(read_model(name))) or False for name in models
-        },
+        "models": models,
         "extras": {extra: not missing(modules) for extra, modules in EXTRAS.items()},
     }
     return {**facts, "problems": problems}

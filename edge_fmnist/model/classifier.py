@@ -283,7 +283,7 @@ class Classifier:
                 f"{source}: expected a model with input (1, 28, 28, 1) or another of 784 values an image, "
                 f"got {input_.shape}"
             )
-        outputs = [TensorInfo.from_details(details) for details in allocated.outputs]
+        outputs = [TensorInfo.from_details(details) for details in allocated.interpreter.get_output_details()]
         output = _choose_output(outputs, input_.images, classes, source)
         bound = Bound(allocated.interpreter, input_, output, input_.images)
         setattr(self._local, f"batch_{batch}", bound)

@@ -27,12 +27,11 @@ MODULES = {
 
 
 class Allocated(NamedTuple):
-    """An interpreter with allocated tensors, the details of its first input and output, and of all outputs."""
+    """An interpreter with allocated tensors, and the details of its first input and output."""
 
     interpreter: Any
     input: dict[str, Any]
     output: dict[str, Any]
-    outputs: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,7 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
             interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
         # Allocation changes the shapes.
-        outputs = interpreter.get_output_details()
-        return Allocated(interpreter, interpreter.get_input_details()[0], outputs[0], tuple(outputs))
+        return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     except (ValueError, RuntimeError, IndexError) as error:
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
 

@@ -82,8 +82,8 @@ class Metadata:
     def pixel_scale(self) -> float | None:
         """What a pixel value of 0 to 255 is multiplied by; None if the file does not state it."""
         preprocessing = self.settings.get("preprocessing")
-        scale = preprocessing.get("pixel_scale") if isinstance(preprocessing, dict) else None
-        return float(scale) if _is_number(scale) and 0 < scale < math.inf else None
+        scale = _number(preprocessing.get("pixel_scale")) if isinstance(preprocessing, dict) else math.nan
+        return scale if 0 < scale < math.inf else None
 
 
 def embed(flatbuffer: bytes, settings: dict[str, Any], labels: tuple[str, ...]) -> bytes:
@@ -212,21 +212,25 @@ def _checked_labels(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
     return labels
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float:
+    """Return a number of JSON; NaN for anything else, such as true or "1.5"."""
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:
+        return math.nan
 
 
 def _calibration(given: Any, source: str) -> Calibration:
     if given is None:
         return Calibration()
-    values = [given.get(name) for name in ("temperature", "threshold")] if isinstance(given, dict) else [None]
-    if not all(map(_is_number, values)):
-        raise ModelError(f"{source}: expected a calibration with numbers temperature and threshold, got {given!r}")
-    (low, high), (temperature, threshold) = TEMPERATURES, values
+    low, high = TEMPERATURES
+    temperature, threshold = (
+        _number(given.get(name) if isinstance(given, dict) else None) for name in ("temperature", "threshold")
+    )
     # NaN is in no range.
     if not (low <= temperature <= high and 0 <= threshold <= 1):
         raise ModelError(
             f"{source}: expected a calibration with a temperature from {low:g} to {high:g} "
             f"and a threshold from 0 to 1, got {given!r}"
         )
-    return Calibration(float(temperature), float(threshold))
+    return Calibration(temperature, threshold)

@@ -337,53 +337,28 @@ def _other_format(content: bytes) -> str | None:
 
 
 def stated_input_range(content: bytes) -> tuple[float, float] | None:
-    """Return the values that a float model expects for pixels 0 and 255, if its file says so; None if not.
+    """Return the values that a float model expects for pixels 0 and 255, if its first operator states them.
 
-    TensorFlow Lite Metadata may hold mean and standard deviation. Else the first operators may tell: a scaling of
-    0..255 inside the model, or a quantization of the input.
+    It does if it quantizes the input, or scales 0..255.
 
     Args:
         content: the bytes of a model that passed :func:`check_model`.
     """
-    try:
-        model = _RawModel(content)
-        return _normalization(model) or _first_operator_range(model)
-    except DAMAGE:
-        return None
-
-
-def _normalization(model: _RawModel) -> tuple[float, float] | None:
-    """Return the range that TensorFlow Lite Metadata states (tensorflow/tflite-support, metadata_schema.fbs)."""
-    for entry in model.root.tables(6):
-        if entry.text(0) != "TFLITE_METADATA":
-            continue
-        stored = Table.root(model.root.tables(4)[entry.number(1, "I")].numbers(0, "u1").tobytes())
-        for unit in stored.tables(3)[0].tables(2)[0].tables(4):
-            options = unit.table(1)
-            if unit.number(0, "B") == 1 and options:
-                mean, deviation = float(options.numbers(0, "<f4")[0]), float(options.numbers(1, "<f4")[0])
-                if deviation > 0 and math.isfinite(mean / deviation):
-                    return -mean / deviation, (255 - mean) / deviation
-    return None
-
-
-def _first_operator_range(model: _RawModel) -> tuple[float, float] | None:
+    model = _RawModel(content)
     graph = model.graphs[0]
-    for code, _, inputs, outputs in graph.operators:
-        if graph.inputs[0] not in inputs:
-            continue
-        if code == QUANTIZE:
-            tensor = graph.tensors[outputs[0]]
-            limits = np.iinfo(tensor.type.lower())
-            offsets = np.array([limits.min, limits.max]) - int(tensor.zero_points[0])
-            low, high = offsets * float(tensor.scales[0])
-            return float(low), float(high)
-        if code in (MUL, DIV, SUB):
-            constants = [graph.tensors[index] for index in inputs if index != graph.inputs[0]]
-            values = model.root.tables(4)[constants[0].table.number(2, "I")].numbers(0, "<f4")
-            if len(values) == 1 and (abs(values[0]) < 0.01 if code == MUL else values[0] > 100):
+    code, _, inputs, outputs = next(
+        (operator for operator in graph.operators if graph.inputs[0] in operator[2]), (CUSTOM, "", (), ())
+    )
+    if code == QUANTIZE and len(graph.tensors[outputs[0]].scales):
+        tensor = graph.tensors[outputs[0]]
+        limits, scale, zero_point = np.iinfo(tensor.type.lower()), float(tensor.scales[0]), int(tensor.zero_points[0])
+        return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+    if code in (MUL, DIV, SUB):
+        constants = [graph.tensors[index] for index in inputs if index != graph.inputs[0]]
+        if constants and constants[0].type == "FLOAT32" and constants[0].constant_bytes == 4:
+            value = model.root.tables(4)[constants[0].table.number(2, "I")].numbers(0, "<f4")[0]
+            if abs(value) < 0.01 if code == MUL else value > 100:
                 return 0.0, 255.0
-        return None
     return None
 
 
@@ -446,4 +421,5 @@ def _macs(code: int, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors:
 
 
 # The former names.
-Structure, read_structure = Graph, read_graph
+Structure = Graph
+read_structure = read_graph

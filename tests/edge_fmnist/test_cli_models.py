@@ -59,7 +59,8 @@ def test_tables_fit_the_width_without_losing_anything(
     monkeypatch.setenv("COLUMNS", str(width))
     lines = run_cli(*command).stdout.splitlines()
     assert "…" not in "".join(lines)
-    assert set(expected) <= set(words("\n".join(lines)))
+    # A stacked row begins with its first cell, which needs no heading.
+    assert set(expected) - {"name"} <= set(words("\n".join(lines)))
     # A longer line is one of a stacked table, which the terminal wraps.
     assert all(len(line.rstrip()) <= width or ":" in line or line.startswith("Shipped") for line in lines)
 

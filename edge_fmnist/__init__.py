@@ -82,7 +82,7 @@ keep_former_paths(
     },
 )
 # Both the function of vision.preprocess, imported on first use, and the former module of that name.
-preprocess = sys.modules[f"{__name__}.preprocess"]
+preprocess: Any = sys.modules[f"{__name__}.preprocess"]
 
 
 def read_image(source: Any) -> np.ndarray:

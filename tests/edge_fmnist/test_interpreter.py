@@ -94,8 +94,11 @@ def test_one_that_cannot_be_imported(model_path: Callable[[str], Path], monkeypa
         raise ImportError("libfoo.so: cannot open shared object file")
 
     for load in (fail, lambda module: SimpleNamespace()):
-        monkeypatch.setattr("edge_fmnist.model.interpreter.importlib.import_module", load)
-        with pytest.raises(InterpreterError, match=r"tflite-runtime cannot be imported \(tflite-runtime needs numpy<2"):
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(InterpreterError, match=r"tflite-runtime cannot be imported \(tflite-runtime needs numpy<2"),
+        ):
+            patch.setattr(interpreter.importlib, "import_module", load)
             create(content, name="tflite-runtime", threads=1, batch=1, source="m")
 
 

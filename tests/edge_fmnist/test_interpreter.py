@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -94,12 +95,10 @@ def test_one_that_cannot_be_imported(model_path: Callable[[str], Path], monkeypa
         raise ImportError("libfoo.so: cannot open shared object file")
 
     for load in (fail, lambda module: SimpleNamespace()):
-        with (
-            monkeypatch.context() as patch,
-            pytest.raises(InterpreterError, match=r"tflite-runtime cannot be imported \(tflite-runtime needs numpy<2"),
-        ):
-            patch.setattr(interpreter.importlib, "import_module", load)
-            create(content, name="tflite-runtime", threads=1, batch=1, source="m")
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib, "import_module", load)
+            with pytest.raises(InterpreterError, match=r"tflite-runtime cannot be imported \(tflite-runtime needs num"):
+                create(content, name="tflite-runtime", threads=1, batch=1, source="m")
 
 
 def test_create_names_the_model_in_its_error() -> None:

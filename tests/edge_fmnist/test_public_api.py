@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -132,14 +133,12 @@ def test_all_is_pinned() -> None:
 
 
 def test_functions_and_former_modules_of_a_name_both_work(picture: Callable[..., Path]) -> None:
-    import edge_fmnist.preprocess as former
-    from edge_fmnist.preprocess import to_grey
-
+    former: Any = import_module("edge_fmnist.preprocess")
     pixels = np.full((40, 50, 3), 128, np.uint8)
     read = edge_fmnist.read_image(picture("grey.png", pixels))
     np.testing.assert_array_equal(read, pixels)
     assert isinstance(edge_fmnist.preprocess(read), Garment)
-    np.testing.assert_array_equal(former.to_grey(read), to_grey(read))
+    np.testing.assert_array_equal(former.to_grey(read), edge_fmnist.preprocess.to_grey(read))
 
 
 @pytest.mark.parametrize("cls", SIGNATURES)

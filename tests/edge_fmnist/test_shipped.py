@@ -48,11 +48,9 @@ def test_a_shipped_model(name: str) -> None:
     assert HASH_KEY in classifier.metadata.settings
     assert (classifier.labels, classifier.assumptions) == (LABELS, ())
     # Pixels are the input, unchanged.
-    assert (classifier.input.shape, classifier.input.dtype, classifier.input.zero_point) == (
-        (1, 28, 28, 1),
-        np.uint8,
-        0,
-    )
+    assert classifier.input.shape == (1, 28, 28, 1)
+    assert classifier.input.dtype == np.uint8
+    assert classifier.input.zero_point == 0
     assert classifier.input.scale == pytest.approx(PIXEL_SCALE, abs=1e-8)
     assert classifier.output.quantized
 

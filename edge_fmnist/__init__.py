@@ -1,7 +1,7 @@
-"""Name the garment: int8 Fashion-MNIST models on small machines.
+"""Classify clothing on edge devices with int8 Fashion-MNIST models.
 
 >>> from edge_fmnist import Classifier
->>> classifier = Classifier.load("edge")
+>>> classifier = Classifier("camera")
 
 Nothing here imports TensorFlow, Keras or matplotlib.
 """
@@ -12,6 +12,8 @@ from importlib import import_module
 from importlib.metadata import version
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import (
@@ -54,6 +56,10 @@ class _MovedModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(self._target), name)
 
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Call the function that has the module's name."""
+        return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
+
 
 def keep_former_paths(package: str, moved: Mapping[str, str]) -> None:
     """Let modules be imported by the paths that earlier versions documented.
@@ -75,6 +81,27 @@ keep_former_paths(
         "samples": "data.samples",
     },
 )
+# Both the function of vision.preprocess, imported on first use, and the former module of that name.
+preprocess: Any = sys.modules[f"{__name__}.preprocess"]
+
+
+def read_image(source: Any) -> np.ndarray:
+    """Read and decode a picture.
+
+    Args:
+        source: a path, the bytes of a file, an open file or a PIL image.
+
+    Returns:
+        uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+
+    Raises:
+        SourceError: a path that does not exist.
+        ImageError: it cannot be read, or is not a picture.
+    """
+    from edge_fmnist.model.inputs import read_pixels
+
+    return read_pixels(source)
+
 
 __all__ = [
     "LABELS",
@@ -109,4 +136,6 @@ __all__ = [
     "UsageError",
     "__version__",
     "live",
+    "preprocess",
+    "read_image",
 ]

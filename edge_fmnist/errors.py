@@ -1,41 +1,40 @@
-"""Every error this project raises on purpose.
+"""The exceptions of this package.
 
 ::
 
     EdgeFmnistError                 exit code 1
-    ├── UsageError                  exit code 2   an option or argument that cannot work
+    ├── UsageError                  exit code 2   an option or argument that cannot be used
     │   └── RecipeError             a recipe with a wrong or unknown setting
-    ├── SourceError                 exit code 3   something to read is not there
-    │   ├── DataNotFoundError       no data set in any of the places looked in
+    ├── SourceError                 exit code 3   something to read does not exist
+    │   ├── DataNotFoundError       no data set in any of the folders searched
     │   ├── DownloadError           no mirror delivered the data set
     │   ├── ModelNotFoundError      neither a file nor the name of a shipped model
-    │   └── RunNotFoundError        a run folder that is not there
+    │   └── RunNotFoundError        a run folder that does not exist
     ├── DataError                   exit code 1   a data set that is damaged or of another kind
     ├── ImageError                  exit code 1   an image of the wrong dtype, shape or content
     ├── ModelError                  exit code 1   a model file that cannot be used
-    │   └── ModelHashError          a shipped model whose bytes have changed
+    │   └── ModelHashError          a model file whose bytes have changed
     ├── RunError                    exit code 1   a run folder that is damaged or of another recipe
     ├── CheckError                  exit code 1   a written model failed one of its checks
     ├── SinkError                   exit code 1   results that cannot be written: a full disk, a port in use
-    │   └── SinkClosedError         exit code 0   a person closed it: the window, the reader of a pipe
+    │   └── SinkClosedError         exit code 0   closed by the user: the window, the reader of a pipe
     ├── InterpreterError            exit code 1   no TensorFlow Lite interpreter can be used
     └── MissingExtraError           exit code 2   a command needs an extra that is not installed
 
-The command line turns each into one message on standard error and the exit
-code above; a traceback there is a bug.
+The command line turns each into one message on standard error and the exit code above; a traceback is a bug.
 """
 
 from __future__ import annotations
 
 
 class EdgeFmnistError(Exception):
-    """The base of every error that this project raises on purpose."""
+    """The base class of the exceptions of this package."""
 
     exit_code = 1
 
 
 class UsageError(EdgeFmnistError):
-    """An option or argument that cannot work."""
+    """An option or argument that cannot be used."""
 
     exit_code = 2
 
@@ -45,13 +44,13 @@ class RecipeError(UsageError):
 
 
 class SourceError(EdgeFmnistError):
-    """Something to read is not there."""
+    """Something to read does not exist."""
 
     exit_code = 3
 
 
 class DataNotFoundError(SourceError):
-    """No data set in any of the places looked in."""
+    """No data set in any of the folders searched."""
 
 
 class DownloadError(SourceError):
@@ -63,7 +62,7 @@ class ModelNotFoundError(SourceError):
 
 
 class RunNotFoundError(SourceError):
-    """A run folder that is not there."""
+    """A run folder that does not exist."""
 
 
 class DataError(EdgeFmnistError):
@@ -79,7 +78,7 @@ class ModelError(EdgeFmnistError):
 
 
 class ModelHashError(ModelError):
-    """A shipped model whose bytes have changed."""
+    """A model file whose bytes have changed."""
 
 
 class RunError(EdgeFmnistError):
@@ -95,7 +94,7 @@ class SinkError(EdgeFmnistError):
 
 
 class SinkClosedError(SinkError):
-    """A person closed the sink: the window, or the reader of a pipe."""
+    """The user closed the sink: the window, or the reader of a pipe."""
 
     exit_code = 0
 

@@ -1,4 +1,4 @@
-"""The optional extras: which modules each brings, and the error that names one that is missing."""
+"""The optional extras: the modules of each, and the error for one that is missing."""
 
 from __future__ import annotations
 

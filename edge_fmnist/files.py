@@ -1,4 +1,4 @@
-"""Write files so that a reader never sees half of one."""
+"""Write files atomically: a reader never sees half of one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def moved_into_place(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``, moved onto it when the block ends well.
+    """Yield a temporary path beside ``path`` that replaces it when the block succeeds.
 
-    When the block raises, the temporary file is removed and ``path`` stays as
-    it was.
+    If the block raises, the temporary file is removed and ``path`` is unchanged.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be created or written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -27,7 +26,7 @@ def moved_into_place(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes files private; give the permissions that open() would.
+        # mkstemp creates private files; these are the permissions of open().
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

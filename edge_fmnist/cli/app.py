@@ -1,12 +1,12 @@
 """The command ``edge-fmnist``.
 
-Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; 3 a
-source (data, model, picture, camera, run) is not there; 4 a gate failed; 130
-interrupted.
+Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; 3 a source (data, model, picture,
+camera, run) does not exist; 4 a gate failed; 130 interrupted.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from edge_fmnist.cli.models import models
 from edge_fmnist.cli.samples import samples
 
 COMMAND_GROUP = "edge_fmnist.commands"
+HELP = "Classify clothing on edge devices with int8 Fashion-MNIST models."
 
 
 def plug_ins() -> dict[str, EntryPoint]:
@@ -31,7 +32,7 @@ def plug_ins() -> dict[str, EntryPoint]:
 
 
 class CommandGroup(TyperGroup):
-    """Imports plugged-in commands when they are called or listed, and turns our errors into messages and exit codes."""
+    """Imports plugged-in commands when they are called or listed, and turns errors into messages and exit codes."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
@@ -50,9 +51,12 @@ class CommandGroup(TyperGroup):
         return typer.main.get_command(holder)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; one of our errors becomes one message and its exit code."""
+        """Run the command; an error becomes one message and its exit code."""
         with console.exit_codes():
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            # A full disk or a closed pipe shows when the last results are written.
+            sys.stdout.flush()
+            return result
 
 
 app = typer.Typer(
@@ -61,9 +65,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Name the garment: int8 Fashion-MNIST models on small machines.",
-    epilog="Exit codes: 0 right; 1 a check failed or an input is damaged; 2 usage; "
-    "3 a source is not there; 4 a gate failed; 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=HELP,
+    epilog="Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; "
+    "3 a source does not exist; 4 a gate failed; 130 interrupted.",
 )
 for command in (classify, data, doctor, evaluate, samples):
     app.command()(command)
@@ -77,15 +82,16 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help=HELP)
 def root(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Name the garment: int8 Fashion-MNIST models on small machines."""
+    """Classify clothing on edge devices."""
 
 
 def main() -> None:
     """Run the command line."""
+    console.prepare_streams()
     app(prog_name="edge-fmnist")

@@ -133,12 +133,7 @@ class Classifiers:
             EdgeFmnistError: as :meth:`Classifier.load`.
         """
         if name not in self.loaded:
-            with console.quiet_native_log():
-                self.loaded[name] = Classifier.load(
-                    name, threads=self.threads, interpreter=self.interpreter, labels=self.labels
-                )
-            if self.loaded[name].metadata is None and self.labels is None:
-                console.warn(f"{name} has no metadata; taking it for a Fashion-MNIST model")
+            self.loaded[name] = options.load_classifier(name, self.threads, self.interpreter, self.labels)
         return self.loaded[name]
 
     def answer(self, picture: np.ndarray) -> Answer:

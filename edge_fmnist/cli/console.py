@@ -1,4 +1,4 @@
-"""How commands talk: people read standard error, programs read standard output."""
+"""Output of all commands: results on standard output, messages and progress on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from edge_fmnist.errors import EdgeFmnistError
 
@@ -17,32 +17,72 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate", and absl's "I0000 00:00:1.5 file.cc:1] text".
-NATIVE_CHATTER = re.compile(
+NATIVE_LOG = re.compile(
     r"INFO: |[IWE]\d{4} .*\] |WARNING: All log messages before absl|.*UserWarning: Statistics for quantized inputs"
     r"|\s+warnings\.warn\(|fully_quantize: "
 )
+# A column of text is not made narrower than this: the table is stacked instead.
+LEAST_TEXT_WIDTH = 20
+
+
+class _MessageStream:
+    """Standard error that drops what cannot be written: a full disk or a closed pipe does not stop the work."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def prepare_streams() -> None:
+    """Make the standard streams usable whatever they are: closed, on a full disk, or of a narrow encoding."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # Else the next file that is opened would get the number, and the native log in it.
+            os.open(os.devnull, os.O_RDWR)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - open until the end
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            # File names may hold bytes, and labels characters, that the encoding does not have.
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = _MessageStream(sys.stderr)
 
 
 def stderr_console() -> Console:
-    """Return a rich console on standard error; rich is imported on first use, since JSON output needs none."""
+    """Return a rich console on standard error; rich is imported on first use, since JSON output does not need it."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
 
 
 def say(message: str) -> None:
-    """Print a line for people."""
-    print(message, file=sys.stderr, flush=True)
+    """Print a message on standard error; one that cannot be written is dropped."""
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
-    """Print a warning for people."""
+    """Print a warning on standard error."""
     say(f"Warning: {message}")
 
 
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
-    """Turn an error of ours, or of the system, into one message and the exit of the process with its code.
+    """Turn an error of this package, or of the system, into one message and the exit of the process with its code.
 
     Raises:
         SystemExit: there was one, or an interruption.
@@ -55,72 +95,98 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as error:
         say("Interrupted.")
         raise SystemExit(130) from error
-    except BrokenPipeError:
-        # Nobody reads any more: click's to end in silence.
-        raise
+    except BrokenPipeError as error:
+        # The reader of the pipe, such as head, needs no more. Python would flush what is left again at its end.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
+        raise SystemExit(0) from error
     except OSError as error:
         say(f"Error: {error}")
         raise SystemExit(1) from error
 
 
 def emit_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print a JSON value for programs; ``indent=None`` keeps it on one line."""
+    """Print a JSON value on standard output; ``indent=None`` keeps it on one line."""
     print(json.dumps(value, indent=indent), flush=True)
 
 
 def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, numbers_from: int = 1) -> None:
-    """Print a table for people.
+    """Print a table on standard output; where it does not fit the width, its rows are stacked, one cell a line.
 
     Args:
-        title: stands above it.
-        columns: the headings.
+        title: printed above it.
+        columns: the headings; all empty: none is shown.
         rows: the cells.
-        numbers_from: columns from this one on are aligned to the right.
+        numbers_from: columns from this one on are numbers: aligned to the right and never wrapped.
     """
+    from rich import box
+    from rich.console import Console
     from rich.markup import escape
+    from rich.measure import Measurement
     from rich.table import Table
 
-    table = Table()
-    for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position >= numbers_from else "left")
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
-    target = stderr_console()
+    headings, cells = list(columns), [[str(cell) for cell in row] for row in rows]
+    target = Console(highlight=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(headings))
+    for position, heading in enumerate(headings):
+        if position >= numbers_from:
+            table.add_column(heading, justify="right", no_wrap=True)
+        else:
+            longest = max([len(heading), *(len(row[position]) for row in cells)])
+            table.add_column(heading, min_width=min(LEAST_TEXT_WIDTH, longest))
+    for row in cells:
+        table.add_row(*map(escape, row))
     target.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
-    target.print(table)
+    # Measured without a limit, to which the result would be cut.
+    if Measurement.get(target, target.options.update(max_width=10_000), table).minimum <= target.width:
+        target.print(table)
+        return
+    for first, *rest in cells:
+        if any(headings):
+            lines = [first, *(f"  {heading}: {cell}" for heading, cell in zip(headings[1:], rest, strict=True))]
+        else:
+            lines = [": ".join([first, *rest])]
+        target.print(escape("\n".join(lines)), soft_wrap=True)
 
 
 @contextlib.contextmanager
 def quiet_native_log() -> Iterator[None]:
-    """Keep the chatter of native code off standard error inside the block; other lines are passed on after it.
+    """Keep the log of native code off standard error inside the block; other lines are printed after it.
 
-    LiteRT announces its XNNPACK delegate there, TensorFlow its CPU features,
-    and neither has a setting against it. File descriptors belong to the whole
-    process, so only the command line, which runs alone in one, does this.
+    LiteRT announces its XNNPACK delegate there, TensorFlow its CPU features, and neither has a setting against it. File
+    descriptors belong to the whole process, so only the command line, which runs alone in one, does this.
     """
-    sys.stderr.flush()
-    try:
-        saved = os.dup(2)
-    except OSError:
-        yield
-        return
-    with tempfile.TemporaryFile() as caught:
+    with contextlib.ExitStack() as stack:
+        try:
+            sys.stderr.flush()
+            saved = os.dup(2)
+            stack.callback(os.close, saved)
+            caught = stack.enter_context(_temporary_file())
+        except OSError:
+            # Nowhere to keep the lines: they are printed as they come.
+            yield
+            return
         os.dup2(caught.fileno(), 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(saved, 2)
-            os.close(saved)
             caught.seek(0)
             lines = caught.read().decode(errors="replace").splitlines()
-            rest = [line for line in lines if not NATIVE_CHATTER.match(line)]
+            rest = [line for line in lines if not NATIVE_LOG.match(line)]
             if any(line.strip() for line in rest):
                 say("\n".join(rest))
 
 
+def _temporary_file() -> IO[bytes]:
+    """Return a file without a name; on Linux it needs no folder that can be written to."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("log"), "w+b")  # noqa: PTH123 - a descriptor has no path
+    return tempfile.TemporaryFile()
+
+
 @contextlib.contextmanager
 def status(message: str) -> Iterator[None]:
-    """Show a message with a spinner while the block runs; only the message where there is no terminal."""
+    """Show a message with a spinner while the block runs; only the message if there is no terminal."""
     with stderr_console().status(message):
         yield

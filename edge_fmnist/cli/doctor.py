@@ -1,21 +1,29 @@
-"""``edge-fmnist doctor``: what this machine has."""
+"""``edge-fmnist doctor``: report interpreter, delegate, OpenCV, data, models and extras of this machine."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import platform
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from typing import Any, TypeVar
 
 import typer
 
 from edge_fmnist.cli import console, options
+from edge_fmnist.extras import EXTRAS, missing
+from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
+
+Fact = TypeVar("Fact")
 
 
 def doctor(json: options.Json = False) -> None:
-    """Report what this machine has.
+    """Check the installation.
 
-    Python, platform, interpreter, XNNPACK, OpenCV, data, models and extras. Exit code 1 when something is broken.
+    Reports Python, platform, interpreter, XNNPACK, OpenCV, data, models and extras. Exit code 1 if there is a problem.
     """
-    from edge_fmnist.cli.environment import report
-
     with console.quiet_native_log():
         facts = report()
     if json:
@@ -24,6 +32,73 @@ def doctor(json: options.Json = False) -> None:
         _show(facts)
     if facts["problems"]:
         raise typer.Exit(1)
+
+
+def report() -> dict[str, Any]:
+    """Return what was found, as plain values, with a list ``problems`` that is empty if there are none.
+
+    Changes and downloads nothing, and never fails: what raises an error is a problem.
+    """
+    from edge_fmnist.model import interpreter
+
+    problems: list[str] = []
+
+    def attempt(name: str, find: Callable[[], Fact]) -> Fact | None:
+        try:
+            return find()
+        except Exception as error:
+            problems.append(f"{name}: {error}")
+            return None
+
+    names = attempt("models", lambda: list(shipped_models())) or []
+    models = {name: attempt(f"model {name}", partial(read_model, name)) is not None for name in names}
+    facts: dict[str, Any] = {
+        "edge_fmnist": version("edge-fmnist"),
+        "python": platform.python_version(),
+        "executable": sys.executable,
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "numpy": version("numpy"),
+        "interpreter": attempt("interpreter", _interpreter),
+        "interpreters_installed": interpreter.installed(),
+        "opencv": attempt("OpenCV", _opencv),
+        "data": _data(),
+        "models": models,
+        "extras": {extra: not missing(modules) for extra, modules in EXTRAS.items()},
+    }
+    return {**facts, "problems": problems}
+
+
+def _interpreter() -> dict[str, Any]:
+    from edge_fmnist.model.classifier import Classifier
+
+    threads = os.cpu_count() or 1
+    info = Classifier(DEFAULT_MODEL, threads=threads).info
+    return {
+        "name": info.name,
+        "version": info.version,
+        "xnnpack": info.delegate == "XNNPACK",
+        "threads_available": threads,
+    }
+
+
+def _opencv() -> dict[str, Any]:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(f"cannot be imported ({error})") from error
+    backends = [cv2.videoio_registry.getBackendName(backend) for backend in cv2.videoio_registry.getBackends()]
+    return {"version": cv2.__version__, "video_backends": backends}
+
+
+def _data() -> dict[str, Any]:
+    from edge_fmnist.data.dataset import find_data
+
+    try:
+        return {"found": True, "folder": str(find_data())}
+    except Exception as error:
+        return {"found": False, "why": str(error)}
 
 
 def _show(facts: dict[str, Any]) -> None:

@@ -62,8 +62,7 @@ def evaluate(
     results, exit_code = {}, 0
     for name in [*(models or ()), *(model or ())] or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
-            with console.quiet_native_log():
-                classifier = Classifier.load(name, threads=threads, interpreter=interpreter, labels=names)
+            classifier = options.load_classifier(name, threads, interpreter, names)
             results[name] = task.evaluate(classifier)
         except EdgeFmnistError as error:
             console.say(f"Error: {error}")

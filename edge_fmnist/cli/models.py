@@ -1,4 +1,4 @@
-"""``edge-fmnist models``: list, describe and verify the shipped models."""
+"""``edge-fmnist models``: list, describe and verify models."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.errors import EdgeFmnistError, ModelError
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
 
-models = typer.Typer(
-    help="List, describe and verify the shipped models.", invoke_without_command=True, rich_markup_mode=None
-)
+models = typer.Typer(help="List, describe and verify models.", invoke_without_command=True, rich_markup_mode=None)
 
 
 @models.callback()
@@ -43,19 +40,16 @@ def info(
     model: Annotated[str, typer.Argument(help="A shipped model's name or a .tflite file.")] = DEFAULT_MODEL,
     json: options.Json = False,
 ) -> None:
-    """Show what a model file says of itself, and what runs it here."""
-    with console.quiet_native_log():
-        classifier = Classifier.load(model)
-    facts = _facts(model, classifier)
+    """Show a model's tensors, labels and metadata, and the interpreter that runs it."""
+    facts = _facts(model)
     if json:
         console.emit_json(facts)
         return
-    console.show_table(
-        model, ["", ""], [(key, value) for key, value in _flat(facts) if value not in (None, "")], numbers_from=2
-    )
+    for title, rows in _groups(facts).items():
+        console.show_table(title or model, ["", ""], rows, numbers_from=2)
 
 
-def _facts(model: str, classifier: Classifier) -> dict[str, Any]:
+def _facts(model: str) -> dict[str, Any]:
     def tensor(info: Any) -> dict[str, Any]:
         return {
             "dtype": str(info.dtype),
@@ -64,6 +58,7 @@ def _facts(model: str, classifier: Classifier) -> dict[str, Any]:
             "zero_point": info.zero_point,
         }
 
+    classifier = options.load_classifier(model)
     return {
         "model": model,
         "bytes": len(read_model(model).content),
@@ -75,31 +70,33 @@ def _facts(model: str, classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Return nested values as dotted keys in order, lists joined by commas."""
-    rows: list[tuple[str, Any]] = []
+def _groups(values: dict[str, Any], title: str = "") -> dict[str, list[tuple[str, Any]]]:
+    """Return the plain values by the dotted name of the dictionary that holds them."""
+    plain = [
+        (key, value) for key, value in values.items() if not isinstance(value, dict) and value not in (None, "", [])
+    ]
+    groups = {title: [(key, ", ".join(map(str, v)) if isinstance(v, list) else v) for key, v in plain]} if plain else {}
     for key, value in values.items():
         if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((prefix + key, ", ".join(map(str, value)) if isinstance(value, list) else value))
-    return rows
+            groups |= _groups(value, f"{title}.{key}".lstrip("."))
+    return groups
 
 
 @models.command()
 def verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Shipped models' names. Default: all.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Shipped models' names or .tflite files. Default: all shipped models.")
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check the files of shipped models against the registry's hashes; exit code 1 when one differs."""
-    known = shipped_models()
-    for name in names or []:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is no shipped model ({', '.join(known)})")
+    """Check models for damage; exit code 1 if one is damaged.
+
+    A shipped model is compared with the registry's SHA-256, an exported file with the one in its own metadata.
+    """
     results: dict[str, str | None] = {}
-    for name in names or known:
+    for name in names or shipped_models():
         try:
-            read_model(name)
+            _verify(name)
             results[name] = None
         except EdgeFmnistError as error:
             results[name] = str(error)
@@ -109,6 +106,15 @@ def verify(
         )
     else:
         for name, problem in results.items():
-            console.say(f"{name}: {problem or 'hash matches'}")
+            print(problem or f"{name}: hash matches")
     if any(results.values()):
         raise typer.Exit(1)
+
+
+def _verify(name: str) -> None:
+    from edge_fmnist.model.metadata import HASH_KEY, extract
+
+    model = read_model(name)
+    metadata = extract(model.content, model.source)
+    if name not in shipped_models() and (metadata is None or HASH_KEY not in metadata.settings):
+        raise ModelError(f"{name}: has no hash to compare with; files exported by this version have one")

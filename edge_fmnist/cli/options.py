@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_fmnist.cli import console
 from edge_fmnist.data.labels import LABELS, read_labels
+
+if TYPE_CHECKING:
+    from edge_fmnist.model.classifier import Classifier
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Data = Annotated[
@@ -26,13 +30,13 @@ ModelLabels = Annotated[
     Path | None,
     typer.Option(
         "--labels",
-        help="Text file with the names of the classes, one a line, in place of those in the model's file.",
+        help="Text file with the names of the classes, one a line, instead of those in the model's file.",
         show_default=False,
     ),
 ]
 Photos = Annotated[
     Path | None,
-    typer.Option("--photos", help="Folder of photographs, a folder for each garment.", show_default=False),
+    typer.Option("--photos", help="Folder of photographs, with a subfolder for each garment.", show_default=False),
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="A shipped model's name or a .tflite file.")]
 Threads = Annotated[int, typer.Option("--threads", "-t", min=1, max=64, help="Threads of the interpreter.")]
@@ -47,10 +51,27 @@ Interpreter = Annotated[
 
 
 def labels_of(path: Path | None) -> tuple[str, ...]:
-    """Return the labels in the file that ``--labels`` names, or Fashion-MNIST's.
+    """Return the labels in the file given by ``--labels``, or Fashion-MNIST's.
 
     Raises:
         SourceError: no such file.
-        DataError: it holds no such labels.
+        DataError: its labels cannot be used.
     """
     return LABELS if path is None else read_labels(path)
+
+
+def load_classifier(
+    name: str, threads: int = 1, interpreter: str | None = None, labels: tuple[str, ...] | None = None
+) -> Classifier:
+    """Load a model without the interpreter's log lines, and warn of what had to be assumed about it.
+
+    Raises:
+        EdgeFmnistError: as :class:`Classifier`.
+    """
+    from edge_fmnist.model.classifier import Classifier
+
+    with console.quiet_native_log():
+        classifier = Classifier(name, threads=threads, interpreter=interpreter, labels=labels)
+    for assumption in classifier.assumptions:
+        console.warn(assumption)
+    return classifier

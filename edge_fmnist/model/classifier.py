@@ -1,4 +1,4 @@
-"""The classifier: a model file, an interpreter, and typed answers."""
+"""The classifier: a model file, an interpreter, and typed results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
@@ -14,44 +14,52 @@ from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
-from edge_fmnist.model.metadata import Calibration, Metadata, extract
+from edge_fmnist.model.metadata import Calibration, Metadata, associated_labels, extract
 from edge_fmnist.model.predictions import Prediction, Predictions
 from edge_fmnist.model.quantization import (
+    UNIT_RANGE,
+    Range,
     TensorInfo,
     are_probabilities,
     check_images,
     dequantize,
+    input_range,
     input_table,
     mirror,
     normalize,
     softmax,
 )
 from edge_fmnist.model.registry import DEFAULT_MODEL, ModelBytes, read_model
+from edge_fmnist.model.tflite_graph import stated_input_range
 
 # Images in one invocation of predict_batch: larger ones gained nothing on x86-64 and cost memory.
 BATCH = 128
+# Probabilities beyond 0 to 1 by more than this are logits.
+PROBABILITY_TOLERANCE = 0.01
 
 
 class Bound(NamedTuple):
-    """An interpreter with its tensors, used by one thread only."""
+    """An interpreter with its tensors, used by one thread only; it runs ``images`` images at a time."""
 
     interpreter: Any
     input: TensorInfo
     output: TensorInfo
+    images: int
 
 
 class Classifier:
-    """Names the garment in 28x28 images with a TensorFlow Lite model.
+    """Classifies clothing with a TensorFlow Lite model: 28x28 images, photographs and frames.
 
-    Safe to share between threads: each thread gets interpreters of its own,
-    since an interpreter is not thread-safe (gh:tensorflow/tensorflow#26365).
+    Safe to share between threads: each thread gets its own interpreters, since an interpreter is not thread-safe
+    (gh:tensorflow/tensorflow#26365). Pickling keeps the file's content; unpickling loads it again.
 
     Attributes:
-        labels: the names of the classes, in the order of the output.
-        mirrored: whether outputs are averaged over an image and its mirror image.
+        labels: the names of the classes, in the order of the scores.
+        flip_tta: flip test-time augmentation: outputs are averaged over an image and its mirror image.
         temperature: logits are divided by it before the softmax; 1 without calibration.
-        threshold: the least score that counts as knowing, 0 to 1; 0 without calibration, so that every image is known.
-        metadata: what the file says of itself; None where it says nothing.
+        threshold: the least score of a known class, 0 to 1; 0 without calibration.
+        metadata: this project's metadata in the file; None if it has none.
+        assumptions: what the file does not state and was assumed, in sentences for a warning.
         info: which interpreter and delegate run the model.
         input: dtype, shape and quantization of the input tensor.
         output: the same of the output tensor.
@@ -59,52 +67,75 @@ class Classifier:
     Example:
         >>> import numpy as np
         >>> from edge_fmnist import Classifier
-        >>> classifier = Classifier.load("edge")
+        >>> classifier = Classifier("edge")
         >>> classifier.predict(np.zeros((28, 28), np.uint8)).label in classifier.labels
         True
     """
 
     def __init__(
         self,
-        model: ModelBytes,
+        model: str | Path | ModelBytes = DEFAULT_MODEL,
         *,
         threads: int = 1,
         interpreter: str | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> None:
-        """Make a classifier from a model's bytes; :meth:`load` is the usual way.
+        """Load a shipped model by name, or any classifier of 28x28 images by path.
+
+        What a file without this project's metadata does not state is assumed: Fashion-MNIST's ten labels, pixels
+        scaled to 0..1 for a float input, and an output of probabilities if it looks like it (a quantized softmax, or
+        rows that sum to 1), else of logits.
 
         Args:
-            model: the model's bytes and what messages call it.
-            threads: how many threads an interpreter may use, at least 1.
+            model: a name from ``edge-fmnist models``, the path of a ``.tflite`` file, or a file's content.
+            threads: threads of the interpreter, at least 1.
             interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
-            labels: the names of the classes, in place of those in the file.
+            labels: the names of the classes, instead of those in the file.
 
         Raises:
-            UsageError: ``threads`` below 1, or an unknown interpreter.
+            ModelNotFoundError: neither a shipped model nor a file.
+            ModelHashError: the file's bytes have changed.
+            ModelError: not a model, a damaged one, or one with another kind of input or output.
             InterpreterError: no interpreter can be used.
-            ModelError: not a model, a truncated one, or one whose input or output does not fit.
+            UsageError: ``threads`` below 1, or an unknown interpreter.
         """
         if threads < 1:
             raise UsageError(f"expected at least 1 thread, got {threads}")
-        self._model = model
-        self._threads = threads
+        self._model = model if isinstance(model, ModelBytes) else read_model(model)
+        self._options: dict[str, Any] = {"threads": threads, "interpreter": interpreter, "labels": labels}
         self._name = interpreters.choose(interpreter)
         self._local = threading.local()
-        single = self._bound(1)
-        _check_tensors(single.input, single.output, model.source)
+        content, source = self._model.content, self._model.source
+        self.metadata: Metadata | None = extract(content, source)
+        given = labels or (self.metadata.labels if self.metadata else None)
+        single = self._make(1, len(given or LABELS))
+        self._classes = single.output.elements // single.images
+        given = given or associated_labels(content, self._classes, source)
+        self.labels: tuple[str, ...] = _used_labels(given or LABELS, self._classes, source)
+        self._range, assumed_range = _input_range(content, self.metadata, single.input)
         try:
-            self._table = input_table(single.input)
+            self._table = input_table(single.input, self._range)
         except ModelError as error:
-            raise ModelError(f"{model.source}: {error}") from error
-        self.metadata: Metadata | None = extract(model.content, model.source)
+            raise ModelError(f"{source}: {error}") from error
+        assumed = [] if given else [f"{source} has no labels: using Fashion-MNIST's"]
+        low, high = self._range
+        assumed += [f"{source} does not state its input range: scaling pixels to {low:g}..{high:g}"] * assumed_range
+        self.assumptions: tuple[str, ...] = tuple(assumed)
         calibration = self.metadata.calibration if self.metadata else Calibration()
         self.temperature, self.threshold = calibration.temperature, calibration.threshold
-        self.mirrored = self.metadata is not None and self.metadata.mirrored
-        given = labels or (self.metadata.labels if self.metadata else LABELS)
-        self.labels: tuple[str, ...] = _checked_labels(given, single.output, model.source)
+        self.flip_tta = self.metadata is not None and self.metadata.flip_tta
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
+
+    def __repr__(self) -> str:
+        return f"Classifier({self._model.source!r}, {len(self.labels)} classes, {self.info.name}, {self.info.delegate})"
+
+    def __getstate__(self) -> tuple[ModelBytes, dict[str, Any]]:
+        return self._model, self._options
+
+    def __setstate__(self, state: tuple[ModelBytes, dict[str, Any]]) -> None:
+        model, options = state
+        self.__init__(model, **options)  # type: ignore[misc]
 
     @classmethod
     def load(
@@ -115,37 +146,54 @@ class Classifier:
         interpreter: str | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> Classifier:
-        """Load a shipped model by name, or any model file by path.
+        """Load a model; the same as calling the class."""
+        return cls(name_or_path, threads=threads, interpreter=interpreter, labels=labels)
 
-        A file without this project's metadata is taken for a Fashion-MNIST
-        model: the ten labels in their order, pixels scaled to 0..1, and an
-        output that is probabilities if it looks so (a quantized softmax, or
-        rows that sum to 1) and logits if not.
+    @property
+    def mirrored(self) -> bool:
+        """The former name of :attr:`flip_tta`."""
+        return self.flip_tta
+
+    @overload
+    def __call__(self, picture: list[Any] | tuple[Any, ...]) -> list[Prediction | None]: ...
+    @overload
+    def __call__(self, picture: Any) -> Prediction | None: ...
+    def __call__(self, picture: Any) -> Prediction | list[Prediction | None] | None:
+        """Classify a picture of any kind, or a list of pictures in one batch.
+
+        A 28x28 image is used as it is; in a larger picture, the garment is segmented and cropped first, as in
+        ``edge-fmnist classify``.
 
         Args:
-            name_or_path: a name from ``edge-fmnist models``, or a ``.tflite`` file.
-            threads: how many threads an interpreter may use, at least 1.
-            interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
-            labels: the names of the classes, in place of those in the file.
+            picture: a path, the bytes of a file, an open file, a PIL image, or an array of uint8 or uint16 with shape
+                (H, W) or (H, W, 1) grey, (H, W, 3) BGR, (H, W, 4) BGRA; or a list or tuple of them.
+
+        Returns:
+            The result, or None if no garment was found; for a list, a list of them.
 
         Raises:
-            ModelNotFoundError: neither a shipped model nor a file.
-            ModelHashError: a shipped model whose bytes have changed.
-            ModelError: not a model, a truncated one, or one whose input or output does not fit.
-            InterpreterError: no interpreter can be used.
-            UsageError: ``threads`` below 1, or an unknown interpreter.
+            SourceError: a path that does not exist.
+            ImageError: a picture that cannot be read or used.
+            ModelError: a damaged model, which only running it shows.
         """
-        return cls(read_model(name_or_path), threads=threads, interpreter=interpreter, labels=labels)
+        from edge_fmnist.model.inputs import image_of
+
+        pictures = list(picture) if isinstance(picture, list | tuple) else [picture]
+        images = [image_of(each) for each in pictures]
+        found = [image for image in images if image is not None]
+        predictions = iter(self.predict_batch(np.stack(found)) if found else ())
+        results = [None if image is None else next(predictions) for image in images]
+        return results if isinstance(picture, list | tuple) else results[0]
 
     def predict(self, image: np.ndarray) -> Prediction:
-        """Classify one image.
+        """Classify one 28x28 image.
 
         Args:
             image: uint8, shape (28, 28), the garment bright on black (0).
 
         Raises:
             ImageError: another dtype or shape.
-            ModelError: a damaged model that only running it shows.
+            ModelError: a damaged model, which only running it shows.
         """
         check_images(image, 2)
         started = time.perf_counter_ns()
@@ -157,48 +205,48 @@ class Classifier:
         return Prediction(label, index, score, scores, milliseconds, self.labels, self.threshold)
 
     def predict_batch(self, images: np.ndarray) -> Predictions:
-        """Classify any number of images.
+        """Classify any number of 28x28 images.
 
         Args:
             images: uint8, shape (N, 28, 28) with N at least 1, garments bright on black (0).
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
-            ModelError: a damaged model that only running it shows.
+            ModelError: a damaged model, which only running it shows.
         """
         values, milliseconds = self.values(images)
         return Predictions(self._scores(values), self.labels, milliseconds, self.threshold)
 
     def values(self, images: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the output for any number of images as real numbers, and the milliseconds it took.
+        """Return the output for any number of images as real numbers, and the time in milliseconds.
 
         Args:
             images: uint8, shape (N, 28, 28) with N at least 1.
 
         Returns:
-            Logits or probabilities, whichever the model gives, float32, shape (N, classes); where the model asks
-            for it, the mean over each image and its mirror image.
+            Logits or probabilities, whichever the model gives, float32, shape (N, outputs), unused outputs included;
+            with flip test-time augmentation, the mean over each image and its mirror image.
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
-            ModelError: a damaged model that only running it shows.
+            ModelError: a damaged model, which only running it shows.
         """
         started = time.perf_counter_ns()
         values = self._averaged(lambda views: self.outputs(views)[0], images)
         return values, (time.perf_counter_ns() - started) / 1e6
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
-        """Return the raw output tensor for any number of images, and the milliseconds it took.
+        """Return the raw output tensor for any number of images, and the time in milliseconds.
 
         Args:
             images: uint8, shape (N, 28, 28) with N at least 1.
 
         Returns:
-            The outputs as the model gives them, shape (N, classes), still quantized.
+            The outputs as the model gives them, shape (N, outputs), still quantized.
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
-            ModelError: a damaged model that only running it shows.
+            ModelError: a damaged model, which only running it shows.
         """
         check_images(images, 3)
         started = time.perf_counter_ns()
@@ -211,58 +259,110 @@ class Classifier:
         """Yield the output tensors for images whose number is a multiple of ``batch``."""
         if len(images):
             bound = self._bound(batch)
-            # 1 for a model that was made for one image, whatever was asked for.
-            size = bound.input.shape[0]
-            for start in range(0, len(images), size):
-                yield self._invoke(bound, images[start : start + size])
+            for start in range(0, len(images), bound.images):
+                yield self._invoke(bound, images[start : start + bound.images])
 
     def _bound(self, batch: int) -> Bound:
         """Return this thread's interpreter for a batch size, made on first use."""
         bound: Bound | None = getattr(self._local, f"batch_{batch}", None)
-        if bound is None:
-            allocated = interpreters.create(
-                self._model.content, name=self._name, threads=self._threads, batch=batch, source=self._model.source
+        return bound or self._make(batch, self._classes)
+
+    def _make(self, batch: int, classes: int) -> Bound:
+        """Make this thread's interpreter for a batch size; a model that takes no such batch keeps its own size.
+
+        Raises:
+            ModelError: an input that takes no images, or no single output for the classes.
+        """
+        source, threads = self._model.source, self._options["threads"]
+        allocated = interpreters.create(
+            self._model.content, name=self._name, threads=threads, batch=batch, source=source
+        )
+        input_ = TensorInfo.from_details(allocated.input)
+        if not input_.images:
+            raise ModelError(
+                f"{source}: expected a model with input (1, 28, 28, 1) or another of 784 values an image, "
+                f"got {input_.shape}"
             )
-            bound = Bound(
-                allocated.interpreter,
-                TensorInfo.from_details(allocated.input),
-                TensorInfo.from_details(allocated.output),
-            )
-            setattr(self._local, f"batch_{batch}", bound)
+        outputs = [TensorInfo.from_details(details) for details in allocated.interpreter.get_output_details()]
+        output = _choose_output(outputs, input_.images, classes, source)
+        bound = Bound(allocated.interpreter, input_, output, input_.images)
+        setattr(self._local, f"batch_{batch}", bound)
         return bound
 
     def _invoke(self, bound: Bound, images: np.ndarray) -> np.ndarray:
         values = images if self._table is None else self._table[images]
+        if len(images) < bound.images:
+            values = np.concatenate([values, np.zeros((bound.images - len(images), 28, 28), values.dtype)])
         try:
-            bound.interpreter.set_tensor(bound.input.index, values[..., None])
+            bound.interpreter.set_tensor(bound.input.index, values.reshape(bound.input.shape))
             bound.interpreter.invoke()
             # get_tensor copies, so the result stays valid after the next call.
             result: np.ndarray = bound.interpreter.get_tensor(bound.output.index)
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._model.source}: failed while running, so the file is damaged ({error})") from error
-        return result
+        if result.size != bound.output.elements:
+            raise ModelError(
+                f"{self._model.source}: expected an output of shape {bound.output.shape}, got {result.shape} "
+                "when it ran"
+            )
+        return result.reshape(bound.images, -1)[: len(images)]
 
     def _averaged(self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-        """Return what ``run`` outputs for images as real numbers, averaged with their mirror images if so asked."""
+        """Return the outputs of ``run`` as real numbers, averaged with the mirror images' if the model asks for it."""
         values = dequantize(run(images), self.output)
-        return (values + dequantize(run(mirror(images)), self.output)) / 2 if self.mirrored else values
+        return (values + dequantize(run(mirror(images)), self.output)) / 2 if self.flip_tta else values
 
     def _scores(self, values: np.ndarray) -> np.ndarray:
-        if self.metadata is not None:
-            probabilities = self.metadata.output == "probabilities"
-        else:
+        """Return the probabilities of the used classes."""
+        source = self._model.source
+        if not np.isfinite(values).all():
+            raise ModelError(f"{source}: gave outputs that are not finite (NaN or infinity)")
+        if self.metadata is None:
             probabilities = are_probabilities(values, self.output)
-        return normalize(values) if probabilities else softmax(values / np.float32(self.temperature))
+        else:
+            probabilities = self.metadata.output == "probabilities"
+            if probabilities and np.abs(values - 0.5).max() > 0.5 + PROBABILITY_TOLERANCE:
+                raise ModelError(
+                    f"{source}: expected probabilities of 0 to 1, as its metadata states, got outputs from "
+                    f"{values.min():g} to {values.max():g}"
+                )
+        used = values[:, : len(self.labels)]
+        return normalize(used) if probabilities else softmax(used / np.float32(self.temperature))
 
 
-def _check_tensors(input_: TensorInfo, output: TensorInfo, source: str) -> None:
-    if input_.shape != (1, 28, 28, 1):
-        raise ModelError(f"{source}: expected a model with input (1, 28, 28, 1), got {input_.shape}")
-    if len(output.shape) != 2 or output.shape[0] != 1:
-        raise ModelError(f"{source}: expected a model with output (1, classes), got {output.shape}")
+def _choose_output(outputs: list[TensorInfo], images: int, classes: int, source: str) -> TensorInfo:
+    """Return the only output, or the only one of several that has a value for each class."""
+    fitting = [output for output in outputs if output.elements == images * classes]
+    if len(outputs) > 1 and len(fitting) != 1:
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        raise ModelError(
+            f"{source}: expected one output of {classes} classes, got outputs {shapes}; convert the model with its "
+            "class scores as the only output"
+        )
+    output = (fitting or outputs)[0]
+    if output.elements % images or not 2 <= output.elements // images <= 1000:
+        raise ModelError(f"{source}: expected a model with output (1, classes) of 2 to 1000, got {output.shape}")
+    return output
 
 
-def _checked_labels(labels: tuple[str, ...], output: TensorInfo, source: str) -> tuple[str, ...]:
-    if len(labels) != output.shape[1]:
-        raise ModelError(f"{source}: expected an output for {len(labels)} labels, got {output.shape[1]}")
-    return labels
+def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[str, ...]:
+    """Return the labels without those of unused outputs at the end, which export names "unused" and their index."""
+    if len(labels) != classes:
+        raise ModelError(
+            f"{source}: expected an output for {len(labels)} labels, got {classes}; name the model's classes with "
+            "--labels FILE or labels=(…)"
+        )
+    used = len(labels)
+    while used > 2 and labels[used - 1] == f"unused {used - 1}":
+        used -= 1
+    return labels[:used]
+
+
+def _input_range(content: bytes, metadata: Metadata | None, tensor: TensorInfo) -> tuple[Range, bool]:
+    """Return the input values of pixels 0 and 255, and whether they had to be assumed."""
+    if metadata and metadata.pixel_scale:
+        return (0.0, 255 * metadata.pixel_scale), False
+    stated = input_range(tensor) or stated_input_range(content)
+    if stated is None:
+        return UNIT_RANGE, metadata is None
+    return stated, False

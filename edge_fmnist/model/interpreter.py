@@ -1,7 +1,7 @@
 """Choose a TensorFlow Lite interpreter: LiteRT, then tflite-runtime, then TensorFlow's own.
 
-LiteRT comes first because it runs int8 through XNNPACK, which the wheels of
-tflite-runtime 2.14 do not: on the same file it is many times as fast.
+LiteRT comes first because it runs int8 through XNNPACK, which the wheels of tflite-runtime 2.14 do not: on the same
+file it is many times as fast.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from edge_fmnist.errors import InterpreterError, ModelError, UsageError
+from edge_fmnist.model.tflite_graph import check_model
 
 INTERPRETER_VARIABLE = "EDGE_FMNIST_INTERPRETER"
 
@@ -26,7 +27,7 @@ MODULES = {
 
 
 class Allocated(NamedTuple):
-    """An interpreter whose tensors are allocated, and the details of its first input and output."""
+    """An interpreter with allocated tensors, and the details of its first input and output."""
 
     interpreter: Any
     input: dict[str, Any]
@@ -40,8 +41,8 @@ class InterpreterInfo:
     Attributes:
         name: the distribution: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``.
         version: its version.
-        delegate: ``"XNNPACK"`` where that delegate took over, else ``"none"``.
-        threads: how many threads it may use.
+        delegate: ``"XNNPACK"`` if that delegate runs the model, else ``"none"``.
+        threads: number of threads.
     """
 
     name: str
@@ -67,12 +68,12 @@ def choose(preferred: str | None = None) -> str:
     """Return the name of the interpreter to use.
 
     Args:
-        preferred: insist on this one; None takes the environment variable
-            ``EDGE_FMNIST_INTERPRETER``, else the first that is installed.
+        preferred: use this one; None takes the environment variable ``EDGE_FMNIST_INTERPRETER``, else the first that
+            is installed.
 
     Raises:
-        UsageError: ``preferred`` is no known name.
-        InterpreterError: it, or all of them, are not installed.
+        UsageError: ``preferred`` is not a known name.
+        InterpreterError: it is not installed, or none is.
     """
     preferred = preferred or os.environ.get(INTERPRETER_VARIABLE) or None
     if preferred is not None and preferred not in MODULES:
@@ -91,21 +92,24 @@ def choose(preferred: str | None = None) -> str:
 
 
 def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Allocated:
-    """Return an interpreter for a model, its tensors allocated for ``batch`` images.
+    """Return an interpreter for a model, with tensors allocated for ``batch`` images.
 
-    A model made for one image at a time stays so, whatever ``batch`` says.
+    The file is checked first, since an interpreter crashes on some damaged ones. A model with a fixed batch size keeps
+    it, whatever ``batch`` is.
 
     Args:
         content: the bytes of the model file.
         name: which interpreter, from :func:`choose`.
-        threads: how many threads it may use, at least 1.
+        threads: number of threads, at least 1.
         batch: images in one invocation.
-        source: what messages call the model.
+        source: how messages call the model.
 
     Raises:
-        ModelError: the bytes are no model, or a truncated one, or need an operation the interpreter lacks.
+        ModelError: not a model, a damaged one, or one that needs operators the interpreter does not have.
         InterpreterError: the interpreter cannot be imported.
     """
+    # TensorFlow brings the operators of its own that a converter can leave in a file.
+    check_model(content, source, allow_custom=name == "tensorflow")
     try:
         interpreter_class = importlib.import_module(MODULES[name]).Interpreter
     except (ImportError, AttributeError) as error:
@@ -118,7 +122,7 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
             shape = [batch, *(int(size) for size in details["shape"][1:])]
             interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
-        # Asked for again: allocation changes the shapes.
+        # Allocation changes the shapes.
         return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     except (ValueError, RuntimeError, IndexError) as error:
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
@@ -130,11 +134,11 @@ def _has_open_batch(details: dict[str, Any]) -> bool:
 
 
 def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:
-    """Return what runs an allocated interpreter."""
+    """Return name, version and delegate of an interpreter with allocated tensors."""
     try:
         operations = [details["op_name"] for details in interpreter._get_ops_details()]
     except (AttributeError, ValueError):
-        # tflite-runtime has no such call; a damaged name cannot be decoded.
+        # tflite-runtime does not have this method; a damaged name cannot be decoded.
         operations = []
     delegate = "XNNPACK" if "DELEGATE" in operations else "none"
     return InterpreterInfo(name, installed().get(name, "unknown"), delegate, threads)

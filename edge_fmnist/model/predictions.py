@@ -1,4 +1,4 @@
-"""What a classifier answers."""
+"""The results of a classifier."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ class ClassScore:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prediction:
-    """The answer for one image.
+    """The result for one image.
 
     Attributes:
         label: the most probable class.
         index: its index.
         score: its probability, 0 to 1.
         scores: the probabilities of all classes, float32, shape (classes,).
-        milliseconds: how long it took, from the checked image to the scores;
-            in a batch, the batch's time divided by its images.
+        milliseconds: time from the checked image to the scores; in a batch, the batch's time divided by its images.
         labels: the names of all classes.
-        threshold: the least score that counts as knowing, 0 to 1.
+        threshold: the least score of a known class, 0 to 1.
     """
 
     label: str
@@ -42,6 +41,9 @@ class Prediction:
     milliseconds: float
     labels: tuple[str, ...]
     threshold: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.answer!r}, score={self.score:.3f})"
 
     @property
     def known(self) -> bool:
@@ -54,7 +56,7 @@ class Prediction:
         return self.label if self.known else UNKNOWN
 
     def top(self, count: int) -> list[ClassScore]:
-        """Return the ``count`` most probable classes, best first; fewer where there are not as many."""
+        """Return the ``count`` most probable classes, best first; fewer if the model has fewer."""
         order = np.argsort(-self.scores, kind="stable")[: max(0, count)]
         return [ClassScore(self.labels[index], int(index), float(self.scores[index])) for index in order]
 
@@ -72,22 +74,25 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class Predictions(Sequence[Prediction]):
-    """The answers for a batch: a sequence of :class:`Prediction` that keeps its arrays.
+    """The results for a batch: a sequence of :class:`Prediction` that keeps its arrays.
 
-    Each access makes a new :class:`Prediction`, and predictions have no
-    equality, so ``in`` and ``index`` find nothing: compare ``indexes``.
+    Each access makes a new :class:`Prediction`, and predictions have no equality, so ``in`` and ``index`` find nothing:
+    compare ``indexes``.
 
     Attributes:
         scores: probabilities, float32, shape (N, classes).
         labels: the names of the classes.
-        milliseconds: how long the whole batch took.
-        threshold: the least score that counts as knowing, 0 to 1.
+        milliseconds: time for the whole batch.
+        threshold: the least score of a known class, 0 to 1.
     """
 
     scores: np.ndarray
     labels: tuple[str, ...]
     milliseconds: float
     threshold: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Predictions({len(self)} images, {len(self.labels)} classes, {self.milliseconds:.1f} ms)"
 
     @property
     def indexes(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What Linux says of the processor."""
+"""The processor, as Linux describes it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CPUINFO = Path("/proc/cpuinfo")
 
 
 def entry(key: str) -> str | None:
-    """Return what stands behind a key, of the first core that has it; None where there is none, or no Linux."""
+    """Return the value of a key of ``/proc/cpuinfo``, of the first core that has it; None if there is none."""
     try:
         text = CPUINFO.read_text("utf-8", errors="replace")
     except OSError:
@@ -19,5 +19,5 @@ def entry(key: str) -> str | None:
 
 
 def flags() -> set[str]:
-    """Return the names of the instructions it has; empty where they are not told."""
+    """Return the names of its instruction set extensions; empty if they are not listed."""
     return set((entry("flags") or entry("Features") or "").split())

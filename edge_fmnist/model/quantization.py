@@ -5,6 +5,7 @@ Pure functions of arrays: no interpreter, no model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,14 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError, ModelError
 
-# Networks take pixels as 0..1; images are 0..255.
+# This project's networks take pixels as 0..1; images are 0..255.
 PIXEL_SCALE = 1.0 / 255.0
 # A quantized softmax always has this output scale (TensorFlow Lite's int8 specification).
 SOFTMAX_SCALE = 1.0 / 256.0
+Range = tuple[float, float]
+UNIT_RANGE: Range = (0.0, 1.0)
+# What networks are commonly trained on, as the values of pixels 0 and 255.
+COMMON_RANGES: tuple[Range, ...] = (UNIT_RANGE, (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0), (-0.5, 0.5))
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,22 @@ class TensorInfo:
         """Whether the tensor holds quantized integers."""
         return self.dtype.kind in "iu"
 
+    @property
+    def elements(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    @property
+    def images(self) -> int:
+        """How many 28x28 images an input tensor takes at a time; 0 if it takes something else.
+
+        Shapes that fit: (28, 28), (1, 28, 28), (N, 28, 28, 1), (N, 1, 28, 28), (N, 784).
+        """
+        sizes = [size for size in self.shape if size != 1]
+        if sizes in ([28, 28], [784]):
+            return 1
+        return sizes[0] if sizes[1:] in ([28, 28], [784]) and self.shape[0] == sizes[0] else 0
+
 
 def check_images(images: np.ndarray, dimensions: int) -> None:
     """Check that ``images`` is uint8 of shape (28, 28), or (N, 28, 28) with N at least 1.
@@ -58,28 +79,54 @@ def check_images(images: np.ndarray, dimensions: int) -> None:
             f" with values {images.min():g} to {images.max():g}" if images.size and images.dtype.kind in "iuf" else ""
         )
         raise ImageError(
-            f"expected dtype uint8 with values 0 to 255, got {images.dtype}{span}; "
-            "scale to 0..255, round, and convert with .astype(np.uint8)"
+            f"expected dtype uint8 with values 0 to 255, got {images.dtype}{span}; scale to 0..255 and use "
+            ".astype('uint8')"
         )
     if images.ndim != dimensions or images.shape[-2:] != (28, 28):
         raise ImageError(
-            f"expected shape {expected}, got {images.shape}; "
-            "for photographs and frames use edge_fmnist.vision.preprocess first, or `edge-fmnist classify`"
+            f"expected shape {expected}, got {images.shape}; for photographs and frames call the classifier itself, "
+            "`classifier(photograph)`, or use `edge-fmnist classify`"
         )
     if images.shape[0] == 0:
         raise ImageError("expected at least one image, got an empty batch")
 
 
-def input_table(tensor: TensorInfo) -> np.ndarray | None:
-    """Return the 256 input values for the 256 pixel values, or None where they are the same.
+def input_range(tensor: TensorInfo) -> Range | None:
+    """Return the real values of pixels 0 and 255 that scale and zero point of a quantized input state.
 
-    Quantizing is a look-up, since a pixel has only 256 values. It rounds, then
-    clips, then casts, with the tensor's own scale and zero point.
+    Calibration with images of 0 to 255 makes the tensor's range that of the network's input: 0..1, -1..1, 0..255 or
+    any other. A range close to a common one is that one, since calibration images may miss its ends.
+
+    Returns:
+        The range; None for a float tensor, which does not state it.
+    """
+    if not tensor.quantized or tensor.scale <= 0:
+        return None
+    limits = np.iinfo(tensor.dtype)
+    low, high = ((limit - tensor.zero_point) * tensor.scale for limit in (limits.min, limits.max))
+
+    def distance(other: Range) -> float:
+        return (abs(low - other[0]) + abs(high - other[1])) / (other[1] - other[0])
+
+    nearest = min(COMMON_RANGES, key=distance)
+    return nearest if distance(nearest) < 0.2 else (low, high)
+
+
+def input_table(tensor: TensorInfo, values: Range | None = None) -> np.ndarray | None:
+    """Return the 256 input values for the 256 pixel values, or None if they are the same.
+
+    Quantizing is a look-up, since a pixel has only 256 values. It rounds, then clips, then casts, with the tensor's own
+    scale and zero point.
+
+    Args:
+        tensor: the input tensor.
+        values: the real values of pixels 0 and 255; None takes :func:`input_range`, or 0..1 for a float tensor.
 
     Raises:
-        ModelError: the input tensor is of a type that images cannot be put in.
+        ModelError: the input tensor has a type that cannot hold images.
     """
-    pixels = np.arange(256) * PIXEL_SCALE
+    low, high = values or input_range(tensor) or UNIT_RANGE
+    pixels = low + np.arange(256) * ((high - low) / 255)
     if tensor.dtype in (np.float32, np.float16):
         return pixels.astype(tensor.dtype)
     if tensor.dtype not in (np.uint8, np.int8) or tensor.scale <= 0:
@@ -112,10 +159,10 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def are_probabilities(values: np.ndarray, tensor: TensorInfo) -> bool:
-    """Guess whether outputs are probabilities; for models whose metadata does not say.
+    """Guess whether outputs are probabilities, for models whose metadata does not state it.
 
-    A quantized softmax has scale 1/256; float outputs are taken for
-    probabilities when every row is non-negative and sums to 1 within 0.02.
+    A quantized softmax has scale 1/256; float outputs are probabilities if every row is non-negative and sums to 1
+    within 0.02.
 
     Args:
         values: dequantized outputs, shape (N, classes).

@@ -1,4 +1,4 @@
-"""The shipped models: where their files lie, and the hashes that pin them."""
+"""The shipped models: their files, and the hashes that pin them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REGISTRY = FOLDER / "registry.json"
 DEFAULT_MODEL = "edge"
 # For frames and photographs; the default is for 28x28 images.
 CAMERA_MODEL = "camera"
-# No model of this project comes near; stops a wrong path from filling memory.
+# Far above any model of this project; stops a wrong path from filling memory.
 MAX_MODEL_BYTES = 256 << 20
 
 
@@ -25,12 +25,12 @@ class ShippedModel:
     """One entry of the registry.
 
     Attributes:
-        name: what :meth:`edge_fmnist.Classifier.load` takes.
+        name: the name to load it by.
         file: its file name in the package.
         sha256: of the whole file, metadata included.
         bytes: its size.
         top1: accuracy of the file on Fashion-MNIST's 10,000 test images, 0 to 1.
-        float_top1: the same for the float Keras model it was made from.
+        float_top1: the same for the float Keras model it was converted from.
         description: one line.
     """
 
@@ -44,13 +44,13 @@ class ShippedModel:
 
     @property
     def path(self) -> Path:
-        """Where the file lies."""
+        """The path of the file."""
         return FOLDER / self.file
 
 
 @dataclass(frozen=True)
 class ModelBytes:
-    """A model file that was read: its bytes, and the name messages call it by."""
+    """The content of a model file, and how messages call it."""
 
     content: bytes
     source: str
@@ -82,6 +82,8 @@ def read_model(name_or_path: str | Path) -> ModelBytes:
     path = shipped.path if shipped else Path(name_or_path)
     if not path.is_file():
         what = "the file of this shipped model is missing" if shipped else "neither a file nor a shipped model"
+        if (path / "saved_model.pb").is_file():
+            what = "a SavedModel folder, not a .tflite file; convert it with `edge-fmnist export FOLDER`"
         raise ModelNotFoundError(f"{name_or_path}: {what} (shipped: {', '.join(shipped_models())})")
     try:
         if path.stat().st_size > MAX_MODEL_BYTES:

@@ -1,7 +1,9 @@
-"""What a model file is made of: operators, types, weights, multiply-accumulates.
+"""Read the graph of a ``.tflite`` file, and check it before an interpreter sees it.
 
-Reads the flatbuffer with the schema that LiteRT's wheel carries (or
-TensorFlow's copy of it), so no workstation is needed.
+The file is a flatbuffer (https://flatbuffers.dev/internals/). Its few tables that matter here are read directly, by
+their field numbers in TensorFlow Lite's schema: importing the generated schema takes longer than classifying an image,
+and tflite-runtime does not have it.
+https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
 """
 
 from __future__ import annotations
@@ -10,15 +12,97 @@ import importlib
 import math
 import struct
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from edge_fmnist.errors import InterpreterError, ModelError
 
 SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 UNSUPPORTED = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CUSTOM"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-# Types that may stand inside a whole-integer network: activations and weights, biases and shapes.
+# Types allowed inside a fully integer network: activations and weights, biases and shapes.
 INTEGER_TYPES = frozenset({"INT8", "INT32"})
+
+# In the order of the schema's enum TensorType, with bytes per element; 0: not checked.
+TYPES = (
+    *(("FLOAT32", 4), ("FLOAT16", 2), ("INT32", 4), ("UINT8", 1), ("INT64", 8), ("STRING", 0), ("BOOL", 1)),
+    *(("INT16", 2), ("COMPLEX64", 8), ("INT8", 1), ("FLOAT64", 8), ("COMPLEX128", 16), ("UINT64", 8)),
+    *(("RESOURCE", 0), ("VARIANT", 0), ("UINT32", 4), ("UINT16", 2), ("INT4", 0), ("BFLOAT16", 2)),
+)
+# Values of the schema's enum BuiltinOperator.
+CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MUL, CUSTOM, SUB, DIV, QUANTIZE = 3, 4, 9, 18, 32, 41, 42, 114
+# Far above any classifier of 28x28 images; stops a damaged shape from filling memory.
+MAX_TENSOR_BYTES = 256 << 20
+MAX_GRAPH_BYTES = 1 << 30
+# Of quantization: far beyond any real model, where kernels that compute in fixed point abort the process.
+MIN_SCALE = 1e-20
+MAX_SCALE_RATIO = 1 << 16
+DAMAGE = (struct.error, IndexError, KeyError, ValueError, OverflowError)
+
+CONVERT_KERAS = "a Keras model ({}), not a .tflite file; convert it with `edge-fmnist export FILE`"
+PYTORCH = "a PyTorch file, not a .tflite file; export it with ai-edge-torch"
+ONNX = "an ONNX model, not a .tflite file; convert it with onnx2tf"
+
+
+class Table:
+    """A table of a flatbuffer, whose fields are read by number; a read outside of the content raises ``ValueError``."""
+
+    def __init__(self, content: bytes, position: int) -> None:
+        """Take the table at a position; :meth:`root` finds the first one."""
+        self._content, self._position = content, position
+        vtable = position - self._at("<i", position)
+        size = self._at("<H", vtable)
+        if size % 2 or vtable + size > len(content):
+            raise ValueError("damaged table")
+        self._offsets = struct.unpack_from(f"<{max(0, size // 2 - 2)}H", content, vtable + 4)
+
+    @classmethod
+    def root(cls, content: bytes) -> Table:
+        """Return the root table of a file."""
+        return cls(content, int(struct.unpack_from("<I", content)[0]))
+
+    def _at(self, kind: str, position: int) -> Any:
+        # unpack_from counts a negative offset from the end.
+        if position < 0:
+            raise ValueError("offset outside of the file")
+        return struct.unpack_from(kind, self._content, position)[0]
+
+    def _field(self, field: int) -> int:
+        """Return where a field lies; 0 if it is absent."""
+        offset = self._offsets[field] if field < len(self._offsets) else 0
+        return self._position + offset if offset else 0
+
+    def _target(self, field: int) -> int:
+        place = self._field(field)
+        return place + self._at("<I", place) if place else 0
+
+    def number(self, field: int, kind: str, default: int = 0) -> int:
+        """Return a scalar; ``kind`` as in :mod:`struct`."""
+        place = self._field(field)
+        return int(self._at(f"<{kind}", place)) if place else default
+
+    def numbers(self, field: int, dtype: str) -> np.ndarray:
+        """Return a vector of numbers, empty if it is absent."""
+        place = self._target(field)
+        if not place:
+            return np.empty(0, dtype)
+        return np.frombuffer(self._content, dtype, self._at("<I", place), place + 4)
+
+    def text(self, field: int) -> str:
+        """Return a string, empty if it is absent."""
+        return self.numbers(field, "u1").tobytes().decode(errors="replace")
+
+    def table(self, field: int) -> Table | None:
+        """Return a table, or None if it is absent."""
+        place = self._target(field)
+        return Table(self._content, place) if place else None
+
+    def tables(self, field: int) -> list[Table]:
+        """Return a vector of tables, empty if it is absent."""
+        start = self._target(field) + 4
+        return [Table(self._content, start + 4 * i + int(o)) for i, o in enumerate(self.numbers(field, "<u4"))]
 
 
 @dataclass(frozen=True)
@@ -28,9 +112,9 @@ class Tensor:
     Attributes:
         name: as in the file.
         type: ``INT8``, ``FLOAT32`` and so on.
-        shape: as in the file; a batch size that is open is 1 or -1.
+        shape: as in the file; an open batch size is 1 or -1.
         constant_bytes: bytes of constant data; 0 for an activation.
-        scale: size of one quantization step; None where not quantized, or quantized per channel.
+        scale: size of one quantization step; None if not quantized, or quantized per channel.
     """
 
     name: str
@@ -42,7 +126,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator: its name (``CONV_2D`` …), the tensors it reads and writes (by index), its MACs for one image."""
+    """An operator: its name (``CONV_2D`` …), the indexes of its input and output tensors, its MACs for one image."""
 
     name: str
     inputs: tuple[int, ...]
@@ -51,7 +135,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class Structure:
+class Graph:
     """The main graph of a model file."""
 
     tensors: tuple[Tensor, ...]
@@ -61,12 +145,12 @@ class Structure:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image."""
+        """Multiply-accumulate operations for one image."""
         return sum(operator.macs for operator in self.operators)
 
     @property
     def output_step(self) -> float | None:
-        """Size of one quantization step of the graph's output, before a last dequantization; None for a float net."""
+        """Size of one quantization step of the output, before a last dequantization; None for a float network."""
         index = self.outputs[0]
         last = next((operator for operator in self.operators if index in operator.outputs), None)
         if last is not None and last.name == "DEQUANTIZE":
@@ -74,21 +158,19 @@ class Structure:
         return self.tensors[index].scale
 
     def unsupported_operators(self) -> list[str]:
-        """Return the operators that a plain interpreter cannot run on its own: variables, TensorFlow's, custom ones."""
+        """Return the operators that a plain interpreter cannot run: variables, TensorFlow's, custom ones."""
         return sorted({operator.name for operator in self.operators} & UNSUPPORTED)
 
     def is_boundary(self, operator: Operator) -> bool:
-        """Tell whether an operator only converts the type of the graph's input or output."""
-        return operator.name in CONVERSIONS and (
-            any(index in self.inputs for index in operator.inputs)
-            or any(index in self.outputs for index in operator.outputs)
-        )
+        """Return whether an operator only converts the type of the graph's input or output."""
+        ends = {*self.inputs, *self.outputs}
+        return operator.name in CONVERSIONS and not ends.isdisjoint((*operator.inputs, *operator.outputs))
 
     def stray_operators(self) -> list[str]:
-        """Return what keeps the network from being whole-integer; empty when nothing does.
+        """Return what keeps the network from being fully integer; empty if nothing does.
 
-        Every operator but the conversions at the graph's boundary must read and
-        write int8 (int32 for biases and shapes), and none may be a conversion.
+        Every operator except for the conversions at the graph's boundary must read and write int8 (int32 for biases
+        and shapes), and none may be a conversion.
         """
         problems = []
         for operator in self.operators:
@@ -103,69 +185,241 @@ class Structure:
         return problems
 
 
-def file_schema() -> Any:
-    """Return the module of the file format's classes.
+class _RawTensor:
+    """A tensor with what its check needs, read from its table."""
+
+    def __init__(self, table: Table, buffers: list[int]) -> None:
+        self.table = table
+        self.type, item = TYPES[table.number(1, "B")]
+        self.shape = tuple(map(int, table.numbers(0, "<i4")))
+        self.bytes = math.prod(max(1, size) if size < 0 else size for size in self.shape) * item
+        self.constant_bytes = buffers[table.number(2, "I")]
+        quantization = table.table(4)
+        self.scales = quantization.numbers(2, "<f4") if quantization else np.empty(0)
+        self.zero_points = quantization.numbers(3, "<i8") if quantization else np.empty(0)
+        self.axis = quantization.number(6, "i") if quantization else 0
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether its value needs no operator: a constant, an empty tensor or a variable."""
+        return self.constant_bytes > 0 or self.bytes == 0 or self.table.number(5, "B") > 0
+
+    def check(self) -> None:
+        """Raise ``ValueError`` if an interpreter could crash on the tensor."""
+        name = self.table.text(3) or "a tensor"
+        if min(self.shape, default=0) < -1 or self.bytes > MAX_TENSOR_BYTES:
+            raise ValueError(f"{name} has the shape {self.shape}")
+        if self.constant_bytes and self.bytes and not self.table.table(6) and self.constant_bytes != self.bytes:
+            raise ValueError(f"{name} holds {self.constant_bytes} bytes instead of {self.bytes}")
+        if not self.type.startswith(("INT", "UINT")) or not len(self.scales):
+            return
+        # NaN is in no range.
+        if not ((self.scales > MIN_SCALE) & (self.scales < 1 / MIN_SCALE)).all():
+            raise ValueError(f"{name} has a quantization scale that is not positive and finite")
+        channels = self.shape[self.axis] if 0 <= self.axis < len(self.shape) else 1
+        if len(self.scales) not in (1, channels) or len(self.zero_points) not in (0, len(self.scales)):
+            raise ValueError(
+                f"{name} has {len(self.scales)} scales and {len(self.zero_points)} zero points for {channels} channels"
+            )
+        limits = np.iinfo(self.type.lower() if self.type != "INT4" else "int8")
+        if len(self.zero_points) and not limits.min <= self.zero_points.min() <= self.zero_points.max() <= limits.max:
+            raise ValueError(f"{name} has a zero point outside of {self.type}")
+
+
+class _RawGraph:
+    """A subgraph of a file, as its check and :class:`Graph` need it."""
+
+    def __init__(self, table: Table, buffers: list[int], codes: list[tuple[int, str]]) -> None:
+        self.inputs, self.outputs = _indexes(table, 1), _indexes(table, 2)
+        self.tensors = [_RawTensor(tensor, buffers) for tensor in table.tables(0)]
+        # Code, name of a custom operator, inputs, outputs.
+        self.operators = [
+            (*codes[operator.number(0, "I")], _indexes(operator, 1), _indexes(operator, 2))
+            for operator in table.tables(3)
+        ]
+
+    def check(self) -> None:
+        """Raise ``ValueError`` if an interpreter could crash on the graph."""
+        for tensor in self.tensors:
+            tensor.check()
+        if sum(tensor.bytes for tensor in self.tensors) > MAX_GRAPH_BYTES:
+            raise ValueError("its tensors would take more than 1 GiB")
+        # A tensor that is read must have been written before; one is written once.
+        ready = {index for index, tensor in enumerate(self.tensors) if tensor.is_stored}
+        written = ready | {*self.inputs}
+        ready |= {*self.inputs}
+        for position, (_, _, inputs, outputs) in enumerate(self.operators):
+            # -1 is an optional input that is left out, such as a bias: none of the first two.
+            if not ready.issuperset(index for place, index in enumerate(inputs) if index != -1 or place < 2):
+                raise ValueError(f"operator {position} reads a tensor that nothing has written")
+            if not written.isdisjoint(outputs):
+                raise ValueError(f"operator {position} writes a tensor that is already written")
+            self._check_scales(position, [self.tensors[index] for index in (*inputs, *outputs) if index >= 0])
+            ready.update(outputs)
+            written.update(outputs)
+        if not ready.issuperset(self.outputs) or not ready <= set(range(len(self.tensors))):
+            raise ValueError("its inputs or outputs do not exist")
+
+    def _check_scales(self, position: int, tensors: list[_RawTensor]) -> None:
+        quantized = [tensor for tensor in tensors if tensor.type in ("INT8", "UINT8")]
+        if len({len(tensor.scales) > 0 for tensor in quantized}) > 1:
+            raise ValueError(f"operator {position} has tensors with and without a quantization scale")
+        scales = [float(tensor.scales[0]) for tensor in quantized if len(tensor.scales) == 1]
+        if scales and max(scales) > MAX_SCALE_RATIO * min(scales):
+            raise ValueError(f"operator {position} has quantization scales from {min(scales):g} to {max(scales):g}")
+
+
+class _RawModel:
+    """A model file, read as far as its check needs; raises one of ``DAMAGE``."""
+
+    def __init__(self, content: bytes) -> None:
+        if content[4:8] != b"TFL3":
+            raise ValueError("no TFL3 at its start")
+        self.root = Table.root(content)
+        # A buffer over 2 GB lies outside of the flatbuffer and is refused by its tensors' sizes.
+        self.buffers = [len(buffer.numbers(0, "u1")) for buffer in self.root.tables(4)]
+        codes = [(max(code.number(0, "b"), code.number(3, "i")), code.text(1)) for code in self.root.tables(1)]
+        self.graphs = [_RawGraph(graph, self.buffers, codes) for graph in self.root.tables(2)]
+
+    @cached_property
+    def custom_operators(self) -> list[str]:
+        """The names of operators that TensorFlow Lite itself does not have."""
+        used = (operator for graph in self.graphs for operator in graph.operators)
+        return sorted({name for code, name, *_ in used if code == CUSTOM})
+
+
+def _indexes(table: Table, field: int) -> tuple[int, ...]:
+    return tuple(map(int, table.numbers(field, "<i4")))
+
+
+def check_model(content: bytes, source: str, *, allow_custom: bool = False) -> None:
+    """Check a model file for what an interpreter crashes or hangs on; takes milliseconds.
+
+    Args:
+        content: the bytes of the file; appended metadata is ignored.
+        source: how messages call the model.
+        allow_custom: accept operators that are not built into TensorFlow Lite.
 
     Raises:
-        InterpreterError: neither LiteRT nor TensorFlow, which carry it, is installed.
+        ModelError: not a TensorFlow Lite model, a damaged one, or one that needs other operators.
+    """
+    if other := _other_format(content):
+        raise ModelError(f"{source}: {other}")
+    try:
+        model = _RawModel(content)
+        for graph in model.graphs:
+            graph.check()
+        if not model.graphs[0].inputs or not model.graphs[0].outputs:
+            raise ValueError("it has no input or no output")
+    except DAMAGE as error:
+        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
+    if model.custom_operators and not allow_custom:
+        names = ", ".join(model.custom_operators)
+        kind = "TensorFlow" if names.startswith("Flex") else "custom"
+        raise ModelError(
+            f"{source}: needs the {kind} operators {names}, which TensorFlow Lite does not have; convert the model "
+            "with TFLITE_BUILTINS only, or use --interpreter tensorflow"
+        )
+
+
+def _other_format(content: bytes) -> str | None:
+    """Return what a file of another known format is and what to do with it."""
+    if content.startswith(b"\x89HDF\r\n"):
+        return CONVERT_KERAS.format(".h5")
+    if content.startswith(b"PK\x03\x04"):
+        if b"model.weights.h5" in content:
+            return CONVERT_KERAS.format(".keras")
+        return PYTORCH if b"/data.pkl" in content else None
+    # The fields of an ONNX file: its IR version, then the producer's name or what follows it.
+    if content[:1] == b"\x08" and content[1:2] <= b"\x20" and content[2:3] in b"\x12\x1a\x22\x28\x32\x3a\x42":
+        return ONNX
+    return None
+
+
+def stated_input_range(content: bytes) -> tuple[float, float] | None:
+    """Return the values that a float model expects for pixels 0 and 255, if its first operator states them.
+
+    It does if it quantizes the input, or scales 0..255.
+
+    Args:
+        content: the bytes of a model that passed :func:`check_model`.
+    """
+    model = _RawModel(content)
+    graph = model.graphs[0]
+    code, _, inputs, outputs = next(
+        (operator for operator in graph.operators if graph.inputs[0] in operator[2]), (CUSTOM, "", (), ())
+    )
+    if code == QUANTIZE and len(graph.tensors[outputs[0]].scales):
+        tensor = graph.tensors[outputs[0]]
+        limits, scale, zero_point = np.iinfo(tensor.type.lower()), float(tensor.scales[0]), int(tensor.zero_points[0])
+        return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+    if code in (MUL, DIV, SUB):
+        constants = [graph.tensors[index] for index in inputs if index != graph.inputs[0]]
+        if constants and constants[0].type == "FLOAT32" and constants[0].constant_bytes == 4:
+            value = model.root.tables(4)[constants[0].table.number(2, "I")].numbers(0, "<f4")[0]
+            if abs(value) < 0.01 if code == MUL else value > 100:
+                return 0.0, 255.0
+    return None
+
+
+def file_schema() -> Any:
+    """Return the module with the file format's classes, which :mod:`ai_edge_litert` or TensorFlow brings.
+
+    Raises:
+        InterpreterError: neither is installed.
     """
     for name in SCHEMAS:
         try:
             return importlib.import_module(name)
         except ImportError:
             continue
-    raise InterpreterError("reading a model's structure needs ai-edge-litert (pip install ai-edge-litert)")
+    raise InterpreterError("reading the operators of a model needs ai-edge-litert (pip install ai-edge-litert)")
 
 
-def read_structure(content: bytes, source: str) -> Structure:
-    """Read the structure of a model's main graph.
+def read_graph(content: bytes, source: str) -> Graph:
+    """Read the main graph of a model.
 
     Args:
         content: the bytes of the model file; appended metadata is ignored.
-        source: what messages call the model.
+        source: how messages call the model.
 
     Raises:
         ModelError: not a model, or a damaged one.
         InterpreterError: no schema is installed.
     """
-    schema = file_schema()
+    names = {value: name for name, value in vars(file_schema().BuiltinOperator).items() if not name.startswith("_")}
     try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-        graph = model.subgraphs[0]
-        types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-        names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-        tensors = tuple(_tensor(tensor, types, model.buffers) for tensor in graph.tensors)
-        codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-        operators = tuple(
-            _operator(operator, names[codes[operator.opcodeIndex]], tensors) for operator in graph.operators
+        graph = _RawModel(content).graphs[0]
+        tensors = tuple(
+            Tensor(
+                raw.table.text(3),
+                raw.type,
+                raw.shape,
+                raw.constant_bytes,
+                float(raw.scales[0]) if len(raw.scales) == 1 else None,
+            )
+            for raw in graph.tensors
         )
-        return Structure(tensors, operators, tuple(map(int, graph.inputs)), tuple(map(int, graph.outputs)))
-    except (struct.error, IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+        operators = tuple(
+            Operator(names[code], inputs, outputs, _macs(code, inputs, outputs, tensors))
+            for code, _, inputs, outputs in graph.operators
+        )
+        return Graph(tensors, operators, graph.inputs, graph.outputs)
+    except DAMAGE as error:
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
 
 
-def _tensor(tensor: Any, types: dict[int, str], buffers: Any) -> Tensor:
-    data = buffers[tensor.buffer].data
-    shape = () if tensor.shape is None else tuple(map(int, tensor.shape))
-    name = tensor.name.decode(errors="replace") if tensor.name else ""
-    scales = None if tensor.quantization is None else tensor.quantization.scale
-    scale = float(scales[0]) if scales is not None and len(scales) == 1 else None
-    return Tensor(name, types[tensor.type], shape, 0 if data is None else len(data), scale)
+def _macs(code: int, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors: tuple[Tensor, ...]) -> int:
+    """Return the multiply-accumulate operations of one operator; 0 for those without weights."""
+    if code not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED):
+        return 0
+    weights = tensors[inputs[1]].shape
+    if code == FULLY_CONNECTED:
+        return math.prod(weights)
+    # Each output value is a sum over the kernel, for a convolution in all input channels.
+    return math.prod(tensors[outputs[0]].shape[1:]) * math.prod(weights[1:] if code == CONV_2D else weights[1:3])
 
 
-def _operator(operator: Any, name: str, tensors: tuple[Tensor, ...]) -> Operator:
-    inputs, outputs = tuple(map(int, operator.inputs)), tuple(map(int, operator.outputs))
-    return Operator(name, inputs, outputs, _macs(name, inputs, outputs, tensors))
-
-
-def _macs(name: str, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors: tuple[Tensor, ...]) -> int:
-    """Return the multiply-accumulates of one operator; 0 for those without weights."""
-    if name == "CONV_2D":
-        _, height, width, depth = tensors[inputs[1]].shape
-        return math.prod(tensors[outputs[0]].shape[1:]) * height * width * depth
-    if name == "DEPTHWISE_CONV_2D":
-        _, height, width, _ = tensors[inputs[1]].shape
-        return math.prod(tensors[outputs[0]].shape[1:]) * height * width
-    if name == "FULLY_CONNECTED":
-        return math.prod(tensors[inputs[1]].shape)
-    return 0
+# The former names.
+Structure = Graph
+read_structure = read_graph

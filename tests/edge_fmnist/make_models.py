@@ -1,6 +1,6 @@
 """Write small TensorFlow Lite models with random weights: python make_models.py FOLDER.
 
-A script of its own, since importing TensorFlow warns, and warnings are errors in the tests.
+A separate script, since importing TensorFlow warns, and warnings are errors in the tests.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 Network = Callable[[Any], Any]
+IMAGES = (None, 28, 28, 1)
 
 
 def weights(*shape: int, scale: float, seed: int) -> Any:
@@ -26,67 +27,63 @@ def weights(*shape: int, scale: float, seed: int) -> Any:
     return tf.constant(values, tf.float32)
 
 
+def features(pixels: Any) -> Any:
+    """Return the output of a convolution, averaged over each quarter, shape (N, 16), for pixels 0..1 of any layout."""
+    images = tf.reshape(pixels, (-1, 28, 28, 1))
+    hidden = tf.nn.relu(tf.nn.conv2d(images, weights(3, 3, 1, 4, scale=0.6, seed=1), 2, "SAME"))
+    return tf.reshape(tf.nn.avg_pool2d(hidden, 7, 7, "VALID"), (-1, 16))
+
+
 def logits(pixels: Any, classes: int = 10) -> Any:
-    """Return the outputs of a convolution, an average of each quarter, and a dense layer."""
-    hidden = tf.nn.relu(tf.nn.conv2d(pixels, weights(3, 3, 1, 4, scale=0.6, seed=1), 2, "SAME"))
-    quarters = tf.nn.avg_pool2d(hidden, hidden.shape[1] // 2, hidden.shape[1] // 2, "VALID")
-    features = tf.reshape(quarters, (-1, 16))
-    return tf.matmul(features, weights(16, classes, scale=4, seed=2))
+    """Return the outputs of a dense layer on the features."""
+    return tf.matmul(features(pixels), weights(16, classes, scale=4, seed=2))
 
 
-def softmax(pixels: Any) -> Any:
-    """Return probabilities."""
-    return tf.nn.softmax(logits(pixels))
-
-
-def five(pixels: Any) -> Any:
-    """Return outputs for five classes only."""
-    return logits(pixels, 5)
-
-
-def stacked(pixels: Any) -> Any:
-    """Return outputs with a dimension too many."""
-    return tf.expand_dims(logits(pixels), 2)
-
-
-def fixed_batch(pixels: Any) -> Any:
-    """Return outputs through a reshape that holds for one image only."""
-    return tf.matmul(tf.reshape(pixels, (1, 784)), weights(784, 10, scale=0.1, seed=3))
-
-
-def samples(size: int) -> Iterator[list[Any]]:
-    """Yield images for calibration: noise, brighter in some quarters than in others, all of 0 to 1."""
+def samples(low: float, high: float) -> Iterator[list[Any]]:
+    """Yield images for calibration: noise, brighter in some quarters than in others, from low to high."""
     generator = np.random.default_rng(4)
     for _ in range(100):
-        brightness = generator.random((2, 2)).repeat(size // 2, 0).repeat(size // 2, 1)
-        image = brightness * generator.random((size, size))
+        brightness = generator.random((2, 2)).repeat(14, 0).repeat(14, 1)
+        image = brightness * generator.random((28, 28))
         image[0, :2] = 0, 1
-        yield [image.reshape(1, size, size, 1).astype(np.float32)]
+        yield [(low + image * (high - low)).reshape(1, 28, 28, 1).astype(np.float32)]
 
 
-def convert(network: Network, kind: Any = None, *, size: int = 28, batch: int | None = None) -> bytes:
+def convert(
+    network: Network, kind: Any = None, *, shape: tuple[int | None, ...] = IMAGES, low: float = 0, high: float = 1
+) -> bytes:
     """Return a model.
 
     Args:
         network: from images to outputs.
         kind: the dtype of a quantized model's input and output; None keeps all float.
-        size: the edge of the images.
-        batch: how many images it takes at a time; None leaves it open.
+        shape: of the input.
+        low: the value of black for calibration.
+        high: the value of white for calibration.
     """
-    function = tf.function(network).get_concrete_function(tf.TensorSpec((batch, size, size, 1), tf.float32))
+    function = tf.function(network).get_concrete_function(tf.TensorSpec(shape, tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     if kind is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: samples(size)
+        converter.representative_dataset = lambda: samples(low, high)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = converter.inference_output_type = kind
     return bytes(converter.convert())
 
 
+def with_operators_of_tensorflow() -> bytes:
+    """Return a model with a select TensorFlow operator."""
+    function = tf.function(lambda pixels: tf.linalg.inv(tf.reshape(pixels, (28, 28))))
+    concrete = function.get_concrete_function(tf.TensorSpec((1, 28, 28, 1), tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    return bytes(converter.convert())
+
+
 def integer_input() -> bytes:
-    """Return a model whose input is int32, which images cannot be put in."""
+    """Return a model with an int32 input, which cannot hold images."""
     function = tf.function(lambda pixels: logits(tf.cast(pixels, tf.float32)))
-    concrete = function.get_concrete_function(tf.TensorSpec((None, 28, 28, 1), tf.int32))
+    concrete = function.get_concrete_function(tf.TensorSpec(IMAGES, tf.int32))
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
 
 
@@ -94,12 +91,31 @@ def main(folder: Path) -> None:
     """Write every model into ``folder``."""
     kinds = {"uint8": tf.uint8, "int8": tf.int8, "float_io": tf.float32, "float": None}
     models = {f"logits_{name}": convert(logits, kind) for name, kind in kinds.items()}
-    models |= {f"softmax_{name}": convert(softmax, kinds[name]) for name in ("uint8", "int8", "float")}
-    models["five_classes"] = convert(five)
-    models["stacked_output"] = convert(stacked)
-    models["input_32"] = convert(logits, size=32)
-    models["input_int32"] = integer_input()
-    models["fixed_batch"] = convert(fixed_batch, batch=1)
+    models |= {
+        "softmax_uint8": convert(lambda pixels: tf.nn.softmax(logits(pixels)), tf.uint8),
+        "softmax_float": convert(lambda pixels: tf.nn.softmax(logits(pixels))),
+        "five_classes": convert(lambda pixels: logits(pixels, 5)),
+        "many_classes": convert(lambda pixels: logits(pixels, 1000)),
+        "input_32": convert(lambda pixels: logits(pixels[:, :28, :28]), shape=(None, 32, 32, 1)),
+        "input_int32": integer_input(),
+        # A matrix product with a reshape that holds for one image only.
+        "fixed_batch": convert(
+            lambda pixels: tf.matmul(tf.reshape(pixels, (1, 784)), weights(784, 10, scale=0.1, seed=3)),
+            shape=(1, 28, 28, 1),
+        ),
+        "shape_28_28": convert(logits, shape=(28, 28)),
+        "shape_1_28_28": convert(logits, shape=(1, 28, 28)),
+        "shape_n_784": convert(logits, shape=(None, 784)),
+        "shape_4_28_28_1": convert(logits, shape=(4, 28, 28, 1)),
+        "range_255_uint8": convert(lambda pixels: logits(pixels / 255), tf.uint8, high=255),
+        "range_255_float": convert(lambda pixels: logits(pixels / 255)),
+        "range_signed_int8": convert(lambda pixels: logits((pixels + 1) / 2), tf.int8, low=-1),
+        "range_signed_uint8": convert(lambda pixels: logits((pixels + 1) / 2), tf.uint8, low=-1),
+        "two_outputs": convert(lambda pixels: (features(pixels), logits(pixels))),
+        "two_alike": convert(lambda pixels: (logits(pixels) * 2, logits(pixels))),
+        "not_finite": convert(lambda pixels: logits(pixels) + tf.math.log(-1 - tf.reduce_mean(pixels))),
+        "select_tf": with_operators_of_tensorflow(),
+    }
     for name, content in models.items():
         (folder / f"{name}.tflite").write_bytes(content)
 

@@ -1,183 +1,268 @@
+"""A classifier on 28x28 images: scores, batches, threads, calibration, and what it refuses."""
+
 from __future__ import annotations
 
+import io
+import pickle
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist import LABELS, Classifier, Prediction, Predictions
+from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, SourceError, UsageError
 from edge_fmnist.model.classifier import BATCH
-from edge_fmnist.model.quantization import SOFTMAX_SCALE
+from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
 
-QUANTIZED = ["logits_float_io", "logits_int8", "logits_uint8", "softmax_int8", "softmax_uint8"]
-ALL = ["logits_float", "softmax_float", *QUANTIZED]
+Models = Callable[[str], Path]
+Describe = Callable[..., Path]
+ALL = ["logits_float", "softmax_float", "logits_float_io", "logits_int8", "logits_uint8", "softmax_uint8"]
 
 
 @pytest.fixture
-def classifier(model_path: Callable[[str], Path]) -> Classifier:
-    return Classifier.load(model_path("logits_uint8"))
+def classifier(model_path: Models) -> Classifier:
+    return Classifier(model_path("logits_uint8"))
 
 
-def scores_of(model: Path, images: np.ndarray) -> np.ndarray:
-    return Classifier.load(model).predict_batch(images).scores
-
-
-def test_the_small_models_tell_images_apart(classifier: Classifier, images: np.ndarray) -> None:
-    assert len(set(classifier.predict_batch(images).indexes)) >= 4
-
-
-def test_predict(classifier: Classifier, images: np.ndarray) -> None:
-    prediction = classifier.predict(images[0])
-    assert isinstance(prediction, Prediction)
-    assert prediction.scores.shape == (10,)
-    assert prediction.scores.dtype == np.float32
-    assert prediction.index == int(prediction.scores.argmax())
-    assert prediction.label == LABELS[prediction.index]
-    assert prediction.score == prediction.scores.max()
-    assert prediction.labels == LABELS
-    assert prediction.milliseconds > 0
-
-
-def test_predict_batch(classifier: Classifier, images: np.ndarray) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_single_images_and_batches_give_the_same_probabilities(
+    model_path: Models, images: np.ndarray, name: str
+) -> None:
+    classifier = Classifier(model_path(name))
     predictions = classifier.predict_batch(images)
-    assert isinstance(predictions, Predictions)
-    assert predictions.scores.shape == (300, 10)
-    assert predictions.scores.dtype == np.float32
-    assert predictions.milliseconds > 0
+    np.testing.assert_allclose(predictions.scores.sum(axis=1), 1, atol=1e-5)
+    assert predictions.scores.min() >= 0
+    assert len(set(predictions.indexes)) >= 4
+    one_by_one = [classifier.predict(image) for image in images[:40]]
+    np.testing.assert_allclose(predictions.scores[:40], [single.scores for single in one_by_one], atol=1e-5)
+    assert [single.label for single in one_by_one] == [LABELS[index] for index in predictions.indexes[:40]]
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_scores_are_probabilities(model_path: Callable[[str], Path], images: np.ndarray, name: str) -> None:
-    scores = scores_of(model_path(name), images)
-    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
-    assert scores.min() >= 0
-    assert scores.max() <= 1
-
-
-@pytest.mark.parametrize("name", ALL)
-def test_predict_and_predict_batch_agree(model_path: Callable[[str], Path], images: np.ndarray, name: str) -> None:
-    classifier = Classifier.load(model_path(name))
-    one_by_one = [classifier.predict(image).scores for image in images[:40]]
-    np.testing.assert_allclose(classifier.predict_batch(images[:40]).scores, one_by_one, atol=1e-5)
-
-
-@pytest.mark.parametrize("count", [1, 31, 32, BATCH - 1, BATCH, BATCH + 1, 300])
-def test_batches_of_every_size_give_what_single_images_give(
-    classifier: Classifier, images: np.ndarray, count: int
+def test_the_type_of_input_and_output_changes_the_scores_by_their_steps_only(
+    model_path: Models, images: np.ndarray, name: str
 ) -> None:
-    one_by_one = np.stack([classifier.predict(image).scores for image in images[:count]])
-    batch = classifier.predict_batch(images[:count])
-    assert len(batch) == count
-    np.testing.assert_array_equal(batch.scores, one_by_one)
-
-
-@pytest.mark.parametrize("name", ["logits_int8", "logits_float_io"])
-def test_the_dtype_of_input_and_output_changes_no_score(
-    model_path: Callable[[str], Path], images: np.ndarray, name: str
-) -> None:
-    reference = Classifier.load(model_path("logits_uint8"))
+    reference = Classifier(model_path("logits_uint8"))
+    scores = Classifier(model_path(name)).predict_batch(images).scores
     # A step of the logits moves a probability by at most half of it: p(1 - p) is at most 1/4, twice.
-    tolerance = reference.output.scale / 2
-    np.testing.assert_allclose(
-        scores_of(model_path(name), images), reference.predict_batch(images).scores, atol=tolerance
-    )
+    step = reference.output.scale / 2
+    tolerance = 4 * step if name.endswith("_float") else step + 2 * SOFTMAX_SCALE * name.startswith("softmax")
+    np.testing.assert_allclose(scores, reference.predict_batch(images).scores, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["softmax_int8", "softmax_uint8"])
-def test_quantized_softmax_and_logits_agree(model_path: Callable[[str], Path], images: np.ndarray, name: str) -> None:
-    reference = Classifier.load(model_path("logits_uint8"))
-    # Half a step of the logits, and one of the softmax before the scores are made to sum to 1 again.
-    tolerance = reference.output.scale / 4 + 2 * SOFTMAX_SCALE
-    np.testing.assert_allclose(
-        scores_of(model_path(name), images), reference.predict_batch(images).scores, atol=tolerance
-    )
+@pytest.mark.parametrize("count", [1, BATCH - 1, BATCH, BATCH + 1, 300])
+def test_batches_of_every_size(classifier: Classifier, images: np.ndarray, count: int) -> None:
+    one_by_one = np.stack([classifier.predict(image).scores for image in images[:count]])
+    np.testing.assert_array_equal(classifier.predict_batch(images[:count]).scores, one_by_one)
 
 
-def test_float_softmax_and_logits_agree(model_path: Callable[[str], Path], images: np.ndarray) -> None:
-    expected = scores_of(model_path("logits_float"), images)
-    np.testing.assert_allclose(scores_of(model_path("softmax_float"), images), expected, atol=1e-5)
-
-
-def test_the_quantized_network_follows_the_float_one(model_path: Callable[[str], Path], images: np.ndarray) -> None:
-    quantized = Classifier.load(model_path("logits_uint8"))
-    # Weights and activations are rounded too, so some steps of the output: four were never reached.
-    np.testing.assert_allclose(
-        quantized.predict_batch(images).scores,
-        scores_of(model_path("logits_float"), images),
-        atol=4 * quantized.output.scale / 2,
-    )
-
-
-@pytest.mark.parametrize(("name", "dtype"), [("uint8", np.uint8), ("int8", np.int8), ("float", np.float32)])
-def test_outputs_are_raw(model_path: Callable[[str], Path], images: np.ndarray, name: str, dtype: type) -> None:
-    outputs, milliseconds = Classifier.load(model_path(f"logits_{name}")).outputs(images[:130])
+def test_outputs_are_raw(classifier: Classifier, images: np.ndarray) -> None:
+    outputs, milliseconds = classifier.outputs(images[:130])
     assert outputs.shape == (130, 10)
-    assert outputs.dtype == dtype
+    assert outputs.dtype == np.uint8
     assert milliseconds > 0
 
 
-def test_pixels_reach_a_uint8_model_unchanged(classifier: Classifier) -> None:
-    assert classifier.input.dtype == np.uint8
-    assert classifier.input.scale == pytest.approx(1 / 255, abs=1e-8)
-    assert classifier.input.zero_point == 0
-
-
-def test_two_threads_give_the_same_scores(
-    classifier: Classifier, model_path: Callable[[str], Path], images: np.ndarray
-) -> None:
-    two = Classifier.load(model_path("logits_uint8"), threads=2)
-    assert two.info.threads == 2
-    np.testing.assert_array_equal(two.predict_batch(images).scores, classifier.predict_batch(images).scores)
-
-
-def test_python_threads_share_a_classifier(classifier: Classifier, images: np.ndarray) -> None:
+def test_threads_share_a_classifier(model_path: Models, images: np.ndarray) -> None:
+    classifier = Classifier(model_path("logits_uint8"), threads=2)
+    assert classifier.info.threads == 2
     expected = classifier.predict_batch(images).scores
     together = threading.Barrier(4)
 
     def work(start: int) -> np.ndarray:
         together.wait(timeout=30)
-        rows = range(start, start + 60)
-        singles = np.stack([classifier.predict(images[row]).scores for row in rows])
-        np.testing.assert_array_equal(singles, classifier.predict_batch(images[start : start + 60]).scores)
-        return singles
+        return np.stack([classifier.predict(image).scores for image in images[start : start + 60]])
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(work, [0, 60, 120, 180]))
     np.testing.assert_array_equal(np.concatenate(results), expected[:240])
 
 
-def test_results_stay_valid_after_the_next_call(classifier: Classifier, images: np.ndarray) -> None:
-    order = classifier.predict_batch(images).indexes
-    first, other = images[0], images[int(np.argmax(order != order[0]))]
-    single, batch = classifier.predict(first), classifier.predict_batch(first[None])
-    outputs, _ = classifier.outputs(first[None])
-    kept = single.scores.copy(), batch.scores.copy(), outputs.copy()
-    classifier.predict(other)
-    classifier.predict_batch(np.stack([other] * 40))
+def test_results_and_images_stay_as_they_are(classifier: Classifier, images: np.ndarray) -> None:
+    given = images.copy()
+    single, batch = classifier.predict(images[0]), classifier.predict_batch(images[:1])
+    kept = single.scores.copy(), batch.scores.copy()
+    classifier.predict_batch(images)
     np.testing.assert_array_equal(single.scores, kept[0])
     np.testing.assert_array_equal(batch.scores, kept[1])
-    np.testing.assert_array_equal(outputs, kept[2])
-
-
-def test_images_are_not_changed(classifier: Classifier, images: np.ndarray) -> None:
-    given = images[:40].copy()
-    classifier.predict_batch(given)
-    classifier.predict(given[0])
-    np.testing.assert_array_equal(given, images[:40])
+    np.testing.assert_array_equal(images, given)
 
 
 def test_views_in_any_order_work(classifier: Classifier, images: np.ndarray) -> None:
     flipped = images[:40, :, ::-1]
-    assert not flipped.flags.c_contiguous
     expected = classifier.predict_batch(np.ascontiguousarray(flipped)).scores
     np.testing.assert_array_equal(classifier.predict_batch(flipped).scores, expected)
     np.testing.assert_array_equal(classifier.predict(flipped[0]).scores, expected[0])
 
 
-def test_a_model_for_one_image_takes_batches(model_path: Callable[[str], Path], images: np.ndarray) -> None:
-    classifier = Classifier.load(model_path("fixed_batch"))
-    expected = [classifier.predict(image).scores for image in images[:40]]
-    np.testing.assert_allclose(classifier.predict_batch(images[:40]).scores, expected, atol=1e-5)
+def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, images: np.ndarray) -> None:
+    path = describe_model()
+    classifier = Classifier(path, threads=2)
+    again = pickle.loads(pickle.dumps(classifier))
+    path.unlink()
+    np.testing.assert_array_equal(again.predict(images[0]).scores, classifier.predict(images[0]).scores)
+    assert again.info == classifier.info
+    assert repr(again) == f"Classifier('{path}', 10 classes, {classifier.info.name}, {classifier.info.delegate})"
+
+
+# Pictures of any kind.
+
+
+@pytest.fixture
+def photograph(picture: Callable[..., Path], make_result: Callable[..., Any]) -> Path:
+    return picture("coat.png", make_result(size=(200, 150)).frame.picture)
+
+
+def test_a_picture_of_any_kind(classifier: Classifier, photograph: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    pixels = cv2.imread(str(photograph))
+    with photograph.open("rb") as file, pil.open(photograph) as opened:
+        content = photograph.read_bytes()
+        kinds: list[Any] = [photograph, str(photograph), content, io.BytesIO(content), file, opened]
+        kinds += [opened.convert("RGBA"), pixels, cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)]
+        kinds.append(np.asarray(pixels, np.uint16) * 257)
+        results = [classifier(kind) for kind in kinds]
+    for result in results:
+        np.testing.assert_array_equal(result.scores, results[0].scores)
+
+
+def test_a_small_image_is_used_as_it_is(classifier: Classifier, images: np.ndarray) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    image = images[0]
+    expected = classifier.predict(image).scores
+    for kind in (image, image[..., None], image.astype(np.uint16) * 257, pil.fromarray(image), np.dstack([image] * 3)):
+        result: Any = classifier(kind)
+        np.testing.assert_array_equal(result.scores, expected)
+
+
+def test_a_list_is_answered_in_one_batch(classifier: Classifier, photograph: Path, images: np.ndarray) -> None:
+    empty = np.full((100, 100, 3), 128, np.uint8)
+    first, nothing, last = classifier([photograph, empty, images[0]])
+    assert nothing is None
+    assert first is not None
+    assert last is not None
+    np.testing.assert_array_equal(last.scores, classifier.predict(images[0]).scores)
+    assert classifier([]) == []
+    assert classifier((empty,)) == [None]
+
+
+@pytest.mark.parametrize("thing", [7, None, {"a": 1}, io.StringIO("text")])
+def test_what_is_not_a_picture(classifier: Classifier, thing: Any) -> None:
+    with pytest.raises(ImageError, match=f"expected a path, bytes, .* got {type(thing).__name__}"):
+        classifier(thing)
+
+
+def test_pictures_that_cannot_be_read(classifier: Classifier, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no-such"):
+        classifier(tmp_path / "no-such.png")
+    with pytest.raises(ImageError):
+        classifier(b"not a picture")
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint16, np.int8])
+def test_wrong_dtype(classifier: Classifier, dtype: type) -> None:
+    image: np.ndarray = np.zeros((28, 28), dtype)
+    image[14] = 1
+    expected = f"expected dtype uint8 with values 0 to 255, got {np.dtype(dtype)} with values 0 to 1; scale to 0..255"
+    with pytest.raises(ImageError, match=expected):
+        classifier.predict(image)
+    with pytest.raises(ImageError, match=expected):
+        classifier.predict_batch(image[None])
+
+
+@pytest.mark.parametrize("shape", [(), (28,), (28, 28, 1), (32, 32), (5, 28, 28)])
+def test_wrong_shape_for_one_image(classifier: Classifier, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ImageError, match=re.escape(f"expected shape (28, 28), got {shape}; for photographs")):
+        classifier.predict(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (4, 28, 28, 1), (4, 784), (0, 28, 28)])
+def test_wrong_shape_for_a_batch(classifier: Classifier, shape: tuple[int, ...]) -> None:
+    message = "an empty batch" if 0 in shape else f"expected shape (N, 28, 28), got {shape}"
+    for method in (classifier.predict_batch, classifier.outputs):
+        with pytest.raises(ImageError, match=re.escape(message)):
+            method(np.zeros(shape, np.uint8))
+
+
+def test_wrong_arguments(model_path: Models, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="expected at least 1 thread, got 0"):
+        Classifier(model_path("logits_uint8"), threads=0)
+    for name in ("no-such-model", tmp_path):
+        with pytest.raises(ModelNotFoundError, match="neither a file nor a shipped model"):
+            Classifier(name)
+
+
+# Metadata.
+
+
+def test_metadata_gives_labels_and_kind_of_output(describe_model: Describe, images: np.ndarray) -> None:
+    labels = tuple(f"garment {i}" for i in range(10))
+    logits = Classifier(describe_model("softmax_uint8", labels=labels, name="mine", output="logits"))
+    assert logits.metadata is not None
+    assert (logits.metadata.name, logits.labels, logits.assumptions) == ("mine", labels, ())
+    # A softmax of probabilities lies between 1/(9 + e) and e/(9 + e).
+    assert logits.predict_batch(images).scores.max() < 0.24
+    probabilities = Classifier(describe_model("softmax_uint8", output="probabilities"))
+    assert probabilities.predict_batch(images).scores.max() > 0.5
+
+
+@pytest.mark.parametrize("model", ["logits_uint8", "logits_float"])
+def test_logits_that_the_metadata_calls_probabilities(describe_model: Describe, images: np.ndarray, model: str) -> None:
+    with pytest.raises(ModelError, match="expected probabilities of 0 to 1, as its metadata states, got outputs from"):
+        Classifier(describe_model(model, output="probabilities")).predict(images[0])
+
+
+def calibrated(describe_model: Describe, temperature: Any, threshold: Any) -> Classifier:
+    return Classifier(describe_model(calibration={"temperature": temperature, "threshold": threshold}))
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.5, 2.0, 1000])
+def test_logits_are_divided_by_the_temperature(
+    describe_model: Describe, images: np.ndarray, temperature: float
+) -> None:
+    plain = Classifier(describe_model())
+    scores = calibrated(describe_model, temperature, 0).predict_batch(images).scores
+    np.testing.assert_allclose(scores, softmax(plain.values(images)[0] / np.float32(temperature)), atol=1e-5)
+
+
+def test_scores_below_the_threshold_are_unknown(describe_model: Describe, images: np.ndarray) -> None:
+    plain = Classifier(describe_model())
+    best = plain.predict_batch(images).scores.max(axis=1)
+    assert all(prediction.known for prediction in plain.predict_batch(images))
+    classifier = calibrated(describe_model, 1, float(np.median(best)))
+    predictions = classifier.predict_batch(images)
+    np.testing.assert_array_equal([prediction.known for prediction in predictions], best >= np.median(best))
+    single = [classifier.predict(image).answer for image in images[:20]]
+    assert single == [prediction.answer for prediction in predictions[:20]]
+    assert "unknown" in single
+
+
+def test_flip_test_time_augmentation(describe_model: Describe, images: np.ndarray) -> None:
+    plain = Classifier(describe_model())
+    there, back = plain.values(images)[0], plain.values(np.ascontiguousarray(images[:, :, ::-1]))[0]
+    assert not np.allclose(there, back)
+    for key in ("flip_tta", "mirrored"):
+        flipped = Classifier(describe_model(**{key: True}))
+        assert flipped.flip_tta
+        np.testing.assert_allclose(flipped.values(images)[0], (there + back) / 2, rtol=1e-6)
+        np.testing.assert_allclose(flipped.predict(images[0]).scores, softmax((there + back) / 2)[0], atol=1e-6)
+        np.testing.assert_array_equal(flipped.outputs(images)[0], plain.outputs(images)[0])
+
+
+def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: np.ndarray) -> None:
+    labels = ("a", "b", *(f"unused {i}" for i in range(2, 10)))
+    classifier = Classifier(describe_model(labels=labels))
+    predictions = classifier.predict_batch(images)
+    assert classifier.labels == ("a", "b")
+    assert predictions.scores.shape == (300, 2)
+    np.testing.assert_allclose(predictions.scores.sum(axis=1), 1, atol=1e-5)
+    assert {choice.label for choice in classifier.predict(images[0]).top(10)} == {"a", "b"}
+    assert classifier.values(images)[0].shape == (300, 10)

@@ -32,8 +32,7 @@ def test_json(run_cli: RunCli, shipped: Path, data: Path) -> None:
     facts = json.loads(run_cli("doctor", "--json").stdout)
     assert facts["problems"] == []
     assert facts["edge_fmnist"] == version("edge-fmnist")
-    assert facts["python"] == platform.python_version()
-    assert facts["executable"] == sys.executable
+    assert (facts["python"], facts["executable"]) == (platform.python_version(), sys.executable)
     assert facts["interpreter"]["name"] == next(iter(facts["interpreters_installed"]))
     assert isinstance(facts["interpreter"]["xnnpack"], bool)
     assert facts["interpreter"]["threads_available"] == facts["cores"]
@@ -45,19 +44,18 @@ def test_json(run_cli: RunCli, shipped: Path, data: Path) -> None:
 
 def test_text(run_cli: RunCli, shipped: Path, data: Path) -> None:
     result = run_cli("doctor")
-    assert result.stdout == ""
+    assert result.stderr == ""
     for text in ("edge-fmnist doctor", "interpreter", "XNNPACK", "OpenCV", str(data), "edge ok"):
-        assert text in result.stderr
-    assert "Problem" not in result.stderr
+        assert text in result.stdout
 
 
 @pytest.mark.usefixtures("no_data_installed")
-def test_without_data_nothing_is_broken(run_cli: RunCli, shipped: Path) -> None:
+def test_missing_data_is_not_a_problem(run_cli: RunCli, shipped: Path) -> None:
     facts = json.loads(run_cli("doctor", "--json").stdout)
     assert facts["data"]["found"] is False
     assert "edge-fmnist data" in facts["data"]["why"]
     assert facts["problems"] == []
-    assert "not found: Fashion-MNIST was not found in" in " ".join(run_cli("doctor").stderr.split())
+    assert "not found: " in run_cli("doctor").stdout
 
 
 def test_a_changed_model(run_cli: RunCli, shipped: Path, data: Path) -> None:
@@ -67,7 +65,7 @@ def test_a_changed_model(run_cli: RunCli, shipped: Path, data: Path) -> None:
     assert facts["models"] == {"edge": False}
     assert any(problem.startswith("model edge: ") and "reinstall" in problem for problem in facts["problems"])
     result = run_cli("doctor", code=1)
-    assert "edge BROKEN" in result.stderr
+    assert "edge BROKEN" in result.stdout
     assert "Problem: model edge: " in result.stderr
 
 
@@ -79,16 +77,13 @@ def test_a_damaged_registry(run_cli: RunCli, ship: Callable[..., Path], data: Pa
 
 
 def test_no_interpreter(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGE_FMNIST_INTERPRETER", "onnx")
+    assert "Problem: interpreter: unknown interpreter 'onnx'" in run_cli("doctor", code=1).stderr
+    monkeypatch.delenv("EDGE_FMNIST_INTERPRETER")
     monkeypatch.setattr(interpreter, "find_spec", lambda name: None)
     facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
     assert (facts["interpreter"], facts["interpreters_installed"]) == (None, {})
     assert any("no TensorFlow Lite interpreter is installed" in problem for problem in facts["problems"])
-    assert "not in use" in run_cli("doctor", code=1).stderr
-
-
-def test_an_unknown_interpreter(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGE_FMNIST_INTERPRETER", "onnx")
-    assert "Problem: interpreter: unknown interpreter 'onnx'" in run_cli("doctor", code=1).stderr
 
 
 def test_opencv_that_cannot_be_imported(
@@ -103,6 +98,5 @@ def test_opencv_that_cannot_be_imported(
 @pytest.mark.parametrize("present", [True, False])
 def test_extras(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch, present: bool) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: SimpleNamespace() if present else None)
-    facts = json.loads(run_cli("doctor", "--json").stdout)
-    assert facts["extras"]["export"] is present
-    assert f"export {'present' if present else 'absent'}" in run_cli("doctor").stderr
+    assert json.loads(run_cli("doctor", "--json").stdout)["extras"]["export"] is present
+    assert f"export {'present' if present else 'absent'}" in run_cli("doctor").stdout

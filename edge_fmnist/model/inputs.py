@@ -1,0 +1,75 @@
+"""From a picture of any kind (a path, bytes, a PIL image, an array) to the 28x28 image that a model classifies."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.errors import ImageError
+from edge_fmnist.vision import read_image as reader
+
+
+def image_of(picture: Any) -> np.ndarray | None:
+    """Return the image that a model classifies, as ``edge-fmnist classify`` does.
+
+    Args:
+        picture: as for :meth:`edge_fmnist.Classifier.__call__`.
+
+    Returns:
+        uint8, shape (28, 28); None if no garment was found.
+
+    Raises:
+        SourceError: a path that does not exist.
+        ImageError: a picture that cannot be read or used.
+    """
+    from edge_fmnist.vision.preprocess import is_image, preprocess, to_grey
+
+    pixels = read_pixels(picture)
+    if is_image(pixels):
+        return to_grey(pixels)
+    garment = preprocess(pixels)
+    return garment.image if garment.found else None
+
+
+def read_pixels(picture: Any) -> np.ndarray:
+    """Return the pixels of a picture of any kind.
+
+    Args:
+        picture: as for :meth:`edge_fmnist.Classifier.__call__`.
+
+    Returns:
+        uint8 or uint16; shape (H, W) grey, (H, W, 3) BGR or (H, W, 4) BGRA.
+
+    Raises:
+        SourceError: a path that does not exist.
+        ImageError: it cannot be read, or is not a picture.
+    """
+    if isinstance(picture, np.ndarray):
+        return picture
+    if type(picture).__module__.startswith("PIL."):
+        return _pil_pixels(picture)
+    if isinstance(picture, str | os.PathLike):
+        return reader.read_picture(os.fspath(picture))
+    name = "bytes" if isinstance(picture, bytes | bytearray | memoryview) else str(getattr(picture, "name", "file"))
+    data = picture.read() if hasattr(picture, "read") else picture
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ImageError(
+            "expected a path, bytes, a binary file, a PIL image, a NumPy array, or a list of them, "
+            f"got {type(picture).__name__}"
+        )
+    return reader.decode_picture(bytes(data), name)
+
+
+def _pil_pixels(picture: Any) -> np.ndarray:
+    from PIL import ImageOps
+
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):
+        return np.asarray(upright).astype(np.uint16)
+    if upright.mode in ("1", "L"):
+        return np.asarray(upright.convert("L"))
+    if "A" in upright.getbands() or "transparency" in upright.info:
+        return np.asarray(upright.convert("RGBA"))[..., [2, 1, 0, 3]]
+    return np.ascontiguousarray(np.asarray(upright.convert("RGB"))[..., ::-1])

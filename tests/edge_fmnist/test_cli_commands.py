@@ -1,0 +1,92 @@
+"""Every command without arguments and with its help, and the command line in unusual environments."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_fmnist.cli.app import app, plug_ins
+
+RUNTIME = sorted(str(command.name or command.callback.__name__) for command in app.registered_commands)  # type: ignore[union-attr]
+COMMANDS = [*RUNTIME, "models", "models info", "models list", "models verify", *sorted(plug_ins())]
+NO_TEMPORARY_FOLDER = (
+    "import tempfile, edge_fmnist.cli.app as app\n"
+    "def none(): raise FileNotFoundError(2, 'No usable temporary directory found')\n"
+    "tempfile._get_default_tempdir = none\n"
+    "app.main()"
+)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(run_cli: Callable[..., Any], command: str) -> None:
+    long, short = (run_cli(*command.split(), option).stdout for option in ("--help", "-h"))
+    assert long == short
+    assert long.startswith("Usage: ")
+
+
+def shell(script: str, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run ``$EDGE`` in a shell; what it starts is ended after the time."""
+    variables = {**os.environ, "EDGE": f"{sys.executable} -m edge_fmnist", **environment}
+    command = ["timeout", "-s", "INT", str(timeout), "sh", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=variables)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_arguments(command: str, tmp_path: Path) -> None:
+    """A result, or one message; what takes long has at least started, without a traceback."""
+    ended = shell(f"cd {tmp_path}; $EDGE {command} </dev/null", 15)
+    assert "Traceback" not in ended.stderr
+    assert ended.returncode in (0, 1, 2, 3, 4, 124, 130), ended.stderr
+    assert ended.stdout or ended.stderr
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("$EDGE doctor 2>&-", id="standard error closed"),
+        pytest.param("$EDGE doctor 2>/dev/full", id="standard error on a full disk"),
+        pytest.param("$EDGE models verify <&- >&1", id="standard input closed"),
+        pytest.param("env -u HOME -u XDG_CACHE_HOME $EDGE doctor --json", id="no home folder"),
+        pytest.param("HOME=/root/none XDG_CACHE_HOME= $EDGE doctor", id="a home folder that does not exist"),
+        pytest.param(f'{sys.executable} -c "{NO_TEMPORARY_FOLDER}" doctor', id="no temporary folder"),
+        pytest.param("PYTHONIOENCODING=ascii LC_ALL=C $EDGE doctor", id="only ASCII"),
+        pytest.param("$EDGE models --json | head -c 1", id="a reader that stops"),
+    ],
+)
+def test_unusual_environments(script: str) -> None:
+    ended = shell(script)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout
+
+
+def test_errors_reach_a_closed_standard_error_as_exit_codes() -> None:
+    for redirection in ("2>&-", "2>/dev/full"):
+        assert shell(f"$EDGE models info no-such-model {redirection}").returncode == 3
+
+
+def test_results_on_a_full_disk() -> None:
+    ended = shell("$EDGE models list >/dev/full")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_file_names_that_are_not_utf8() -> None:
+    ended = shell("$EDGE models verify $(printf 'caf\\351.tflite')")
+    assert ended.returncode == 1
+    assert r"caf\udce9.tflite: neither a file" in ended.stdout
+
+
+@pytest.mark.data
+def test_no_native_log_reaches_a_user(real_data: Path, model_path: Callable[[str], Path]) -> None:
+    model = model_path("logits_uint8")
+    ended = shell(f"$EDGE evaluate {model} --data {real_data} --threads 2")
+    assert ended.returncode == 0
+    assert not [line for line in ended.stderr.splitlines() if "INFO" in line or "XNNPACK" in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -154,16 +155,16 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
     assert same_padding(size, kernel, stride) == padding
 
 
-def test_logits_are_those_of_keras(run_function: Callable[..., Any]) -> None:
-    for name, (largest, difference, reduced, *fused) in run_function(compare_logits, *NAMES).items():
+def test_logits_are_those_of_keras(spawn_function: Callable[..., Any]) -> None:
+    for name, (largest, difference, reduced, *fused) in spawn_function(compare_logits, *NAMES).items():
         assert difference < 1e-4 * max(1, largest), name
         assert len(fused) == (name == NAMES[0])
         assert all(each < 1e-4 * max(1, largest) for each in fused), name
         assert difference < reduced < 0.1 * max(1, largest), name
 
 
-def test_descends_as_keras_does(run_function: Callable[..., Any]) -> None:
-    found = run_function(compare_descent)
+def test_descends_as_keras_does(spawn_function: Callable[..., Any]) -> None:
+    found = spawn_function(compare_descent)
     assert found["apart"] < 1e-4
     assert found["moved"] > 1e-3
     ours, theirs = found["results"]
@@ -171,8 +172,8 @@ def test_descends_as_keras_does(run_function: Callable[..., Any]) -> None:
     assert found["rates"] == [0, 0]
 
 
-def test_what_it_does_not_know_is_named(run_function: Callable[..., Any]) -> None:
-    layer, activation, relu, optimizer = run_function(refused)
+def test_what_it_does_not_know_is_named(spawn_function: Callable[..., Any]) -> None:
+    layer, activation, relu, optimizer = spawn_function(refused)
     assert "UpSampling2D" in layer
     assert "'elu'" in activation
     assert "plain ReLU" in relu
@@ -181,12 +182,9 @@ def test_what_it_does_not_know_is_named(run_function: Callable[..., Any]) -> Non
 
 
 @pytest.fixture
-def run_on_torch(
-    run_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, subprocess_environment: dict[str, str]
-) -> Callable[..., Any]:
+def run_on_torch(spawn_command: Callable[..., Any]) -> Callable[..., Any]:
     """Return what runs the command with Keras on torch."""
-    monkeypatch.setitem(subprocess_environment, "KERAS_BACKEND", "torch")
-    return run_command
+    return partial(spawn_command, KERAS_BACKEND="torch")
 
 
 @pytest.mark.parametrize(("precision", "qat"), [("float32", 0), ("bfloat16", 1)])

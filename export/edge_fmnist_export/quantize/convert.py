@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -89,6 +90,13 @@ def _make_integer(converter: Any, io: IoType) -> None:
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
 
+def _convert(converter: Any) -> bytes:
+    with warnings.catch_warnings():
+        # The ranges of a quantization-aware model are in its graph; the converter looks for them elsewhere as well.
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        return bytes(converter.convert())
+
+
 def convert_float(model: Any, kind: FloatFormat) -> bytes:
     """Convert a Keras 3 model (TensorFlow back end) to float32, float16 or dynamic-range weights.
 
@@ -100,7 +108,7 @@ def convert_float(model: Any, kind: FloatFormat) -> bytes:
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tensorflow.float16]
-    return bytes(converter.convert())
+    return _convert(converter)
 
 
 def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes:
@@ -109,11 +117,11 @@ def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes
     _make_integer(converter, io)
     converter.target_spec.supported_ops = [backend.tensorflow_module().lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = representative.samples
-    return compact(bytes(converter.convert()))
+    return compact(_convert(converter))
 
 
 def convert_qat(model: Any, io: IoType) -> bytes:
     """Convert a quantization-aware ``tf_keras`` model to int8."""
     converter = backend.tensorflow_module().lite.TFLiteConverter.from_keras_model(model)
     _make_integer(converter, io)
-    return compact(bytes(converter.convert()))
+    return compact(_convert(converter))

@@ -69,7 +69,7 @@ def test_a_variant_changes_what_is_in_no_section() -> None:
     # Colons, commas and semicolons in quotes part nothing.
     found = parse_variant(NANO, 'wide: architecture="resnet:16;16/2,16,24/2", mirrored=true')
     assert (found.name, found.recipe.architecture) == ("wide", "resnet:16;16/2,16,24/2")
-    assert found.recipe.mirrored
+    assert found.recipe.flip_tta
 
 
 @pytest.mark.parametrize("section", ["distill", "augmentation"])

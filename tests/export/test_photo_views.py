@@ -64,10 +64,6 @@ def test_target_of_a_folder(garment: str, expected: int) -> None:
     assert target(Photo(Path("x.jpg"), garment, GARMENTS[garment])) == expected
 
 
-def test_target_of_a_folder_named_like_a_label() -> None:
-    assert target(Photo(Path("x.jpg"), "Bag", ("Bag",))) == 8
-
-
 def test_first_view_is_the_photograph_itself(tiny_photos: Path) -> None:
     photos = find_photos(tiny_photos, "train")
     views = views_of(tiny_photos, 1)
@@ -93,12 +89,6 @@ def test_views_depend_on_the_seed_alone(tiny_photos: Path) -> None:
     assert first.images.shape != other.images.shape or (first.images != other.images).any()
 
 
-def test_progress_counts_photographs_to_the_last(tiny_photos: Path) -> None:
-    heard: list[tuple[int, int]] = []
-    training_views(tiny_photos, 1, 0, lambda done, of: heard.append((done, of)))
-    assert heard == [(number, 16) for number in range(1, 17)]
-
-
 def test_ground_beside_a_garment_is_unknown(write: Callable[[np.ndarray], Path]) -> None:
     # A shirt on a sheet; below it a strip of another cloth with something on it.
     picture = np.empty((240, 200, 3), np.uint8)
@@ -120,14 +110,6 @@ def test_vary_keeps_form_and_leaves_its_argument_alone(shape: tuple[int, ...]) -
         assert varied.shape == shape
         assert varied.dtype == np.uint8
     np.testing.assert_array_equal(picture, before)
-
-
-def test_vary_changes_a_photograph_without_losing_it(tiny_photos: Path) -> None:
-    picture = read_picture(str(tiny_photos / "train" / "t-shirt" / "1.png"))
-    rng = np.random.default_rng(2)
-    varied = [vary(picture, rng) for _ in range(10)]
-    assert all((view != picture).any() for view in varied)
-    assert all(preprocess(view).found for view in varied)
 
 
 def test_validation_images_are_the_photographs_themselves(tiny_photos: Path) -> None:
@@ -158,14 +140,10 @@ def test_photographs_that_show_nothing_train_nothing(write: Callable[[np.ndarray
 def test_a_photograph_that_cannot_be_read_is_named(own_photos: Path, content: bytes) -> None:
     for split in ("train", "validation"):
         (own_photos / split / "shoes" / "1.png").write_bytes(content)
-    with pytest.raises(ImageError, match=r"train/shoes/1\.png: .*take it out of the folder"):
+    with pytest.raises(ImageError, match=r"train/shoes/1\.png: .*replace or remove it"):
         views_of(own_photos, 1)
-    with pytest.raises(ImageError, match=r"validation/shoes/1\.png: .*take it out of the folder"):
+    with pytest.raises(ImageError, match=r"validation/shoes/1\.png: .*replace or remove it"):
         validation_images(own_photos)
-
-
-def test_folder_with_all_it_needs(tiny_photos: Path) -> None:
-    check_folder(tiny_photos)
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
@@ -174,14 +152,6 @@ def test_folder_without_a_split(own_photos: Path, split: str) -> None:
     with pytest.raises(DataNotFoundError, match=f"expected a folder named '{split}' with photographs in it") as raised:
         check_folder(own_photos)
     assert raised.value.exit_code == 3
-
-
-@pytest.mark.parametrize("split", ["train", "validation"])
-def test_folder_with_an_empty_split(own_photos: Path, split: str) -> None:
-    shutil.rmtree(own_photos / split)
-    (own_photos / split / "pants").mkdir(parents=True)
-    with pytest.raises(DataNotFoundError, match=f"{split}: expected photographs in folders such as"):
-        check_folder(own_photos)
 
 
 def test_folder_with_an_unknown_garment(own_photos: Path) -> None:

@@ -23,7 +23,7 @@ from edge_fmnist_export.search.recipes import brief_recipe, write_front
 from edge_fmnist_export.search.state import Candidate, Measured, Settings, State, load_state
 from edge_fmnist_export.search.trial import Bench, subset
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
-from edge_fmnist_export.training.training import Listener
+from edge_fmnist_export.training.train_recipe import Listener
 
 SETTINGS = Settings(seed=5, population=3, epochs=2, images=0, data_sha256=("a", "b"), reference_sha256="c")
 START = State(settings=SETTINGS)

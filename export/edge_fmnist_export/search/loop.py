@@ -18,7 +18,7 @@ from edge_fmnist_export.search.space import Space
 from edge_fmnist_export.search.state import Candidate, Measured, Settings, State, save_state
 from edge_fmnist_export.search.trial import Bench, measure_candidate, representative_count, train_candidate
 from edge_fmnist_export.training import training_data as material
-from edge_fmnist_export.training.training import Listener
+from edge_fmnist_export.training.train_recipe import Listener
 
 CANDIDATES = "candidates"
 

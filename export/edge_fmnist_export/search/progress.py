@@ -13,7 +13,7 @@ from edge_fmnist_export.search.front import pareto_front
 from edge_fmnist_export.search.propose import Proposal
 from edge_fmnist_export.search.state import Candidate, State
 from edge_fmnist_export.training.phase import EpochRecord
-from edge_fmnist_export.training.training import Listener
+from edge_fmnist_export.training.train_recipe import Listener
 
 
 class TrainingBar:

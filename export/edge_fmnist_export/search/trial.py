@@ -15,11 +15,12 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist_export.quantize.convert import representative_dataset
 from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.search.state import Measured
-from edge_fmnist_export.training import backend, training
+from edge_fmnist_export.training import backend
+from edge_fmnist_export.training import train_recipe as training
 from edge_fmnist_export.training import training_data as material
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.recipe import Recipe
-from edge_fmnist_export.training.run import Run, create_run, resume_run
+from edge_fmnist_export.training.run_folder import Run, create_run, resume_run
 
 MODEL = "model.tflite"
 # Representative images of post-training quantization: a few hundred do.
@@ -68,7 +69,7 @@ def train_candidate(folder: Path, recipe: Recipe, bench: Bench, listener: traini
     """Train a candidate, from its checkpoint where an interrupted search left one.
 
     Raises:
-        EdgeFmnistError: as :func:`edge_fmnist_export.training.training.train`.
+        EdgeFmnistError: as :func:`edge_fmnist_export.training.train_recipe.train`.
     """
     # Keras keeps every graph until it is told; a search would fill the memory with them.
     backend.keras_module().utils.clear_session()

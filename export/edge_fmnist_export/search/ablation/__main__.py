@@ -55,7 +55,7 @@ def ablation(
     from edge_fmnist_export.search.ablation.build import train_variants
     from edge_fmnist_export.search.ablation.table import HEADINGS, Ablation, cells, check_page, document, write_table
     from edge_fmnist_export.search.ablation.variants import variants
-    from edge_fmnist_export.training import training
+    from edge_fmnist_export.training import train_recipe as training
     from edge_fmnist_export.training import training_data as material
     from edge_fmnist_export.training.recipe import load_recipe
 
@@ -65,7 +65,7 @@ def ablation(
     train = dataset.load("train", data)
     for each in wanted:
         material.subsets(each.recipe, train)
-        training.check_initial(each.recipe)
+        training.check_runs(each.recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     shared = Ablation(whole.name, epochs, whole.data.validation)

@@ -12,7 +12,8 @@ from statistics import mean
 from edge_fmnist.data.dataset import Split
 from edge_fmnist_export.search.ablation.variants import Variant, brief
 from edge_fmnist_export.search.zoo.build import train_network
-from edge_fmnist_export.training import backend, training
+from edge_fmnist_export.training import backend
+from edge_fmnist_export.training import train_recipe as training
 
 # Told which variant is trained with which seed; gives what listens to it.
 Announce = Callable[[Variant, int], AbstractContextManager[training.Listener]]
@@ -60,7 +61,7 @@ def train_variants(
 
     Raises:
         RunError: a folder holds a run of another recipe or data set, or a damaged one.
-        EdgeFmnistError: as :func:`edge_fmnist_export.training.training.train`.
+        EdgeFmnistError: as :func:`edge_fmnist_export.training.train_recipe.train`.
     """
     rows = [Row(variant) for variant in variants]
     for seed in seeds:

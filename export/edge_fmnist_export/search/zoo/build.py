@@ -14,9 +14,9 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.search.zoo.published import Published
-from edge_fmnist_export.training import training
+from edge_fmnist_export.training import train_recipe as training
 from edge_fmnist_export.training.recipe import Recipe, Section, Share
-from edge_fmnist_export.training.run import Run, create_run, open_run, resume_run
+from edge_fmnist_export.training.run_folder import Run, create_run, open_run, resume_run
 
 MODEL, FACTS = "int8.tflite", "zoo.json"
 # The table shows what quantization costs, and int8 itself is held to the published figure, so any drop is written.
@@ -90,7 +90,7 @@ def train_network(folder: Path, recipe: Recipe, data: Split, listener: training.
 
     Raises:
         RunError: the folder holds a run of another recipe or data set, or a damaged one.
-        EdgeFmnistError: as :func:`edge_fmnist_export.training.training.train`.
+        EdgeFmnistError: as :func:`edge_fmnist_export.training.train_recipe.train`.
     """
     try:
         run = resume_run(folder, recipe) if (folder / "recipe.toml").is_file() else create_run(folder, recipe)

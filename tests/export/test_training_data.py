@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
-from edge_fmnist.errors import UsageError
-from edge_fmnist_export.training import training_data as materials
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN
-from edge_fmnist_export.training.photo_views import fingerprint, training_views, validation_images
+from edge_fmnist_export.training.photo_views import training_views, validation_images
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
-from edge_fmnist_export.training.run import Run
-from edge_fmnist_export.training.training_data import check_photos, gather, of_another_set, sources, subsets
+from edge_fmnist_export.training.run_folder import Run
+from edge_fmnist_export.training.training_data import gather, of_another_set, subsets
 
 
 def silent(done: int, of: int) -> None:
@@ -35,18 +33,11 @@ def pictured(photo_recipe: Path) -> Recipe:
 
 
 def test_without_photographs_it_is_the_data_set(plain: Recipe, data: Split) -> None:
-    material = gather(plain, data, None, silent)
-    for found, expected in zip((material.train, material.validation), subsets(plain, data), strict=True):
+    gathered = gather(plain, data, None, silent)
+    for found, expected in zip((gathered.train, gathered.validation), subsets(plain, data), strict=True):
         np.testing.assert_array_equal(found.images, expected.images)
         np.testing.assert_array_equal(found.targets, expected.targets)
-    assert material.photos is None
-
-
-def test_what_is_held_out_does_not_depend_on_the_seed_of_training(plain: Recipe, data: Split) -> None:
-    for found, expected in zip(
-        materials.split(plain.model_copy(update={"seed": plain.seed + 1}), data), subsets(plain, data), strict=True
-    ):
-        np.testing.assert_array_equal(found.images, expected.images)
+    assert gathered.photos is None
 
 
 def hashes(name: SplitName) -> tuple[str, str]:
@@ -81,22 +72,22 @@ def test_data_of_another_set_than_the_run(
 
 
 def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
-    material = gather(pictured, data, tiny_photos, silent)
+    gathered = gather(pictured, data, tiny_photos, silent)
     images, _ = subsets(pictured, data)
     views = training_views(tiny_photos, pictured.photos.views, pictured.seed, silent)
-    assert len(material.train) == len(images) + len(views)
-    np.testing.assert_array_equal(material.train.images[: len(images)], images.images)
-    np.testing.assert_array_equal(material.train.images[len(images) :], views.images)
-    np.testing.assert_array_equal(material.train.targets[len(images) :], views.targets)
+    assert len(gathered.train) == len(images) + len(views)
+    np.testing.assert_array_equal(gathered.train.images[: len(images)], images.images)
+    np.testing.assert_array_equal(gathered.train.images[len(images) :], views.images)
+    np.testing.assert_array_equal(gathered.train.targets[len(images) :], views.targets)
 
 
 def test_photographs_validate_as_much_as_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
-    material = gather(pictured, data, tiny_photos, silent)
+    gathered = gather(pictured, data, tiny_photos, silent)
     # 100 images, and 9 photographs of known garments 11 times.
-    assert len(material.validation) == 100 + 99
-    assert UNKNOWN not in material.validation.targets
-    assert np.bincount(material.validation.targets)[FOOTWEAR] == 33
-    assert material.validation.one_hot().any(axis=1).all()
+    assert len(gathered.validation) == 100 + 99
+    assert UNKNOWN not in gathered.validation.targets
+    assert np.bincount(gathered.validation.targets)[FOOTWEAR] == 33
+    assert gathered.validation.one_hot().any(axis=1).all()
 
 
 def test_each_validation_photograph_calibrates_once(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
@@ -104,17 +95,3 @@ def test_each_validation_photograph_calibrates_once(pictured: Recipe, data: Spli
     assert photos is not None
     np.testing.assert_array_equal(photos.images, validation_images(tiny_photos).images)
     assert np.bincount(photos.targets)[[0, 1, FOOTWEAR, UNKNOWN]].tolist() == [3, 3, 3, 3]
-
-
-def test_photographs_come_with_the_recipe_that_wants_them(plain: Recipe, pictured: Recipe, tiny_photos: Path) -> None:
-    check_photos(plain, None)
-    check_photos(pictured, tiny_photos)
-    with pytest.raises(UsageError, match="pictured trains on photographs too; name their folder with --photos"):
-        check_photos(pictured, None)
-    with pytest.raises(UsageError, match="tiny trains without photographs; leave --photos out"):
-        check_photos(plain, tiny_photos)
-
-
-def test_sources_identify_images_and_photographs(data: Split, tiny_photos: Path) -> None:
-    assert sources(data, None) == {"data_sha256": list(data.sha256), "labels": list(data.labels)}
-    assert sources(data, tiny_photos) == {**sources(data, None), "photos_sha256": fingerprint(tiny_photos)}

@@ -44,13 +44,6 @@ def test_the_first_gap_that_fits_is_taken() -> None:
     assert offsets(estimate(structure, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
 
 
-def test_outputs_live_to_the_end() -> None:
-    structure = graph({0: 16, 1: 16, 2: 16}, ((0,), 1), ((0,), 2))
-    both = Structure(structure.tensors, structure.operators, (0,), (1, 2))
-    assert estimate(structure, "test").planned == 32
-    assert estimate(both, "test").planned == 48
-
-
 def test_sizes_are_aligned_and_count_the_type() -> None:
     def bytes_of(kind: str) -> int:
         return estimate(graph({0: 10, 1: 1}, ((0,), 1), kind=kind), "test").activations[0].bytes
@@ -59,12 +52,6 @@ def test_sizes_are_aligned_and_count_the_type() -> None:
 
 
 TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
-
-
-def test_an_open_batch_is_one_image() -> None:
-    tensors = (Tensor("", "INT8", (-1, 28, 28, 1), 0, None), Tensor("", "INT8", (-1, 10), 0, None))
-    structure = Structure(tensors, (Operator("ADD", (0,), (1,), 0),), (0,), (1,))
-    assert [placed.bytes for placed in estimate(structure, "test").activations] == [784, 16]
 
 
 def test_overhead_grows_with_what_is_kept() -> None:

@@ -13,7 +13,6 @@ from edge_fmnist_export.training.batches import (
     epoch_batches,
     one_hot,
     split_validation,
-    steps_per_epoch,
 )
 from edge_fmnist_export.training.recipe import Augmentation
 
@@ -45,12 +44,6 @@ def subset() -> Subset:
     return Subset(numbered(100), (np.arange(100) % 10).astype(np.uint8))
 
 
-def test_validation_split_is_disjoint_and_complete(split: Split) -> None:
-    train, validation = split_validation(split, 100, 0)
-    assert (len(train), len(validation)) == (400, 100)
-    assert sorted(numbers(train.images) + numbers(validation.images)) == list(range(500))
-
-
 def test_images_keep_their_targets_and_order(split: Split) -> None:
     for part in split_validation(split, 100, 0):
         chosen = numbers(part.images)
@@ -75,14 +68,6 @@ def test_split_that_cannot_be_made(split: Split, count: int) -> None:
         split_validation(split, count, 0)
 
 
-def test_inputs_and_targets_as_a_network_takes_them() -> None:
-    subset = Subset(np.full((2, 28, 28), 51, np.uint8), np.array([3, 9], np.uint8))
-    inputs = subset.inputs()
-    assert (inputs.shape, subset.one_hot().shape) == ((2, 28, 28, 1), (2, 10))
-    assert inputs.dtype == subset.one_hot().dtype == np.float32
-    np.testing.assert_array_equal(inputs, np.float32(51) / np.float32(255))
-
-
 def test_footwear_is_right_for_three_classes_and_unknown_for_none() -> None:
     footwear, unknown = one_hot(np.array([FOOTWEAR, UNKNOWN], np.uint8))
     assert [LABELS[index] for index in footwear.nonzero()[0]] == ["Sandal", "Sneaker", "Ankle boot"]
@@ -98,12 +83,6 @@ def test_an_epoch_shows_each_image_at_most_once_with_its_target(subset: Subset) 
         seen += chosen
     assert sorted(seen) == list(range(100))
     assert seen != sorted(seen)
-
-
-def test_a_last_part_batch_is_left_out(subset: Subset) -> None:
-    batches = list(epoch_batches(subset, 32, Augmentation(), (1,)))
-    assert steps_per_epoch(subset, 32) == len(batches) == 3
-    assert {len(images) for images, _ in batches} == {32}
 
 
 @pytest.mark.parametrize("settings", [Augmentation(), AUGMENTED])

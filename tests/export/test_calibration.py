@@ -61,11 +61,6 @@ def test_likelihood_sums_the_right_classes() -> None:
     assert negative_log_likelihood(logits, rows, 1.0) == pytest.approx(-np.log([0.8, 0.8]).mean(), rel=1e-5)
 
 
-def test_likelihood_of_an_impossible_class_is_finite() -> None:
-    logits = np.array([[500, -500]], np.float32)
-    assert np.isfinite(negative_log_likelihood(logits, np.array([[0, 1]], np.float32), 1.0))
-
-
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_temperature_undoes_what_scaled_the_logits(logits: np.ndarray, targets: np.ndarray, scale: float) -> None:
     assert fit_temperature(logits * np.float32(scale), one_hot(targets)) == pytest.approx(scale, rel=0.05)
@@ -99,11 +94,6 @@ def test_calibration_lowers_the_likelihood_and_loses_what_it_says(logits: np.nda
     assert found.before == pytest.approx(negative_log_likelihood(logits * 3, one_hot(targets), 1.0))
     hits = correct_scores(softmax(logits[:1000] * 3 / temperature), photos.one_hot())
     assert found.false_reject_rate == pytest.approx((hits < threshold).mean()) == pytest.approx(0.1, abs=0.005)
-
-
-def test_without_photographs_every_image_gets_an_answer(logits: np.ndarray, targets: np.ndarray) -> None:
-    found = calibrate(Network(logits), subset(targets), None, 0.05)
-    assert (found.calibration.threshold, found.false_reject_rate) == (0, 0)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

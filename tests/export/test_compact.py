@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -12,8 +10,7 @@ import pytest
 from edge_fmnist.model import interpreter
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_structure
-from edge_fmnist_export.micro.carray import without_metadata
-from edge_fmnist_export.quantize.compact import BUFFER_ALIGNMENT, compact
+from edge_fmnist_export.quantize.compact import compact
 
 
 def model_of(content: bytes) -> Any:
@@ -140,13 +137,6 @@ def test_nothing_that_no_interpreter_reads_is_left(smaller: bytes) -> None:
     assert len(set(data)) == len(data)
 
 
-def test_buffers_are_aligned(smaller: bytes) -> None:
-    start = np.frombuffer(smaller, np.uint8).ctypes.data
-    data = [buffer.data for buffer in model_of(smaller).buffers if buffer.data is not None]
-    assert len(data) > 20
-    assert {(array.ctypes.data - start) % BUFFER_ALIGNMENT for array in data} == {0}
-
-
 def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     model = model_of(read_model("edge").content)
     (graph,) = model.subgraphs
@@ -159,13 +149,3 @@ def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     assert after[places[0]].buffer == after[places[1]].buffer
     for place, tensor in zip(places, (first, second), strict=True):
         np.testing.assert_array_equal(after[place].quantization.scale, tensor.quantization.scale)
-
-
-def test_exported_integer_files_are_compact(
-    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "model.tflite"
-    answer = warm_command("export", tiny_run, "--ptq", "--data", tiny_data, "--calibration", 50, "--output", path)
-    assert answer.code == 0, answer.stderr
-    flatbuffer = without_metadata(path.read_bytes())
-    assert compact(flatbuffer) == flatbuffer

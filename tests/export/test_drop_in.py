@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.quantize.exporting import run_labels
 from edge_fmnist_export.training.recipe import Recipe
@@ -125,10 +124,3 @@ def test_a_damaged_record_of_labels_is_told(tmp_path: Path, recorded: Any) -> No
     run.write_json("run.json", recorded)
     with pytest.raises(RunError, match=r"run\.json: expected labels, a list of 2 to 10 names"):
         run_labels(run)
-
-
-def test_a_run_without_a_record_has_the_labels_of_fashion_mnist(tmp_path: Path) -> None:
-    run = Run(tmp_path, Recipe(name="any", architecture="lenet5"))
-    assert run_labels(run) == LABELS
-    run.write_json("run.json", {"seed": 1})
-    assert run_labels(run) == LABELS

@@ -7,7 +7,7 @@ import pytest
 
 from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN
-from edge_fmnist_export.training.photo_views import training_views, validation_images
+from edge_fmnist_export.training.photo_views import training_views
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
 from edge_fmnist_export.training.run_folder import Run
 from edge_fmnist_export.training.training_data import gather, of_another_set, subsets
@@ -88,10 +88,3 @@ def test_photographs_validate_as_much_as_images(pictured: Recipe, data: Split, t
     assert UNKNOWN not in gathered.validation.targets
     assert np.bincount(gathered.validation.targets)[FOOTWEAR] == 33
     assert gathered.validation.one_hot().any(axis=1).all()
-
-
-def test_each_validation_photograph_calibrates_once(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
-    photos = gather(pictured, data, tiny_photos, silent).photos
-    assert photos is not None
-    np.testing.assert_array_equal(photos.images, validation_images(tiny_photos).images)
-    assert np.bincount(photos.targets)[[0, 1, FOOTWEAR, UNKNOWN]].tolist() == [3, 3, 3, 3]

@@ -60,15 +60,19 @@ def train(
     """
     extras.require("export", "training", None if qat else FLOAT_MODULES)
     from edge_fmnist.data import dataset
+    from edge_fmnist_export.training.recipe import load_recipe
 
-    wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, validation, seed)
+    loaded = load_recipe(recipe)
+    wanted = _changed(loaded, epochs, qat_epochs if qat else 0, validation, seed)
+    # A number that the user wrote is kept.
+    scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
     folder = output or RUNS / wanted.name
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")
     try:
         images = dataset.load("train", data, names)
-        if validation is None and not Path(recipe).is_file():
+        if scaling:
             wanted = _scaled(wanted, len(images))
         run, metrics = _train(wanted, folder, images, photos, resume)
     except KeyboardInterrupt:
@@ -86,9 +90,9 @@ def _interrupted(folder: Path) -> str:
     return "Interrupted before training started; nothing was written."
 
 
-def _recipe(name: str, epochs: int | None, qat_epochs: int | None, validation: int | None, seed: int | None) -> Recipe:
-    from edge_fmnist_export.training.recipe import load_recipe
-
+def _changed(
+    recipe: Recipe, epochs: int | None, qat_epochs: int | None, validation: int | None, seed: int | None
+) -> Recipe:
     changes: dict[str, dict[str, Any]] = {}
     for section, key, value in (
         ("training", "epochs", epochs),
@@ -97,8 +101,8 @@ def _recipe(name: str, epochs: int | None, qat_epochs: int | None, validation: i
     ):
         if value is not None:
             changes[section] = {key: value}
-    recipe = load_recipe(name).with_changes(**changes)
-    return recipe if seed is None else recipe.model_copy(update={"seed": seed})
+    changed = recipe.with_changes(**changes)
+    return changed if seed is None else changed.model_copy(update={"seed": seed})
 
 
 def _scaled(recipe: Recipe, images: int) -> Recipe:

@@ -34,7 +34,7 @@ case "$(basename "$0")" in
 sudo|env) case "$1" in *.sh) test -x "$1" || test -x "$EDGE_FMNIST_ROOT/${1#edge-fmnist/}" ;; *) exec "$@" ;; esac ;;
 make) grep -q "^$1:" "$EDGE_FMNIST_ROOT/Makefile" ;;
 pip) for word in "$@"; do case "$word" in .*'['*']') for extra in $(echo "$word" | tr -d '.[]' | tr ',' ' '); do
-  grep -q "^$extra = \\[" "$EDGE_FMNIST_ROOT/pyproject.toml" || { echo "no extra $extra" >&2; exit 1; }; done ;; esac; done ;;
+  grep -q "^$extra = " "$EDGE_FMNIST_ROOT/pyproject.toml" || exit 1; done ;; esac; done ;;
 esac
 """
 STAND_INS = (

@@ -13,6 +13,6 @@ keep_former_paths(
         "metrics": "report.metrics",
         "progress": "training.progress",
         "recipe": "training.recipe",
-        "run": "training.run",
+        "run": "training.run_folder",
     },
 )

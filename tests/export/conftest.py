@@ -1,19 +1,22 @@
 """Fixtures for the workstation's tests.
 
-TensorFlow, Keras and TFMOT warn when they are imported, and warnings are errors in the tests: whatever
-needs them runs in a process of its own.
+Commands run inside the test process, so that TensorFlow starts once for each worker. Trained runs are made once for
+all workers of a test run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import inspect
+import io
 import json
 import os
 import struct
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +25,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from edge_fmnist.cli.app import app
+
+# Read when Keras and TensorFlow are imported, which the first test that needs them does.
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 RECIPE = """
 name = "tiny"
@@ -47,37 +57,13 @@ optimizer = "adamw"
 learning_rate = 0.0005
 """
 
-# The tiny recipe, with photographs and all that goes with them.
-PHOTO_RECIPE = """
-name = "pictured"
-architecture = "lenet5"
-seed = 4
-
-[data]
-validation = 100
-split_seed = 4
-batch_size = 32
-
-[augmentation]
-shift = 1
-dropping = 0.2
-leaking = 0.2
-
-[photos]
-views = 3
-lost = 0.25
-
-[training]
-epochs = 2
-optimizer = "adamw"
-learning_rate = 0.003
-label_smoothing = 0.05
-
-[qat]
-epochs = 2
-optimizer = "adamw"
-learning_rate = 0.0005
-"""
+# The same with photographs.
+PHOTO_RECIPE = (
+    RECIPE.replace('"tiny"', '"pictured"')
+    .replace("seed = 3", "seed = 4")
+    .replace("shift = 1", "shift = 1\ndropping = 0.2\nleaking = 0.2\n\n[photos]\nviews = 3\nfalse_reject_rate = 0.25")
+    .replace("0.003", "0.003\nlabel_smoothing = 0.05")
+)
 
 # Corners of garments, in shares of a photograph.
 OUTLINES = {
@@ -176,7 +162,7 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment without this project's settings and without a data set, on the processor alone."""
+    """Return an environment without this project's settings, without a data set and without a GPU."""
     if find_spec("tensorflow") is None or find_spec("tf_keras") is None:
         pytest.skip("the extra [export] is not installed")
     ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_", "FORCE_COLOR")
@@ -192,21 +178,55 @@ def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="session")
 def run_command(subprocess_environment: dict[str, str]) -> Command:
-    """Return a function that runs ``edge-fmnist`` in a process of its own."""
+    """Return a function that runs ``edge-fmnist`` in this process, with ``subprocess_environment``."""
 
     def run(*arguments: object) -> Answer:
+        removed = {name for name in os.environ if name.startswith(("EDGE_FMNIST_", "FORCE_COLOR"))}
+        environment = {**dict.fromkeys(removed), **subprocess_environment}
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def warm_command(run_command: Command) -> Command:
+    """Return ``run_command``; the name that tests used when commands ran in processes of their own."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def run_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
+    """Return a function that calls another one, which prints JSON, and returns what it printed."""
+
+    def run(function: Callable[..., None], *arguments: Any) -> Any:
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            function(*arguments)
+        return json.loads(output.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def spawn_command(subprocess_environment: dict[str, str]) -> Command:
+    """Return a function that runs ``edge-fmnist`` in a process of its own, with more environment by keyword."""
+
+    def run(*arguments: object, **environment: str) -> Answer:
         command = [sys.executable, "-m", "edge_fmnist", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment, check=False)
+        given = {**subprocess_environment, **environment}
+        done = subprocess.run(command, capture_output=True, text=True, env=given, check=False)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def run_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
-    """Return a function that runs another one, which takes strings and prints JSON, in a process of its own."""
+def spawn_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
+    """Return what does as ``run_function``, in a process of its own: for another Keras back end, say."""
 
-    def run(function: Callable[..., None], *arguments: str) -> Any:
+    def run(function: Callable[..., None], *arguments: Any) -> Any:
         source = textwrap.dedent(inspect.getsource(function))
         script = f"from __future__ import annotations\n{source}\n{function.__name__}(*{arguments!r})\n"
         command = [sys.executable, "-c", script]
@@ -218,14 +238,32 @@ def run_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_recipe: Path, run_command: Command
-) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that fills a folder once for all workers of a test run and returns it; not to be written to."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, finished = shared / name, shared / f"{name}.finished"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                make(folder)
+                finished.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command) -> Path:
     """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
-    assert answer.code == 0, answer.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
+        assert answer.code == 0, answer.stderr
+
+    return make_once("tiny", make)
 
 
 @pytest.fixture(scope="session")
@@ -238,74 +276,33 @@ def photo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photo_run(
-    tmp_path_factory: pytest.TempPathFactory,
+    make_once: Callable[..., Path],
     tiny_data: Path,
     tiny_photos: Path,
     photo_recipe: Path,
     run_command: Command,
 ) -> Path:
     """Return the folder of a whole run with photographs, float and QAT; not to be written to."""
-    folder = tmp_path_factory.mktemp("runs") / "pictured"
-    options = ("--data", tiny_data, "--photos", tiny_photos, "--output", folder)
-    answer = run_command("train", photo_recipe, *options)
-    assert answer.code == 0, answer.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        options = ("--data", tiny_data, "--photos", tiny_photos, "--output", folder)
+        answer = run_command("train", photo_recipe, *options)
+        assert answer.code == 0, answer.stderr
+
+    return make_once("pictured", make)
 
 
 @pytest.fixture(scope="session")
 def no_qat_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, tiny_recipe: Path, run_command: Command
+    make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command
 ) -> tuple[Path, Answer]:
-    """Return the folder of a run without QAT, not to be written to, and what training it said."""
-    folder = tmp_path_factory.mktemp("runs") / "no-qat"
-    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder, "--no-qat", "--epochs", 1)
-    assert answer.code == 0, answer.stderr
-    return folder, answer
+    """Return the folder of a run without QAT, not to be written to, and the command's answer."""
 
+    def make(folder: Path) -> None:
+        options = ("--data", tiny_data, "--output", folder / "run", "--no-qat", "--epochs", 1)
+        answer = run_command("train", tiny_recipe, *options)
+        assert answer.code == 0, answer.stderr
+        (folder / "answer.json").write_text(json.dumps([answer.code, answer.stdout, answer.stderr]), "utf-8")
 
-def serve_commands() -> None:
-    """Run the command lines that come as JSON lines on standard input, and answer each with a JSON line."""
-    import json
-    import sys
-
-    from typer.testing import CliRunner
-
-    from edge_fmnist.cli.app import app
-
-    for line in sys.stdin:
-        result = CliRunner().invoke(app, json.loads(line))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        print(json.dumps([result.exit_code, result.stdout, result.stderr]), flush=True)
-
-
-@pytest.fixture(scope="session")
-def warm_command(subprocess_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
-    """Return a function that runs ``edge-fmnist`` in one process for all calls, which imports TensorFlow once."""
-    source = inspect.getsource(serve_commands)
-    script = f"from __future__ import annotations\n{source}\nserve_commands()\n"
-    log = tmp_path_factory.mktemp("server") / "stderr"
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            [sys.executable, "-c", script],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=subprocess_environment,
-        ) as server,
-    ):
-        assert server.stdin is not None
-        assert server.stdout is not None
-        requests, answers = server.stdin, server.stdout
-
-        def run(*arguments: object) -> Answer:
-            requests.write(json.dumps([str(argument) for argument in arguments]) + "\n")
-            requests.flush()
-            line = answers.readline()
-            assert line, log.read_text("utf-8")
-            return Answer(*json.loads(line))
-
-        yield run
-        requests.close()
+    folder = make_once("no-qat", make)
+    return folder / "run", Answer(*json.loads((folder / "answer.json").read_text("utf-8")))

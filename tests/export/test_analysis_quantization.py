@@ -125,7 +125,7 @@ def analysed(
         from edge_fmnist_export.report.analysis.quantization import analyse
         from edge_fmnist_export.report.subject import load_float_model
         from edge_fmnist_export.training.batches import split_validation
-        from edge_fmnist_export.training.run import open_run
+        from edge_fmnist_export.training.run_folder import open_run
 
         run = open_run(folder)
         train, validation = split_validation(load_split(Path(data), "train"), 100, run.recipe.seed)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export import architectures
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.weights import assign_variables, read_variables
 
 PARAMETERS = {
     "cnn-1": 804_554,
@@ -20,46 +22,13 @@ PARAMETERS = {
 }
 
 
-def build_all() -> None:
-    """Print facts on every architecture, built with Keras 3 and with ``tf_keras``, and how far their outputs differ."""
-    import json
+@pytest.fixture
+def keras_modules() -> tuple[Any, Any]:
+    """Return Keras 3 and ``tf_keras``."""
+    from edge_fmnist_export.training import backend, qat
 
-    import numpy as np
-
-    from edge_fmnist_export import architectures
-    from edge_fmnist_export.quantize import qat
-    from edge_fmnist_export.training import backend
-    from edge_fmnist_export.training.weights import assign_variables, read_variables
-
-    keras, tf_keras = backend.keras_on_tensorflow(), qat.modules().keras
-    keras.utils.set_random_seed(0)
-    rng = np.random.default_rng(0)
-    images = rng.random((16, 28, 28, 1), np.float32)
-
-    def shapes(model: object) -> list[tuple[int | None, ...]]:
-        return [tuple(layer.output.shape) for layer in model.layers]  # type: ignore[attr-defined]
-
-    facts = {}
-    for name in architectures.names():
-        ours, theirs = architectures.build(name, keras), architectures.build(name, tf_keras)
-        # Batch normalization starts with weights of 0 and 1; noise tells each from the others.
-        noisy = [array + rng.normal(0, 0.02, array.shape) for array in read_variables(ours.weights)]
-        assign_variables(ours.weights, noisy, name)
-        assign_variables(theirs.weights, read_variables(ours.weights), name)
-        outputs = np.asarray(ours(images, training=False)), np.asarray(theirs(images, training=False))
-        facts[name] = {
-            "parameters": [ours.count_params(), theirs.count_params()],
-            "shapes": [shapes(ours), shapes(theirs)],
-            "difference": float(np.abs(outputs[0] - outputs[1]).max()),
-            "spread": float(outputs[0].std()),
-        }
-    print(json.dumps(facts))
-
-
-@pytest.fixture(scope="module")
-def facts(run_function: Callable[..., Any]) -> dict[str, dict[str, Any]]:
-    built: dict[str, dict[str, Any]] = run_function(build_all)
-    return built
+    pytest.importorskip("tensorflow")
+    return backend.keras_on_tensorflow(), qat.modules().keras
 
 
 def test_all_architectures_are_known_here() -> None:
@@ -67,101 +36,52 @@ def test_all_architectures_are_known_here() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_parameters(facts: dict[str, dict[str, Any]], name: str) -> None:
-    assert facts[name]["parameters"] == [PARAMETERS[name]] * 2
+def test_both_keras_build_the_same_network(name: str, keras_modules: tuple[Any, Any]) -> None:
+    assert f"{PARAMETERS[name]:,}" in str(architectures.builder(name).__doc__)
+    ours, theirs = (architectures.build(name, keras) for keras in keras_modules)
+    assert ours.count_params() == theirs.count_params() == PARAMETERS[name]
+    shapes = [[tuple(layer.output.shape) for layer in model.layers] for model in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    assert shapes[0][-1] == (None, 10)
+    # Batch normalization starts with weights of 0 and 1; with noise, they all differ.
+    rng = np.random.default_rng(0)
+    noisy = [array + rng.normal(0, 0.02, array.shape) for array in read_variables(ours.weights)]
+    assign_variables(ours.weights, noisy, name)
+    assign_variables(theirs.weights, read_variables(ours.weights), name)
+    images = rng.random((16, 28, 28, 1), np.float32)
+    outputs = [np.asarray(model(images, training=False)) for model in (ours, theirs)]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-5)
+    assert outputs[0].std() > 0.01
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_both_keras_build_the_same_shapes(facts: dict[str, dict[str, Any]], name: str) -> None:
-    ours, theirs = facts[name]["shapes"]
-    assert ours == theirs
-    assert ours[-1] == [None, 10]
+def dropout_rates(model: Any) -> list[float]:
+    layers = [getattr(layer, "layer", layer) for layer in model.layers]
+    return [round(layer.rate, 6) for layer in layers if type(layer).__name__ == "Dropout"]
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_weights_move_across_exactly(facts: dict[str, dict[str, Any]], name: str) -> None:
-    assert facts[name]["difference"] < 1e-5
-    assert facts[name]["spread"] > 0.01
+def test_a_factor_on_dropout(keras_modules: tuple[Any, Any]) -> None:
+    from edge_fmnist_export.training import qat
 
-
-def dropout_rates() -> None:
-    """Print the dropout rates of ``cnn-dropout``: as published, halved, and halved in quantization-aware training."""
-    import json
-
-    import numpy as np
-
-    from edge_fmnist_export import architectures
-    from edge_fmnist_export.quantize import qat
-    from edge_fmnist_export.training import backend
-    from edge_fmnist_export.training.batches import Subset
-    from edge_fmnist_export.training.weights import read_variables
-
-    keras = backend.keras_on_tensorflow()
+    keras, _ = keras_modules
     whole, half = architectures.build("cnn-dropout", keras), architectures.build("cnn-dropout", keras, 0.5)
-    none = architectures.build("cnn-dropout", keras, 0.0)
-    images, targets = np.zeros((8, 28, 28), np.uint8), np.arange(8, dtype=np.uint8)
-    subset = Subset(images, targets)
+    assert dropout_rates(whole) == [0.25, 0.25, 0.4, 0.3]
+    subset = Subset(np.zeros((8, 28, 28), np.uint8), np.arange(8, dtype=np.uint8))
     quantized = qat.quantization_aware("cnn-dropout", read_variables(whole.weights), subset, 0.5)
-
-    def rates(model: object) -> list[float]:
-        layers = [getattr(layer, "layer", layer) for layer in model.layers]  # type: ignore[attr-defined]
-        return [round(layer.rate, 6) for layer in layers if type(layer).__name__ == "Dropout"]
-
-    first, second = (np.asarray(none(images[..., None] + 1.0, training=True)) for _ in range(2))
-    print(
-        json.dumps(
-            {
-                "whole": rates(whole),
-                "half": rates(half),
-                "quantized": rates(quantized),
-                "nothing dropped": bool((first == second).all()),
-            }
-        )
-    )
+    assert dropout_rates(half) == dropout_rates(quantized) == [0.125, 0.125, 0.2, 0.15]
 
 
-def statistics_after_a_step() -> None:
-    """Print the first moving mean after a step on ones, with either Keras: from 0, with the default and with 0.75."""
-    import json
-
-    import numpy as np
-
-    from edge_fmnist_export import architectures
-    from edge_fmnist_export.quantize import qat
-    from edge_fmnist_export.training import backend
-
+def test_a_smaller_momentum_moves_statistics_faster(keras_modules: tuple[Any, Any]) -> None:
     images = np.ones((4, 28, 28, 1), np.float32)
-    shares = []
-    for keras in (backend.keras_on_tensorflow(), qat.modules().keras):
-        for settings in ({}, {"batch_norm_momentum": 0.75}):
+    for keras in keras_modules:
+        for settings, share in (({}, 0.01), ({"batch_norm_momentum": 0.75}, 0.25)):
             keras.utils.set_random_seed(0)
             model = architectures.build("resnet:2;3", keras, **settings)
-            layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-            seen = keras.Model(model.input, layers[0].input)
-            mean = np.asarray(seen(images)).mean((0, 1, 2))
+            first = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
+            mean = np.asarray(keras.Model(model.input, first.input)(images)).mean((0, 1, 2))
             model(images, training=True)
-            shares.append(float(np.asarray(layers[0].moving_mean)[0] / mean[0]))
-    print(json.dumps(shares))
-
-
-def test_a_smaller_momentum_moves_statistics_faster(run_function: Callable[..., Any]) -> None:
-    assert run_function(statistics_after_a_step) == pytest.approx([0.01, 0.25, 0.01, 0.25], rel=1e-3)
-
-
-def test_a_factor_on_dropout(run_function: Callable[..., Any]) -> None:
-    assert run_function(dropout_rates) == {
-        "whole": [0.25, 0.25, 0.4, 0.3],
-        "half": [0.125, 0.125, 0.2, 0.15],
-        "quantized": [0.125, 0.125, 0.2, 0.15],
-        "nothing dropped": True,
-    }
+            assert float(np.asarray(first.moving_mean)[0] / mean[0]) == pytest.approx(share, rel=1e-3)
 
 
 def test_unknown_architecture() -> None:
     with pytest.raises(UsageError, match=r"unknown architecture 'resnet'; expected one of .*edge"):
         architectures.build("resnet", None)
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_docstring_tells_the_parameters(name: str) -> None:
-    assert f"{PARAMETERS[name]:,}" in str(architectures.builder(name).__doc__)

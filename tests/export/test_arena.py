@@ -44,13 +44,6 @@ def test_the_first_gap_that_fits_is_taken() -> None:
     assert offsets(estimate(structure, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
 
 
-def test_outputs_live_to_the_end() -> None:
-    structure = graph({0: 16, 1: 16, 2: 16}, ((0,), 1), ((0,), 2))
-    both = Structure(structure.tensors, structure.operators, (0,), (1, 2))
-    assert estimate(structure, "test").planned == 32
-    assert estimate(both, "test").planned == 48
-
-
 def test_sizes_are_aligned_and_count_the_type() -> None:
     def bytes_of(kind: str) -> int:
         return estimate(graph({0: 10, 1: 1}, ((0,), 1), kind=kind), "test").activations[0].bytes
@@ -59,17 +52,6 @@ def test_sizes_are_aligned_and_count_the_type() -> None:
 
 
 TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
-
-
-def test_an_open_batch_is_one_image() -> None:
-    tensors = (Tensor("", "INT8", (-1, 28, 28, 1), 0, None), Tensor("", "INT8", (-1, 10), 0, None))
-    structure = Structure(tensors, (Operator("ADD", (0,), (1,), 0),), (0,), (1,))
-    assert [placed.bytes for placed in estimate(structure, "test").activations] == [784, 16]
-
-
-def test_constants_and_missing_inputs_take_no_place() -> None:
-    structure = graph({0: 16, 1: 1600, 2: 16}, ((0, 1, -1), 2))
-    assert set(offsets(estimate(structure, "test"))) == {0, 2}
 
 
 def test_overhead_grows_with_what_is_kept() -> None:
@@ -104,19 +86,12 @@ def most_at_once(activations: tuple[Placed, ...]) -> int:
     return max(sum(placed.bytes for placed in activations if placed.first <= step <= placed.last) for step in steps)
 
 
-def test_json_has_all_figures() -> None:
-    values = estimate(graph({0: 160, 1: 320}, ((0,), 1)), "test").as_dict()
-    assert values["activation_bytes"] == 480
-    assert 0 <= values["bytes"] - 480 - values["overhead_bytes"] < ALIGNMENT
-    assert values["activations"][1] == {"tensor": 1, "bytes": 320, "first": 1, "last": 1, "offset": 0}
-
-
 @pytest.mark.parametrize(
     ("structure", "message"),
     [
-        (graph({0: 1, 1: 1}, ((0,), 1), kind="STRING"), "type STRING"),
+        (graph({0: 1, 1: 1}, ((0,), 1), kind="STRING"), "unsupported type STRING"),
         (graph({0: 1, 1: 1}, ((0,), 1), ((0,), 1)), "written twice"),
-        (graph({0: 1, 1: 1}, ((0,), 7)), "not there"),
+        (graph({0: 1, 1: 1}, ((0,), 7)), "missing tensor"),
     ],
 )
 def test_what_cannot_be_planned(structure: Structure, message: str) -> None:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.vision.preprocess import DARKEST
 from edge_fmnist_export.training.augment import DROPPED, LEAKED, augment, cover, cutmix, erase, flip, mix, mixup, shift
 from edge_fmnist_export.training.recipe import Augmentation
 
@@ -34,8 +33,8 @@ def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
     return np.asarray((before != after).any(axis=(1, 2)))
 
 
-@pytest.mark.parametrize("limit", [1, 2, 5])
-def test_shift_moves_within_the_limit_and_fills_with_background(images: np.ndarray, limit: int) -> None:
+def test_shift_moves_within_the_limit_and_fills_with_background(images: np.ndarray) -> None:
+    limit = 2
     moves = set()
     for before, after in zip(images, shift(images, limit, rng()), strict=True):
         rows, columns = np.flatnonzero(after.any(axis=1)), np.flatnonzero(after.any(axis=0))
@@ -47,10 +46,6 @@ def test_shift_moves_within_the_limit_and_fills_with_background(images: np.ndarr
         np.testing.assert_array_equal(visible, before[top : top + height, left : left + width])
         moves.add((int(rows[0]) - top, int(columns[0]) - left))
     assert {row for row, _ in moves} == {column for _, column in moves} == set(range(-limit, limit + 1))
-
-
-def test_shift_of_nothing_changes_nothing(images: np.ndarray) -> None:
-    np.testing.assert_array_equal(shift(images, 0, rng()), images)
 
 
 def test_flip_mirrors_about_half(images: np.ndarray) -> None:
@@ -83,21 +78,6 @@ def test_erase_fills_one_rectangle_of_the_area_asked_for(area: tuple[float, floa
     assert least < np.mean(sizes) < most
 
 
-def test_erase_varies_place_and_form() -> None:
-    black = np.zeros((COUNT, 28, 28), np.uint8)
-    inside = erase(black, 1, (0.1, 0.2), rng()) != 0
-    assert inside.any(axis=0).all()
-    heights, widths = inside.any(axis=2).sum(axis=1), inside.any(axis=1).sum(axis=1)
-    assert (heights > widths).mean() > 0.3
-    assert (widths > heights).mean() > 0.3
-
-
-def test_erase_leaves_its_argument_alone(images: np.ndarray) -> None:
-    before = images.copy()
-    erase(images, 1, (0.1, 0.2), rng())
-    np.testing.assert_array_equal(images, before)
-
-
 def rectangle(inside: np.ndarray) -> tuple[int, int]:
     """Return height and width of what a mask covers, after checking that it is a filled rectangle."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -122,26 +102,6 @@ def test_cover_fills_one_rectangle_with_one_grey_value(values: tuple[int, int]) 
     assert covered.dtype == np.uint8
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_cover_hits_its_share_of_the_images(images: np.ndarray, share: float) -> None:
-    before = images.copy()
-    covered = cover(images, share, (0.1, 0.2), DROPPED, rng())
-    assert abs(changed(images, covered).mean() - share) < 0.07
-    np.testing.assert_array_equal(images, before)
-
-
-def test_what_is_dropped_is_black_and_what_leaks_is_as_grey_as_a_garment(
-    images: np.ndarray, targets: np.ndarray
-) -> None:
-    plain = augment(images, targets, Augmentation(), rng())[0]
-    dropped, leaked = (
-        augment(images, targets, Augmentation.model_validate({setting: 1.0}), rng())[0]
-        for setting in ("dropping", "leaking")
-    )
-    assert set(np.unique(dropped[dropped != plain])) == {0}
-    assert leaked[leaked != plain].min() >= np.float32(DARKEST / 255)
-
-
 def test_mixup_blends_images_and_targets_alike(targets: np.ndarray) -> None:
     # Each image shows its target's probabilities as brightness, so the blend of one tells that of the other.
     shown = np.tile(targets[:, :, None], (1, 1, 3))
@@ -150,14 +110,6 @@ def test_mixup_blends_images_and_targets_alike(targets: np.ndarray) -> None:
     np.testing.assert_allclose(blended, np.tile(mixed[:, :, None], (1, 1, 3)), atol=1e-6)
     assert ((mixed > 0).sum(axis=1) == 2).mean() > 0.5
     assert blended.dtype == mixed.dtype == np.float32
-
-
-def test_mixup_follows_its_beta_distribution(targets: np.ndarray) -> None:
-    def evenness(alpha: float) -> float:
-        mixed = mixup(np.zeros((COUNT, 28, 28), np.float32), targets, alpha, rng())[1]
-        return float(1 - mixed.max(axis=1).mean())
-
-    assert evenness(0.05) < 0.1 < evenness(10.0)
 
 
 @pytest.mark.parametrize("mixing", [mixup, cutmix])
@@ -191,33 +143,6 @@ def test_cutmix_puts_one_rectangle_of_another_image_in_and_targets_count_its_pix
     assert cut.dtype == rows.dtype == np.float32
 
 
-def test_cutmix_follows_its_beta_distribution() -> None:
-    def kept(alpha: float) -> np.ndarray:
-        rows = cutmix(np.zeros((COUNT, 28, 28), np.float32), np.eye(COUNT, dtype=np.float32), alpha, rng())[1]
-        return np.diagonal(rows)
-
-    # Nearly all or nearly nothing; about a half, more where an edge cuts the rectangle off.
-    assert ((kept(0.05) > 0.95) | (kept(0.05) < 0.6)).mean() > 0.8
-    assert 0.5 < kept(100.0).mean() < 0.85
-    assert kept(100.0).std() < kept(1.0).std() < kept(0.05).std()
-
-
-def test_cutmix_reaches_every_pixel() -> None:
-    shown = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], (COUNT, 28, 28))
-    cut, _ = cutmix(shown, np.eye(COUNT, dtype=np.float32), 1.0, rng())
-    assert (cut != shown).any(axis=0).all()
-
-
-@pytest.mark.parametrize("alpha", [1e-6, 1e-300, 1e6])
-@pytest.mark.parametrize("mixing", [mixup, cutmix])
-def test_extreme_alphas_give_images_and_targets(
-    targets: np.ndarray, mixing: Callable[..., tuple[np.ndarray, np.ndarray]], alpha: float
-) -> None:
-    mixed, rows = mixing(np.ones((COUNT, 28, 28), np.float32), targets, alpha, rng())
-    np.testing.assert_allclose(mixed, 1, atol=1e-6)
-    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
-
-
 def test_each_batch_takes_one_of_two_at_random(images: np.ndarray, targets: np.ndarray) -> None:
     shown, kinds = images[:20].astype(np.float32), []
     for seed in range(60):
@@ -225,30 +150,6 @@ def test_each_batch_takes_one_of_two_at_random(images: np.ndarray, targets: np.n
         # CutMix makes no grey value that is not in one of the images.
         kinds.append(bool((mixed != mixed.round()).any()))
     assert 0.3 < np.mean(kinds) < 0.7
-
-
-@pytest.mark.parametrize(("name", "mixing"), [("mixup", mixup), ("cutmix", cutmix)])
-def test_one_of_two_alone_draws_for_nothing_else(
-    images: np.ndarray, targets: np.ndarray, name: str, mixing: Callable[..., tuple[np.ndarray, np.ndarray]]
-) -> None:
-    shown = images.astype(np.float32)
-    found = mix(shown, targets, Augmentation.model_validate({name: 0.3}), rng())
-    for one, other in zip(found, mixing(shown, targets, 0.3, rng()), strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_without_mixing_nothing_is_drawn(images: np.ndarray, targets: np.ndarray) -> None:
-    shown, used, unused = images.astype(np.float32), rng(), rng()
-    same = mix(shown, targets, ALL_ON.without_mixing(), used)
-    assert same[0] is shown
-    assert same[1] is targets
-    assert used.bit_generator.state == unused.bit_generator.state
-
-
-def test_without_settings_only_the_form_changes(images: np.ndarray, targets: np.ndarray) -> None:
-    batch, unchanged = augment(images, targets, Augmentation(), rng())
-    np.testing.assert_array_equal((batch[..., 0] * 255).round().astype(np.uint8), images)
-    np.testing.assert_array_equal(unchanged, targets)
 
 
 @pytest.mark.parametrize(
@@ -270,53 +171,3 @@ def test_each_setting_alone_has_an_effect(
     batch, mixed = augment(images, targets, Augmentation(**settings), rng())
     assert (plain != batch).any()
     assert bool((mixed != targets).any()) is alters_targets
-
-
-@pytest.mark.parametrize("settings", [Augmentation(), ALL_ON])
-def test_batch_is_as_a_network_takes_it(images: np.ndarray, targets: np.ndarray, settings: Augmentation) -> None:
-    batch, mixed = augment(images, targets, settings, rng())
-    assert (batch.shape, mixed.shape) == ((COUNT, 28, 28, 1), (COUNT, 10))
-    assert batch.dtype == mixed.dtype == np.float32
-    assert 0 <= batch.min() < batch.max() <= 1
-
-
-def test_same_seed_same_batch(images: np.ndarray, targets: np.ndarray) -> None:
-    first, again, other = (augment(images, targets, ALL_ON, rng(seed)) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first[0], again[0])
-    np.testing.assert_array_equal(first[1], again[1])
-    assert (first[0] != other[0]).any()
-
-
-def time_epochs() -> None:
-    """Print the median ratio of an augmented to a plain training epoch of ``edge``, the two by turns."""
-    import json
-    import statistics
-    import time
-
-    import numpy as np
-
-    from edge_fmnist_export import architectures
-    from edge_fmnist_export.training import backend
-    from edge_fmnist_export.training.batches import Subset, epoch_batches
-    from edge_fmnist_export.training.recipe import Augmentation
-
-    keras = backend.keras_on_tensorflow()
-    rng = np.random.default_rng(0)
-    subset = Subset(rng.integers(0, 256, (768, 28, 28), dtype=np.uint8), (np.arange(768) % 10).astype(np.uint8))
-    model = architectures.build("edge", keras)
-    model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
-
-    def seconds(settings: Augmentation, epoch: int) -> float:
-        started = time.perf_counter()
-        model.fit(epoch_batches(subset, 128, settings, (epoch,)), steps_per_epoch=6, verbose=0)
-        return time.perf_counter() - started
-
-    augmented = Augmentation(shift=2, flip=True, erasing=0.3, mixup=0.2, cutmix=1.0)
-    seconds(augmented, 0)
-    ratios = [seconds(augmented, epoch) / seconds(Augmentation(), epoch) for epoch in range(7)]
-    print(json.dumps(statistics.median(ratios)))
-
-
-@pytest.mark.alone
-def test_augmentation_costs_little_beside_training(run_function: Callable[..., Any]) -> None:
-    assert run_function(time_epochs) <= 1.3

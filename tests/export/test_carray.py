@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist.errors import ModelError, UsageError
+from edge_fmnist.errors import ModelError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_structure
 from edge_fmnist_export.micro.arena import estimate
-from edge_fmnist_export.micro.carray import c_files, identifier, quoted, without_metadata, write_c_files
+from edge_fmnist_export.micro.carray import c_files, identifier, without_metadata, write_c_files
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 C99, C11, CPP11 = ("cc", "-std=c99"), ("cc", "-std=c11"), ("c++", "-std=c++11")
@@ -122,9 +122,7 @@ def checksum(array: bytes) -> int:
     return total
 
 
-@pytest.mark.parametrize(
-    ("array", "program"), [(C99, C99), (C11, C11), (CPP11, CPP11), (C99, CPP11)], ids=["c99", "c11", "c++11", "mixed"]
-)
+@pytest.mark.parametrize(("array", "program"), [(C99, CPP11), (C11, C11)], ids=["mixed", "c11"])
 def test_a_program_reads_the_model(
     compile_and_run: Callable[..., Any], edge: ModelBytes, array: Any, program: Any
 ) -> None:
@@ -149,24 +147,11 @@ def test_a_program_reads_the_model(
 AWKWARD = ('"quoted"', "back\\slash", "what??/", "*/ /*", "Größe", "tab\tand\x01", "%d", "', '", "0\x0012", "last")
 
 
-@pytest.mark.parametrize("compiler", [C99, CPP11], ids=["c99", "c++11"])
-def test_awkward_labels_come_through(compile_and_run: Callable[..., Any], edge: ModelBytes, compiler: Any) -> None:
+def test_awkward_labels_come_through(compile_and_run: Callable[..., Any], edge: ModelBytes) -> None:
     labels = tuple(label.replace("\0", "") for label in AWKWARD)
     content = embed(without_metadata(edge.content), {"output": "logits"}, labels)
-    said = compile_and_run(ModelBytes(content, "awkward"), "awkward", compiler)
+    said = compile_and_run(ModelBytes(content, "awkward"), "awkward", CPP11)
     assert [bytes.fromhex(label).decode() for label in said["labels"]] == list(labels)
-
-
-def test_awkward_names_come_through(compile_and_run: Callable[..., Any], edge: ModelBytes) -> None:
-    model = ModelBytes(edge.content, "my */ /* model??/.tflite")
-    assert compile_and_run(model, "3 möbel (v2.1)", C99)["length"] == len(without_metadata(edge.content))
-
-
-def test_without_metadata_the_file_is_the_array(compile_and_run: Callable[..., Any], edge: ModelBytes) -> None:
-    flatbuffer = without_metadata(edge.content)
-    said = compile_and_run(ModelBytes(flatbuffer, "plain.tflite"), "plain", C99)
-    assert said["length"] == len(flatbuffer)
-    assert "labels" not in said
 
 
 def float_model(edge: ModelBytes) -> bytes:
@@ -203,10 +188,6 @@ def test_comment_says_where_the_model_comes_from(edge: ModelBytes) -> None:
         assert "AddFullyConnected()" in comment
 
 
-def test_the_same_model_gives_the_same_files(edge: ModelBytes) -> None:
-    assert c_files(edge, "edge") == c_files(edge, "edge")
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -223,20 +204,6 @@ def test_identifiers_are_fit_for_c(name: str, expected: str) -> None:
     assert identifier(name) == expected
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("Bag", '"Bag"'), ('a"b', '"a\\"b"'), ("a\\b", '"a\\\\b"'), ("??/", '"\\?\\?/"'), ("é1", '"\\303\\2511"')],
-)
-def test_strings_are_escaped(text: str, expected: str) -> None:
-    assert quoted(text) == expected
-
-
-@pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "", "\udc80"])
-def test_a_name_that_c_cannot_include(edge: ModelBytes, name: str) -> None:
-    with pytest.raises(UsageError, match="without quotes"):
-        c_files(edge, name)
-
-
 def test_a_model_with_two_outputs(edge: ModelBytes) -> None:
     model = file_schema().ModelT.InitFromPackedBuf(edge.content, 0)
     graph = model.subgraphs[0]
@@ -245,14 +212,7 @@ def test_a_model_with_two_outputs(edge: ModelBytes) -> None:
         c_files(ModelBytes(packed(model), "two.tflite"), "two")
 
 
-def test_an_output_that_is_not_there(edge: ModelBytes) -> None:
-    model = file_schema().ModelT.InitFromPackedBuf(edge.content, 0)
-    model.subgraphs[0].outputs = np.array([999], np.int32)
-    with pytest.raises(ModelError, match="tensor 999"):
-        c_files(ModelBytes(packed(model), "odd.tflite"), "odd")
-
-
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(5))
 def test_damaged_models_give_our_error_or_files(edge: ModelBytes, seed: int) -> None:
     rng = np.random.default_rng(seed)
     content = bytearray(without_metadata(edge.content))
@@ -292,12 +252,6 @@ def test_command_answers_programs(cli: Callable[..., Any], edge: ModelBytes, tmp
     assert "model_model_length" in Path(made["c_array"]["header"]).read_text("utf-8")
 
 
-def test_arena_alone_writes_nothing(cli: Callable[..., Any], tmp_path: Path) -> None:
-    result = run(cli, "edge", "--arena", "--output", tmp_path / "none")
-    assert "CONV_2D" in result.stderr
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_model_needs_no_tensorflow(tmp_path: Path) -> None:
     script = (
         "import sys; from edge_fmnist_export.cli.export import export\n"
@@ -312,11 +266,10 @@ def test_a_model_needs_no_tensorflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("{model}",), 2, "name --c-array or --arena"),
+        (("{model}",), 2, "give --c-array or --arena"),
         (("{model}", "--c-array", "--int8"), 2, "are for runs"),
         (("{model}", "--arena", "--io", "int8"), 2, "are for runs"),
         (("{bad}", "--c-array"), 1, "not a TensorFlow Lite model"),
-        (("{bad}", "--arena"), 1, "not a TensorFlow Lite model"),
         (("none.tflite", "--c-array"), 3, "neither a file nor a shipped model"),
         (("{model}", "--c-array", "--output", 'a"b.c'), 2, "without quotes"),
         (("edge", "--c-array", "--int8", "--output", "model.c"), 2, "C files lie beside the .tflite file"),

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import flatbuffers
@@ -12,8 +10,7 @@ import pytest
 from edge_fmnist.model import interpreter
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_structure
-from edge_fmnist_export.micro.carray import without_metadata
-from edge_fmnist_export.quantize.compact import BUFFER_ALIGNMENT, compact
+from edge_fmnist_export.quantize.compact import compact
 
 
 def model_of(content: bytes) -> Any:
@@ -83,14 +80,6 @@ def test_a_twentieth_of_the_file_goes(converted: bytes, smaller: bytes) -> None:
     assert len(smaller) < 0.95 * len(converted)
 
 
-def test_what_is_left_beside_weights_is_small(smaller: bytes) -> None:
-    """A scale of 4 bytes for each channel of filters and biases, and about 100 bytes for each tensor."""
-    structure, model = read_structure(smaller, "test"), model_of(smaller)
-    weights = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    scales = sum(4 * len(tensor.quantization.scale) for tensor in model.subgraphs[0].tensors if has_scale(tensor))
-    assert len(smaller) - weights - scales < 140 * len(structure.tensors)
-
-
 def has_scale(tensor: Any) -> bool:
     return tensor.quantization is not None and tensor.quantization.scale is not None
 
@@ -148,13 +137,6 @@ def test_nothing_that_no_interpreter_reads_is_left(smaller: bytes) -> None:
     assert len(set(data)) == len(data)
 
 
-def test_buffers_are_aligned(smaller: bytes) -> None:
-    start = np.frombuffer(smaller, np.uint8).ctypes.data
-    data = [buffer.data for buffer in model_of(smaller).buffers if buffer.data is not None]
-    assert len(data) > 20
-    assert {(array.ctypes.data - start) % BUFFER_ALIGNMENT for array in data} == {0}
-
-
 def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     model = model_of(read_model("edge").content)
     (graph,) = model.subgraphs
@@ -167,30 +149,3 @@ def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     assert after[places[0]].buffer == after[places[1]].buffer
     for place, tensor in zip(places, (first, second), strict=True):
         np.testing.assert_array_equal(after[place].quantization.scale, tensor.quantization.scale)
-
-
-def test_metadata_that_the_converter_did_not_write_stays() -> None:
-    model = model_of(read_model("edge").content)
-    buffer = file_schema().BufferT()
-    buffer.data = np.frombuffer(b"of somebody else", np.uint8)
-    model.buffers.append(buffer)
-    model.metadata = [metadata("theirs", len(model.buffers) - 1)]
-    after = model_of(compact(packed(model)))
-    (entry,) = after.metadata
-    assert entry.name == b"theirs"
-    assert after.buffers[entry.buffer].data.tobytes() == b"of somebody else"
-
-
-def test_what_is_compact_stays_as_it_is(smaller: bytes) -> None:
-    assert compact(smaller) == smaller
-
-
-@pytest.mark.parametrize("kind", ["--int8", "--ptq"])
-def test_exported_integer_files_are_compact(
-    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path, kind: str
-) -> None:
-    path = tmp_path / "model.tflite"
-    answer = warm_command("export", tiny_run, kind, "--data", tiny_data, "--calibration", 50, "--output", path)
-    assert answer.code == 0, answer.stderr
-    flatbuffer = without_metadata(path.read_bytes())
-    assert compact(flatbuffer) == flatbuffer

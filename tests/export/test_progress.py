@@ -31,4 +31,4 @@ def test_teachers_have_a_bar_until_the_first_phase_has_one() -> None:
     with listener:
         listener.view_done(3, 16)
         (task,) = listener._progress.tasks
-        assert (task.description, task.completed, task.total) == ("asking the teachers", 3, 16)
+        assert (task.description, task.completed, task.total) == ("computing the teachers' logits", 3, 16)

@@ -21,7 +21,7 @@ from edge_fmnist_export.report import builder, figures
 from edge_fmnist_export.report.base import Context, Section
 from edge_fmnist_export.report.sections import SECTIONS, data, gallery, result, training
 from edge_fmnist_export.report.store import draw
-from edge_fmnist_export.training.run import open_run
+from edge_fmnist_export.training.run_folder import open_run
 
 OURS = ("data", "training", "result", "gallery")
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import pytest
 
@@ -38,22 +36,9 @@ def test_the_seed_alone_decides(train: Subset) -> None:
     assert (first.seed, other.seed) == (1, 2)
 
 
-def test_hash_is_of_the_images(train: Subset) -> None:
-    chosen = representative_dataset(train, 20, 1)
-    assert chosen.sha256 == hashlib.sha256(chosen.images.tobytes()).hexdigest()
-
-
-def test_samples_are_as_the_converter_takes_them(train: Subset) -> None:
-    chosen = representative_dataset(train, 20, 1)
-    samples = [sample for (sample,) in chosen.samples()]
-    assert {(sample.shape, sample.dtype) for sample in samples} == {((1, 28, 28, 1), np.dtype(np.float32))}
-    restored = (np.concatenate(samples)[..., 0] * 255).round().astype(np.uint8)
-    np.testing.assert_array_equal(restored, chosen.images)
-
-
-@pytest.mark.parametrize("count", [1000, 9, 0])
+@pytest.mark.parametrize("count", [1000, 9])
 def test_too_few_images(train: Subset, count: int) -> None:
-    with pytest.raises(DataError, match=f"{count} were asked for in all"):
+    with pytest.raises(DataError, match=f"{count} were requested in total"):
         representative_dataset(train, count, 1)
 
 

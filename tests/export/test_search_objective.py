@@ -16,7 +16,7 @@ from edge_fmnist_export.search.objective import SearchObjective, brief_recipe, f
 from edge_fmnist_export.search.runs import train_or_resume
 from edge_fmnist_export.search.study import Candidate
 from edge_fmnist_export.training.recipe import load_recipe
-from edge_fmnist_export.training.run import create_run
+from edge_fmnist_export.training.run_folder import create_run
 
 NETWORK = "resnet:8/2;8/2,12/2"
 FRONT = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -86,11 +87,11 @@ def compare_descent() -> None:
 
     from edge_fmnist_export import architectures
     from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.keras_trainer import KerasTrainer
     from edge_fmnist_export.training.losses import Objective
     from edge_fmnist_export.training.phase import Phase
     from edge_fmnist_export.training.recipe import FloatPhase
     from edge_fmnist_export.training.torch_trainer import TorchTrainer
-    from edge_fmnist_export.training.trainers import KerasTrainer
     from edge_fmnist_export.training.weights import read_variables
 
     keras, steps = backend.keras_module(), 12
@@ -154,16 +155,18 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
     assert same_padding(size, kernel, stride) == padding
 
 
-def test_logits_are_those_of_keras(run_function: Callable[..., Any]) -> None:
-    for name, (largest, difference, reduced, *fused) in run_function(compare_logits, *NAMES).items():
+@pytest.mark.slow
+def test_logits_are_those_of_keras(spawn_function: Callable[..., Any]) -> None:
+    for name, (largest, difference, reduced, *fused) in spawn_function(compare_logits, *NAMES).items():
         assert difference < 1e-4 * max(1, largest), name
         assert len(fused) == (name == NAMES[0])
         assert all(each < 1e-4 * max(1, largest) for each in fused), name
         assert difference < reduced < 0.1 * max(1, largest), name
 
 
-def test_descends_as_keras_does(run_function: Callable[..., Any]) -> None:
-    found = run_function(compare_descent)
+@pytest.mark.slow
+def test_descends_as_keras_does(spawn_function: Callable[..., Any]) -> None:
+    found = spawn_function(compare_descent)
     assert found["apart"] < 1e-4
     assert found["moved"] > 1e-3
     ours, theirs = found["results"]
@@ -171,8 +174,8 @@ def test_descends_as_keras_does(run_function: Callable[..., Any]) -> None:
     assert found["rates"] == [0, 0]
 
 
-def test_what_it_does_not_know_is_named(run_function: Callable[..., Any]) -> None:
-    layer, activation, relu, optimizer = run_function(refused)
+def test_what_it_does_not_know_is_named(spawn_function: Callable[..., Any]) -> None:
+    layer, activation, relu, optimizer = spawn_function(refused)
     assert "UpSampling2D" in layer
     assert "'elu'" in activation
     assert "plain ReLU" in relu
@@ -181,14 +184,12 @@ def test_what_it_does_not_know_is_named(run_function: Callable[..., Any]) -> Non
 
 
 @pytest.fixture
-def run_on_torch(
-    run_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, subprocess_environment: dict[str, str]
-) -> Callable[..., Any]:
+def run_on_torch(spawn_command: Callable[..., Any]) -> Callable[..., Any]:
     """Return what runs the command with Keras on torch."""
-    monkeypatch.setitem(subprocess_environment, "KERAS_BACKEND", "torch")
-    return run_command
+    return partial(spawn_command, KERAS_BACKEND="torch")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "qat"), [("float32", 0), ("bfloat16", 1)])
 def test_trains_float_on_torch_and_the_rest_on_tensorflow(
     precision: str, qat: int, tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
@@ -203,6 +204,7 @@ def test_trains_float_on_torch_and_the_rest_on_tensorflow(
     assert [record["phase"] for record in history] == ["float"] * 4 + ["qat"] * qat
 
 
+@pytest.mark.slow
 def test_trains_on_mixed_images_with_a_teacher(
     tiny_run: Path, tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
 ) -> None:
@@ -214,12 +216,3 @@ def test_trains_on_mixed_images_with_a_teacher(
     assert answer.code == 0, answer.stderr
     losses = [record["loss"] for record in json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))]
     assert losses[-1] < 0.95 * losses[0]
-
-
-def test_odd_and_even_strides_cover_every_pixel() -> None:
-    for size in range(1, 30):
-        for kernel in (1, 2, 3, 5):
-            for stride in (1, 2, 3):
-                before, after = same_padding(size, kernel, stride)
-                assert (before + size + after - kernel) // stride + 1 >= -(-size // stride)
-                assert 0 <= after - before <= 1

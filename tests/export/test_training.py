@@ -1,10 +1,11 @@
+"""Training runs: what they write, how they resume, how they start, and what is refused."""
+
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,26 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import load_split
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist_export.training.recipe import load_recipe
-from edge_fmnist_export.training.weights import load_arrays, load_checkpoint
+from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
+from edge_fmnist.model.quantization import dequantize, softmax
+from edge_fmnist_export import training
+from edge_fmnist_export.training.epochs import averaged
+from edge_fmnist_export.training.phase import EpochRecord
+from edge_fmnist_export.training.photo_views import fingerprint, validation_images
+from edge_fmnist_export.training.progress import ProgressListener
+from edge_fmnist_export.training.recipe import Recipe, load_recipe, parse_recipe
+from edge_fmnist_export.training.run_folder import create_run, open_run
+from edge_fmnist_export.training.train_recipe import check_runs, initial_weights
+from edge_fmnist_export.training.weights import load_arrays
 
+Command = Callable[..., Any]
 FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
-# Everything that draws on chance: dropout, and every augmentation.
-RECIPE = """
-name = "chance"
+# Uses every source of randomness: dropout and all augmentations.
+RANDOM_RECIPE = """
+name = "random"
 architecture = "cnn-dropout"
 seed = 5
 
@@ -37,14 +49,14 @@ mixup = 0.2
 cutmix = 1.0
 
 [training]
-epochs = 4
+epochs = 2
 optimizer = "adamw"
 learning_rate = 0.003
 weight_decay = 0.01
 warmup_epochs = 1
 
 [qat]
-epochs = 4
+epochs = 2
 learning_rate = 0.01
 """
 
@@ -53,7 +65,20 @@ def read_json(folder: Path, name: str) -> Any:
     return json.loads((folder / name).read_text("utf-8"))
 
 
-def test_a_run_leaves_what_it_promises(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
+@pytest.fixture
+def copied(photo_run: Path, tmp_path: Path) -> Path:
+    """Return a copy of the run with photographs that a test may change."""
+    return Path(shutil.copytree(photo_run, tmp_path / "run"))
+
+
+@pytest.fixture
+def resume(run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photos: Path) -> Command:
+    """Return a function that resumes a run of the recipe with photographs."""
+    options = ("--data", tiny_data, "--photos", tiny_photos, "--resume")
+    return lambda folder: run_command("train", photo_recipe, *options, "--output", folder)
+
+
+def test_run_folder(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == FILES
     assert load_recipe(str(tiny_run / "recipe.toml")) == load_recipe(str(tiny_recipe))
     facts = read_json(tiny_run, "run.json")
@@ -62,38 +87,32 @@ def test_a_run_leaves_what_it_promises(tiny_run: Path, tiny_recipe: Path, tiny_d
     assert facts["versions"]["keras"].startswith("3.")
 
 
-def test_history_and_metrics_agree(tiny_run: Path) -> None:
+def test_history_and_metrics(tiny_run: Path) -> None:
     history, metrics = read_json(tiny_run, "history.json"), read_json(tiny_run, "metrics.json")
     assert [(record["phase"], record["epoch"]) for record in history] == [
         (phase, epoch) for phase in ("float", "qat") for epoch in (1, 2)
     ]
+    assert history[1]["loss"] < history[0]["loss"]
     for phase, result in metrics.items():
         records = [record for record in history if record["phase"] == phase]
         best = max(records, key=lambda record: record["validation_accuracy"])
         assert (result["epochs"], result["best_epoch"]) == (2, best["epoch"])
         assert result["validation_accuracy"] == pytest.approx(best["validation_accuracy"], abs=1e-6)
+        assert result["validation_accuracy"] > 0.8
         assert (result["parameters"], result["validation_images"]) == (59_086, 100)
 
 
 def test_scores_are_calibrated_on_validation(tiny_run: Path) -> None:
     calibration = read_json(tiny_run, "calibration.json")
     assert calibration["validation_nll_after"] < calibration["validation_nll_before"]
-    assert (calibration["threshold"], calibration["validation_lost"]) == (0, 0)
+    assert (calibration["threshold"], calibration["validation_false_reject_rate"]) == (0, 0)
 
 
-def test_training_learns(tiny_run: Path) -> None:
-    metrics = read_json(tiny_run, "metrics.json")
-    assert metrics["float"]["validation_accuracy"] > 0.8
-    assert metrics["qat"]["validation_accuracy"] > 0.8
-    losses = [record["loss"] for record in read_json(tiny_run, "history.json") if record["phase"] == "float"]
-    assert losses[1] < losses[0]
-
-
-def test_from_a_run_to_a_named_picture(
-    run_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
+def test_from_a_run_to_a_classified_picture(
+    run_command: Command, tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     model, picture = tmp_path / "tiny.tflite", tmp_path / "picture.png"
-    exported = run_command("export", tiny_run, "--int8", "--data", tiny_data, "--output", model, "--json")
+    exported = run_command("export", tiny_run, "--ptq", "--data", tiny_data, "--output", model, "--json")
     assert exported.code == 0, exported.stderr
     evaluated = run_command("evaluate", model, "--data", tiny_data, "--json")
     assert evaluated.json[0]["top1"] == exported.json[0]["top1"] > 0.8
@@ -104,105 +123,250 @@ def test_from_a_run_to_a_named_picture(
     assert LABELS[int(test.targets[3])] in classified.stdout
 
 
-def test_without_qat_there_is_no_qat(no_qat_run: tuple[Path, Any]) -> None:
+def test_without_qat(no_qat_run: tuple[Path, Any]) -> None:
     folder, answer = no_qat_run
     assert sorted(path.name for path in folder.iterdir()) == [name for name in FILES if name != "qat.npz"]
     assert list(read_json(folder, "metrics.json")) == ["float"]
     assert "--ptq" in answer.stderr
 
 
-def test_resuming_a_finished_run_changes_nothing(
-    run_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tiny_recipe: Path, tmp_path: Path
+def test_a_run_with_photographs(photo_run: Path, tiny_data: Path, tiny_photos: Path) -> None:
+    assert sorted(path.name for path in photo_run.iterdir()) == FILES
+    facts, calibration = read_json(photo_run, "run.json"), read_json(photo_run, "calibration.json")
+    assert facts["data_sha256"] == list(load_split(tiny_data, "train").sha256)
+    assert facts["photos_sha256"] == fingerprint(tiny_photos)
+    for metrics in read_json(photo_run, "metrics.json").values():
+        assert metrics["validation_images"] == 199
+        assert metrics["validation_accuracy"] > 0.8
+    assert 0 < calibration["threshold"] < 1
+    assert 0 < calibration["validation_false_reject_rate"] <= 0.25
+
+
+def test_the_exported_file_carries_and_applies_the_calibration(
+    run_command: Command, photo_run: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(tiny_run, folder)
-    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder, "--resume", "--json")
+    path, calibration = tmp_path / "pictured.tflite", read_json(photo_run, "calibration.json")
+    answer = run_command("export", photo_run, "--ptq", "--data", tiny_data, "--output", path, "--max-drop", 100)
     assert answer.code == 0, answer.stderr
-    assert answer.json == {"run": str(folder), "metrics": read_json(tiny_run, "metrics.json")}
+    classifier = Classifier.load(path)
+    assert classifier.metadata is not None
+    assert classifier.metadata.settings["calibration"] == calibration
+    assert (classifier.temperature, classifier.threshold) == (calibration["temperature"], calibration["threshold"])
+    images = validation_images(tiny_photos).images
+    logits = dequantize(classifier.outputs(images)[0], classifier.output)
+    predictions = classifier.predict_batch(images)
+    np.testing.assert_allclose(predictions.scores, softmax(logits / np.float32(classifier.temperature)), rtol=1e-5)
+    expected = ["unknown" if one.score < classifier.threshold else one.label for one in predictions]
+    assert [one.answer for one in predictions] == expected
+
+
+class Stopper:
+    """A listener that interrupts after the first epoch of a phase."""
+
+    def __init__(self, phase: str) -> None:
+        self.phase = phase
+        self.photos = 0
+
+    def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None: ...
+
+    def step_done(self, loss: float, accuracy: float, steps: int) -> None: ...
+
+    def view_done(self, done: int, of: int) -> None: ...
+
+    def photo_done(self, done: int, of: int) -> None:
+        self.photos = done
+
+    def epoch_done(self, record: EpochRecord) -> None:
+        if (record.phase, record.epoch) == (self.phase, 1):
+            raise KeyboardInterrupt
+
+
+def train_in_parts(recipe: Recipe, folder: Path, data: Path, photos: Path | None, *stops: str) -> list[list[object]]:
+    """Train a recipe, interrupted after the first epoch of the phases in ``stops``; return the state at each stop."""
+    states: list[list[object]] = []
+    run = create_run(folder, recipe)
+    for phase in (*stops, "none"):
+        listener = Stopper(phase)
+        with contextlib.suppress(KeyboardInterrupt):
+            training.train(run, load_split(data, "train"), listener, photos)
+        states.append([run.has("float"), run.has("qat"), run.checkpoint.is_file(), listener.photos])
+    return states
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    timed = ("seconds", "images_per_second")
+    for phase in ("float", "qat"):
+        for left, right in zip(load_arrays(one / f"{phase}.npz"), load_arrays(other / f"{phase}.npz"), strict=True):
+            np.testing.assert_array_equal(left, right)
+    histories = [
+        [{key: value for key, value in record.items() if key not in timed} for record in read_json(run, "history.json")]
+        for run in (one, other)
+    ]
+    assert histories[0] == histories[1]
+    assert read_json(one, "calibration.json") == read_json(other, "calibration.json")
+    assert sorted(path.name for path in one.iterdir()) == FILES
+
+
+@pytest.mark.slow
+def test_a_resumed_run_gives_the_same_result_with_photographs(
+    photo_run: Path, photo_recipe: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(str(photo_recipe))
+    states = train_in_parts(recipe, tmp_path / "run", tiny_data, tiny_photos, "float", "qat")
+    assert states == [[False, False, True, 16], [True, False, True, 16], [True, True, False, 16]]
+    assert_same_run(tmp_path / "run", photo_run)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_gives_the_same_result_with_dropout_and_mixing(tiny_data: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(RANDOM_RECIPE, "random.toml")
+    train_in_parts(recipe, tmp_path / "run", tiny_data, None, "float", "qat")
+    train_in_parts(recipe, tmp_path / "whole", tiny_data, None)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_an_interruption_is_reported(
+    run_command: Command, tiny_recipe: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: ProgressListener, record: EpochRecord) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProgressListener, "epoch_done", interrupt)
+    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    assert answer.code == 130
+    assert answer.stderr.rstrip().endswith("continue with the same command and --resume.")
+    assert (tmp_path / "run" / "checkpoint.npz").is_file()
+
+
+def test_resuming_a_finished_run_changes_nothing(resume: Command, copied: Path, photo_run: Path) -> None:
+    answer = resume(copied)
+    assert answer.code == 0, answer.stderr
+    assert "preprocessing photographs" not in answer.stderr
     for name in FILES:
-        assert (folder / name).read_bytes() == (tiny_run / name).read_bytes()
+        assert (copied / name).read_bytes() == (photo_run / name).read_bytes()
 
 
-class Interrupted:
-    """A run that was interrupted once in each phase and resumed, beside one that was not."""
-
-    def __init__(self, place: Path, data: Path, environment: dict[str, str]) -> None:
-        self.environment = environment
-        recipe = place / "chance.toml"
-        recipe.write_text(RECIPE, "utf-8")
-        self.command = [sys.executable, "-m", "edge_fmnist", "train", str(recipe), "--data", str(data)]
-        self.folder, self.whole = place / "interrupted", place / "whole"
-        self.stops: dict[str, tuple[int, str]] = {}
-        self.states: dict[str, tuple[str, int, int]] = {}
-        for phase, options in (("float", []), ("qat", ["--resume"])):
-            self.stops[phase] = self.run_until(f"{phase} epoch 2/4: ", *options)
-            checkpoint = load_checkpoint(self.folder / "checkpoint.npz")
-            self.states[phase] = (checkpoint.phase, checkpoint.epoch, len(read_json(self.folder, "history.json")))
-        self.run("--output", str(self.folder), "--resume")
-        self.run("--output", str(self.whole))
-
-    def run(self, *options: str) -> None:
-        done = subprocess.run(
-            [*self.command, *options], capture_output=True, text=True, env=self.environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-
-    def run_until(self, start: str, *options: str) -> tuple[int, str]:
-        """Train until a line starts so, interrupt, and return the exit code and what was said."""
-        command = [*self.command, "--output", str(self.folder), *options]
-        said = ""
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=self.environment) as process:
-            assert process.stderr is not None
-            for line in process.stderr:
-                said += line
-                if line.startswith(start):
-                    process.send_signal(signal.SIGINT)
-        return process.returncode, said
+def test_resuming_calibrates_a_run_from_an_earlier_version(
+    resume: Command, copied: Path, photo_run: Path, run_command: Command, tmp_path: Path
+) -> None:
+    (copied / "calibration.json").unlink()
+    facts = read_json(copied, "run.json")
+    del facts["photos_sha256"]
+    (copied / "run.json").write_text(json.dumps(facts), "utf-8")
+    exported = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
+    assert exported.code == 0, exported.stderr
+    classifier = Classifier.load(tmp_path / "model.tflite")
+    assert (classifier.temperature, classifier.threshold) == (1, 0)
+    answer = resume(copied)
+    assert answer.code == 0, answer.stderr
+    assert read_json(copied, "calibration.json") == read_json(photo_run, "calibration.json")
+    assert (copied / "qat.npz").read_bytes() == (photo_run / "qat.npz").read_bytes()
 
 
-@pytest.fixture(scope="module")
-def interrupted(
-    tmp_path_factory: pytest.TempPathFactory, tiny_data: Path, subprocess_environment: dict[str, str]
-) -> Interrupted:
-    return Interrupted(tmp_path_factory.mktemp("interrupted"), tiny_data, subprocess_environment)
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("calibration.json", '{"temperature": 1}', "calibration.json: expected a temperature above 0"),
+        ("metrics.json", None, "metrics.json: missing, or without the phase float"),
+        ("metrics.json", '{"float": {}}', "metrics.json: missing, or without the phase qat"),
+        ("run.json", "[]", "run.json: expected a JSON object, got list"),
+        ("run.json", '{"data_sha256": ["a", "b"]}', "was started with other files of the data set"),
+        ("run.json", '{"photos_sha256": "a"}', "was started with other files of the photographs"),
+    ],
+)
+def test_a_run_folder_that_does_not_fit(
+    resume: Command, copied: Path, name: str, content: str | None, message: str
+) -> None:
+    if content is None:
+        (copied / name).unlink()
+    else:
+        (copied / name).write_text(content, "utf-8")
+    before = {path: path.read_bytes() for path in copied.iterdir()}
+    answer = resume(copied)
+    assert (answer.code, answer.stdout) == (1, "")
+    assert message in answer.stderr
+    assert {path: path.read_bytes() for path in copied.iterdir()} == before
 
 
-@pytest.mark.parametrize("phase", ["float", "qat"])
-def test_interruption_leaves_a_checkpoint_and_says_how_to_go_on(interrupted: Interrupted, phase: str) -> None:
-    code, said = interrupted.stops[phase]
-    assert code == 130, said
-    assert "Traceback" not in said
-    assert said.rstrip().endswith("go on with the same command and --resume.")
-    phase_of_checkpoint, epoch, records = interrupted.states[phase]
-    assert phase_of_checkpoint == phase
-    assert 2 <= epoch < 4
-    assert records >= (4 if phase == "qat" else 0) + epoch
+def test_a_damaged_calibration_is_not_exported(run_command: Command, copied: Path, tmp_path: Path) -> None:
+    (copied / "calibration.json").write_text('{"temperature": -1, "threshold": 0}', "utf-8")
+    answer = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
+    assert answer.code == 1
+    assert "calibration.json: expected a temperature above 0" in answer.stderr
+    assert not (tmp_path / "model.tflite").exists()
 
 
-def test_resumed_run_goes_on_where_it_stood(interrupted: Interrupted) -> None:
-    _, said = interrupted.stops["qat"]
-    assert "float epoch 1/4" not in said
-    assert "float epoch 4/4" in said
+def test_an_unreadable_photograph_is_named_before_training(
+    run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
+) -> None:
+    photos, folder = Path(shutil.copytree(tiny_photos, tmp_path / "photos")), tmp_path / "run"
+    broken = photos / "train" / "shoes" / "2.png"
+    broken.write_bytes(b"no picture")
+    options = ("--data", tiny_data, "--photos", photos, "--output", folder, "--no-qat", "--epochs", 1)
+    answer = run_command("train", photo_recipe, *options)
+    assert answer.code == 1
+    assert f"{broken}: not a picture" in answer.stderr
+    assert [path.name for path in folder.iterdir()] == ["recipe.toml"]
 
 
-@pytest.mark.parametrize("phase", ["float", "qat"])
-def test_resumed_weights_are_those_of_an_uninterrupted_run(interrupted: Interrupted, phase: str) -> None:
-    resumed, whole = (load_arrays(folder / f"{phase}.npz") for folder in (interrupted.folder, interrupted.whole))
-    for one, two in zip(resumed, whole, strict=True):
-        np.testing.assert_array_equal(one, two)
+def init_from(recipe: Path, run: object) -> str:
+    """Return the text of a recipe that starts from a run."""
+    return f'init_from = "{run}"\n{recipe.read_text("utf-8")}'
 
 
-def test_resumed_history_is_that_of_an_uninterrupted_run(interrupted: Interrupted) -> None:
-    def history(folder: Path) -> list[dict[str, Any]]:
-        timed = ("seconds", "images_per_second")
-        return [{k: v for k, v in record.items() if k not in timed} for record in read_json(folder, "history.json")]
+def test_training_starts_from_the_weights_of_a_run(
+    run_command: Command, tiny_run: Path, tiny_recipe: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    recipe, folder = tmp_path / "further.toml", tmp_path / "run"
+    recipe.write_text(init_from(tiny_recipe, tiny_run).replace("0.003", "1e-9"), "utf-8")
+    answer = run_command("train", recipe, "--data", tiny_data, "--output", folder, "--no-qat", "--epochs", 1)
+    assert answer.code == 0, answer.stderr
+    for further, start in zip(load_arrays(folder / "float.npz"), load_arrays(tiny_run / "float.npz"), strict=True):
+        np.testing.assert_allclose(further, start, atol=1e-6)
 
-    assert len(history(interrupted.whole)) == 8
-    assert history(interrupted.folder) == history(interrupted.whole)
+
+def test_initial_weights_of_a_shipped_checkpoint() -> None:
+    found = initial_weights(load_recipe("camera"))
+    assert found is not None
+    assert [array.shape for array in found] == [array.shape for array in open_run("float-deep").weights("float")]
+    assert initial_weights(load_recipe("lenet5")) is None
 
 
-def test_a_finished_run_keeps_no_checkpoint(interrupted: Interrupted) -> None:
-    assert sorted(path.name for path in interrupted.folder.iterdir()) == FILES
+def test_runs_that_cannot_initialize_a_recipe(tiny_recipe: Path, tiny_run: Path, tmp_path: Path) -> None:
+    def recipe(run: object) -> Recipe:
+        return parse_recipe(init_from(tiny_recipe, run), "tiny.toml")
+
+    shutil.copyfile(tiny_run / "recipe.toml", tmp_path / "recipe.toml")
+    other = (
+        "init_from: expected a run of the architecture lenet5, or of one with wider blocks, got edge, which has edge"
+    )
+    for check in (initial_weights, check_runs):
+        with pytest.raises(RunNotFoundError, match=r"recipe tiny, init_from = .*none: neither a run folder nor"):
+            check(recipe(tmp_path / "none"))
+        with pytest.raises(RecipeError, match=re.escape(other)):
+            check(recipe("edge"))
+        with pytest.raises(RunError, match="has no float weights"):
+            check(recipe(tmp_path))
+
+
+def test_average_moves_towards_the_weights_and_leaves_counters_alone() -> None:
+    old, new = [np.array([1.0, 3.0], np.float32), np.array(4)], [np.array([3.0, 3.0], np.float32), np.array(9)]
+    assert averaged([], new, 0.0) == []
+    assert averaged([], new, 0.5) is new
+    moved = averaged(old, new, 0.75)
+    np.testing.assert_allclose(moved[0], [1.5, 3.0])
+    assert moved[0].dtype == np.float32
+    assert int(moved[1]) == 9
+
+
+def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
+    options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output")
+    answer = run_command("train", "lenet5", *options, tmp_path / "run")
+    assert answer.code == 0, answer.stderr
+    assert "Holding out 30 of 600 training images for validation (3,000 in the recipe)" in answer.stderr
+    assert open_run(tmp_path / "run").recipe.data.validation == 30
+    answer = run_command("train", "lenet5", "--validation", 90, *options, tmp_path / "other")
+    assert open_run(tmp_path / "other").recipe.data.validation == 90
 
 
 @pytest.mark.parametrize(
@@ -211,19 +375,27 @@ def test_a_finished_run_keeps_no_checkpoint(interrupted: Interrupted) -> None:
         ("no-such", (), 2, "neither a file nor a shipped recipe"),
         ("{tiny}", ("--data", "{new}"), 3, "no such folder"),
         ("{tiny}", ("--epochs", "0"), 2, "--epochs"),
-        ("lenet5", ("--output", "{new}"), 1, "cannot hold 3000 of 600 training images out"),
+        ("{tiny}", ("--validation", "599"), 1, "cannot hold out 599 of 600 training images"),
         ("{tiny}", ("--output", "{new}", "--resume"), 3, "neither a run folder"),
-        ("{tiny}", ("--output", "{run}"), 2, "already there; go on from it with --resume"),
+        ("{tiny}", ("--output", "{run}"), 2, "already exists; continue it with --resume"),
         ("{tiny}", ("--output", "{run}", "--resume", "--seed", "9"), 1, "another recipe (it differs in seed)"),
-        ("{tiny}", ("--output", "{run}", "--resume", "--epochs", "9"), 1, "another recipe (it differs in training)"),
         ("{tiny}", ("--output", "{run}", "--resume", "--no-qat"), 1, "another recipe (it differs in qat)"),
+        ("{photo}", (), 2, "the recipe pictured trains on photographs; give their folder with --photos"),
+        ("{tiny}", ("--photos", "{photos}"), 2, "the recipe tiny trains without photographs; omit --photos"),
+        ("{photo}", ("--photos", "{new}"), 3, "new: no such folder"),
+        ("{photo}", ("--photos", "{data}"), 3, "expected a folder named 'train'"),
+        ("{mixup}", ("--photos", "{photos}"), 2, "photos.views and augmentation.mixup exclude each other"),
+        ("{unknown}", (), 3, "init_from = no-such: neither a run folder nor a shipped checkpoint"),
+        ("{taught}", ("--output", "{new}"), 3, "distill.teachers: no-such: neither a run folder"),
     ],
 )
 def test_what_cannot_be_trained(
-    warm_command: Callable[..., Any],
+    run_command: Command,
     tiny_run: Path,
     tiny_recipe: Path,
+    photo_recipe: Path,
     tiny_data: Path,
+    tiny_photos: Path,
     tmp_path: Path,
     recipe: str,
     options: tuple[str, ...],
@@ -231,9 +403,20 @@ def test_what_cannot_be_trained(
     message: str,
 ) -> None:
     before = {path: path.read_bytes() for path in tiny_run.iterdir()}
-    named = {"tiny": tiny_recipe, "run": tiny_run, "new": tmp_path / "new"}
-    filled = [argument.format(**named) for argument in (recipe, "--data", str(tiny_data), *options)]
-    answer = warm_command("train", *filled)
+    texts = {
+        "mixup": photo_recipe.read_text("utf-8").replace("shift = 1", "mixup = 0.2"),
+        "unknown": init_from(tiny_recipe, "no-such"),
+        "taught": tiny_recipe.read_text("utf-8") + '[distill]\nteachers = ["no-such"]\n',
+    }
+    named = {"tiny": tiny_recipe, "photo": photo_recipe, "run": tiny_run, "photos": tiny_photos, "data": tiny_data}
+    for name, text in texts.items():
+        named[name] = tmp_path / f"{name}.toml"
+        named[name].write_text(text, "utf-8")
+    named["new"] = tmp_path / "new"
+    arguments = [argument.format(**named) for argument in (recipe, "--data", str(tiny_data), *options)]
+    if "--output" not in options:
+        arguments += ["--output", str(tmp_path / "new")]
+    answer = run_command("train", *arguments)
     assert (answer.code, answer.stdout) == (code, "")
     assert message in answer.stderr
     assert not (tmp_path / "new").exists()

@@ -34,7 +34,7 @@ def build(folder: str, data: str) -> None:
     from edge_fmnist.data import dataset
     from edge_fmnist.model.registry import read_model
     from edge_fmnist_export.search import zoo
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     train, test = dataset.load("train", Path(data)), dataset.load("test", Path(data))
     run, model = Path(folder) / "lenet5", Path(folder) / "lenet5" / zoo.MODEL

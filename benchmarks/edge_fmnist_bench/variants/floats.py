@@ -35,7 +35,7 @@ def float_variants(run: str, folder: Path) -> list[Variant]:
     """
     extras.require("export", PURPOSE)
     from edge_fmnist_bench.variants.keras_model import keras_variants
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     return [*tflite_variants(run, folder), *keras_variants(open_run(run))]
 
@@ -89,7 +89,7 @@ def _export(run: str, folder: Path, formats: Sequence[str]) -> tuple[dict[str, P
     It runs in a process of its own: conversion works on TensorFlow alone,
     while the Keras variants take the back end in use here.
     """
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     open_run(run)
     options = [f"--{kind}" for kind in formats]

@@ -16,7 +16,7 @@ import numpy as np
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.training.run import Run
+    from edge_fmnist_export.training.run_folder import Run
 
 PURPOSE = "comparing with the float model"
 # What single-stream latency is measured with; TensorFlow cannot change it once it runs.
@@ -45,7 +45,7 @@ def load_keras_model(run: Run) -> Any:
 @functools.cache
 def _shared_model(folder: str) -> Any:
     """Return the model of a run folder, built once for the variants of a process."""
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     return load_keras_model(open_run(folder))
 

@@ -20,7 +20,7 @@ from edge_fmnist.errors import DataError, DataNotFoundError
 from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.training.run import Run
+    from edge_fmnist_export.training.run_folder import Run
 
 PURPOSE = "comparing with ONNX Runtime"
 MODULES = ("onnx", "onnxruntime", "tf2onnx")
@@ -92,7 +92,7 @@ def peer_variants(run: str, folder: Path) -> list[Variant]:
     """
     extras.require("peers", PURPOSE, MODULES)
     extras.require("export", PURPOSE)
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     opened = open_run(run)
     folder.mkdir(parents=True, exist_ok=True)

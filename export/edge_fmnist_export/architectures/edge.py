@@ -12,18 +12,11 @@ NETWORK = residual.parse("resnet:32;40/2,40,60/2")
 
 @architecture("edge")
 def edge(keras: Any) -> Any:
-    """Build the default network.
+    """Build the default network: 114,946 parameters, 13,965,992 MACs.
 
-    A stem of 32 filters at full resolution, residual blocks of 40, 40 and 60
-    filters at 14, 14 and 7 pixels, global average pooling and one Dense layer.
-    What else was tried stands in export/RESULTS.md.
-    Plain convolutions, not depthwise-separable ones: with XNNPACK they are the
-    faster ones at equal accuracy. Wide ones at few pixels, not narrow ones at
-    many: where the processor multiplies in tiles of 64 channels, 16 channels
-    cost as much as 64.
-
-    | parameters | MACs |
-    | --- | --- |
-    | 114,946 | 13,965,992 |
+    A stem of 32 filters at full resolution, residual blocks of 40, 40 and 60 filters at 14, 14 and 7 pixels, global
+    average pooling and one Dense layer. With XNNPACK, plain convolutions are faster than depthwise-separable ones at
+    equal accuracy; and many channels at few pixels are faster than few channels at many, since processors with tiles
+    of 64 channels need as long for 16. Alternatives: export/RESULTS.md.
     """
     return residual.build(NETWORK, keras, name="edge")

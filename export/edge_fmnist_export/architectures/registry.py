@@ -1,13 +1,11 @@
-"""The registry of architectures: a name, and the function that builds the network.
+"""The registry of architectures: names, and functions that build the networks.
 
-A builder takes the Keras module as its argument and uses only what Keras 3
-and ``tf_keras`` share, so that one function builds the float model (Keras 3)
-and the network that quantization-aware training starts from (``tf_keras``).
-Every network maps float32 images (N, 28, 28, 1), values 0 to 1, to float32
-logits (N, 10).
+A builder takes the Keras module as its argument, so that one function builds the float model (Keras 3) and the network
+for quantization-aware training (``tf_keras``). Every network maps float32 images (N, 28, 28, 1), values 0 to 1, to
+float32 logits (N, 10).
 
-A family is many architectures under one prefix: what follows the colon of
-``resnet:32;48/2,80/2`` describes the network.
+A family is a set of architectures with a common prefix: in ``resnet:32;48/2,80/2``, the text after the colon describes
+the network.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ CLASSES = 10
 
 # Keras 3 and tf_keras have no common type, so a Keras module and its models are Any.
 Builder = Callable[[Any], Any]
-# Takes the whole name; raises UsageError where it describes no network.
+# Takes the whole name; raises UsageError if it is invalid.
 Family = Callable[[str], Builder]
 
 _BUILDERS: dict[str, Builder] = {}
@@ -40,7 +38,7 @@ def architecture(name: str) -> Callable[[Builder], Builder]:
 
 
 def family(prefix: str) -> Callable[[Family], Family]:
-    """Register the decorated function as the one that makes builders for names that begin with ``prefix:``."""
+    """Register the decorated function, which returns the builder for a name that begins with ``prefix:``."""
 
     def register(maker: Family) -> Family:
         _FAMILIES[prefix] = maker
@@ -55,10 +53,10 @@ def names() -> list[str]:
 
 
 def builder(name: str) -> Builder:
-    """Return the builder registered under ``name``, or the one that its family makes.
+    """Return the builder of a registered name, or of a family's.
 
     Raises:
-        UsageError: there is none of that name, or the family cannot read it.
+        UsageError: an unknown or invalid name.
     """
     prefix, colon, _ = name.partition(":")
     if colon and prefix in _FAMILIES:
@@ -76,14 +74,14 @@ def build(name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: floa
     Args:
         name: a registered name, or one of a family.
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
-        dropout: what the rates of its dropout layers are multiplied by, 0 to 1; part of no weight and no answer.
+        dropout: factor on the dropout rates, 0 to 1.
         batch_norm_momentum: share that the moving statistics of batch normalization keep at each training step.
 
     Returns:
-        A freshly initialised, uncompiled functional model.
+        An uncompiled functional model with random weights.
 
     Raises:
-        UsageError: there is no architecture of that name.
+        UsageError: an unknown name.
     """
     model = builder(name)(keras)
     for layer in model.layers:

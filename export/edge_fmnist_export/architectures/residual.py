@@ -1,13 +1,9 @@
-"""Residual networks given by data: ``resnet:STEM;BLOCK,BLOCK,...``.
+"""Residual networks by name: ``resnet:STEM;BLOCK,BLOCK,...``.
 
-A stage is ``FILTERS``, then ``xINNER`` where the first convolution of a block
-has fewer or more, then ``kSIZE`` where its kernels are not 3x3, then
-``/STRIDES`` where it makes the image smaller: ``32k5/2`` is 32 filters of 5x5
-with a stride of 2. The stem is one convolution, a block two with a shortcut
-around them (He et al. 2015, arXiv:1512.03385); global average pooling and one
-Dense layer follow. ``resnet:32;48/2,80x60/2`` has a stem of 32 filters at 28
-pixels, a block of 48 at 14 and one of 80 at 7, with 60 channels between its
-two convolutions.
+The stem is one convolution, a block two with a shortcut (He et al. 2015, arXiv:1512.03385); global average pooling and
+one Dense layer follow. Each is ``FILTERS[xINNER][kSIZE][/STRIDES]``: the filters, those of the first convolution of a
+block if different, the kernel size if not 3, the stride if not 1. ``resnet:32;48/2,80x60/2`` has a stem of 32 filters
+at 28 pixels, a block of 48 at 14 pixels and one of 80 at 7 pixels with 60 channels between its convolutions.
 """
 
 from __future__ import annotations
@@ -23,31 +19,29 @@ from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, Buil
 FAMILY = "resnet"
 EXAMPLE = f"{FAMILY}:32;48/2,80/2"
 STAGE = re.compile(r"(\d{1,6})(?:x(\d{1,6}))?(?:k(\d{1,6}))?(?:/(\d{1,6}))?", re.ASCII)
-# Wide and deep enough for any 28x28 network; beyond, a slip of the pen would fill the memory.
+# Limits, so that a typing error does not fill the memory.
 MOST_FILTERS, MOST_BLOCKS = 1024, 32
 SIZES, STRIDES = (1, 3, 5, 7), (1, 2)
-# What batch normalization keeps of each channel: scale, offset, mean and variance.
+# Parameters of batch normalization for each channel: scale, offset, mean and variance.
 NORMALIZATION = 4
 
 
 def convolution(keras: Any, x: Any, filters: int, size: int, strides: int = 1) -> Any:
-    """Apply a convolution without bias and the batch normalization that folds into it."""
+    """Apply a convolution without bias, and batch normalization."""
     x = keras.layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
     return keras.layers.BatchNormalization()(x)
 
 
 def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3, inner: int = 0) -> Any:
-    """Apply two convolutions with a shortcut around them (He et al. 2015, arXiv:1512.03385).
-
-    The shortcut is a 1x1 convolution where the shape changes, else the identity.
+    """Apply two convolutions with a shortcut: a 1x1 convolution if the shape changes, else the identity.
 
     Args:
         keras: the Keras module.
         x: a tensor of shape (N, H, W, channels).
-        filters: of both convolutions, or of the second where ``inner`` is given.
+        filters: of both convolutions, or of the second if ``inner`` is given.
         strides: of the first convolution and of the shortcut.
         size: of both kernels, in pixels.
-        inner: filters of the first convolution; 0 for as many as the second has.
+        inner: filters of the first convolution; 0 for ``filters``.
     """
     shortcut = x
     if strides != 1 or x.shape[-1] != filters:
@@ -65,7 +59,7 @@ class Stage:
         filters: channels of the output.
         size: edge of the kernels, in pixels.
         strides: of the first convolution.
-        inner: channels between the two convolutions of a block; 0 for as many as the output has.
+        inner: channels between the two convolutions of a block; 0 for ``filters``.
 
     Raises:
         UsageError: a value out of range.
@@ -107,7 +101,7 @@ class Convolution:
 
     @property
     def weights(self) -> int:
-        """How many weights the kernels have."""
+        """Number of kernel weights."""
         return self.size**2 * self.inputs * self.filters
 
 
@@ -138,7 +132,7 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Weights, normalization and the Dense layer, as Keras counts them."""
+        """Number of parameters, as counted by Keras."""
         convolutions = sum(each.weights + NORMALIZATION * each.filters for each in self._convolutions())
         return convolutions + (self.blocks[-1].filters + 1) * CLASSES
 
@@ -166,7 +160,7 @@ def parse(name: str) -> Network:
     """Read a network from its name, for example ``resnet:32;48/2,80/2``.
 
     Raises:
-        UsageError: not such a name, or a value out of range.
+        UsageError: an invalid name, or a value out of range.
     """
     stem, _, blocks = name.removeprefix(f"{FAMILY}:").partition(";")
     try:
@@ -192,12 +186,12 @@ def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
     """Build a network.
 
     Args:
-        network: what to build.
+        network: the network as data.
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
         name: of the model.
 
     Returns:
-        A freshly initialised, uncompiled functional model: float32 images (N, 28, 28, 1), values 0 to 1, to logits.
+        An uncompiled functional model with random weights: float32 images (N, 28, 28, 1), 0 to 1, to logits.
     """
     layers = keras.layers
     inputs = layers.Input(INPUT_SHAPE)
@@ -214,7 +208,7 @@ def resnet(name: str) -> Builder:
     """Return the builder of the network that ``resnet:STEM;BLOCK,BLOCK,...`` describes.
 
     Raises:
-        UsageError: not such a name, or a value out of range.
+        UsageError: an invalid name, or a value out of range.
     """
     network = parse(name)
     return lambda keras: build(network, keras)

@@ -95,7 +95,7 @@ def _float_scorer(name: str, classifier: Any | None) -> Scorer:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist_export.report.explain.scorer import of_run, run_of
     from edge_fmnist_export.training import backend
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
 
     run = open_run(name) if classifier is None else run_of(classifier, name)
     backend.warm_up()

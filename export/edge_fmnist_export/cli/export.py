@@ -1,4 +1,4 @@
-"""``edge-fmnist export``: from a trained run to checked TensorFlow Lite files."""
+"""``edge-fmnist export``: convert a trained run to checked TensorFlow Lite files."""
 
 from __future__ import annotations
 
@@ -19,34 +19,49 @@ if TYPE_CHECKING:
     from edge_fmnist.data.dataset import Split
     from edge_fmnist_export.quantize.convert import Representative
     from edge_fmnist_export.quantize.exporting import Exported, Exporter
-    from edge_fmnist_export.training.run import Run
+    from edge_fmnist_export.training.run_folder import Run
 
 DEFAULT_RUN = "edge"
 EXPORTS = Path("exports")
+KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 IO_TYPES = ("uint8", "int8", "float32")
-NAME_ITS_DATA = "name the folder of the set it was trained on with --data"
+NAME_ITS_DATA = "give the folder of the data it was trained on with --data"
 
 
 def export(
     run: Annotated[
-        str, typer.Argument(help="A run folder or a shipped checkpoint's name; or a model, for --c-array and --arena.")
+        str,
+        typer.Argument(
+            help="A run folder, a shipped checkpoint's name, or a Keras classifier (.keras, .h5, SavedModel folder); "
+            "with --c-array or --arena also a model file."
+        ),
     ] = DEFAULT_RUN,
     int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
     ptq: Annotated[bool, typer.Option("--ptq", help="int8 by post-training quantization.")] = False,
     float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights.")] = False,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="int8 weights, float activations.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="Every format.")] = False,
-    io: Annotated[str, typer.Option("--io", help="Input and output of int8: uint8, int8 or float32.")] = "uint8",
+    every: Annotated[bool, typer.Option("--all", help="All formats.")] = False,
+    io: Annotated[
+        str, typer.Option("--io", help="Input and output type of int8 files: uint8, int8 or float32.")
+    ] = "uint8",
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="A folder, or a .tflite file when one format is written.")
+        Path, typer.Option("--output", "-o", help="A folder, or a .tflite file for a single format.")
     ] = EXPORTS,
     data: options.Data = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            "--images", help="Folder of pictures to calibrate a Keras classifier on, instead of --data.", metavar="DIR"
+        ),
+    ] = None,
     labels: options.ModelLabels = None,
     max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Largest allowed drop of accuracy, in percentage points.")
+        float, typer.Option("--max-drop", help="Maximum drop of accuracy, in percentage points.")
     ] = 0.5,
-    calibration: Annotated[int, typer.Option("--calibration", min=10, help="Representative images of --ptq.")] = 500,
+    calibration: Annotated[
+        int, typer.Option("--calibration", min=10, help="Number of calibration images of post-training quantization.")
+    ] = 500,
     c_array: Annotated[
         bool, typer.Option("--c-array", help="Write a C header and source, for TensorFlow Lite for Microcontrollers.")
     ] = False,
@@ -55,12 +70,16 @@ def export(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Turn a trained run into checked TensorFlow Lite files.
+    """Convert a trained run, or a Keras classifier of your own, to checked TensorFlow Lite files.
 
-    Each is opened again, checked and evaluated before it is moved into place. Without RUN it exports the shipped
-    edge checkpoint, offline and without training. Exit code 1 when a file fails a check; that file is not written.
+    Each file is checked and evaluated before it is moved into place. Without RUN, the shipped edge checkpoint is
+    exported, offline and without training. If a file fails a check, it is not written and the exit code is 1.
 
-    With --c-array or --arena, a .tflite file or a shipped model's name is taken as it is, unless a format is named.
+    A Keras classifier takes 28x28 grey images from 0 to 1, or from 0 to 255 if the .keras or .h5 file has a Rescaling
+    layer. Its int8 file is quantized after training, with calibration on training images from --data or on pictures
+    from --images.
+
+    With --c-array or --arena, a .tflite file or a shipped model is used as it is, unless a format is given.
     """
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
@@ -71,12 +90,19 @@ def export(
     if micro.is_model(run) and (Path(run).suffix == ".tflite" or (wanted and not converting)):
         _make_of_model(run, wanted, output, converting, json)
         return
-    kinds = named or ["int8"]
+    own = _is_keras_file(run)
+    if own:
+        # It has no quantization-aware weights.
+        named = [kind for kind in named if kind != "int8"] + ["int8-ptq"] * (int8 and "int8-ptq" not in named)
+    elif images is not None:
+        raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
+    kinds = named or ["int8-ptq" if own else "int8"]
     if output.suffix == ".tflite" and len(kinds) > 1:
-        raise UsageError(f"{output}: one file for {len(kinds)} formats; name a folder with --output")
+        raise UsageError(f"{output}: one file for {len(kinds)} formats; give a folder with --output")
     if output.suffix in micro.C_SUFFIXES:
-        raise UsageError(f"{output}: C files lie beside the .tflite file; name that, or a folder, with --output")
-    exporter = _prepare(run, io, data, labels, calibration if "int8-ptq" in kinds else None)
+        raise UsageError(f"{output}: C files lie beside the .tflite file; give that, or a folder, with --output")
+    count = calibration if "int8-ptq" in kinds else None
+    exporter = _prepare_file(run, io, data, images, labels, count) if own else _prepare(run, io, data, labels, count)
     results, failures = _export_all(exporter, kinds, output, max_drop)
     if not json:
         _show(results)
@@ -89,31 +115,59 @@ def export(
 
 def _make_of_model(name: str, wanted: micro.Wanted, output: Path, converting: bool, json: bool) -> None:
     if not wanted or converting:
-        problem = "a format, --io, --data and --labels are for runs" if wanted else "name --c-array or --arena"
-        raise UsageError(f"{name}: a model already, so there is nothing to convert; {problem}")
+        problem = "a format, --io, --data and --labels are for runs" if wanted else "give --c-array or --arena"
+        raise UsageError(f"{name}: already a model file, so there is nothing to convert; {problem}")
     made = micro.make(wanted, name, micro.target_of(name, output), quiet=json)
     if json:
         console.emit_json([{"path": name, **made}])
 
 
 def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibration: int | None) -> Exporter:
-    # Conversion works on TensorFlow alone, whichever back end trained.
+    # Conversion needs TensorFlow, even if another back end trained the run.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
-    from edge_fmnist_export.training.run import open_run
+    from edge_fmnist_export.training.run_folder import open_run
     from edge_fmnist_export.training.training_data import of_another_set
 
     run = open_run(name)
     names = None if labels is None else options.labels_of(labels)
     test = _test_split(data)
     if test is not None and of_another_set(run, "test", test):
-        console.warn(f"{name}: was trained on another data set than its accuracy is measured on; {NAME_ITS_DATA}")
+        console.warn(f"{name}: accuracy is measured on another data set than it was trained on; {NAME_ITS_DATA}")
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.quantize.exporting import Exporter
 
         representative = _representative(run, data, calibration) if calibration else None
         return Exporter(run, io=io, test=test, representative=representative, labels=names)  # type: ignore[arg-type]
+
+
+def _is_keras_file(name: str) -> bool:
+    return Path(name).suffix.lower() in KERAS_SUFFIXES or (Path(name) / "saved_model.pb").is_file()
+
+
+def _prepare_file(
+    name: str, io: str, data: Path | None, images: Path | None, labels: Path | None, calibration: int | None
+) -> Exporter:
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    extras.require("export", "exporting")
+    from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of
+
+    names = None if labels is None else options.labels_of(labels)
+    # Without --data, the pictures of --images are all that is known.
+    test = None if images is not None and data is None else _test_split(data)
+    if calibration is None:
+        pixels = None
+    elif images is not None:
+        pixels = images_of(images)
+    else:
+        pixels = dataset.load("train", data).images
+    with console.quiet_native_log():
+        backend.warm_up()
+        exporter = KerasFileExporter(Path(name), io=io, test=test, labels=names)  # type: ignore[arg-type]
+    if pixels is not None and calibration is not None:
+        exporter.calibrate_on(pixels, calibration)
+    return exporter
 
 
 def _test_split(data: Path | None) -> Split | None:
@@ -128,10 +182,11 @@ def _test_split(data: Path | None) -> Split | None:
 
 def _representative(run: Run, data: Path | None, count: int) -> Representative:
     from edge_fmnist_export.quantize.convert import representative_dataset
-    from edge_fmnist_export.training import training_data as material
+    from edge_fmnist_export.quantize.exporting import run_labels
+    from edge_fmnist_export.training import training_data
 
-    train, _ = material.split(run.recipe, dataset.load("train", data))
-    return representative_dataset(train, count, run.recipe.seed)
+    train, _ = training_data.split(run.recipe, dataset.load("train", data))
+    return representative_dataset(train, count, run.recipe.seed, len(run_labels(run)))
 
 
 def _export_all(
@@ -139,7 +194,7 @@ def _export_all(
 ) -> tuple[list[Exported], list[CheckError]]:
     results, failures = [], []
     for kind in kinds:
-        name = f"{exporter.run.recipe.name}-{kind}.tflite"
+        name = f"{exporter.name}-{kind}.tflite"
         path = output if output.suffix == ".tflite" else output / name
         with console.status(f"exporting {kind}"):
             try:
@@ -156,7 +211,7 @@ def _show(results: list[Exported]) -> None:
     if not results:
         return
     console.show_table(
-        "Exported: opened again, checked" + (", evaluated" if results[0].parity else "; accuracy not measured"),
+        "Exported and checked" + ("" if results[0].parity else "; accuracy not measured"),
         ["format", "bytes", "top-1", "float", "drop", "difference, largest / mean"],
         [(result.kind, f"{result.bytes:,}", *_parity_cells(result)) for result in results],
     )

@@ -1,4 +1,4 @@
-"""What ``edge-fmnist export`` makes for microcontrollers: C files, and an estimate of the tensor arena."""
+"""``edge-fmnist export`` for microcontrollers: C files, and an estimate of the tensor arena."""
 
 from __future__ import annotations
 
@@ -17,39 +17,39 @@ C_SUFFIXES = (".c", ".h")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is wanted for a microcontroller; false when nothing is."""
+    """The outputs for a microcontroller; false without any."""
 
     c_array: bool
     arena: bool
 
     def __bool__(self) -> bool:
-        """Tell whether anything is wanted."""
+        """Return whether there is any output."""
         return self.c_array or self.arena
 
 
 def is_model(name: str) -> bool:
-    """Tell whether a name is that of a model file or a shipped model, and not of a run folder."""
+    """Return whether a name is that of a model file or a shipped model, and not of a run folder."""
     return not Path(name).is_dir() and (Path(name).suffix == ".tflite" or name in shipped_models())
 
 
 def target_of(name: str, output: Path) -> Path:
-    """Return where a model's C files go, without suffix: into a folder, or as the one that ``output`` names."""
+    """Return the path of a model's C files without suffix; ``output`` is a folder or one of the files."""
     return output.with_suffix("") if output.suffix in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
 
 
 def make(wanted: Wanted, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
-    """Make what is wanted of a model, and return plain values for JSON.
+    """Write the outputs for a model, and return plain values for JSON.
 
     Args:
-        wanted: what to make.
+        wanted: the outputs.
         name: a shipped model's name or a ``.tflite`` file.
-        target: where C files go, a path without suffix.
-        quiet: tell people nothing.
+        target: path of the C files without suffix.
+        quiet: print nothing.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: a damaged model, or one that does not run on a microcontroller.
-        UsageError: a target that C cannot include a file of.
+        UsageError: a target that a C include cannot contain.
     """
     model = read_model(name)
     made: dict[str, Any] = {}
@@ -71,7 +71,7 @@ def _show(source: str, arena: Arena, structure: Structure) -> None:
     names = ["input", *(operator.name for operator in structure.operators)]
     console.show_table(
         f"{source}: tensor arena of about {arena.total:,} bytes "
-        f"({arena.planned:,} of activations and {arena.overhead:,} beside them)",
+        f"({arena.planned:,} of activations and {arena.overhead:,} of overhead)",
         ["written by", "shape", "bytes", "offset", "from operator", "to operator"],
         [
             (

@@ -11,10 +11,10 @@ from edge_fmnist.cli import console, options
 
 
 def recipes(
-    show: Annotated[str | None, typer.Argument(help="Print this recipe in full, as TOML.", show_default=False)] = None,
+    show: Annotated[str | None, typer.Argument(help="Print this recipe as TOML.", show_default=False)] = None,
     json: options.Json = False,
 ) -> None:
-    """List the shipped recipes, or print one in full."""
+    """List the shipped recipes, or print one."""
     extras.require("export", "reading recipes", ("pydantic", "tomli_w"))
     from edge_fmnist_export.training.recipe import load_recipe, shipped_recipes
 

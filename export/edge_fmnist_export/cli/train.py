@@ -14,47 +14,67 @@ from edge_fmnist.errors import UsageError
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
+    from edge_fmnist.data.dataset import Split
     from edge_fmnist_export.training.recipe import Recipe
-    from edge_fmnist_export.training.run import Run
+    from edge_fmnist_export.training.run_folder import Run
 
 RUNS = Path("runs")
-# The float phase alone runs on any Keras back end, so it does without TensorFlow and TFMOT.
+# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
 FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name (edge-fmnist recipes) or a TOML file.")],
+    recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (edge-fmnist recipes) or a TOML file.")],
     epochs: Annotated[
         int | None, typer.Option("--epochs", min=1, help="Epochs of the float phase.", show_default=False)
     ] = None,
     qat_epochs: Annotated[
         int | None, typer.Option("--qat-epochs", min=1, help="Epochs of the QAT phase.", show_default=False)
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of all chance.", show_default=False)] = None,
+    validation: Annotated[
+        int | None,
+        typer.Option(
+            "--validation",
+            min=1,
+            help="Training images held out for validation. Default: as in the recipe; of data sets smaller than "
+            "Fashion-MNIST, at most 5 %.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default=False)] = None,
     data: options.Data = None,
     labels: options.Labels = None,
     photos: options.Photos = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     qat: Annotated[bool, typer.Option("--qat/--no-qat", help="Quantization-aware training after the float phase.")] = (
         True
     ),
     json: options.Json = False,
 ) -> None:
-    """Train a recipe: float first, then quantization-aware.
+    """Train a recipe: a float phase, then quantization-aware training.
 
-    Ctrl-C leaves a checkpoint; --resume goes on from it to the same result as an uninterrupted run.
+    Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
     """
     extras.require("export", "training", None if qat else FLOAT_MODULES)
-    wanted = _recipe(recipe, epochs, qat_epochs if qat else 0, seed)
+    from edge_fmnist.data import dataset
+    from edge_fmnist_export.training.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    wanted = _changed(loaded, epochs, qat_epochs if qat else 0, validation, seed)
+    # A number that the user wrote is kept.
+    scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
     folder = output or RUNS / wanted.name
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
-        raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; leave --labels out")
+        raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")
     try:
-        run, metrics = _train(wanted, folder, data, names, photos, resume)
+        images = dataset.load("train", data, names)
+        if scaling:
+            wanted = _scaled(wanted, len(images))
+        run, metrics = _train(wanted, folder, images, photos, resume)
     except KeyboardInterrupt:
         console.say(_interrupted(folder))
         raise typer.Exit(130) from None
@@ -66,41 +86,54 @@ def train(
 
 def _interrupted(folder: Path) -> str:
     if (folder / "recipe.toml").is_file():
-        return f"Interrupted. What is done is in {folder}; go on with the same command and --resume."
-    return "Interrupted before the run began; nothing was written."
+        return f"Interrupted. The checkpoint is in {folder}; continue with the same command and --resume."
+    return "Interrupted before training started; nothing was written."
 
 
-def _recipe(name: str, epochs: int | None, qat_epochs: int | None, seed: int | None) -> Recipe:
-    from edge_fmnist_export.training.recipe import load_recipe
+def _changed(
+    recipe: Recipe, epochs: int | None, qat_epochs: int | None, validation: int | None, seed: int | None
+) -> Recipe:
+    changes: dict[str, dict[str, Any]] = {}
+    for section, key, value in (
+        ("training", "epochs", epochs),
+        ("qat", "epochs", qat_epochs),
+        ("data", "validation", validation),
+    ):
+        if value is not None:
+            changes[section] = {key: value}
+    changed = recipe.with_changes(**changes)
+    return changed if seed is None else changed.model_copy(update={"seed": seed})
 
-    recipe = load_recipe(name)
-    if epochs is not None:
-        recipe = recipe.with_changes(training={"epochs": epochs})
-    if qat_epochs is not None:
-        recipe = recipe.with_changes(qat={"epochs": qat_epochs})
-    return recipe if seed is None else recipe.model_copy(update={"seed": seed})
+
+def _scaled(recipe: Recipe, images: int) -> Recipe:
+    from edge_fmnist_export.training.training_data import scaled_validation
+
+    scaled = scaled_validation(recipe, images)
+    if scaled != recipe:
+        console.say(
+            f"Holding out {scaled.data.validation:,} of {images:,} training images for validation "
+            f"({recipe.data.validation:,} in the recipe); change it with --validation."
+        )
+    return scaled
 
 
 def _train(
-    recipe: Recipe, folder: Path, data: Path | None, labels: tuple[str, ...], photos: Path | None, resume: bool
+    recipe: Recipe, folder: Path, images: Split, photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
-    from edge_fmnist.data import dataset
-    from edge_fmnist_export.training import training
-    from edge_fmnist_export.training import training_data as material
+    from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.progress import ProgressListener
-    from edge_fmnist_export.training.run import create_run, resume_run
+    from edge_fmnist_export.training.run_folder import create_run, resume_run
 
-    # What can be wrong is found before the run folder is made, but for photographs that cannot be decoded;
-    # and start-up messages come before the progress bar.
-    images = dataset.load("train", data, labels)
-    material.subsets(recipe, images)
-    material.check_photos(recipe, photos)
-    training.check_initial(recipe)
+    # All checks run before the run folder is created, except for decoding photographs; and start-up messages are
+    # printed before the progress bar.
+    training_data.subsets(recipe, images)
+    training_data.check_photos(recipe, photos)
+    train_recipe.check_runs(recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
     with ProgressListener(console.stderr_console()) as listener:
-        return run, training.train(run, images, listener, photos)
+        return run, train_recipe.train(run, images, listener, photos)
 
 
 def _show(run: Run, metrics: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Output for microcontrollers: C arrays and the tensor arena."""
+"""Export for microcontrollers: C arrays and the size of the tensor arena."""

@@ -1,11 +1,9 @@
-"""Estimate the tensor arena that TensorFlow Lite for Microcontrollers needs for a model.
+"""Estimate the tensor arena that TensorFlow Lite for Microcontrollers (TFLM) needs for a model.
 
-That interpreter allocates nothing: the application gives it one block, the
-arena. At one end lie activations, which share bytes when they are not needed at the
-same time; at the other what is kept for as long as the interpreter lives.
+TFLM allocates no memory: the application passes one block, the arena. One end holds activations, which share bytes if
+their lifetimes do not overlap; the other holds what lives as long as the interpreter.
 
-The plan of the activations follows the description of TFLM's greedy memory
-planner; the lifetimes follow its memory management page:
+The placement of activations follows TFLM's greedy memory planner, their lifetimes its memory management page:
 https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/memory_planner/greedy_memory_planner.h
 https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/docs/memory_management.md
 """
@@ -19,7 +17,7 @@ from typing import Any
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.tflite_graph import Structure
 
-# TFLM aligns each buffer of the arena to this.
+# Alignment of buffers in the arena, in bytes.
 ALIGNMENT = 16
 TYPE_BYTES = {
     "BOOL": 1,
@@ -32,14 +30,14 @@ TYPE_BYTES = {
     "FLOAT32": 4,
     "INT64": 8,
 }
-# A microcontroller's; what a tensor, an operator, an input and an output cost is mostly pointers.
+# On a microcontroller; the overhead of tensors, operators, inputs and outputs is mostly pointers.
 POINTER_BYTES = 4
 TENSOR_POINTERS, OPERATOR_POINTERS, END_POINTERS = 3, 8, 12
-# An operator's parsed options and what its kernel prepares, and a multiplier and a shift of four bytes each a channel.
+# Parsed options and kernel data of an operator; a multiplier and a shift of four bytes for each channel.
 KERNEL_BYTES, CHANNEL_BYTES = 72, 8
-# The allocator, the planner and their lists.
+# The allocator and the planner.
 FIXED_BYTES = 896
-# The axis of a filter that counts its output channels, by operator.
+# The axis of a filter's output channels, by operator.
 CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
 
 
@@ -48,11 +46,11 @@ class Placed:
     """An activation in the arena.
 
     Attributes:
-        tensor: its index in the graph.
-        bytes: its size, rounded up to the alignment.
+        tensor: index in the graph.
+        bytes: size, rounded up to the alignment.
         first: the operator that writes it, counted from 1; 0 for an input of the graph.
-        last: the last operator that needs it.
-        offset: where it lies, in bytes from the start of the arena.
+        last: the last operator that reads it.
+        offset: position in the arena in bytes.
     """
 
     tensor: int
@@ -72,8 +70,8 @@ class Arena:
     """An estimate of the tensor arena.
 
     Attributes:
-        activations: where they lie, by tensor.
-        overhead: bytes for what the interpreter keeps beside them; an upper estimate.
+        activations: by tensor.
+        overhead: bytes that the interpreter needs besides; an upper estimate.
     """
 
     activations: tuple[Placed, ...]
@@ -81,7 +79,7 @@ class Arena:
 
     @property
     def planned(self) -> int:
-        """Bytes of the arena that activations take."""
+        """Bytes of all activations."""
         return max((placed.end for placed in self.activations), default=0)
 
     @property
@@ -102,28 +100,26 @@ class Arena:
 def estimate(structure: Structure, source: str, *, pointer_bytes: int = POINTER_BYTES) -> Arena:
     """Estimate the tensor arena for one image.
 
-    Left out are: scratch memory that optimised kernels ask for (CMSIS-NN's and
-    ESP-NN's convolutions do, the reference kernels of the usual operators do
-    not), variables, graphs beside the main one, and whatever an application
-    keeps in the arena itself. TFLM's ``arena_used_bytes()`` on the device has
-    the last word.
+    Not included: scratch memory of optimized kernels (such as the convolutions of CMSIS-NN and ESP-NN), variables,
+    subgraphs, and memory that the application takes from the arena. Measure on the device with TFLM's
+    ``arena_used_bytes()``.
 
     Args:
-        structure: the model's.
-        source: what messages call the model.
+        structure: the model's graph.
+        source: the model's name in messages.
         pointer_bytes: size of a pointer on the device.
 
     Raises:
-        ModelError: a damaged model, or an activation of a type that TFLM does not know.
+        ModelError: a damaged model, or an activation of a type that TFLM does not support.
     """
     try:
         return Arena(_plan(structure, source), _overhead(structure, pointer_bytes))
     except IndexError as error:
-        raise ModelError(f"{source}: a damaged model: an operator refers to a tensor that is not there") from error
+        raise ModelError(f"{source}: a damaged model: an operator refers to a missing tensor") from error
 
 
 def _plan(structure: Structure, source: str) -> tuple[Placed, ...]:
-    """Place the largest first, each in the first gap between those that are needed while it is."""
+    """Place the largest activation first, each in the first gap between those with an overlapping lifetime."""
     placed: list[Placed] = []
     lifetimes = _lifetimes(structure, source)
     sizes = {index: _bytes(structure, index, source) for index in lifetimes}
@@ -144,7 +140,7 @@ def _first_gap(beside: list[Placed], size: int) -> int:
 
 
 def _lifetimes(structure: Structure, source: str) -> dict[int, tuple[int, int]]:
-    """Return the first and last operator, from 1, of each tensor that is computed or given (then first is 0)."""
+    """Return the first and last operator, counted from 1, of each computed tensor and each input (first is 0)."""
     first = dict.fromkeys(structure.inputs, 0)
     last = dict(first)
     for position, operator in enumerate(structure.operators, 1):
@@ -153,7 +149,7 @@ def _lifetimes(structure: Structure, source: str) -> dict[int, tuple[int, int]]:
                 raise ModelError(f"{source}: a damaged model: tensor {index} is written twice")
             first[index] = last[index] = position
         for index in operator.inputs:
-            # Constants stay in the file; an optional input that is not there is -1.
+            # Constants stay in the file; a missing optional input is -1.
             if index in first:
                 last[index] = position
     last.update({index: len(structure.operators) for index in structure.outputs if index in first})
@@ -163,8 +159,8 @@ def _lifetimes(structure: Structure, source: str) -> dict[int, tuple[int, int]]:
 def _bytes(structure: Structure, index: int, source: str) -> int:
     tensor = structure.tensors[index]
     if tensor.type not in TYPE_BYTES:
-        raise ModelError(f"{source}: an activation of type {tensor.type}, which has no place in a tensor arena")
-    # An open batch size may be -1; a microcontroller takes one image at a time.
+        raise ModelError(f"{source}: an activation of the unsupported type {tensor.type}")
+    # A dynamic batch size is -1; a microcontroller runs one image at a time.
     return _aligned(TYPE_BYTES[tensor.type] * math.prod(max(size, 1) for size in tensor.shape))
 
 

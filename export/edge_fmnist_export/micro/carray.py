@@ -1,8 +1,7 @@
 """Write a model as a C header and source, for TensorFlow Lite for Microcontrollers.
 
-A microcontroller has no files: the model is linked into the program as an
-array of bytes, which the interpreter reads in place. The two files are valid C99
-and C++11 alike.
+A microcontroller has no files: the model is linked into the program as an array of bytes, which the interpreter reads
+in place. The files are valid C99 and C++11.
 """
 
 from __future__ import annotations
@@ -27,22 +26,17 @@ from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.model.tflite_graph import Structure, file_schema, read_structure
 from edge_fmnist_export.micro.arena import estimate
 
-# Kernels read weights in place, and the file format aligns them to 16 bytes from its start.
+# Kernels read weights in place; the file format aligns them to 16 bytes.
 ALIGNMENT = 16
 BYTES_IN_A_LINE = 16
 C_TYPES = {"UINT8": "uint8_t", "INT8": "int8_t", "INT16": "int16_t", "INT32": "int32_t", "FLOAT32": "float"}
-# A question mark may begin a trigraph.
+# Two question marks begin a trigraph.
 ESCAPES = {'"': '\\"', "\\": "\\\\", "?": "\\?"}
 
 
 @dataclass(frozen=True)
 class CFiles:
-    """The text of a header and of the source that goes with it.
-
-    Attributes:
-        header: declares the array, and holds sizes, labels, quantization and the arena's size.
-        source: defines the array and the labels.
-    """
+    """The text of a header (sizes, labels, quantization, arena size) and its source (array and labels)."""
 
     header: str
     source: str
@@ -50,7 +44,7 @@ class CFiles:
 
 @dataclass(frozen=True)
 class _End:
-    """A model's only input or output: what messages call it, its C type, shape and quantization (None on floats)."""
+    """A model's input or output: name, C type, shape, quantization (None for floats)."""
 
     name: str
     c_type: str
@@ -60,19 +54,17 @@ class _End:
 
 
 def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
-    """Write ``TARGET.h`` and ``TARGET.c``; identifiers in them begin with the target's name.
+    """Write ``TARGET.h`` and ``TARGET.c``; their identifiers begin with the target's name.
 
     Args:
-        model: the bytes of a model with one input and one output, and what messages call it.
+        model: a model with one input and one output.
         target: a path without suffix.
 
     Returns:
         The paths of header and source.
 
     Raises:
-        UsageError: a name that C cannot include a file of.
-        ModelError: not a model, a damaged one, or one that has no form as a C array.
-        InterpreterError: no schema of the file format is installed.
+        UsageError, ModelError, InterpreterError: as :func:`c_files`.
         OSError: a file cannot be written.
     """
     header, source = (target.with_name(f"{target.name}.{suffix}") for suffix in ("h", "c"))
@@ -85,16 +77,15 @@ def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
 def c_files(model: ModelBytes, name: str) -> CFiles:
     """Return a model as a C header and source.
 
-    The array holds the model alone, without the metadata at the file's end,
-    which only costs flash: labels and quantization are in the header.
+    The array is the model without its metadata; labels and quantization are in the header.
 
     Args:
-        model: the bytes of a model with one input and one output, and what messages call it.
-        name: what identifiers begin with, made fit for C, and what the source includes (``NAME.h``).
+        model: a model with one input and one output.
+        name: prefix of identifiers, and name of the included header (``NAME.h``).
 
     Raises:
-        UsageError: a name that C cannot include a file of.
-        ModelError: not a model, a damaged one, or one that has no form as a C array.
+        UsageError: a name that a C include cannot contain.
+        ModelError: not a model, a damaged one, or one with an unsupported input or output.
         InterpreterError: no schema of the file format is installed.
     """
     if not name.isprintable() or not name or set(name) & set('"\\'):
@@ -120,14 +111,14 @@ def without_metadata(content: bytes) -> bytes:
 
 
 def identifier(name: str) -> str:
-    """Return a name as C takes it: ASCII letters, digits and single underscores, and a letter first."""
+    """Return a name as a C identifier: ASCII letters, digits and single underscores, beginning with a letter."""
     words = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower()
     return words if words[:1].isalpha() else f"model_{words}".rstrip("_")
 
 
 def quoted(text: str) -> str:
     """Return a C string literal of a text's UTF-8 bytes."""
-    # Three octal digits end an escape, whatever follows; hexadecimal ones would go on.
+    # An octal escape ends after three digits; a hexadecimal one would continue.
     characters = (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode())
     return '"' + "".join(ESCAPES.get(character, character) for character in characters) + '"'
 
@@ -176,7 +167,7 @@ def _provenance(
     if isinstance(accuracy, dict) and isinstance(accuracy.get("top1"), float):
         lines.append(f"Top-1 accuracy on {accuracy.get('images')} images: {accuracy['top1']:.2%}.")
     if metadata and metadata.mirrored:
-        lines.append("That is with outputs averaged over each image and its mirror image.")
+        lines.append("With flip test-time augmentation: outputs averaged over each image and its mirror image.")
     calls = sorted({f"Add{_camel(operator.name)}()" for operator in structure.operators})
     return [*lines, "", "Operators to register in a MicroMutableOpResolver:", f"  {', '.join(calls)}."]
 
@@ -187,7 +178,7 @@ def _camel(operator: str) -> str:
 
 
 def _comment(lines: Sequence[str]) -> str:
-    """Return a C comment; what would end it, begin another or join lines is taken apart."""
+    """Return a C comment, with the sequences that would end it, begin another or join lines broken up."""
     body = []
     for line in lines:
         plain = re.sub(r"[^ -~]", "_", line)
@@ -212,7 +203,7 @@ def _header(
         f"#ifndef {upper}_H_\n#define {upper}_H_",
         "#include <stdint.h>",
         '#ifdef __cplusplus\nextern "C" {\n#endif',
-        f"/* The model, aligned to {ALIGNMENT} bytes, as TensorFlow Lite reads it in place. */\n"
+        f"/* The model, aligned to {ALIGNMENT} bytes. */\n"
         f"#define {upper}_MODEL_LENGTH {len(array)}\n"
         f"extern const uint8_t {prefix}_model[{upper}_MODEL_LENGTH];\n"
         f"extern const uint32_t {prefix}_model_length;",

@@ -1,13 +1,10 @@
-"""Make a converted ``.tflite`` file smaller without changing what it computes.
+"""Make a converted ``.tflite`` file smaller without changing its results.
 
-A small int8 network's file holds much beside its weights: the converter writes
-the same vectors again and again (above all a zero point of eight bytes for
-each channel of each filter and bias, all zero), names each tensor after the
-layers it came from, and leaves a buffer for each tensor that has no data. A
-flatbuffer refers to its parts by offset, so one copy can serve many.
+The converter writes equal vectors repeatedly (such as a zero point of eight bytes for each channel of each filter and
+bias, all zero), names each tensor after its layers, and writes a buffer for each tensor without data. A flatbuffer
+refers to its parts by offset, so equal parts can be shared.
 
-What each part of the file means: the schema's comments,
-https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
+The schema: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs
 """
 
 from __future__ import annotations
@@ -20,53 +17,51 @@ import numpy as np
 from edge_fmnist.model.tflite_graph import file_schema
 
 IDENTIFIER = b"TFL3"
-# Of a buffer's data, as the schema asks: kernels read weights in place.
+# Alignment of a buffer's data in the schema: kernels read weights in place.
 BUFFER_ALIGNMENT = 16
-# What the converter says of itself; no interpreter reads it, and our own metadata says more.
+# The converter's metadata about itself, which no interpreter reads.
 CONVERTER_NOTES = frozenset({b"min_runtime_version", b"CONVERSION_METADATA"})
 
 
 class SharingBuilder(flatbuffers.Builder):  # type: ignore[misc]
-    """A builder that writes equal vectors once, and aligns those of bytes as the schema asks of buffers."""
+    """A builder that writes equal vectors once, and aligns vectors of bytes as the schema requires of buffers."""
 
     def __init__(self) -> None:
         super().__init__(1 << 16)
         self._offsets: dict[tuple[str, bytes], int] = {}
 
-    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - the name that the schema's classes call
-        """Return the offset of a vector of these values, shape (N,), written now or before."""
+    def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - called by the schema's classes
+        """Return the offset of a vector with these values, shape (N,), writing it if it is new."""
         key = (x.dtype.str, x.tobytes())
         if key not in self._offsets:
             if x.dtype == np.uint8:
-                # Python's flatbuffers leave out the schema's force_align.
+                # flatbuffers for Python ignores the schema's force_align.
                 self.Prep(BUFFER_ALIGNMENT, x.nbytes)
             self._offsets[key] = super().CreateNumpyVector(x)
         return self._offsets[key]
 
 
 class _PackedOnce:
-    """Stands for a table of the file that several others refer to."""
+    """A table that is written once and referred to by several others."""
 
     def __init__(self, table: Any) -> None:
         self._table, self._offset = table, 0
 
-    def Pack(self, builder: Any) -> int:  # noqa: N802 - the name that the schema's classes call
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - called by the schema's classes
         # No table is at offset 0.
         self._offset = self._offset or self._table.Pack(builder)
         return self._offset
 
 
 def compact(content: bytes) -> bytes:
-    """Return a smaller model file that computes the same, bit for bit.
+    """Return a smaller model file with the same results, bit for bit.
 
-    Gone are repeated vectors and tables, buffers without data, unused operator
-    codes, the ranges that calibration saw, the converter's notes on itself,
-    and the names and open shapes of tensors inside the graph. Weights, scales
-    and zero points, signatures, and all that is said of inputs and outputs
-    stay.
+    Removes repeated vectors and tables, buffers without data, unused operator codes, calibration ranges, the
+    converter's metadata, and names and dynamic shapes of inner tensors. Keeps weights, scales, zero points,
+    signatures, and the properties of inputs and outputs.
 
     Args:
-        content: the bytes of a model; what is appended to them is not carried over.
+        content: the bytes of a model; appended data, such as metadata, is dropped.
 
     Raises:
         InterpreterError: no schema of the file format is installed.
@@ -84,7 +79,7 @@ def compact(content: bytes) -> bytes:
 
 
 def _share_buffers(model: Any) -> None:
-    """Keep one buffer of each content; the first, as the schema asks, is the empty one."""
+    """Keep one buffer of each content; the first is empty, as the schema requires."""
     kept, places = [file_schema().BufferT()], {b"": 0}
     for user in [*_tensors(model), *(model.metadata or [])]:
         buffer = model.buffers[user.buffer]
@@ -105,7 +100,7 @@ def _drop_unused_codes(model: Any) -> None:
 
 
 def _drop_inner_names(model: Any) -> None:
-    """Drop what only inputs and outputs are asked for: an interpreter works out inner shapes itself."""
+    """Drop names and dynamic shapes of inner tensors, which interpreters do not use."""
     for graph in model.subgraphs:
         ends = {*graph.inputs, *graph.outputs}
         for index, tensor in enumerate(graph.tensors):
@@ -114,7 +109,7 @@ def _drop_inner_names(model: Any) -> None:
 
 
 def _share_tables(model: Any) -> None:
-    """Let equal quantizations, and equal options of operators, be one table."""
+    """Share equal quantizations, and equal options of operators."""
     known: dict[object, _PackedOnce] = {}
     for tensor in _tensors(model):
         if tensor.quantization is not None:
@@ -127,7 +122,7 @@ def _share_tables(model: Any) -> None:
 
 
 def _key(table: Any) -> object:
-    """Return what two tables of the same type and content have in common, and no others do."""
+    """Return a key that is equal for tables of the same type and content."""
     values = {
         name: (value.dtype.str, value.tobytes()) if isinstance(value, np.ndarray) else repr(value)
         for name, value in vars(table).items()

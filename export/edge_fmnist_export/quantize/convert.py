@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,9 +25,9 @@ class Representative:
     """The representative dataset of post-training quantization.
 
     Attributes:
-        images: uint8, shape (N, 28, 28), as many of each class.
-        seed: decided which.
-        sha256: of the images' bytes.
+        images: uint8, shape (N, 28, 28), the same number of each class.
+        seed: random seed of the selection.
+        sha256: hash of the images' bytes.
     """
 
     images: np.ndarray
@@ -34,48 +35,53 @@ class Representative:
     sha256: str
 
     def samples(self) -> Iterator[list[np.ndarray]]:
-        """Yield one image at a time as the converter takes it: float32 (1, 28, 28, 1), values 0 to 1."""
+        """Yield one image at a time for the converter: float32 (1, 28, 28, 1), values 0 to 1."""
         for image in self.images:
             yield [image[None, ..., None].astype(np.float32) / np.float32(255)]
 
 
-def representative_dataset(train: Subset, count: int, seed: int) -> Representative:
-    """Choose a class-balanced, seeded representative dataset from training images.
+def representative_dataset(train: Subset, count: int, seed: int, classes: int = CLASSES) -> Representative:
+    """Select a class-balanced representative dataset from training images.
 
-    More is not better (gh:tensorflow/tensorflow#49927); a few hundred do.
+    A few hundred images are enough; more are not better (gh:tensorflow/tensorflow#49927).
 
     Args:
         train: training images.
-        count: how many in all; rounded down to as many of each class.
-        seed: decides which.
+        count: number of images, rounded down to the same number of each class.
+        seed: random seed.
+        classes: number of classes.
 
     Raises:
-        DataError: fewer images of a class than asked for, or a count below one of each class.
+        DataError: too few images of a class, or a count below one of each class.
     """
-    each = count // CLASSES
-    available = np.bincount(train.targets, minlength=CLASSES)
+    each = count // classes
+    available = np.bincount(train.targets, minlength=classes)
     if each < 1 or available.min() < each:
         raise DataError(
             f"expected {each or 1} representative images of each class, "
-            f"but class {int(available.argmin())} has {int(available.min())} and {count} were asked for in all"
+            f"but class {int(available.argmin())} has {int(available.min())} and {count} were requested in total"
         )
     rng = np.random.default_rng(seed)
-    chosen = [rng.choice(np.flatnonzero(train.targets == index), each, replace=False) for index in range(CLASSES)]
-    images = train.images[np.sort(np.concatenate(chosen))]
+    chosen = [rng.choice(np.flatnonzero(train.targets == index), each, replace=False) for index in range(classes)]
+    return representative_images(train.images[np.sort(np.concatenate(chosen))], seed)
+
+
+def representative_images(images: np.ndarray, seed: int) -> Representative:
+    """Return selected images, uint8 (N, 28, 28), as representative dataset; ``seed`` is that of the selection."""
     return Representative(images, seed, hashlib.sha256(images.tobytes()).hexdigest())
 
 
 def _converter_of_keras3(model: Any) -> Any:
-    """Return a converter for a Keras 3 model, whose batch size stays open."""
+    """Return a converter for a Keras 3 model, with a dynamic batch size."""
     tensorflow = backend.tensorflow_module()
     signature = tensorflow.TensorSpec([None, *INPUT_SHAPE], tensorflow.float32, name="image")
 
     def serve(image: Any) -> Any:
         return model(image, training=False)
 
-    # AutoGraph has nothing to rewrite in one call, and warns when it finds no source to rewrite.
+    # AutoGraph has nothing to rewrite here, and warns without source code.
     concrete = tensorflow.function(serve, input_signature=[signature], autograph=False).get_concrete_function()
-    # The converter freezes only variables that it finds as attributes, and Keras 3 wraps its own.
+    # The converter freezes only variables that are attributes; Keras 3 wraps its own.
     holder = tensorflow.Module()
     holder.weights = [variable.value for variable in model.variables]
     return tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], holder)
@@ -89,6 +95,13 @@ def _make_integer(converter: Any, io: IoType) -> None:
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
 
+def _convert(converter: Any) -> bytes:
+    with warnings.catch_warnings():
+        # The ranges of a quantization-aware model are in its graph; the converter looks for them elsewhere as well.
+        warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
+        return bytes(converter.convert())
+
+
 def convert_float(model: Any, kind: FloatFormat) -> bytes:
     """Convert a Keras 3 model (TensorFlow back end) to float32, float16 or dynamic-range weights.
 
@@ -100,7 +113,7 @@ def convert_float(model: Any, kind: FloatFormat) -> bytes:
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
     if kind == "float16":
         converter.target_spec.supported_types = [tensorflow.float16]
-    return bytes(converter.convert())
+    return _convert(converter)
 
 
 def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes:
@@ -109,11 +122,11 @@ def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes
     _make_integer(converter, io)
     converter.target_spec.supported_ops = [backend.tensorflow_module().lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = representative.samples
-    return compact(bytes(converter.convert()))
+    return compact(_convert(converter))
 
 
 def convert_qat(model: Any, io: IoType) -> bytes:
     """Convert a quantization-aware ``tf_keras`` model to int8."""
     converter = backend.tensorflow_module().lite.TFLiteConverter.from_keras_model(model)
     _make_integer(converter, io)
-    return compact(bytes(converter.convert()))
+    return compact(_convert(converter))

@@ -1,4 +1,4 @@
-"""Export a run: convert, write, open again, check, evaluate, move into place."""
+"""Export a run: convert, write, check and evaluate the written file, move it into place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_fmnist_export.quantize.convert import IoType, Representative
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.training import backend, calibration
 from edge_fmnist_export.training.float_model import float_model
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
 
 INT8 = "int8"
 PTQ = "int8-ptq"
@@ -30,16 +30,16 @@ FORMATS = ("float32", "float16", "dynamic", INT8, PTQ)
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written, opened again and found right.
+    """A written and checked model file.
 
     Attributes:
         kind: one of ``FORMATS``.
-        path: where it lies.
-        bytes: its size, metadata included.
+        path: of the file.
+        bytes: size with metadata.
         sha256: of the whole file.
-        operators: the operators of the graph, in order.
+        operators: of the graph, in order.
         macs: multiply-accumulates for one image.
-        parity: accuracy beside the float model; None without a data set.
+        parity: comparison with the float model; None without a data set.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Exported:
 
 
 class Exporter:
-    """Exports one run; the float model and its answers are made once and shared by all formats."""
+    """Exports one run; all formats share the float model and its results."""
 
     def __init__(
         self,
@@ -84,46 +84,52 @@ class Exporter:
         representative: Representative | None = None,
         labels: tuple[str, ...] | None = None,
     ) -> None:
-        """Prepare to export.
+        """Load the float model of a run.
 
         Args:
             run: the run folder.
             io: input and output type of int8 files.
-            test: the split that accuracy is measured on; None measures none.
+            test: the split to measure accuracy on; None to skip it.
             representative: training images for ``int8-ptq``.
-            labels: the names of the classes, in place of those that the run was trained with.
+            labels: class names; None for those of the run.
 
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
-            UsageError: Keras does not run on TensorFlow.
+            UsageError: Keras does not use TensorFlow.
+            RunNotFoundError: the weights of a shipped checkpoint are not part of the installed package.
             RunError: the run's float weights are missing or do not fit, or its labels are damaged.
             DataError: the test split has a class without a label.
         """
-        self.run, self.io, self.test, self.representative = run, io, test, representative
         names = run_labels(run) if labels is None else labels
-        if test is not None and test.targets.max() >= len(names):
-            raise DataError(
-                f"expected test images of the {len(names)} classes {', '.join(names)}; got class {test.targets.max()}, "
-                "counted from 0; name the data set of the run with --data"
-            )
-        # The networks have ten outputs, whatever the data set has.
-        self.labels = filled(names, CLASSES)
         keras = backend.keras_on_tensorflow()
-        # Layer names go into the file, and Keras counts them up; start from one, so that the bytes are the same.
+        # Layer names go into the file, and Keras numbers them; restart the numbers, so that its bytes are the same.
         keras.utils.clear_session()
-        self.model = float_model(run, keras)
+        self._prepare(run.recipe.name, float_model(run, keras), names, io, test)
+        # The networks always have ten outputs.
+        self.labels = filled(names, CLASSES)
+        self.run, self.representative, self._flip_tta = run, representative, run.recipe.flip_tta
+
+    def _prepare(self, name: str, model: Any, labels: tuple[str, ...], io: IoType, test: Split | None) -> None:
+        if test is not None and test.targets.max() >= len(labels):
+            raise DataError(
+                f"expected test images of the {len(labels)} classes {', '.join(labels)}; "
+                f"got class {test.targets.max()}, counted from 0; give the data set of the model with --data"
+            )
+        self.name, self.model, self.labels, self.io, self.test = name, model, labels, io, test
+        self.representative = None
+        self._flip_tta = False
         self._reference: FloatReference | None = None
 
     def export(self, kind: str, path: Path, *, max_drop: float) -> Exported:
-        """Write one format to ``path``, if it passes all checks.
+        """Write one format to ``path`` if it passes all checks.
 
         Args:
             kind: one of ``FORMATS``.
-            path: where the file goes; an older file there is replaced only by a checked one.
-            max_drop: the largest allowed drop of accuracy, in percentage points.
+            path: of the file; an existing file is replaced only by a checked one.
+            max_drop: maximum drop of accuracy, in percentage points.
 
         Raises:
-            CheckError: the written file failed a check, or the run lacks what this format needs; ``path`` is as it was.
+            CheckError: a check failed, or the run lacks what this format needs; ``path`` is unchanged.
             RunError: the run's quantization-aware weights or its calibration are damaged or do not fit.
         """
         flatbuffer = self._convert(kind)
@@ -151,11 +157,7 @@ class Exporter:
 
     def _convert(self, kind: str) -> bytes:
         if kind == INT8:
-            if not self.run.has("qat"):
-                raise CheckError(f"{kind}: {self.run.folder} was trained without QAT (no qat.npz); use --ptq")
-            from edge_fmnist_export.quantize import qat
-
-            return convert.convert_qat(qat.restored(self.run.recipe.architecture, self.run.weights("qat")), self.io)
+            return convert.convert_qat(self._qat_model(), self.io)
         if kind == PTQ:
             if self.representative is None:
                 raise CheckError("post-training quantization needs a representative dataset")
@@ -163,6 +165,13 @@ class Exporter:
         if kind in ("float32", "float16", "dynamic"):
             return convert.convert_float(self.model, kind)  # type: ignore[arg-type]
         raise CheckError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
+
+    def _qat_model(self) -> Any:
+        if not self.run.has("qat"):
+            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use --ptq")
+        from edge_fmnist_export.training import qat
+
+        return qat.restored(self.run.recipe.architecture, self.run.weights("qat"))
 
     def _settings(self, kind: str) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -172,8 +181,8 @@ class Exporter:
             "output": "logits",
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
-            # Fitted to the scores of the run's last phase; every format carries it.
-            "mirrored": self.run.recipe.mirrored,
+            "mirrored": self.run.recipe.flip_tta,
+            # Fitted to the scores of the run's last phase, for every format.
             "calibration": calibration.recorded(self.run),
             "recipe": self.run.recipe.model_dump(mode="json"),
             "training": self.run.read_json("run.json", {}),
@@ -184,7 +193,7 @@ class Exporter:
         return settings
 
     def _check(self, kind: str, path: Path) -> tuple[Classifier, Structure]:
-        """Open a written file again and check what it is made of."""
+        """Check the types, operators and metadata of a written file."""
         classifier = Classifier.load(path)
         structure = read_structure(path.read_bytes(), str(path))
         expected = self.io if kind in (INT8, PTQ) else "float32"
@@ -193,10 +202,10 @@ class Exporter:
                 raise CheckError(f"{kind}: expected an {name} of {expected}, the written file has {tensor.dtype}")
         if unsupported := structure.unsupported_operators():
             raise CheckError(
-                f"{kind}: the written file needs operators beyond the interpreter: {', '.join(unsupported)}"
+                f"{kind}: the written file needs operators that the interpreter lacks: {', '.join(unsupported)}"
             )
         if kind in (INT8, PTQ) and (stray := structure.stray_operators()):
-            raise CheckError(f"{kind}: not whole-integer: {'; '.join(stray)}")
+            raise CheckError(f"{kind}: not fully quantized: {'; '.join(stray)}")
         if classifier.metadata is None or classifier.metadata.labels != self.labels:
             raise CheckError(f"{kind}: labels or settings cannot be read back from the written file")
         return classifier, structure
@@ -205,7 +214,7 @@ class Exporter:
         if self.test is None:
             return None
         if self._reference is None:
-            self._reference = float_reference(self.model, self.test, mirrored=self.run.recipe.mirrored)
+            self._reference = float_reference(self.model, self.test, flip_tta=self._flip_tta)
         return compare(classifier, self._reference, self.test, structure.output_step)
 
     def _accuracy(self, parity: Parity, classifier: Classifier) -> dict[str, Any]:
@@ -220,7 +229,7 @@ class Exporter:
 
 
 def run_labels(run: Run) -> tuple[str, ...]:
-    """Return the names of the classes that a run was trained with; Fashion-MNIST's where it records none.
+    """Return the class names of a run; Fashion-MNIST's if it records none.
 
     Raises:
         RunError: the record is damaged.

@@ -1,4 +1,4 @@
-"""Latency of written files: models take turns with a reference, so that what slows the machine slows them all."""
+"""Latency of model files, measured in turns with a reference, so that a slow machine slows down all of them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter as interpreters
 
-# Rounds in which each model takes one turn; calls in a turn, of which the first few warm the caches again.
+# Rounds in which each model takes one turn; calls in a turn, and calls before it that warm up the caches.
 ROUNDS, CALLS, WARM_UP = 15, 60, 10
-# Seconds after which a turn ends early, so that a slow model does not hold up the rest.
+# Time limit of a turn in seconds, for slow models.
 TURN = 0.5
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long one image takes on one thread, in the interpreter alone.
+    """The latency of one image on one thread, in the interpreter alone.
 
     Attributes:
         microseconds: p50 of all calls.
-        ratio: median over rounds of the turn's p50 divided by that of the reference in the same round. It
-            depends far less than the time on what else the machine was doing.
+        ratio: median over rounds of the model's p50 divided by the reference's p50 in the same round, which depends
+            much less on the load of the machine than the time.
     """
 
     microseconds: float
@@ -33,18 +33,18 @@ class Latency:
 
 
 def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: int = ROUNDS) -> dict[str, Latency]:
-    """Time models in turns with a reference, one image at a time on one thread.
+    """Measure the latency of models in turns with a reference.
 
     Args:
-        models: the bytes of model files, by the name that messages call them.
-        reference: the bytes of the file that ratios refer to.
-        rounds: how many turns each model takes, at least 1.
+        models: the bytes of model files, by the name used in messages.
+        reference: the bytes of the model file that ratios refer to.
+        rounds: turns of each model, at least 1.
 
     Returns:
         The latency of each model, by name.
 
     Raises:
-        ModelError: a file that is no model, or fails while running.
+        ModelError: not a model, or it fails while running.
         InterpreterError: no interpreter can be used.
     """
     calls = [_call(content, name) for name, content in {**models, "the reference": reference}.items()]
@@ -52,7 +52,7 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: in
     rng = np.random.default_rng(0)
     gc.collect()
     for _ in range(rounds):
-        # Another order each time: a turn may suffer from the one before it.
+        # In random order, since a turn may be affected by the one before it.
         for index in rng.permutation(len(calls)):
             turns[index].append(_turn(calls[index]))
     medians = np.array([[np.median(turn) for turn in taken] for taken in turns])
@@ -64,7 +64,7 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: in
 
 
 def _call(content: bytes, source: str) -> Callable[[], object]:
-    """Return a function that runs a model on one image, which lies in its input already."""
+    """Return a function that runs a model on one image."""
     allocated = interpreters.create(content, name=interpreters.choose(), threads=1, batch=1, source=source)
     details = allocated.input
     pixels = np.random.default_rng(0).integers(0, 100, details["shape"])
@@ -72,13 +72,13 @@ def _call(content: bytes, source: str) -> Callable[[], object]:
         allocated.interpreter.set_tensor(details["index"], pixels.astype(details["dtype"]))
         allocated.interpreter.invoke()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{source}: failed while running, so the file is damaged ({error})") from error
+        raise ModelError(f"{source}: fails while running, so the file is damaged ({error})") from error
     invoke: Callable[[], object] = allocated.interpreter.invoke
     return invoke
 
 
 def _turn(call: Callable[[], object]) -> np.ndarray:
-    """Return the times of the calls of one turn in nanoseconds, int64, at least one of them."""
+    """Return the times of the calls of one turn in nanoseconds, int64, at least one."""
     for _ in range(WARM_UP):
         call()
     times: list[int] = []

@@ -1,4 +1,4 @@
-"""How close a written file is to the float Keras model it came from."""
+"""Compare a model file with the float Keras model that it was converted from."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class FloatReference:
 
 @dataclass(frozen=True)
 class Parity:
-    """A written file beside its float model on the same images.
+    """A model file and its float model on the same images.
 
     Attributes:
         top1: accuracy of the file, 0 to 1.
         float_top1: accuracy of the float Keras model, 0 to 1.
-        images: how many images.
-        agreement: share of images on which both name the same class, 0 to 1.
-        step: size of one quantization step of the output, in logits; None for a float network.
+        images: number of images.
+        agreement: share of images with the same prediction, 0 to 1.
+        step: quantization step of the output, in logits; None for a float network.
         largest: largest difference of the outputs, in steps (in logits for a float network).
         mean: mean difference of the outputs, in the same unit.
     """
@@ -44,30 +44,30 @@ class Parity:
 
     @property
     def drop_points(self) -> float:
-        """How many percentage points of accuracy the file lost; negative when it gained."""
+        """Drop of accuracy in percentage points; negative for a gain."""
         return (self.float_top1 - self.top1) * 100
 
 
-def float_reference(model: Any, split: Split, *, mirrored: bool = False) -> FloatReference:
+def float_reference(model: Any, split: Split, *, flip_tta: bool = False) -> FloatReference:
     """Run the float Keras model on a split.
 
     Args:
         model: a Keras model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
         split: images and targets.
-        mirrored: average the logits over each image and its mirror image, as the file's classifier does.
+        flip_tta: average the logits over each image and its mirror image, as the file's classifier does.
     """
-    logits = logits_of(model, split.images, mirrored=mirrored)
+    logits = logits_of(model, split.images, flip_tta=flip_tta)
     return FloatReference(logits, float((logits.argmax(axis=1) == split.targets).mean()))
 
 
 def compare(classifier: Classifier, reference: FloatReference, split: Split, step: float | None) -> Parity:
-    """Compare a written file with the float model on a split.
+    """Compare a model file with the float model's results on the same split.
 
     Args:
-        classifier: the written file, opened again.
-        reference: the float model's answers on the same split.
+        classifier: the model file.
+        reference: the float model's results.
         split: images and targets.
-        step: size of one quantization step of the file's output, in logits; None for a float network.
+        step: quantization step of the file's output, in logits; None for a float network.
     """
     values, _ = classifier.values(split.images)
     difference = np.abs(values - reference.logits) / (step or 1.0)

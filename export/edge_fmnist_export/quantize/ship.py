@@ -1,7 +1,7 @@
-"""Ship a trained run: export its int8 file into the runtime package, with registry entry and checkpoint.
+"""Ship a trained run: its int8 file and registry entry in the runtime package, and its checkpoint.
 
-``python -m edge_fmnist_export.quantize.ship runs/edge --description "..."`` in a
-checkout. A maintainer's tool: it writes into the source tree.
+``python -m edge_fmnist_export.quantize.ship runs/edge --description "..."`` in a checkout, or ``runs/float-wide
+--teacher`` for a run that only trains others. A tool for maintainers: it writes into the source tree.
 """
 
 from __future__ import annotations
@@ -19,27 +19,33 @@ from edge_fmnist.errors import CheckError
 from edge_fmnist.files import write_json
 from edge_fmnist.model.registry import FOLDER, REGISTRY
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.run import Run, open_run
+from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run, open_run
+from edge_fmnist_export.training.weights import save_arrays
 
-CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "calibration.json", "float.npz", "qat.npz")
 
 
 def ship(
     folder: Annotated[Path, typer.Argument(help="The run folder.")],
-    description: Annotated[str, typer.Option("--description", help="One line for the registry.")],
-    max_bytes: Annotated[int, typer.Option("--max-bytes", help="A larger file is refused.")] = 160_000,
-    max_drop: Annotated[float, typer.Option("--max-drop", help="Largest allowed drop, in percentage points.")] = 0.3,
+    description: Annotated[str, typer.Option("--description", help="One line for the registry.")] = "",
+    max_bytes: Annotated[int, typer.Option("--max-bytes", help="Maximum file size in bytes.")] = 160_000,
+    max_drop: Annotated[float, typer.Option("--max-drop", help="Maximum drop, in percentage points.")] = 0.3,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Store only the checkpoint, with its weights as float16.")
+    ] = False,
 ) -> None:
-    """Export a run's int8 file into the runtime package, and commit-ready checkpoint and registry entry beside it."""
+    """Export a run's int8 file into the runtime package, with its registry entry, and store its checkpoint."""
     run = open_run(folder)
+    if teacher:
+        console.say(f"Stored {store_checkpoint(run, half=True)}.")
+        return
     name = run.recipe.name
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.quantize.exporting import INT8, Exporter
 
         exporter = Exporter(run, test=dataset.load("test"))
-        # Beside its place first, so that a file over the size budget replaces nothing.
+        # Under another name first, so that a file that is too large replaces nothing.
         exported = exporter.export(INT8, FOLDER / f"{name}.candidate.tflite", max_drop=max_drop)
     if exported.bytes > max_bytes or exported.parity is None:
         exported.path.unlink()
@@ -55,19 +61,32 @@ def ship(
         "description": description,
     }
     write_json(REGISTRY, registry)
-    _copy_checkpoint(run)
+    store_checkpoint(run)
     console.emit_json(exported.as_dict())
 
 
-def _copy_checkpoint(run: Run) -> None:
-    target = CHECKPOINTS / run.recipe.name
+def store_checkpoint(run: Run, checkpoints: Path = CHECKPOINTS, *, half: bool = False) -> Path:
+    """Copy a run's results into the folder of checkpoints and return the new folder.
+
+    Args:
+        run: the run.
+        checkpoints: the folder of all checkpoints.
+        half: store weights as float16, in about half the bytes.
+
+    Raises:
+        RunError: the weights are damaged, or beyond the range of float16.
+    """
+    target = checkpoints / run.recipe.name
     target.mkdir(parents=True, exist_ok=True)
     for file in SHIPPED_FILES:
-        if (run.folder / file).is_file():
-            shutil.copyfile(run.folder / file, target / file)
-        else:
-            # Else it would stay from the checkpoint before.
+        if not (run.folder / file).is_file():
+            # From an earlier checkpoint.
             (target / file).unlink(missing_ok=True)
+        elif half and file.endswith(".npz"):
+            save_arrays(target / file, run.weights(file.removesuffix(".npz")), half=True)
+        elif run.folder != target:
+            shutil.copyfile(run.folder / file, target / file)
+    return target
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.predictions import Predictions
 from edge_fmnist.model.quantization import softmax
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -140,7 +140,7 @@ class Context:
 
         if self.float_model is None:
             return None
-        logits = logits_of(self.float_model, self.test.images, mirrored=self.classifier.mirrored)
+        logits = logits_of(self.float_model, self.test.images, flip_tta=self.classifier.mirrored)
         return softmax(logits / np.float32(self.classifier.temperature))
 
 

@@ -14,7 +14,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import ModelError, ModelNotFoundError, RunError
 from edge_fmnist.files import write_json
 from edge_fmnist.model.registry import shipped_models
-from edge_fmnist_export.training.run import Run, open_run, shipped_runs
+from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 if TYPE_CHECKING:
     from edge_fmnist_export.quantize.convert import Representative

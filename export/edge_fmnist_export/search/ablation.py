@@ -55,7 +55,7 @@ def ablation(
         make_variants,
         train_variants,
     )
-    from edge_fmnist_export.training import training, training_data
+    from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.recipe import load_recipe
 
     baseline, page, numbers = load_recipe(recipe), table or output / "ablation.md", _parse_seeds(seeds)
@@ -65,7 +65,7 @@ def ablation(
     train = dataset.load("train", data)
     for each in variants:
         training_data.subsets(each.recipe, train)
-        training.check_initial(each.recipe)
+        train_recipe.check_runs(each.recipe)
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):

@@ -14,7 +14,7 @@ from edge_fmnist_export.quantize.convert import Representative, representative_d
 from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.search.runs import export_run, train_or_resume
 from edge_fmnist_export.search.study import Candidate
-from edge_fmnist_export.training import training, training_data
+from edge_fmnist_export.training import train_recipe, training_data
 from edge_fmnist_export.training.batches import Subset, split_validation
 from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 
@@ -136,6 +136,6 @@ class SearchObjective:
             ratio=latency.ratio,
             microseconds=latency.microseconds,
             bytes=exported.bytes,
-            parameters=metrics[training.FLOAT]["parameters"],
+            parameters=metrics[train_recipe.FLOAT]["parameters"],
             macs=exported.macs,
         )

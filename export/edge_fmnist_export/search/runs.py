@@ -14,10 +14,10 @@ from edge_fmnist.cli import console
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist_export.report import markdown
-from edge_fmnist_export.training import backend, training
+from edge_fmnist_export.training import backend, train_recipe
 from edge_fmnist_export.training.progress import ProgressListener
 from edge_fmnist_export.training.recipe import Recipe
-from edge_fmnist_export.training.run import Run, create_run, resume_run
+from edge_fmnist_export.training.run_folder import Run, create_run, resume_run
 
 if TYPE_CHECKING:
     from edge_fmnist_export.quantize.exporting import Exported
@@ -37,7 +37,7 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
 
     Raises:
         RunError: The folder is damaged or holds a run of another recipe or data set, or training diverged.
-        EdgeFmnistError: See :func:`edge_fmnist_export.training.training.train`.
+        EdgeFmnistError: See :func:`edge_fmnist_export.training.train_recipe.train`.
     """
     console.say(f"{title}: training, unless finished")
     if (folder / "recipe.toml").is_file():
@@ -51,7 +51,7 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
     backend.keras_module().utils.clear_session()
     gc.collect()
     with ProgressListener(console.stderr_console()) as listener:
-        return run, training.train(run, data, listener)
+        return run, train_recipe.train(run, data, listener)
 
 
 def export_run(run: Run, kind: str, path: Path, **inputs: Any) -> Exported:

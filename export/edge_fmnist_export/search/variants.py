@@ -17,7 +17,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import page_with, train_or_resume
-from edge_fmnist_export.training import training
+from edge_fmnist_export.training import train_recipe
 from edge_fmnist_export.training.recipe import QatPhase, Recipe, parse_recipe
 
 if sys.version_info >= (3, 11):
@@ -263,5 +263,5 @@ def train_variants(
             recipe = short_recipe(result.variant.recipe, epochs, seed)
             run_folder = folder / result.variant.folder / f"seed-{seed}"
             _, metrics = train_or_resume(run_folder, recipe, data, f"{result.variant.name}, seed {seed}")
-            result.accuracies[seed] = metrics[training.FLOAT]["validation_accuracy"]
+            result.accuracies[seed] = metrics[train_recipe.FLOAT]["validation_accuracy"]
             yield [each for each in results if each.accuracies]

@@ -17,9 +17,9 @@ from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import export_run, page_with, train_or_resume
-from edge_fmnist_export.training import training
+from edge_fmnist_export.training import train_recipe
 from edge_fmnist_export.training.recipe import Recipe
-from edge_fmnist_export.training.run import open_run
+from edge_fmnist_export.training.run_folder import open_run
 
 MODEL = "int8.tflite"
 HEADINGS = (
@@ -73,7 +73,7 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
     if metadata is None or accuracy.get("data_sha256") != list(test.sha256):
         return None
     metrics = open_run(folder).read_json("metrics.json", {})
-    phases = [metrics[name] for name in (training.FLOAT, training.QAT)]
+    phases = [metrics[name] for name in (train_recipe.FLOAT, train_recipe.QAT)]
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "test_sha256": accuracy["data_sha256"],

@@ -1,4 +1,4 @@
-"""Import Keras and TensorFlow: late, quietly, and with an error that names the extra."""
+"""Import Keras and TensorFlow late, without their log messages, and with an error that names the missing extra."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.model import processor
 
-# How Linux names the instructions that multiply bfloat16, on x86-64 and on Arm.
+# Linux' names of the instructions for bfloat16 products, on x86-64 and on Arm.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 
 
@@ -31,14 +31,14 @@ def require(module: str, purpose: str) -> Any:
 
 
 def quiet_tensorflow() -> None:
-    """Keep TensorFlow's banners off standard error; set TF_CPP_MIN_LOG_LEVEL to see them."""
+    """Switch TensorFlow's log messages off; set TF_CPP_MIN_LOG_LEVEL to see them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 
 def keras_module(purpose: str = "training") -> Any:
-    """Return Keras 3, on the back end that ``KERAS_BACKEND`` names (TensorFlow by default).
+    """Return Keras 3 on the back end in ``KERAS_BACKEND`` (default: TensorFlow).
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
@@ -48,26 +48,25 @@ def keras_module(purpose: str = "training") -> Any:
     keras = require("keras", purpose)
     if int(keras.__version__.partition(".")[0]) < 3:
         raise UsageError(f"expected Keras 3, got {keras.__version__}; pip install 'edge-fmnist[export]'")
-    # Keras warns about the shuffling of generators whatever is passed; ours yield shuffled batches.
+    # Keras warns about shuffling of generators in any case; ours yield shuffled batches.
     warnings.filterwarnings("ignore", message=".*shuffle=True.*", module="keras")
     return keras
 
 
 def has_bfloat16(keras: Any) -> bool:
-    """Return whether the back end has hardware for bfloat16: an accelerator, or a processor that Linux says so of.
+    """Return whether the back end has hardware for bfloat16: an accelerator, or a CPU with such instructions.
 
-    A processor without it takes longer than in float32: 1.4 times as long for a training step of ``edge``.
+    Without it, bfloat16 is slower than float32: a training step of ``edge`` takes 1.4 times as long.
     """
-    # Every back end's tensors name their device, each in its own way.
-    on_processor = "cpu" in str(keras.ops.zeros(1).device).lower()
-    return not on_processor or not BFLOAT16_FLAGS.isdisjoint(processor.flags())
+    on_cpu = "cpu" in str(keras.ops.zeros(1).device).lower()
+    return not on_cpu or not BFLOAT16_FLAGS.isdisjoint(processor.flags())
 
 
 @contextmanager
 def precision(keras: Any, name: str) -> Iterator[None]:
     """Build Keras 3 layers that compute in ``name``: ``"float32"``, or ``"bfloat16"`` with float32 weights.
 
-    The torch back end lowers precision by itself while it trains (:mod:`edge_fmnist_export.training.torch_trainer`).
+    On the torch back end, :mod:`edge_fmnist_export.training.torch_trainer` sets the precision instead.
     """
     if name == "float32" or keras.backend.backend() == "torch":
         yield
@@ -95,7 +94,7 @@ def keras_on_tensorflow(purpose: str = "exporting") -> Any:
 
     Raises:
         MissingExtraError: Keras or TensorFlow is not installed.
-        UsageError: Keras runs on another back end in this process.
+        UsageError: Keras uses another back end in this process.
     """
     tensorflow_module(purpose)
     keras = keras_module(purpose)
@@ -108,7 +107,7 @@ def keras_on_tensorflow(purpose: str = "exporting") -> Any:
 
 
 def warm_up_keras() -> None:
-    """Import Keras and its back end and run one operation, so that all their start-up messages come now.
+    """Run one operation of Keras, so that all start-up messages appear now.
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
@@ -118,7 +117,7 @@ def warm_up_keras() -> None:
 
 
 def warm_up() -> None:
-    """Import TensorFlow and run one operation, so that all its start-up messages come now.
+    """Run one operation of TensorFlow, so that all start-up messages appear now.
 
     Raises:
         MissingExtraError: it is not installed.

@@ -1,4 +1,4 @@
-"""The validation split, and the batches of one epoch."""
+"""The validation split, and the batches of an epoch."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from edge_fmnist_export.training.augment import augment
 if TYPE_CHECKING:
     from edge_fmnist_export.training.recipe import Augmentation
 
-# Targets of photographs beyond the classes: a shoe of any of three classes, and what is none of the ten.
+# Targets of photographs beyond the classes: shoes of any of three classes, and none of the ten classes.
 FOOTWEAR, UNKNOWN = CLASSES, CLASSES + 1
-# The row of each target: 1 for each class that is right, so all 0 for UNKNOWN.
+# The row of each target: 1 for each correct class, so all 0 for UNKNOWN.
 TARGET_ROWS = np.eye(CLASSES + 2, CLASSES, dtype=np.float32)
 TARGET_ROWS[FOOTWEAR, [LABELS.index(label) for label in GARMENTS["shoes"]]] = 1
 TARGET_ROWS.flags.writeable = False
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
-    """Return images (uint8, (N, 28, 28)) as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
+    """Return images (uint8, (N, 28, 28)) as network input: float32 (N, 28, 28, 1), values 0 to 1."""
     result: np.ndarray = images[..., None].astype(np.float32) / np.float32(255)
     return result
 
 
 @dataclass(frozen=True)
 class Subset:
-    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class's index, FOOTWEAR or UNKNOWN."""
+    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class index, FOOTWEAR or UNKNOWN."""
 
     images: np.ndarray
     targets: np.ndarray
@@ -43,44 +43,44 @@ class Subset:
         return len(self.targets)
 
     def chosen(self, which: np.ndarray) -> Subset:
-        """Return the images that a mask or indexes choose."""
+        """Return the images that a mask or indexes select."""
         return Subset(self.images[which], self.targets[which])
 
     def inputs(self) -> np.ndarray:
-        """Return the images as a network takes them: float32 (N, 28, 28, 1), values 0 to 1."""
+        """Return the images as network input: float32 (N, 28, 28, 1), values 0 to 1."""
         return scaled(self.images)
 
     def one_hot(self) -> np.ndarray:
-        """Return the targets as float32 rows, shape (N, 10): 1 for each class that is right."""
+        """Return the targets as float32 rows, shape (N, 10): 1 for each correct class."""
         return one_hot(self.targets)
 
 
 def one_hot(targets: np.ndarray) -> np.ndarray:
-    """Return targets (N,) as float32 rows (N, 10): 1 for each class that is right, so all 0 for UNKNOWN."""
+    """Return targets (N,) as float32 rows (N, 10): 1 for each correct class, so all 0 for UNKNOWN."""
     encoded: np.ndarray = TARGET_ROWS[targets]
     return encoded
 
 
 def join(subsets: Sequence[Subset]) -> Subset:
-    """Return one subset that holds all images of several."""
+    """Concatenate subsets."""
     return Subset(
         np.concatenate([subset.images for subset in subsets]), np.concatenate([subset.targets for subset in subsets])
     )
 
 
 def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:
-    """Split the training images into a training and a validation subset, stratified and seeded.
+    """Split the training images into a training and a validation subset, stratified by class.
 
     Args:
         train: the whole training split.
-        count: how many images validate.
-        seed: decides which.
+        count: number of validation images.
+        seed: random seed.
 
     Returns:
-        The training and the validation subset, each in the order of the data set.
+        The training and the validation subset, both in the order of the data set.
 
     Raises:
-        DataError: too few images for such a split.
+        DataError: too few images.
     """
     from sklearn.model_selection import train_test_split
 
@@ -89,14 +89,21 @@ def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subse
             np.arange(len(train)), test_size=count, stratify=train.targets, random_state=seed
         )
     except ValueError as error:
-        raise DataError(f"cannot hold {count} of {len(train)} training images out for validation: {error}") from error
+        raise DataError(
+            f"cannot hold out {count} of {len(train)} training images for validation: {error}; "
+            "change the number with --validation"
+        ) from error
     return tuple(  # type: ignore[return-value]
         Subset(train.images[chosen], train.targets[chosen]) for chosen in (np.sort(rest), np.sort(held_out))
     )
 
 
 def steps_per_epoch(subset: Subset, batch_size: int) -> int:
-    """Return the number of batches in an epoch; a last batch that is not full is left out."""
+    """Return the number of batches in an epoch; an incomplete last batch is dropped.
+
+    Raises:
+        DataError: fewer images than one batch.
+    """
     if len(subset) < batch_size:
         raise DataError(f"{len(subset)} training images are fewer than one batch of {batch_size}")
     return len(subset) // batch_size
@@ -105,20 +112,17 @@ def steps_per_epoch(subset: Subset, batch_size: int) -> int:
 def epoch_batches(
     subset: Subset, batch_size: int, settings: Augmentation, seed: tuple[int, ...]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the shuffled, augmented batches of one epoch.
-
-    The order and the augmentation depend on ``seed`` alone, so that an epoch
-    can be run again after an interruption with the same batches.
+    """Yield the shuffled, augmented batches of one epoch, which depend only on the seed.
 
     Args:
-        subset: what to train on.
+        subset: the training images.
         batch_size: images in a batch.
         settings: the augmentation.
-        seed: the recipe's seed, the phase and the epoch.
+        seed: random seed: the recipe's seed, the phase and the epoch.
 
     Yields:
-        Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32
-        (batch, 10): 1 for each class that is right, or blended by mixup or CutMix.
+        Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class,
+        or blended by mixup or CutMix.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(subset))

@@ -1,4 +1,4 @@
-"""Calibration of a trained network's scores, from validation images alone."""
+"""Calibration of a trained network's scores on validation images."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from edge_fmnist.model.metadata import Calibration
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.inference import logits_of
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
 
 FILE = "calibration.json"
-# Bounds of the logarithm of the temperature: further out, something else is wrong.
+# Bounds of the logarithm of the temperature.
 LOG_TEMPERATURE = (-2.0, 2.0)
-# What temperature and threshold are rounded to, so that the file holds what was measured.
+# Digits of temperature and threshold; they are rounded before they are evaluated.
 DIGITS = 4
-# The least probability that a logarithm is taken of.
+# Lower bound of probabilities before the logarithm.
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A calibration and what it rests on.
+    """A calibration and its results on the validation images.
 
     Attributes:
         calibration: temperature and threshold.
-        before: negative log-likelihood of the validation images at temperature 1, in nats.
-        after: the same at the temperature found.
-        lost: share of right answers on photographs that fall below the threshold.
+        before: negative log-likelihood at temperature 1, in nats.
+        after: negative log-likelihood at the fitted temperature.
+        false_reject_rate: share of correct predictions on photographs below the threshold.
     """
 
     calibration: Calibration
     before: float
     after: float
-    lost: float
+    false_reject_rate: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -47,28 +47,28 @@ class Calibrated:
             "threshold": self.calibration.threshold,
             "validation_nll_before": round(self.before, 6),
             "validation_nll_after": round(self.after, 6),
-            "validation_lost": round(self.lost, 6),
+            "validation_false_reject_rate": round(self.false_reject_rate, 6),
         }
 
 
 def negative_log_likelihood(logits: np.ndarray, rows: np.ndarray, temperature: float) -> float:
-    """Return the mean negative logarithm of the probability that goes to right classes, in nats.
+    """Return the mean negative log-likelihood in nats.
 
     Args:
         logits: float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each right class.
-        temperature: what the logits are divided by.
+        rows: float32, shape (N, classes), 1 for each correct class.
+        temperature: divides the logits.
     """
     right = (softmax(logits / np.float32(temperature)) * rows).sum(axis=1)
     return float(-np.log(np.maximum(right, TINY)).mean())
 
 
 def fit_temperature(logits: np.ndarray, rows: np.ndarray) -> float:
-    """Return the temperature with the least negative log-likelihood (Guo et al. 2017, arXiv:1706.04599).
+    """Return the temperature that minimizes the negative log-likelihood (Guo et al. 2017, arXiv:1706.04599).
 
     Args:
         logits: float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each right class.
+        rows: float32, shape (N, classes), 1 for each correct class.
     """
     from scipy.optimize import minimize_scalar
 
@@ -80,71 +80,71 @@ def fit_temperature(logits: np.ndarray, rows: np.ndarray) -> float:
     return round(float(np.exp(found.x)), DIGITS)
 
 
-def right_scores(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the scores of the answers that are right, float32, shape (right answers,).
+def correct_scores(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the scores of the correct predictions, float32, shape (correct predictions,).
 
     Args:
         scores: probabilities, float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each right class; a row without any is never answered right.
+        rows: float32, shape (N, classes), 1 for each correct class; no prediction is correct for a row of zeros.
     """
-    answers = scores.argmax(axis=1)
-    right = rows[np.arange(len(rows)), answers] > 0
-    chosen: np.ndarray = scores.max(axis=1)[right]
+    correct = rows[np.arange(len(rows)), scores.argmax(axis=1)] > 0
+    chosen: np.ndarray = scores.max(axis=1)[correct]
     return chosen
 
 
-def choose_threshold(hits: np.ndarray, lost: float) -> float:
-    """Return the highest threshold, of DIGITS digits, below which at most the share ``lost`` of right answers falls.
+def choose_threshold(scores: np.ndarray, false_reject_rate: float) -> float:
+    """Return the highest threshold, with DIGITS digits, that rejects at most this share of the correct predictions.
 
     Args:
-        hits: the scores of right answers, 0 to 1; without any, the threshold is 0.
-        lost: the share, 0 to 1.
+        scores: of correct predictions, 0 to 1; without any, the threshold is 0.
+        false_reject_rate: 0 to 1.
     """
-    if not len(hits):
+    if not len(scores):
         return 0.0
-    # Rounded down: up, it could come to lie above the very scores it was taken from.
+    # Rounded down: rounded up, it could exceed the very scores that it is taken from.
     scale = float(10**DIGITS)
-    return math.floor(float(np.quantile(hits, lost, method="lower")) * scale) / scale
+    return math.floor(float(np.quantile(scores, false_reject_rate, method="lower")) * scale) / scale
 
 
 def calibrate(
-    model: Any, validation: Subset, photos: Subset | None, lost: float, *, mirrored: bool = False
+    model: Any, validation: Subset, photos: Subset | None, false_reject_rate: float, *, flip_tta: bool = False
 ) -> Calibrated:
     """Calibrate a network.
 
     Args:
-        model: a Keras model that gives logits for float32 (N, 28, 28, 1).
-        validation: what the temperature is fitted on; each image has at least one right class.
-        photos: what the threshold is chosen on; None leaves it at 0, so that every image gets an answer.
-        lost: share of right answers on photographs that may fall below the threshold.
-        mirrored: average the logits over each image and its mirror image, as the classifier will.
+        model: a Keras model that maps float32 (N, 28, 28, 1) to logits.
+        validation: images that the temperature is fitted on; each has at least one correct class.
+        photos: photographs that the threshold is chosen on; None sets it to 0, which rejects nothing.
+        false_reject_rate: share of correct predictions on photographs that the threshold may reject.
+        flip_tta: average the logits over each image and its mirror image, as the classifier will.
 
     Raises:
-        RunError: the network gives no finite logits, as after training that diverged.
+        RunError: the logits are not finite, as after training that diverged.
     """
-    logits, rows = _logits(model, validation, mirrored), validation.one_hot()
+    logits, rows = _logits(model, validation, flip_tta), validation.one_hot()
     temperature = fit_temperature(logits, rows)
-    hits = np.empty(0, np.float32)
+    correct = np.empty(0, np.float32)
     if photos is not None:
-        hits = right_scores(softmax(_logits(model, photos, mirrored) / np.float32(temperature)), photos.one_hot())
-    threshold = choose_threshold(hits, lost)
+        scores = softmax(_logits(model, photos, flip_tta) / np.float32(temperature))
+        correct = correct_scores(scores, photos.one_hot())
+    threshold = choose_threshold(correct, false_reject_rate)
     return Calibrated(
         Calibration(temperature, threshold),
         before=negative_log_likelihood(logits, rows, 1.0),
         after=negative_log_likelihood(logits, rows, temperature),
-        lost=float((hits < threshold).mean()) if len(hits) else 0.0,
+        false_reject_rate=float((correct < threshold).mean()) if len(correct) else 0.0,
     )
 
 
-def _logits(model: Any, subset: Subset, mirrored: bool) -> np.ndarray:
-    logits = logits_of(model, subset.images, mirrored=mirrored)
+def _logits(model: Any, subset: Subset, flip_tta: bool) -> np.ndarray:
+    logits = logits_of(model, subset.images, flip_tta=flip_tta)
     if not np.isfinite(logits).all():
-        raise RunError("the trained network gives values that are not finite; train again with a lower learning_rate")
+        raise RunError("training diverged: the network's outputs are not finite; train with a lower learning_rate")
     return logits
 
 
 def recorded(run: Run) -> dict[str, Any] | None:
-    """Return what a run's calibration file holds; None where it has none, as in runs of earlier versions.
+    """Return the content of a run's calibration file; None without one, as in runs of earlier versions.
 
     Raises:
         RunError: the file is damaged.
@@ -159,6 +159,6 @@ def recorded(run: Run) -> dict[str, Any] | None:
     if not (0 < temperature < math.inf and 0 <= threshold <= 1):
         raise RunError(
             f"{run.folder / FILE}: expected a temperature above 0 and a threshold from 0 to 1, got {found!r}; "
-            "delete it and train again with --resume"
+            "delete it and run train with --resume"
         )
     return dict(found)

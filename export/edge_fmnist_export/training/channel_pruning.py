@@ -1,9 +1,7 @@
-"""Start a residual network from a trained one that is wider inside its blocks: the channels that matter least go.
+"""Channel pruning: initialize a residual network from a trained one with wider blocks.
 
-A channel between the two convolutions of a block matters as much as it varies
-after its batch normalization, whose scale tells (Liu et al. 2017,
-arXiv:1708.06519), times the norm of the weights that read it (Li et al. 2017,
-arXiv:1608.08710). Training afterwards makes up for most of what is lost.
+The importance of a channel between the two convolutions of a block is the scale of its batch normalization (Liu et
+al. 2017, arXiv:1708.06519) times the norm of the weights that read it (Li et al. 2017, arXiv:1608.08710).
 """
 
 from __future__ import annotations
@@ -19,12 +17,7 @@ from edge_fmnist_export.training.weights import Arrays, assign_variables, read_v
 
 
 def is_narrower(architecture: str, than: str) -> bool:
-    """Tell whether a residual network is another one but for narrower blocks inside.
-
-    Args:
-        architecture: the name of the narrower one.
-        than: the name of the wider one.
-    """
+    """Return whether two residual networks differ only in that the first one's blocks are narrower inside."""
     try:
         narrow, wide = residual.parse(architecture), residual.parse(than)
     except UsageError:
@@ -38,13 +31,13 @@ def is_narrower(architecture: str, than: str) -> bool:
     )
 
 
-def narrowed(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
-    """Return the weights of the narrower network that keep what matters most of the wider one.
+def prune_channels(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
+    """Return weights for a narrower network that keep the most important channels.
 
     Args:
         weights: of the wider network, in Keras' order.
-        wide: its architecture.
-        narrow: the architecture of the narrower one, for which :func:`is_narrower` holds.
+        wide: the wider network's architecture.
+        narrow: the narrower network's architecture, for which :func:`is_narrower` holds.
         keras: the module ``keras``.
 
     Returns:
@@ -55,7 +48,7 @@ def narrowed(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
     """
     source, target = architectures.build(wide, keras), architectures.build(narrow, keras)
     assign_variables(source.weights, weights, wide)
-    # Both are built alike, so their layers come in the same order.
+    # Both have the same layers in the same order.
     layers = [layer for layer in source.layers if layer.weights]
     kept: np.ndarray | None = None
     found: Arrays = []
@@ -66,22 +59,17 @@ def narrowed(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
             kept = _most_important(layers[index:], wanted[0][-1])
             arrays = [arrays[0][..., kept]]
         elif kept is not None and wanted[0] != arrays[0].shape:
-            # The batch normalization that follows, then the convolution that reads what is kept.
+            # The batch normalization that follows, then the convolution that reads the kept channels.
             arrays = [arrays[0][:, :, kept]] if arrays[0].ndim == 4 else [array[kept] for array in arrays]
         found.extend(arrays)
     return found
 
 
 def _most_important(layers: list[Any], count: int) -> np.ndarray:
-    """Return the numbers of the channels to keep, ascending.
-
-    Args:
-        layers: those with weights, from the convolution that makes the channels on.
-        count: how many are kept.
-    """
+    """Return the indexes of the ``count`` most important channels that the first of some layers makes, ascending."""
     channels = layers[0].kernel.shape[-1]
     normalization = next(each for each in layers[1:] if len(each.weights) == 4 and each.gamma.shape[0] == channels)
-    readers = (each for each in layers[1:] if len(each.weights) == 1 and each.kernel.shape[-2] == channels)
+    reader = next(each for each in layers[1:] if len(each.weights) == 1 and each.kernel.shape[-2] == channels)
     scale = np.abs(read_variables([normalization.gamma])[0])
-    read = np.sqrt(np.square(read_variables([next(readers).kernel])[0]).sum(axis=(0, 1, 3)))
-    return np.sort(np.argsort(-(scale * read), kind="stable")[:count])
+    norm = np.sqrt(np.square(read_variables([reader.kernel])[0]).sum(axis=(0, 1, 3)))
+    return np.sort(np.argsort(-(scale * norm), kind="stable")[:count])

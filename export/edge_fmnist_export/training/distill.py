@@ -1,4 +1,4 @@
-"""Knowledge distillation: fixed augmented views, and what the teachers say to each."""
+"""Knowledge distillation: fixed augmented views and the teachers' logits for them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from edge_fmnist_export.training.batches import Subset, scaled
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import Forward, quick_logits
 from edge_fmnist_export.training.recipe import Augmentation, Recipe
-from edge_fmnist_export.training.run import Run, open_run
+from edge_fmnist_export.training.run_folder import Run, open_run
 
-# Marks the chance that makes the views apart from that of the phases (training.PHASE_SEEDS).
+# Part of the random seed of the views, different from that of the phases (train_recipe.PHASE_SEEDS).
 VIEW_SEED = 2
-# The least probability that a logarithm is taken of, well within float16.
+# Lower bound of probabilities before the logarithm, within float16.
 TINY = 1e-4
 # Keeps the logarithm of mixed probabilities finite at low temperatures.
 LEAST = np.finfo(np.float32).tiny
 
-# Told how many views are done, and of how many.
+# Called with the number of finished views and of all.
 Advance = Callable[[int, int], None]
 
 
@@ -39,9 +39,9 @@ class Views:
 
     Attributes:
         subset: the training images.
-        augmentation: what makes a view; neither mixup nor CutMix, which come after it.
-        count: how many views.
-        seed: decides them.
+        augmentation: without mixup and CutMix, which are applied to views later.
+        count: number of views.
+        seed: random seed.
     """
 
     subset: Subset
@@ -55,13 +55,13 @@ class Views:
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Views and what the teachers say to them.
+class DistillationTargets:
+    """Views and the teachers' logits for them.
 
     Attributes:
         views: the views.
-        logits: the teachers' answers, float16, shape (views, N, 10).
-        temperature: what they are divided by where they are compared.
+        logits: of the teachers, float16, shape (views, N, 10).
+        temperature: divides the logits before they are compared.
     """
 
     views: Views
@@ -71,16 +71,16 @@ class Lesson:
     def batches(
         self, epoch: int, batch_size: int, seed: tuple[int, ...], augmentation: Augmentation
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the shuffled batches of one epoch, whose view follows from its number.
+        """Yield the shuffled batches of one epoch, which shows one view of each image.
 
         Args:
-            epoch: counted from 0.
-            batch_size: images in a batch; a last batch that is not full is left out.
-            seed: decides the order, and what is mixed with what.
-            augmentation: mixup and CutMix of it apply; the rest is in the views.
+            epoch: counted from 0; selects the view.
+            batch_size: images in a batch; an incomplete last batch is dropped.
+            seed: random seed of the order and of mixing.
+            augmentation: mixup and CutMix are taken from it; the rest is in the views.
 
         Yields:
-            Images, float32 (batch, 28, 28, 1), values 0 to 1, targets and the teachers' logits, float32 (batch, 20).
+            Images, float32 (batch, 28, 28, 1), values 0 to 1; targets and the teachers' logits, float32 (batch, 20).
         """
         view = epoch % self.views.count
         images = self.views.images(view)
@@ -96,22 +96,21 @@ class Lesson:
 def mixed(
     images: np.ndarray, targets: np.ndarray, temperature: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a batch mixed by mixup or CutMix, the teacher's answers with it.
+    """Apply mixup or CutMix to a batch with teachers' logits.
 
-    No teacher saw the mixed image. What it would say is taken to be the mixture of what it said to the two images:
-    the probabilities softened by the temperature are mixed as the targets are, by the same weight, and become logits
-    again. Cross-entropy is linear in what it is measured against, so that, but for a constant, a mixed image's loss is
-    the mixture of its losses against the two answers (the same holds for the targets, smoothed or not).
+    The probabilities softened by the temperature are mixed with the same weights as the targets, and become logits
+    again. Cross-entropy is linear in its targets, so the loss of a mixed image is the mixture of its losses against
+    both, up to a constant.
 
     Args:
         images: float32, shape (N, 28, 28, 1), values 0 to 1.
-        targets: targets and a teacher's logits, float32 (N, 20).
-        temperature: what logits are divided by where teacher and student are compared.
-        augmentation: which of the two, and how strong.
-        rng: where all randomness comes from.
+        targets: targets and teachers' logits, float32 (N, 20).
+        temperature: divides the logits before they are compared.
+        augmentation: the settings of mixup and CutMix.
+        rng: the random generator.
 
     Returns:
-        Images and targets in the same form; divided by the temperature, the logits are logarithms of probabilities.
+        Images and targets in the same form.
     """
     softened = softmax(targets[:, CLASSES:] / np.float32(temperature))
     shown, rows = mix(images[..., 0], np.concatenate([targets[:, :CLASSES], softened], axis=1), augmentation, rng)
@@ -120,16 +119,16 @@ def mixed(
 
 
 def with_teacher(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Return targets (N, 10) with a teacher's logits (N, 10) behind them, float32 (N, 20), as the loss expects them."""
+    """Return targets (N, 10) and teachers' logits (N, 10) side by side, float32 (N, 20), as the loss expects them."""
     return np.concatenate([targets, logits.astype(np.float32)], axis=1)
 
 
 def teachers(recipe: Recipe) -> list[Run]:
-    """Return the runs that teach a recipe; none where it learns from targets alone.
+    """Return the runs of a recipe's teachers.
 
     Raises:
         RunNotFoundError: neither a run folder nor a shipped checkpoint.
-        RecipeError: a teacher that was trained on images that validate the student.
+        RecipeError: a teacher was trained on the student's validation images.
     """
     found = []
     for name in recipe.distill.teachers:
@@ -140,7 +139,7 @@ def teachers(recipe: Recipe) -> list[Run]:
         ours, theirs = recipe.data, run.recipe.data
         if (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed):
             raise RecipeError(
-                f"the recipe {recipe.name}, distill.teachers: {name} held other images out for validation "
+                f"the recipe {recipe.name}, distill.teachers: {name} held out other images for validation "
                 f"(validation = {theirs.validation}, split_seed = {theirs.split_seed}), so it was trained on ours; "
                 "set the same in both recipes"
             )
@@ -148,20 +147,20 @@ def teachers(recipe: Recipe) -> list[Run]:
     return found
 
 
-def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
-    """Return the views of a recipe's training images with its teachers' answers; None without teachers.
+def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> DistillationTargets | None:
+    """Return the views of a recipe's training images with its teachers' logits; None without teachers.
 
-    The answers are kept in the user's cache, a file for each view, since they are the same for all students that see
-    the view. What is there is not asked for again, so that an interrupted run goes on with the next view.
+    The logits are cached in the user's cache folder, one file for each view, and reused by all students with the same
+    views. An interrupted run continues with the next view.
 
     Args:
         recipe: the recipe.
         train: the training images.
-        advance: told how many views are done, and of how many.
+        advance: called with the number of finished views and of all.
 
     Raises:
-        RunNotFoundError: a teacher is not there.
-        RecipeError: a teacher was trained on images that validate.
+        RunNotFoundError: a teacher, or its weights, cannot be found.
+        RecipeError: a teacher was trained on the validation images.
         RunError: a teacher's run is damaged or has no float weights.
     """
     runs = teachers(recipe)
@@ -173,33 +172,32 @@ def lesson(recipe: Recipe, train: Subset, advance: Advance) -> Lesson | None:
     logits = np.empty((views.count, len(train), CLASSES), np.float16)
     forwards: list[Forward] = []
     for view in range(views.count):
-        place = folder / f"view-{view}.npy"
-        answers = _read(place, logits.shape[1:])
-        if answers is None:
+        path = folder / f"view-{view}.npy"
+        cached = _read(path, logits.shape[1:])
+        if cached is None:
             forwards = forwards or _forwards(runs)
-            answers = _answers(forwards, views.images(view))
-            _write(place, answers)
+            cached = _mean_logits(forwards, views.images(view))
+            _write(path, cached)
             advance(view + 1, views.count)
-        logits[view] = answers
-    return Lesson(views, logits, distill.temperature)
+        logits[view] = cached
+    return DistillationTargets(views, logits, distill.temperature)
 
 
 def _fingerprint(runs: list[Run], views: Views) -> str:
-    """Return the hash of all that decides the answers, but for the number of the view."""
+    """Return the hash of everything that the logits depend on, except for the number of the view."""
     digest = hashlib.sha256()
     for run in runs:
-        digest.update(f"{run.recipe.architecture} {run.recipe.mirrored}".encode())
+        digest.update(f"{run.recipe.architecture} {run.recipe.flip_tta}".encode())
         for array in run.weights("float"):
             digest.update(array.tobytes())
     digest.update(views.subset.images.tobytes())
-    # No view is mixed.
     augmentation = views.augmentation.model_dump_json(exclude={"mixup", "cutmix"})
     digest.update(f"{augmentation} {views.seed}".encode())
     return digest.hexdigest()
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return the stored answers to a view, None where there are none or a damaged file."""
+    """Return the cached logits of a view, None without a valid file."""
     try:
         with path.open("rb") as stream:
             found: np.ndarray = np.load(stream, allow_pickle=False)
@@ -208,20 +206,19 @@ def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
     return found if found.shape == shape and found.dtype == np.float16 else None
 
 
-def _write(path: Path, answers: np.ndarray) -> None:
+def _write(path: Path, logits: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with moved_into_place(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, answers, allow_pickle=False)
+        np.save(stream, logits, allow_pickle=False)
 
 
 def _forwards(runs: list[Run]) -> list[Forward]:
-    """Return what gives each teacher's logits for images."""
     keras = backend.keras_module()
-    return [quick_logits(float_model(run, keras), mirrored=run.recipe.mirrored) for run in runs]
+    return [quick_logits(float_model(run, keras), flip_tta=run.recipe.flip_tta) for run in runs]
 
 
-def _answers(forwards: list[Forward], images: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the teachers' mean probabilities, which serves as logits: float16, shape (N, 10)."""
+def _mean_logits(forwards: list[Forward], images: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the teachers' mean probabilities, which are logits: float16, shape (N, 10)."""
     probabilities = np.mean([softmax(forward(images)) for forward in forwards], axis=0, dtype=np.float32)
-    answers: np.ndarray = np.log(np.maximum(probabilities, TINY)).astype(np.float16)
-    return answers
+    logits: np.ndarray = np.log(np.maximum(probabilities, TINY)).astype(np.float16)
+    return logits

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from edge_fmnist_export import architectures
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
 from edge_fmnist_export.training.weights import assign_variables
 
 
 def float_model(run: Run, keras: Any) -> Any:
-    """Return the float model of a run with its best weights.
-
-    Args:
-        run: the run folder.
-        keras: the module ``keras`` (Keras 3).
+    """Return the float model of a run with its best weights; ``keras`` is the Keras 3 module.
 
     Raises:
+        RunNotFoundError: the weights of a shipped checkpoint are not part of the installed package.
         RunError: the float weights are missing, damaged or do not fit.
     """
     model = architectures.build(run.recipe.architecture, keras)

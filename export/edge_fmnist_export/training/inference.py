@@ -14,44 +14,38 @@ from edge_fmnist_export.training.batches import scaled
 from edge_fmnist_export.training.feeding import outputs
 from edge_fmnist_export.training.memory import keep_freed_memory
 
-# From scaled images, float32 (N, 28, 28, 1), to logits, float32 (N, classes).
+# From images to logits, float32 (N, classes).
 Forward = Callable[[np.ndarray], np.ndarray]
 
 
-def logits_of(model: Any, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
-    """Return a Keras model's logits.
+def logits_of(model: Any, images: np.ndarray, *, flip_tta: bool) -> np.ndarray:
+    """Return a Keras model's logits, float32, shape (N, classes).
 
     Args:
         model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
         images: uint8, shape (N, 28, 28).
-        mirrored: whether to average over each image and its mirror image.
-
-    Returns:
-        float32, shape (N, classes).
+        flip_tta: average the logits over each image and its mirror image.
     """
-    return _averaged(partial(outputs, model), images, mirrored=mirrored)
+    return _averaged(partial(outputs, model), images, flip_tta)
 
 
-def quick_logits(model: Any, *, mirrored: bool) -> Forward:
-    """Return what gives a Keras 3 model's logits quickly, call for call.
+def quick_logits(model: Any, *, flip_tta: bool) -> Forward:
+    """Return a fast function from images, uint8 (N, 28, 28), to a Keras 3 model's logits, float32 (N, classes).
 
-    On the torch back end its layers are fused and compiled, and compute in bfloat16 where there is hardware for it,
-    which moves a logit by about a hundredth. The compilation takes seconds, so it pays for tens of thousands of images.
+    On the torch back end, the layers are fused and compiled, and compute in bfloat16 with hardware support, which
+    changes a logit by about a hundredth. Compiling takes seconds, so it pays off for tens of thousands of images.
 
     Args:
         model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        mirrored: whether to average over each image and its mirror image.
-
-    Returns:
-        A function of images, uint8 (N, 28, 28), that returns logits, float32 (N, classes).
+        flip_tta: average the logits over each image and its mirror image.
     """
     keras = backend.keras_module()
     forward = _fused(model, keras) if keras.backend.backend() == "torch" else partial(outputs, model)
-    return lambda images: _averaged(forward, images, mirrored=mirrored)
+    return lambda images: _averaged(forward, images, flip_tta)
 
 
-def _averaged(forward: Forward, images: np.ndarray, *, mirrored: bool) -> np.ndarray:
-    views = [images, mirror(images)] if mirrored else [images]
+def _averaged(forward: Forward, images: np.ndarray, flip_tta: bool) -> np.ndarray:
+    views = [images, mirror(images)] if flip_tta else [images]
     return np.asarray(np.mean([forward(scaled(view)) for view in views], axis=0, dtype=np.float32))
 
 

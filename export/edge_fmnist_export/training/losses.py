@@ -1,4 +1,4 @@
-"""What training minimises and what accuracy counts, on Keras 3 and on ``tf_keras`` alike."""
+"""Losses and accuracy, for Keras 3 and ``tf_keras``."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from typing import Any
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
 
-# Keeps the logarithm finite where no right class has any probability.
+# Keeps the logarithm finite if no correct class has any probability.
 EPSILON = 1e-7
-# In the accuracy, a top probability below this counts as no answer.
+# In the accuracy, a prediction with a lower probability counts as rejected.
 UNSURE = 0.5
-# Far below any logit: takes a class out of a maximum.
+# Excludes a class from a maximum of logits.
 MINUS_INFINITY = -1e9
 
-# Of targets and logits, both float32 (N, classes), to float32 (N,).
+# From targets and logits, both float32 (N, classes), to float32 (N,).
 PerRow = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a phase minimises.
+    """The loss of a phase.
 
     Attributes:
-        label_smoothing: share of the loss that goes to the uniform distribution, 0 to 1.
-        unknown: weight of images without a right class, where several classes or none may be right;
-            None where each image has one.
-        teacher: weight of the teacher's answer against the target's, 0 to 1; 0 without a teacher.
-        temperature: what the logits of teacher and student are divided by before they are compared.
+        label_smoothing: share of the loss against the uniform distribution, 0 to 1.
+        unknown: weight of images without a correct class, where any number of classes may be correct; None if each
+            image has one.
+        teacher: weight of the teachers' loss, 0 to 1; 0 without teachers.
+        temperature: divides the logits of teacher and student before they are compared.
     """
 
     label_smoothing: float = 0.0
@@ -40,17 +40,16 @@ class Objective:
 
 
 def training_loss(keras: Any, objective: Objective) -> PerRow:
-    """Return the loss that training minimises.
+    """Return the loss that training minimizes.
 
-    With a teacher, the targets carry its logits behind their ten columns
-    (:func:`edge_fmnist_export.training.distill.with_teacher`), and the loss is
-    knowledge distillation's (Hinton et al. 2015, arXiv:1503.02531): the
-    weighted mean of :func:`target_loss` and of the squared temperature times
-    the Kullback-Leibler divergence of the softened student from the softened teacher.
+    With teachers, their logits are in the targets' columns from the tenth on
+    (:func:`edge_fmnist_export.training.distill.with_teacher`), and the loss is that of knowledge distillation (Hinton
+    et al. 2015, arXiv:1503.02531): the weighted mean of :func:`target_loss` and of the squared temperature times the
+    Kullback-Leibler divergence of the softened student from the softened teacher.
 
     Args:
-        keras: the Keras module that the model was built with.
-        objective: what to minimise.
+        keras: the Keras module that built the model.
+        objective: the loss's settings.
 
     Returns:
         A function of targets, float32 (N, 10) or (N, 20), and logits, float32 (N, 10), to losses, float32 (N,), nats.
@@ -70,27 +69,47 @@ def training_loss(keras: Any, objective: Objective) -> PerRow:
 
 
 def target_loss(keras: Any, objective: Objective) -> PerRow:
-    """Return the loss against the targets alone, without any teacher: of targets (N, 10) and logits (N, 10)."""
-    if objective.unknown is not None:
-        return any_of_crossentropy(keras, label_smoothing=objective.label_smoothing, unknown=objective.unknown)
+    """Return the loss on the targets, without teachers, of targets and logits, float32 (N, 10), to nats (N,).
+
+    With ``objective.unknown``, several classes may be correct, or none. With correct classes, the loss is the negative
+    logarithm of the sum of their probabilities, which is cross-entropy for a single one. Without, it is the
+    cross-entropy with the uniform distribution, times ``unknown`` (outlier exposure, Hendrycks et al. 2019,
+    arXiv:1812.04606).
+    """
+    smoothing, unknown = objective.label_smoothing, objective.unknown
+    if unknown is None:
+        return lambda targets, logits: keras.losses.categorical_crossentropy(
+            targets, logits, from_logits=True, label_smoothing=smoothing
+        )
+    ops = _operations(keras)
 
     def loss(targets: Any, logits: Any) -> Any:
-        return keras.losses.categorical_crossentropy(
-            targets, logits, from_logits=True, label_smoothing=objective.label_smoothing
-        )
+        logarithms = ops.log_softmax(logits, axis=-1)
+        uniform = -ops.mean(logarithms, axis=-1)
+        correct = ops.sum(targets * ops.exp(logarithms), axis=-1)
+        known = (1 - smoothing) * -ops.log(correct + EPSILON) + smoothing * uniform
+        return ops.where(ops.sum(targets, axis=-1) > 0, known, unknown * uniform)
 
     return loss
 
 
 def accuracy(keras: Any, objective: Objective) -> PerRow:
-    """Return the accuracy that goes with an objective: of targets (N, 10 or more) and logits to 1 for right, else 0."""
-    if objective.unknown is not None:
-        return any_of_accuracy(keras)
+    """Return the accuracy for an objective, of targets (N, 10 or more) and logits, to 1 for correct or 0.
 
-    def right(targets: Any, logits: Any) -> Any:
-        return keras.metrics.categorical_accuracy(targets[:, :CLASSES], logits)
+    With ``objective.unknown``, a most probable class with a target of 1 is correct; without such targets, a top
+    probability below UNSURE is.
+    """
+    if objective.unknown is None:
+        return lambda targets, logits: keras.metrics.categorical_accuracy(targets[:, :CLASSES], logits)
+    ops = _operations(keras)
 
-    return right
+    def correct(targets: Any, logits: Any) -> Any:
+        best = ops.max(logits, axis=-1)
+        hit = ops.max(ops.where(targets > 0, logits, MINUS_INFINITY), axis=-1) >= best
+        unsure = ops.max(ops.exp(ops.log_softmax(logits, axis=-1)), axis=-1) < UNSURE
+        return ops.cast(ops.where(ops.sum(targets, axis=-1) > 0, hit, unsure), "float32")
+
+    return correct
 
 
 def _operations(keras: Any) -> Any:
@@ -102,53 +121,3 @@ def _operations(keras: Any) -> Any:
         log=tf.math.log, exp=tf.exp, sum=tf.reduce_sum, mean=tf.reduce_mean, max=tf.reduce_max, where=tf.where,
         log_softmax=tf.nn.log_softmax, cast=tf.cast,
     )  # fmt: skip
-
-
-def any_of_crossentropy(keras: Any, *, label_smoothing: float, unknown: float) -> PerRow:
-    """Return a loss in which any of several classes may be right, or none.
-
-    For a row of targets with ones: minus the logarithm of the sum of their
-    probabilities, which for a single one is cross-entropy. For a row without
-    any: cross-entropy with the uniform distribution, times ``unknown``
-    (outlier exposure, Hendrycks et al. 2019, arXiv:1812.04606).
-
-    Args:
-        keras: the Keras module that the model was built with.
-        label_smoothing: share of the loss that goes to the uniform distribution, 0 to 1.
-        unknown: weight of rows without a right class.
-
-    Returns:
-        A function of targets (0 or 1) and logits, both float32 (N, classes), to losses, float32 (N,), in nats.
-    """
-    ops = _operations(keras)
-
-    def loss(targets: Any, logits: Any) -> Any:
-        logarithms = ops.log_softmax(logits, axis=-1)
-        uniform = -ops.mean(logarithms, axis=-1)
-        right = ops.sum(targets * ops.exp(logarithms), axis=-1)
-        known = (1 - label_smoothing) * -ops.log(right + EPSILON) + label_smoothing * uniform
-        return ops.where(ops.sum(targets, axis=-1) > 0, known, unknown * uniform)
-
-    return loss
-
-
-def any_of_accuracy(keras: Any) -> PerRow:
-    """Return the accuracy that goes with :func:`any_of_crossentropy`.
-
-    Right is a most probable class with a target of 1; where no class is right, a top probability below UNSURE.
-
-    Args:
-        keras: the Keras module that the model was built with.
-
-    Returns:
-        A function of targets (0 or 1) and logits, both float32 (N, classes), to float32 (N,): 1 for right, 0 for wrong.
-    """
-    ops = _operations(keras)
-
-    def accuracy(targets: Any, logits: Any) -> Any:
-        best = ops.max(logits, axis=-1)
-        hit = ops.max(ops.where(targets > 0, logits, MINUS_INFINITY), axis=-1) >= best
-        unsure = ops.max(ops.exp(ops.log_softmax(logits, axis=-1)), axis=-1) < UNSURE
-        return ops.cast(ops.where(ops.sum(targets, axis=-1) > 0, hit, unsure), "float32")
-
-    return accuracy

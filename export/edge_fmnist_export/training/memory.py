@@ -1,20 +1,19 @@
-"""How the C library treats memory that a training step frees."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 
 import ctypes
 
-# From glibc's malloc.h; what they do: man 3 mallopt.
+# Parameters of glibc's mallopt, from its malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 MOST_BYTES = 2**30
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, instead of giving it back to the system.
+    """Keep freed memory in the process instead of returning it to the system; no effect without glibc.
 
-    Each step of training frees hundreds of megabytes of activations and asks for as many again, which the system then
-    hands out anew, page by page. On the torch back end, where steps take their memory from the C library, a step of
-    ``edge`` takes 271 ms without this and 211 ms with it. It does nothing where the C library is not glibc.
+    Each training step frees and allocates hundreds of megabytes of activations, and the system hands them out page by
+    page. On the torch back end, a step of ``edge`` takes 271 ms without this and 211 ms with it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt

@@ -1,4 +1,4 @@
-"""Photographs as training images: many views of each, put through the runtime's own preprocessing."""
+"""Photographs as training images: augmented views of each, preprocessed as at inference."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset
 
 TRAIN, VALIDATION = "train", "validation"
 
-# How far a view strays from its photograph: degrees, logarithm of the scale, shares of an edge, logarithms of light.
+# Ranges of a view's augmentation: degrees, logarithm of the scale, shares of an edge, logarithms of gamma and gain.
 ROTATION, ZOOM, SHIFT, STRETCH = 12.0, (-0.1, 0.25), 0.05, 0.08
 GAMMA, GAIN = 0.35, (-0.2, 0.1)
-# How often a view is blurred, and by how many pixels.
+# Probability and standard deviation, in pixels, of Gaussian blur.
 BLURRED, BLUR = 0.3, (0.5, 1.5)
 
-# Is told how many photographs are done, and of how many.
+# Called with the number of finished photographs and of all.
 Advance = Callable[[int, int], None]
 
 
@@ -32,13 +32,13 @@ def check_folder(folder: Path) -> None:
     """Check, without opening a picture, that a folder has photographs to train and to validate on.
 
     Raises:
-        DataNotFoundError: it lacks a folder ``train`` or ``validation``, or one of them has no photographs.
-        DataError: a garment that is not known, or none of a known kind to validate on.
+        DataNotFoundError: it has no folder ``train`` or ``validation``, or one without photographs.
+        DataError: an unknown garment, or no known one to validate on.
     """
     find_photos(folder, TRAIN)
     if not any(photo.labels for photo in find_photos(folder, VALIDATION)):
         raise DataError(
-            f"{folder / VALIDATION}: expected photographs of garments that Fashion-MNIST knows, got none; "
+            f"{folder / VALIDATION}: expected photographs of garments that Fashion-MNIST has, got none; "
             f"fill at least one of {', '.join(name for name, labels in GARMENTS.items() if labels)}"
         )
 
@@ -47,9 +47,9 @@ def fingerprint(folder: Path) -> str:
     """Return the SHA-256 of all photographs, their names and their splits, in hexadecimal.
 
     Raises:
-        DataNotFoundError: no photographs there.
-        DataError: a garment that is not known.
-        ImageError: a photograph that cannot be read.
+        DataNotFoundError: no photographs.
+        DataError: an unknown garment.
+        ImageError: an unreadable photograph.
     """
     digest = hashlib.sha256()
     for photo in find_photos(folder, TRAIN) + find_photos(folder, VALIDATION):
@@ -62,18 +62,18 @@ def fingerprint(folder: Path) -> str:
 
 
 def target(photo: Photo) -> int:
-    """Return the training target of a photograph: a class's index, FOOTWEAR or UNKNOWN."""
+    """Return the training target of a photograph: a class index, FOOTWEAR or UNKNOWN."""
     if not photo.labels:
         return UNKNOWN
     return FOOTWEAR if photo.labels == GARMENTS["shoes"] else LABELS.index(photo.labels[0])
 
 
 def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a photograph as another hand, lens and light might have taken it.
+    """Return an augmented photograph: rotation, scale, shift, flip, brightness, contrast, blur.
 
     Args:
         picture: uint8, shape (H, W, 3), BGR.
-        rng: where the choices come from.
+        rng: the random generator.
 
     Returns:
         uint8, shape (H, W, 3), BGR.
@@ -95,22 +95,21 @@ def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def training_views(folder: Path, views: int, seed: int, advance: Advance) -> Subset:
-    """Return the views of the training photographs, and of the ground beside their garments.
+    """Return the views of the training photographs, and of the background beside their garments.
 
-    The first view of a photograph is itself. A view in which no garment was
-    found trains nothing. Ground in which preprocessing finds a garment all the
-    same has the target UNKNOWN.
+    The first view of a photograph is the photograph itself. Views without a detected garment are dropped. Background
+    in which preprocessing still detects a garment has the target UNKNOWN.
 
     Args:
         folder: the folder of photographs, with a folder ``train``.
-        views: how many views of each photograph, at least 1.
-        seed: decides all chance, together with a photograph's place in the order of names.
-        advance: told how many photographs are done, and of how many.
+        views: views of each photograph, at least 1.
+        seed: random seed, combined with the photograph's position in the order of names.
+        advance: called with the number of finished photographs and of all.
 
     Raises:
-        DataNotFoundError: no photographs there.
-        DataError: a garment that is not known, or nothing was found in any photograph.
-        ImageError: a photograph that cannot be read.
+        DataNotFoundError: no photographs.
+        DataError: an unknown garment, or no garment found in any photograph.
+        ImageError: an unreadable photograph.
     """
     photos = find_photos(folder, TRAIN)
     images, targets = [], []
@@ -125,7 +124,7 @@ def training_views(folder: Path, views: int, seed: int, advance: Advance) -> Sub
 
 
 def _views(photo: Photo, views: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield the images and targets that one photograph gives."""
+    """Yield the images and targets of one photograph."""
     picture = _read(photo)
     garment = preprocess(picture)
     if garment.found:
@@ -141,12 +140,12 @@ def _views(photo: Photo, views: int, rng: np.random.Generator) -> Iterator[tuple
 
 
 def validation_images(folder: Path) -> Subset:
-    """Return the validation photographs as preprocessing gives them, all black where no garment was found.
+    """Return the preprocessed validation photographs; all black without a detected garment.
 
     Raises:
-        DataNotFoundError: no photographs there.
-        DataError: a garment that is not known.
-        ImageError: a photograph that cannot be read.
+        DataNotFoundError: no photographs.
+        DataError: an unknown garment.
+        ImageError: an unreadable photograph.
     """
     photos = find_photos(folder, VALIDATION)
     images = [preprocess(_read(photo)).image for photo in photos]
@@ -154,9 +153,8 @@ def validation_images(folder: Path) -> Subset:
 
 
 def _read(photo: Photo) -> np.ndarray:
-    """Return a photograph, uint8, shape (H, W, 3), BGR."""
     try:
         return to_bgr(read_picture(str(photo.path)))
     except ImageError as error:
         message = str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}"
-        raise ImageError(f"{message}; replace it or take it out of the folder") from error
+        raise ImageError(f"{message}; replace or remove it") from error

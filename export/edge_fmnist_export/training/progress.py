@@ -1,4 +1,4 @@
-"""Training progress for people: a bar with loss, accuracy and time left, and a line for each epoch."""
+"""Training progress: a bar with loss, accuracy and remaining time, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -21,16 +21,10 @@ Self = TypeVar("Self", bound="ShownProgress")
 
 
 class ShownProgress:
-    """A bar on a console, shown inside the block of a ``with`` statement."""
+    """A progress bar, shown inside a ``with`` block."""
 
     def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
-        """Prepare a bar.
-
-        Args:
-            columns: what it shows.
-            console: where to.
-            transient: whether it vanishes at the end of the block.
-        """
+        """Prepare a bar; a transient one disappears at the end of the block."""
         self._progress = Progress(*columns, console=console, transient=transient)
 
     def __enter__(self: Self) -> Self:
@@ -59,7 +53,7 @@ class ProgressListener(ShownProgress):
         self._phase, self._epochs = "", 0
 
     def photo_done(self, done: int, of: int) -> None:
-        """Move the bar of photographs, which are preprocessed before the first phase starts."""
+        """Update the bar of photographs, which are preprocessed before the first phase."""
         if self._task is None:
             self._task = self._progress.add_task("preprocessing photographs", total=of, figures="")
         self._progress.update(self._task, completed=done)
@@ -74,18 +68,18 @@ class ProgressListener(ShownProgress):
         )
 
     def view_done(self, done: int, of: int) -> None:
-        """Move the bar of views that teachers answer before the first phase starts."""
+        """Update the bar of views for which the teachers' logits are computed before the first phase."""
         if self._task is None:
-            self._task = self._progress.add_task("asking the teachers", total=of, figures="")
+            self._task = self._progress.add_task("computing the teachers' logits", total=of, figures="")
         self._progress.update(self._task, completed=done)
 
     def step_done(self, loss: float, accuracy: float, steps: int) -> None:
-        """Move the bar by some steps."""
+        """Advance the bar."""
         if self._task is not None:
             self._progress.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
 
     def epoch_done(self, record: EpochRecord) -> None:
-        """Print the epoch's line."""
+        """Print a line for the epoch."""
         if self._task is not None:
             self._progress.update(self._task, description=self._title(record.epoch))
         self._progress.console.print(

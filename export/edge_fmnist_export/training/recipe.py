@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
@@ -27,26 +36,31 @@ def _known(architecture: str) -> str:
     return architecture
 
 
+def _renamed(name: str, former: str) -> Any:
+    """Return a field that also loads by the name that it had in earlier versions."""
+    return Field(validation_alias=AliasChoices(name, former))
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Architecture = Annotated[str, AfterValidator(_known)]
-# Both parameters of a Beta distribution; 0 for none.
+# Both parameters of a Beta distribution; 0 switches it off.
 Alpha = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """What all parts of a recipe share: immutable, and strict about unknown keys."""
+    """Base class of all parts of a recipe: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DataSettings(Section):
-    """Which images train and how they are split and batched.
+    """How the training images are split and batched.
 
     Attributes:
-        validation: how many of the training images validate instead.
-        split_seed: decides which, apart from the recipe's seed, so that runs of several seeds, and a teacher and its
-            students, keep the same images out.
+        validation: number of training images held out for validation.
+        split_seed: random seed of the split. It is separate from the recipe's seed, so that runs with different
+            seeds, and a teacher and its students, hold out the same images.
         batch_size: images in a batch.
     """
 
@@ -56,18 +70,18 @@ class DataSettings(Section):
 
 
 class Augmentation(Section):
-    """How training images vary; a value of 0 or false switches one off.
+    """Augmentation of the training images; 0 or false switches a setting off.
 
     Attributes:
-        shift: largest shift in pixels, each way, both axes.
-        flip: mirror left to right with probability 1/2.
+        shift: maximum shift in pixels, in each direction on both axes.
+        flip: flip left to right with probability 1/2.
         erasing: probability of random erasing (Zhong et al. 2017, arXiv:1708.04896).
-        erasing_area: smallest and largest share of the image that a rectangle takes, erased, dropped or leaked.
+        erasing_area: minimum and maximum area of an erased, dropped or leaked rectangle, as a share of the image.
         dropping: probability that a rectangle turns black, as where segmentation misses a part of the garment.
-        leaking: probability that a rectangle turns one grey, as where segmentation takes ground for garment.
+        leaking: probability that a rectangle turns one grey, as where segmentation includes background.
         mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
-        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899). Where both are on, each batch
-            takes one of the two, drawn evenly.
+        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899). With both on, each batch
+            uses one of the two, with equal probability.
     """
 
     shift: Annotated[int, Field(ge=0, le=14)] = 0
@@ -88,16 +102,16 @@ class Augmentation(Section):
 
     @property
     def active(self) -> bool:
-        """Whether anything is switched on."""
+        """Whether any augmentation is on."""
         return bool(self.shift or self.flip or self.erasing or self.dropping or self.leaking) or self.mixing
 
     @property
     def mixing(self) -> bool:
-        """Whether images are mixed with others of their batch, and targets with them."""
+        """Whether images and targets of a batch are mixed."""
         return bool(self.mixup or self.cutmix)
 
     def without_mixing(self) -> Augmentation:
-        """Return the settings with mixup and CutMix switched off."""
+        """Return the settings with mixup and CutMix off."""
         return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
 
@@ -105,32 +119,31 @@ class PhotoSettings(Section):
     """How photographs join the training images; 0 views leave them out.
 
     Attributes:
-        views: how many views of each photograph train: itself, and varied copies.
-        unknown: weight of garments outside the classes and of bare ground,
-            which are trained towards no class at all (outlier exposure,
-            Hendrycks et al. 2019, arXiv:1812.04606).
-        lost: share of right answers on the validation photographs that the threshold may turn into "unknown".
+        views: number of views of each photograph: the photograph itself and augmented copies.
+        unknown: loss weight of garments outside the classes and of background, which are trained towards the uniform
+            distribution (outlier exposure, Hendrycks et al. 2019, arXiv:1812.04606).
+        false_reject_rate: share of correct predictions on the validation photographs that the threshold may reject
+            as "unknown".
     """
 
     views: Annotated[int, Field(ge=0)] = 0
     unknown: Share = 0.5
-    lost: Share = 0.05
+    false_reject_rate: Annotated[Share, _renamed("false_reject_rate", "lost")] = 0.05
 
 
 class DistillSettings(Section):
-    """Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531); without teachers there is none.
+    """Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531); off without teachers.
 
-    The student trains on a fixed set of augmented views of each image, for which the
-    teachers' answers are computed once and stored (fast knowledge distillation, Shen
-    and Xing 2022, arXiv:2112.01528), in both phases. Of two views that mixup or CutMix
-    mixes, the softened probabilities are mixed like the targets.
+    The student trains on a fixed set of augmented views, for which the teachers' logits are computed once and cached
+    (fast knowledge distillation, Shen and Xing 2022, arXiv:2112.01528).
 
     Attributes:
-        teachers: shipped checkpoints or run folders; several answer with the mean of their probabilities.
-        weight: weight of the teachers' answer against the target's.
-        temperature: what the logits are divided by before teacher and student are compared.
-        views: how many augmented views of each image; epochs beyond see them again.
-        view_seed: decides the views. The seed of the run does not, so that runs with other seeds share the answers.
+        teachers: shipped checkpoints or run folders; the probabilities of several are averaged.
+        weight: weight of the teachers' loss against the loss on the targets.
+        temperature: divides the logits of teacher and student before they are compared.
+        views: augmented views of each image; later epochs reuse them.
+        view_seed: random seed of the views, separate from the recipe's seed, so that runs with other seeds share the
+            cached logits.
     """
 
     teachers: tuple[str, ...] = ()
@@ -141,13 +154,13 @@ class DistillSettings(Section):
 
 
 class PhaseSettings(Section):
-    """What the two training phases share.
+    """Settings of both training phases.
 
-    ``weight_decay`` is decoupled (each step shrinks weights by learning rate
-    times weight decay) and leaves biases and batch normalization alone. ``ema`` is
-    the decay, from epoch to epoch, of a moving average of the weights, which is then
-    what is validated and kept. ``dropout`` multiplies the rates of the architecture's dropout
-    layers: what needs them alone may need less beside augmentation and teachers.
+    Attributes:
+        weight_decay: decoupled: each step shrinks the kernels by learning rate times weight decay. Biases and batch
+            normalization are excluded.
+        dropout: factor on the dropout rates of the architecture.
+        ema: decay, from epoch to epoch, of a moving average of the weights, which is validated and kept; 0 is off.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -165,11 +178,10 @@ class PhaseSettings(Section):
 class FloatPhase(PhaseSettings):
     """How the float model is trained.
 
-    ``precision`` is that of its layers while it trains on the torch back end or with
-    Keras' own mixed precision elsewhere; weights are float32 always. Where there is no
-    hardware for bfloat16, layers compute in float32. ``batch_norm_momentum`` is the share that
-    the moving statistics of batch normalization, which inference uses, keep at each step: 0.99
-    looks back a hundred steps, which is too far where training takes a few hundred.
+    Attributes:
+        precision: of the layers during training; weights stay float32. Without bfloat16 hardware it is float32.
+        batch_norm_momentum: share that the moving statistics of batch normalization keep at each step. 0.99 averages
+            over about a hundred steps, which is too slow for training of a few hundred steps.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -180,7 +192,7 @@ class FloatPhase(PhaseSettings):
 
 
 class QatPhase(PhaseSettings):
-    """How quantization-aware training goes on from the float model; 0 epochs switch it off."""
+    """How quantization-aware training continues from the float model; 0 epochs switch it off."""
 
     epochs: Annotated[int, Field(ge=0)] = 3
     learning_rate: Positive = 0.005
@@ -188,21 +200,21 @@ class QatPhase(PhaseSettings):
 
 
 class Recipe(Section):
-    """A whole recipe.
+    """A complete recipe.
 
     Attributes:
-        initial: the shipped checkpoint, or the run folder (from where the command runs), whose float weights
-            training starts from; empty to start from chance. The run has the same architecture, or one that is
-            wider inside its blocks (``resnet:...``), of which the channels that matter most are taken.
-        mirrored: whether the trained model averages its logits over an image and its mirror image
-            (test-time augmentation, as in Krizhevsky et al. 2012).
+        init_from: shipped checkpoint or run folder whose float weights initialize training; empty for random
+            initialization. It has the same architecture, or a residual one (``resnet:...``) with wider blocks, whose
+            most important channels are kept.
+        flip_tta: flip test-time augmentation: the trained model averages its logits over an image and its mirror
+            image (as in Krizhevsky et al. 2012).
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     description: str = ""
     architecture: Architecture
-    initial: str = ""
-    mirrored: bool = False
+    init_from: Annotated[str, _renamed("init_from", "initial")] = ""
+    flip_tta: Annotated[bool, _renamed("flip_tta", "mirrored")] = False
     seed: Annotated[int, Field(ge=0)] = 0
     data: DataSettings = DataSettings()
     augmentation: Augmentation = Augmentation()
@@ -212,19 +224,15 @@ class Recipe(Section):
     qat: QatPhase = QatPhase()
 
     @model_validator(mode="after")
-    def _photos_without_mixing(self) -> Recipe:
+    def _photos_exclude_mixing_and_teachers(self) -> Recipe:
         if self.photos.views and self.augmentation.mixing:
             given = "mixup" if self.augmentation.mixup else "cutmix"
             raise ValueError(
-                f"photos.views and augmentation.{given} exclude each other, since {given} blends targets and the loss "
-                "for photographs takes whole ones; set one of them to 0"
+                f"photos.views and augmentation.{given} exclude each other: {given} blends targets, and the loss for "
+                "photographs needs whole ones; set one of them to 0"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _views_can_be_stored(self) -> Recipe:
         if self.distill.teachers and self.photos.views:
-            raise ValueError("distill.teachers excludes photos.views, which no teacher knows; leave one out")
+            raise ValueError("distill.teachers and photos.views exclude each other; leave one out")
         return self
 
     def with_changes(self, **sections: dict[str, Any]) -> Recipe:
@@ -241,7 +249,7 @@ class Recipe(Section):
         return _validated(merged, "the recipe as changed on the command line")
 
     def to_toml(self) -> str:
-        """Return the recipe as TOML, every setting written out."""
+        """Return the recipe as TOML, with every setting written out."""
         return tomli_w.dumps(self.model_dump(mode="json"))
 
 
@@ -251,7 +259,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})"
-            # A problem between settings has no place, and its input is the whole recipe.
+            # A problem between settings has no location, and its input is the whole recipe.
             if issue["loc"]
             else str(issue["msg"])
             for issue in error.errors()
@@ -273,7 +281,7 @@ def parse_recipe(text: str, where: str) -> Recipe:
 
 
 def shipped_recipes() -> dict[str, Recipe]:
-    """Return the recipes that come with the package, by name."""
+    """Return the recipes in the package, by name."""
     folder = files("edge_fmnist_export") / "recipes"
     paths = sorted((path for path in folder.iterdir() if path.name.endswith(".toml")), key=lambda path: path.name)
     return {path.name.removesuffix(".toml"): parse_recipe(path.read_text("utf-8"), path.name) for path in paths}
@@ -283,7 +291,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     """Return a shipped recipe by name, or one from a TOML file.
 
     Raises:
-        RecipeError: neither a shipped recipe nor a readable TOML file, or a wrong setting.
+        RecipeError: neither a shipped recipe nor a readable TOML file, or an invalid setting.
     """
     shipped = shipped_recipes()
     if name_or_path in shipped:

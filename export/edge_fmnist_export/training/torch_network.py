@@ -1,10 +1,8 @@
-"""A Keras 3 model on the torch back end, run by torch's own fused layers.
+"""A Keras 3 model on the torch back end, as one function that ``torch.compile`` can fuse.
 
-Keras runs layer by layer and lays its tensors out anew between them, which on a
-CPU costs more than a small convolution. The network here computes the same with
-the very same variables, as one function that ``torch.compile`` can fuse, in the
-memory layout and the precision that the processor likes. The measured speed is
-in export/RESULTS.md.
+Keras runs layer by layer and changes the memory layout between layers, which on a CPU takes longer than a small
+convolution. The function here uses the same variables, in the fastest memory layout and precision. Measured speed:
+export/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,12 +12,12 @@ from typing import Any, NamedTuple
 
 from edge_fmnist.errors import UsageError
 
-# Takes the tensors that enter a layer, and whether the network is training.
+# From the input tensors of a layer, and whether the network is training, to its output.
 Operation = Callable[[Sequence[Any], bool], Any]
 
 
 class Step(NamedTuple):
-    """One layer: what it computes, which values it takes and which one it gives."""
+    """One layer: its operation, and the names of its inputs and its output."""
 
     operation: Operation
     inputs: tuple[str, ...]
@@ -33,7 +31,7 @@ class TorchNetwork:
         model: a functional Keras 3 model on the torch back end, with one input and one output.
 
     Raises:
-        UsageError: the model has a layer that is not known here.
+        UsageError: the model has an unsupported layer.
     """
 
     def __init__(self, model: Any) -> None:
@@ -51,7 +49,7 @@ class TorchNetwork:
 
         Args:
             images: float32 tensor (N, 1, 28, 28), values 0 to 1.
-            training: whether dropout drops and batch normalization follows the batch.
+            training: whether dropout is active and batch normalization uses the batch.
 
         Returns:
             A tensor (N, classes), in the precision of the autocast context.
@@ -63,12 +61,12 @@ class TorchNetwork:
 
 
 def _names(layers: Sequence[Any]) -> list[str]:
-    """Return the layer names in a configuration's list of ends, which Keras flattens where there is one."""
+    """Return the layer names in a configuration's list of inputs or outputs, which Keras flattens if it has one."""
     return [layers[0]] if isinstance(layers[0], str) else [layer[0] for layer in layers]
 
 
 def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names of the layers whose output a layer takes, from its serialized configuration."""
+    """Return the names of a layer's input layers, from its serialized configuration."""
     found: list[str] = []
 
     def collect(value: Any) -> None:
@@ -87,13 +85,13 @@ def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _operation(layer: Any) -> Operation:
-    """Return what a Keras layer computes, on tensors (N, channels, height, width)."""
+    """Return a Keras layer's operation on tensors (N, channels, height, width)."""
     kind = type(layer).__name__
     try:
         return _OPERATIONS[kind](layer)
     except KeyError:
         raise UsageError(
-            f"the torch back end trains networks of {', '.join(sorted(_OPERATIONS))}, got a {kind} layer; "
+            f"the torch back end supports the layers {', '.join(sorted(_OPERATIONS))}, got {kind}; "
             "set KERAS_BACKEND=tensorflow"
         ) from None
 
@@ -110,13 +108,13 @@ def _activation(layer: Any) -> Callable[[Any], Any]:
     name = getattr(layer.activation, "__name__", "")
     if name not in known:
         raise UsageError(
-            f"the torch back end knows the activations {', '.join(known)}, got {name!r}; set KERAS_BACKEND=tensorflow"
+            f"the torch back end supports {', '.join(known)}, got the activation {name!r}; set KERAS_BACKEND=tensorflow"
         )
     return known[name]
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the pixels that "same" pads before and after an axis: the odd one after, as TensorFlow does."""
+    """Return the padding before and after an axis for "same"; an odd pixel goes after, as in TensorFlow."""
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 
@@ -221,7 +219,7 @@ def _relu(layer: Any) -> Operation:
     import torch
 
     if layer.max_value is not None or layer.negative_slope or layer.threshold:
-        raise UsageError("the torch back end knows the plain ReLU only; set KERAS_BACKEND=tensorflow")
+        raise UsageError("the torch back end supports the plain ReLU only; set KERAS_BACKEND=tensorflow")
     return lambda inputs, _: torch.relu(inputs[0])
 
 
@@ -235,7 +233,7 @@ def _add(_layer: Any) -> Operation:
 
 
 def _flatten(_layer: Any) -> Operation:
-    # In the order of the Keras model, whose channels come last.
+    # In the order of the Keras model, with channels last.
     return lambda inputs, _: inputs[0].permute(0, 2, 3, 1).flatten(1)
 
 

@@ -1,36 +1,34 @@
-"""Train a Keras model on the torch back end: fused layers, reduced precision, own optimiser step."""
+"""Train a Keras model on the torch back end, with fused layers and reduced precision."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edge_fmnist.errors import UsageError
+from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.feeding import EVALUATION_BATCH, Batches
+from edge_fmnist_export.training.keras_trainer import Report, learning_rate_schedule, means
 from edge_fmnist_export.training.losses import accuracy, training_loss
 from edge_fmnist_export.training.memory import keep_freed_memory
+from edge_fmnist_export.training.phase import Phase
 from edge_fmnist_export.training.torch_network import TorchNetwork
-from edge_fmnist_export.training.trainers import Report, learning_rate_schedule, means
 
-if TYPE_CHECKING:
-    from edge_fmnist_export.training.batches import Subset
-    from edge_fmnist_export.training.phase import Phase
-
-# Layers whose kernels weight decay shrinks; biases and batch normalization are left alone.
+# Variables with weight decay; biases and batch normalization have none.
 DECAYED = ("kernel", "depthwise_kernel")
-# Steps between two reports, since each reads a number back from the device.
+# Steps between two reports, each of which synchronizes with the device.
 REPORT_EVERY = 20
 
 
 class TorchTrainer:
-    """Trains through :class:`TorchNetwork`, with what Keras' SGD does (Nesterov momentum, decoupled weight decay).
+    """Trains a :class:`TorchNetwork` like Keras' SGD (Nesterov momentum, decoupled weight decay).
 
     Raises:
-        UsageError: an optimiser other than SGD, or a layer that is not known.
+        UsageError: another optimizer than SGD, or an unsupported layer.
     """
 
     def __init__(self, phase: Phase) -> None:
@@ -86,14 +84,14 @@ class TorchTrainer:
         return means(self._phase, validation, torch_logits(self._network, validation.inputs(), self._device))
 
     def learning_rate(self) -> float:
-        """Return the learning rate that the schedule has come to."""
+        """Return the current learning rate."""
         return self._learning_rate(int(self._step.value))
 
     def _learning_rate(self, step: int) -> float:
         return float(self._rate(step)) if callable(self._rate) else float(self._rate)
 
     def _descend(self, rate: float) -> None:
-        """Do what Keras' SGD does: shrink kernels, then move along the velocity, looking one step ahead."""
+        """Take one step of Keras' SGD: decay the kernels, then the Nesterov update."""
         torch, settings = self._torch, self._phase.settings
         with torch.no_grad():
             gradients = [parameter.grad for parameter in self._parameters]
@@ -108,7 +106,7 @@ class TorchTrainer:
 
 
 def compiled(network: TorchNetwork) -> Callable[[Any, bool], Any]:
-    """Return the network with its layers fused, where ``torch.compile`` finds the C++ compiler it needs on a CPU."""
+    """Return the network compiled by ``torch.compile``, or the network itself without a C++ compiler."""
     import torch
 
     if any(shutil.which(name) for name in (os.environ.get("CXX", ""), "g++", "clang++", "c++") if name):
@@ -118,9 +116,9 @@ def compiled(network: TorchNetwork) -> Callable[[Any, bool], Any]:
 
 
 def _channels_first(images: np.ndarray, device: Any, reduced: bool) -> Any:
-    """Return images (N, 28, 28, 1) as a tensor (N, 1, 28, 28), laid out in memory as the device likes it.
+    """Return images (N, 28, 28, 1) as a tensor (N, 1, 28, 28) in the memory layout that is fastest on the device.
 
-    Matrix units and accelerators want channels last; in float32 on a processor a step of ``edge`` takes 1.29 times as
+    Matrix units and accelerators prefer channels last; in float32 on a CPU, a step of ``edge`` takes 1.29 times as
     long with them.
     """
     import torch
@@ -136,10 +134,10 @@ def torch_logits(
     """Return a network's logits.
 
     Args:
-        network: a :class:`TorchNetwork`, or a compiled one.
+        network: a :class:`TorchNetwork`, compiled or not.
         inputs: float32, shape (N, 28, 28, 1), values 0 to 1.
-        device: the torch device that its variables are on.
-        reduced: compute in bfloat16, which is quicker where the processor has it.
+        device: the torch device of its variables.
+        reduced: compute in bfloat16, which is faster with hardware support.
 
     Returns:
         float32, shape (N, classes).

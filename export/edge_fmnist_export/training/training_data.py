@@ -1,4 +1,4 @@
-"""What a recipe trains and validates on: images of the data set, and photographs where it takes them."""
+"""The training and validation data of a recipe: images of the data set, and photographs."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from edge_fmnist.errors import UsageError
 from edge_fmnist_export.training import photo_views
 from edge_fmnist_export.training.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
 from edge_fmnist_export.training.recipe import Recipe
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
+
+FASHION_MNIST_IMAGES = 60_000
+# Largest share of a smaller data set that is held out for validation by default.
+VALIDATION_SHARE = 0.05
 
 
 @dataclass(frozen=True)
-class Material:
-    """What a recipe trains and validates on.
+class TrainingData:
+    """The data of a recipe.
 
     Attributes:
-        train: the training images, views of photographs among them.
-        validation: what chooses the best epoch: images of the data set, and with photographs those of
-            garments it knows, repeated until they weigh as much.
-        photos: each validation photograph once, unknown garments among them; None without photographs.
+        train: the training images, with the views of photographs.
+        validation: selects the best epoch: images of the data set, and photographs of known garments, repeated until
+            they have the same weight.
+        photos: each validation photograph once, with unknown garments; None without photographs.
     """
 
     train: Subset
@@ -30,8 +34,21 @@ class Material:
     photos: Subset | None = None
 
 
+def scaled_validation(recipe: Recipe, images: int) -> Recipe:
+    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation.
+
+    Args:
+        recipe: a recipe made for Fashion-MNIST.
+        images: number of training images in the data set.
+    """
+    most = max(1, round(images * VALIDATION_SHARE))
+    if images >= FASHION_MNIST_IMAGES or recipe.data.validation <= most:
+        return recipe
+    return recipe.with_changes(data={"validation": most})
+
+
 def split(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
-    """Return the images of a training split that a recipe trains on, and those that it holds out for validation.
+    """Split the training images into those that a recipe trains on and those held out for validation.
 
     Raises:
         DataError: too few images.
@@ -42,10 +59,6 @@ def split(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
 def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
     """Return the training and the validation subset of a recipe, without photographs.
 
-    Args:
-        recipe: the recipe.
-        data: the training split; validation is taken from it.
-
     Raises:
         DataError: too few images for the split or for one batch.
     """
@@ -55,42 +68,43 @@ def subsets(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
 
 
 def check_photos(recipe: Recipe, folder: Path | None) -> None:
-    """Check that a folder of photographs is given where the recipe needs one, and only there.
+    """Check that a folder of photographs is given if, and only if, the recipe uses photographs.
 
     Raises:
-        UsageError: it is not so.
-        DataNotFoundError: the folder has no photographs to train or to validate on.
-        DataError: it has a garment that is not known, or none of a known kind to validate on.
+        UsageError: it is missing, or not used.
+        DataNotFoundError: it has no photographs to train or to validate on.
+        DataError: it has an unknown garment, or no known one to validate on.
     """
     if not recipe.photos.views:
         if folder is not None:
-            raise UsageError(f"the recipe {recipe.name} trains without photographs; leave --photos out")
+            raise UsageError(f"the recipe {recipe.name} trains without photographs; omit --photos")
     elif folder is None:
-        raise UsageError(f"the recipe {recipe.name} trains on photographs too; name their folder with --photos")
+        raise UsageError(f"the recipe {recipe.name} trains on photographs; give their folder with --photos")
     else:
         photo_views.check_folder(folder)
 
 
 def sources(data: Split, photos: Path | None) -> dict[str, Any]:
-    """Return what identifies the images, labels and photographs that a run is made from, for its ``run.json``.
+    """Return the hashes of images and photographs, and the labels, for ``run.json``.
 
     Raises:
         DataNotFoundError: no photographs in the folder.
-        DataError: a garment that is not known.
-        ImageError: a photograph that cannot be read.
+        DataError: an unknown garment.
+        ImageError: an unreadable photograph.
     """
     hashes: dict[str, Any] = {"data_sha256": list(data.sha256), "labels": list(data.labels)}
     return hashes if photos is None else {**hashes, "photos_sha256": photo_views.fingerprint(photos)}
 
 
 def of_another_set(run: Run, name: SplitName, data: Split) -> bool:
-    """Tell whether a run is known to be trained on another data set than the one that a split is of.
+    """Return whether a run is known to be trained on another data set than a split's.
 
-    A run records the hashes of its training images alone; beside a test split only Fashion-MNIST is told from others.
+    A run records the hashes of its training images only, so a test split can only be recognized as Fashion-MNIST's
+    or as another one.
 
     Args:
         run: the run folder.
-        name: which split it is.
+        name: which split ``data`` is.
         data: the split.
 
     Raises:
@@ -106,25 +120,25 @@ def of_another_set(run: Run, name: SplitName, data: Split) -> bool:
     return bool((recorded == published) != is_fashion_mnist(data))
 
 
-def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_views.Advance) -> Material:
-    """Return all that a recipe trains and validates on.
+def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_views.Advance) -> TrainingData:
+    """Return all data of a recipe.
 
     Args:
         recipe: the recipe.
-        data: the training split; validation is taken from it.
-        photos: the folder of photographs; None where the recipe takes none.
-        advance: told how many photographs are done, and of how many.
+        data: the training split; validation images are taken from it.
+        photos: the folder of photographs; None if the recipe uses none.
+        advance: called with the number of finished photographs and of all.
 
     Raises:
         DataNotFoundError: no photographs in the folder.
         DataError: too few images, or no garment found in any photograph.
-        ImageError: a photograph that cannot be read.
+        ImageError: an unreadable photograph.
     """
     train_subset, validation = subsets(recipe, data)
     if photos is None:
-        return Material(train_subset, validation)
+        return TrainingData(train_subset, validation)
     views = photo_views.training_views(photos, recipe.photos.views, recipe.seed, advance)
     pictured = photo_views.validation_images(photos)
     known = pictured.chosen(pictured.targets != UNKNOWN)
     repeats = max(1, round(len(validation) / len(known)))
-    return Material(join([train_subset, views]), join([validation, *[known] * repeats]), pictured)
+    return TrainingData(join([train_subset, views]), join([validation, *[known] * repeats]), pictured)

@@ -1,4 +1,4 @@
-"""Weights and training state as NumPy archives: exact, small, and never unpickled."""
+"""Weights and training state as NumPy archives, without pickle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Checkpoint:
     Attributes:
         phase: ``"float"`` or ``"qat"``.
         epoch: how many epochs of the phase are done.
-        state: every variable of the model and its optimizer.
+        state: all variables of the model and its optimizer.
         best: the model's weights at the best epoch so far; empty before the first.
         best_accuracy: validation accuracy of ``best``, 0 to 1; -1 before the first epoch.
         best_epoch: the epoch of ``best``, counted from 1; 0 before the first.
@@ -45,15 +45,28 @@ class Checkpoint:
     average: Arrays = field(default_factory=list)
 
 
-def save_arrays(path: Path, arrays: Sequence[np.ndarray]) -> None:
-    """Write arrays to an ``.npz`` file, in order."""
+def save_arrays(path: Path, arrays: Sequence[np.ndarray], *, half: bool = False) -> None:
+    """Write arrays to an ``.npz`` file, in order.
+
+    Args:
+        path: the file, replaced when the new one is complete.
+        arrays: what to write.
+        half: store float32 as float16, in about half the bytes; :func:`load_arrays` returns float32.
+
+    Raises:
+        RunError: a value is beyond the range of float16.
+    """
+    if half:
+        arrays = [array.astype(np.float16) if array.dtype == np.float32 else array for array in arrays]
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise RunError(f"{path}: a weight does not fit into float16; store it as float32")
     with moved_into_place(path) as temporary:
         named: dict[str, Any] = {f"{index:04}": array for index, array in enumerate(arrays)}
         np.savez_compressed(temporary, **named)
 
 
 def load_arrays(path: Path) -> Arrays:
-    """Read the arrays of an ``.npz`` file in the order they were written.
+    """Read the arrays of an ``.npz`` file in the order they were written; float16 becomes float32.
 
     Raises:
         RunError: the file is missing, damaged, or not an archive of plain arrays.
@@ -64,13 +77,14 @@ def load_arrays(path: Path) -> Arrays:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array, expected an archive")
             with archive:
-                return [archive[name] for name in sorted(archive.files)]
+                arrays = [archive[name] for name in sorted(archive.files)]
     except DAMAGE as error:
         raise RunError(f"{path}: not a readable archive of weights ({error})") from error
+    return [array.astype(np.float32) if array.dtype == np.float16 else array for array in arrays]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint to one file, moved into place when it is whole."""
+    """Write a checkpoint to one file, replaced when the new one is complete."""
     header = {
         "phase": checkpoint.phase,
         "epoch": checkpoint.epoch,
@@ -106,16 +120,16 @@ def read_variables(variables: Sequence[Any]) -> Arrays:
 
 
 def assign_variables(variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str) -> None:
-    """Assign arrays to Keras or TensorFlow variables, after checking that they fit.
+    """Assign arrays to Keras or TensorFlow variables; ``what`` names the arrays in messages.
 
     Raises:
-        RunError: another number of arrays, or another shape.
+        RunError: the number of arrays or a shape does not fit.
     """
     ours, theirs = [tuple(variable.shape) for variable in variables], [array.shape for array in arrays]
     if ours != theirs:
         raise RunError(
             f"{what} does not fit this network: expected {len(ours)} arrays, got {len(theirs)}, "
-            "or shapes differ; it was made with another architecture or version"
+            "or other shapes; it belongs to another architecture or version"
         )
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)

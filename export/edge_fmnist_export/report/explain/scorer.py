@@ -18,7 +18,7 @@ from edge_fmnist_export.quantize.exporting import run_labels
 from edge_fmnist_export.report.subject import load_float_model
 from edge_fmnist_export.training import calibration
 from edge_fmnist_export.training.inference import logits_of
-from edge_fmnist_export.training.run import Run, open_run, shipped_runs
+from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 RUNS = Path("runs")
 
@@ -72,7 +72,7 @@ def of_network(model: Any, name: str, labels: tuple[str, ...], *, mirrored: bool
     """
 
     def scores(images: np.ndarray) -> np.ndarray:
-        return softmax(logits_of(model, images, mirrored=mirrored) / np.float32(temperature))
+        return softmax(logits_of(model, images, flip_tta=mirrored) / np.float32(temperature))
 
     return Scorer(name, "float", labels, scores, Network(model, mirrored))
 
@@ -93,7 +93,7 @@ def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
         load_float_model(run),
         run.recipe.name,
         labels or filled(run_labels(run), CLASSES),
-        mirrored=run.recipe.mirrored,
+        mirrored=run.recipe.flip_tta,
         temperature=float((calibration.recorded(run) or {}).get("temperature", 1.0)),
     )
 

@@ -11,7 +11,7 @@ from edge_fmnist_export.report import figures, verdict
 from edge_fmnist_export.report.base import Context, Figure, Section, Table
 from edge_fmnist_export.report.verdict import Verdict
 from edge_fmnist_export.training.phase import EpochRecord
-from edge_fmnist_export.training.run import Run
+from edge_fmnist_export.training.run_folder import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

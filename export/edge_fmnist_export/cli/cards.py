@@ -1,7 +1,6 @@
-"""The figures of the model cards: ``python -m edge_fmnist_export.quantize.cards`` in a checkout fills docs/models.md.
+"""The figures of the model cards: ``python -m edge_fmnist_export.cli.cards`` in a checkout updates docs/models.md.
 
-What a model is for and bad at is written by hand there; between the two marks of
-each model stands what this command measured.
+The text is written by hand; this command replaces the figures between the two markers of each model.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.report import markdown, metrics
 from edge_fmnist_export.report.metrics import Metrics
 from edge_fmnist_export.search.zoo import measured_with
-from edge_fmnist_export.training.run import open_run
+from edge_fmnist_export.training.run_folder import open_run
 
 PAGE = Path("docs/models.md")
 WORST_PAIRS = 5
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the lines between which the figures of a model stand."""
+    """Return the lines before and after the figures of a model."""
     return (
-        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.quantize.cards` -->",
+        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->",
         f"<!-- end of {name} -->",
     )
 

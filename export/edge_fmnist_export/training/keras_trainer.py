@@ -1,28 +1,26 @@
-"""Two ways to train a phase's epochs: Keras' own loop, and torch's where Keras runs on torch."""
+"""Train a phase's epochs with Keras' own loop; the schedule and the validation of every back end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.feeding import Batches, fed, outputs
 from edge_fmnist_export.training.losses import PerRow, accuracy, target_loss, training_loss
+from edge_fmnist_export.training.phase import Phase
 
-if TYPE_CHECKING:
-    from edge_fmnist_export.training.batches import Subset
-    from edge_fmnist_export.training.phase import Phase
-
-# Told the running means of loss and accuracy, and how many steps are done since it was last told.
+# Called with the running means of loss and accuracy, and the number of steps since the last call.
 Report = Callable[[float, float, int], None]
 
 
 class Trainer(Protocol):
-    """What trains a phase's model.
+    """Trains a phase's model.
 
     Attributes:
-        variables: every variable that training changes, in an order that a checkpoint can rely on.
+        variables: all variables that training changes, in a fixed order, for checkpoints.
     """
 
     variables: list[Any]
@@ -34,29 +32,16 @@ class Trainer(Protocol):
         """Return ``loss`` and ``accuracy`` on the validation images."""
 
     def learning_rate(self) -> float:
-        """Return the learning rate that the schedule has come to."""
-
-
-def trainer(phase: Phase) -> Trainer:
-    """Return what trains a phase, on the back end that its model lives on.
-
-    Raises:
-        UsageError: the model or the optimiser is not one that the torch back end knows.
-    """
-    if phase.keras.backend.backend() == "torch":
-        from edge_fmnist_export.training.torch_trainer import TorchTrainer
-
-        return TorchTrainer(phase)
-    return KerasTrainer(phase)
+        """Return the current learning rate."""
 
 
 class KerasTrainer:
-    """Trains through ``fit`` and ``evaluate``, which Keras 3 and ``tf_keras`` both have."""
+    """Trains with ``fit``, which Keras 3 and ``tf_keras`` both have."""
 
     def __init__(self, phase: Phase) -> None:
         self._phase = phase
         model = phase.model
-        optimizer = make_optimizer(phase)
+        optimizer = _optimizer(phase)
         model.compile(
             optimizer=optimizer,
             loss=training_loss(phase.keras, phase.objective),
@@ -64,7 +49,10 @@ class KerasTrainer:
         )
         optimizer.build(model.trainable_variables)
         state = optimizer.variables() if callable(optimizer.variables) else optimizer.variables
-        self.variables = [*model.weights, *_seed_states(model), *state, *phase.extra_variables]
+        # Keras 3 keeps the state of random layers (dropout) outside of the weights.
+        weights = {id(variable) for variable in model.weights}
+        random = [variable for variable in model.non_trainable_variables if id(variable) not in weights]
+        self.variables = [*model.weights, *random, *state, *phase.extra_variables]
 
     def fit(self, batches: Batches, steps: int, report: Report) -> dict[str, float]:
         """Train one epoch and return the means of ``loss`` and ``accuracy``."""
@@ -82,12 +70,12 @@ class KerasTrainer:
         return means(self._phase, validation, outputs(self._phase.model, validation.inputs()))
 
     def learning_rate(self) -> float:
-        """Return the learning rate that the schedule has come to."""
+        """Return the current learning rate."""
         return float(np.asarray(self._phase.model.optimizer.learning_rate))
 
 
 def means(phase: Phase, validation: Subset, logits: Any) -> dict[str, float]:
-    """Return the mean ``loss`` against the targets, without any teacher, and the ``accuracy`` of logits (N, 10)."""
+    """Return the mean ``loss`` on the targets, without teachers, and the ``accuracy`` of logits (N, 10)."""
     targets = validation.one_hot()
 
     def mean(of: PerRow) -> float:
@@ -100,14 +88,8 @@ def means(phase: Phase, validation: Subset, logits: Any) -> dict[str, float]:
     }
 
 
-def _seed_states(model: Any) -> list[Any]:
-    """Return what Keras 3's random layers (dropout) draw their next number from; part of no weight."""
-    known = {id(variable) for variable in model.weights}
-    return [variable for variable in model.non_trainable_variables if id(variable) not in known]
-
-
 def learning_rate_schedule(phase: Phase) -> Any:
-    """Return the learning rate of each step: a number, or a cosine with linear warm-up."""
+    """Return a constant learning rate, or a Keras schedule: cosine with linear warm-up."""
     keras, settings = phase.keras, phase.settings
     if settings.schedule == "constant":
         return settings.learning_rate
@@ -123,14 +105,13 @@ def learning_rate_schedule(phase: Phase) -> Any:
     )
 
 
-def make_optimizer(phase: Phase) -> Any:
-    """Return the Keras optimiser that the phase's settings describe."""
+def _optimizer(phase: Phase) -> Any:
     keras, settings = phase.keras, phase.settings
     rate = learning_rate_schedule(phase)
-    decay = settings.weight_decay or None
     if settings.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     else:
+        decay = settings.weight_decay or None
         optimizer = keras.optimizers.SGD(rate, momentum=settings.momentum, nesterov=True, weight_decay=decay)
     if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

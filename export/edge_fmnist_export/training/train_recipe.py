@@ -12,18 +12,19 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
 from edge_fmnist_export import architectures
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.batches import Subset, epoch_batches, steps_per_epoch
+from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
 from edge_fmnist_export.training.calibration import FILE as CALIBRATION
 from edge_fmnist_export.training.calibration import calibrate, recorded
-from edge_fmnist_export.training.channel_pruning import is_narrower, narrowed
-from edge_fmnist_export.training.distill import Lesson, lesson
+from edge_fmnist_export.training.channel_pruning import is_narrower, prune_channels
+from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, teachers
+from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.losses import Objective
-from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Phase, run_phase
+from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Phase
 from edge_fmnist_export.training.phase import Listener as PhaseListener
 from edge_fmnist_export.training.recipe import Augmentation, PhaseSettings, Recipe
-from edge_fmnist_export.training.run import Run, environment, open_run
-from edge_fmnist_export.training.training_data import Material, check_photos, gather, sources
+from edge_fmnist_export.training.run_folder import Run, environment, open_run
+from edge_fmnist_export.training.training_data import TrainingData, check_photos, gather, sources
 from edge_fmnist_export.training.weights import (
     Arrays,
     Checkpoint,
@@ -34,97 +35,98 @@ from edge_fmnist_export.training.weights import (
 )
 
 FLOAT, QAT = "float", "qat"
-# The second part of a phase's seed, so that the two phases see different batches.
+# Second part of a phase's random seed, so that the two phases see different batches.
 PHASE_SEEDS = {FLOAT: 0, QAT: 1}
 
 
 class Listener(PhaseListener, Protocol):
-    """What a training run tells while it runs."""
+    """Callbacks of a training run."""
 
     def photo_done(self, done: int, of: int) -> None:
-        """Tell how many photographs are preprocessed, and of how many."""
+        """Handle one more preprocessed photograph."""
 
     def view_done(self, done: int, of: int) -> None:
-        """Tell to how many views the teachers have answered, and of how many."""
+        """Handle one more view for which the teachers' logits are computed."""
 
 
 def train(run: Run, data: Split, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
-    """Train a run from where it stands to its end, and calibrate it.
-
-    Goes on from the run's checkpoint where there is one, and skips what is done.
+    """Train and calibrate a run, from its checkpoint if there is one; finished phases are skipped.
 
     Args:
         run: the run folder and its recipe.
-        data: the training split; validation is taken from it.
-        listener: told of progress.
-        photos: the folder of photographs, where the recipe takes any.
+        data: the training split; validation images are taken from it.
+        listener: called with the progress.
+        photos: the folder of photographs, if the recipe uses any.
 
     Returns:
         The run's metrics: for each phase, the best epoch and its validation accuracy.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
-        UsageError: photographs are missing, or not wanted.
+        UsageError: photographs are missing, or given to a recipe that uses none.
         DataNotFoundError: no photographs in the folder.
-        DataError: too few images, or photographs that cannot be used.
-        ImageError: a photograph that cannot be read.
-        RunError: the run folder is damaged or does not fit, it was started with another data set or other
-            photographs, or training diverged.
+        DataError: too few images, or unusable photographs.
+        ImageError: an unreadable photograph.
+        RunError: the run folder is damaged, the run was started with other data, or training diverged.
     """
     check_photos(run.recipe, photos)
-    made_from = sources(data, photos)
-    _check_same(run, made_from)
-    _check_metrics(run)
-    if not _finished(run):
-        material = gather(run.recipe, data, photos, listener.photo_done)
+    origin = sources(data, photos)
+    _check_same_origin(run, origin)
+    metrics = _read_object(run, "metrics.json")
+    if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
+        raise RunError(
+            f"{run.folder / 'metrics.json'}: missing, or without the phase {missing[0]}, whose weights exist; "
+            "restore the file, or train again with another --output"
+        )
+    if recorded(run) is None or not all(run.has(name) for name in _phases(run.recipe)):
+        training_data = gather(run.recipe, data, photos, listener.photo_done)
         backend.keras_module()
-        run.write_json("run.json", {"seed": run.recipe.seed, **made_from, **environment()})
-        _train_phases(run, material, listener)
+        run.write_json("run.json", {"seed": run.recipe.seed, **origin, **environment()})
+        _train_phases(run, training_data, listener)
     run.checkpoint.unlink(missing_ok=True)
     return _read_object(run, "metrics.json")
 
 
-def check_initial(recipe: Recipe) -> None:
-    """Check, without Keras, that a recipe that starts from another run can.
+def check_runs(recipe: Recipe) -> None:
+    """Check, without Keras, that the runs that a recipe starts or learns from can be used.
 
     Raises:
-        RunNotFoundError: neither a run folder nor a shipped checkpoint.
-        RecipeError: a run of another architecture.
-        RunError: a run without float weights, or a damaged one.
+        RunNotFoundError: no such run, or its weights are not part of the installed package.
+        RecipeError: its architecture does not fit, or a teacher was trained on the validation images.
+        RunError: its float weights are missing or damaged.
     """
     if run := _initial_run(recipe):
         run.weights(FLOAT)
+    for teacher in teachers(recipe):
+        teacher.require(FLOAT)
 
 
 def initial_weights(recipe: Recipe) -> Arrays | None:
-    """Return the float weights that a recipe starts from, or None where it starts from chance.
-
-    A run of the same network, wider inside its blocks, gives the channels that matter most.
+    """Return the float weights that a recipe starts from, pruned to its width; None for random initialization.
 
     Raises:
-        RunNotFoundError, RecipeError, RunError: as :func:`check_initial`.
+        RunNotFoundError, RecipeError, RunError: as :func:`check_runs`.
     """
     run = _initial_run(recipe)
     if run is None:
         return None
     ours, theirs = recipe.architecture, run.recipe.architecture
     weights = run.weights(FLOAT)
-    return weights if ours == theirs else narrowed(weights, theirs, ours, backend.keras_module())
+    return weights if ours == theirs else prune_channels(weights, theirs, ours, backend.keras_module())
 
 
 def _initial_run(recipe: Recipe) -> Run | None:
-    """Return the run that a recipe starts from: one of its network, or of one that is wider inside its blocks."""
-    if not recipe.initial:
+    if not recipe.init_from:
         return None
     try:
-        run = open_run(recipe.initial)
+        run = open_run(recipe.init_from)
     except RunNotFoundError as error:
-        raise RunNotFoundError(f"the recipe {recipe.name}, initial = {error}") from error
+        raise RunNotFoundError(f"the recipe {recipe.name}, init_from = {error}") from error
     ours, theirs = recipe.architecture, run.recipe.architecture
     if ours != theirs and not is_narrower(ours, theirs):
         raise RecipeError(
-            f"the recipe {recipe.name}, initial: expected a run of the architecture {ours}, or of one that is wider "
-            f"inside its blocks, got {recipe.initial}, which has {theirs}"
+            f"the recipe {recipe.name}, init_from: expected a run of the architecture {ours}, or of one with wider "
+            f"blocks, got {recipe.init_from}, which has {theirs}"
         )
     return run
 
@@ -133,66 +135,49 @@ def _phases(recipe: Recipe) -> list[str]:
     return [FLOAT, QAT] if recipe.qat.epochs else [FLOAT]
 
 
-def _finished(run: Run) -> bool:
-    return recorded(run) is not None and all(run.has(name) for name in _phases(run.recipe))
-
-
-def _check_same(run: Run, made_from: dict[str, Any]) -> None:
-    """Check that a run goes on with what it was started with, as far as that is recorded."""
+def _check_same_origin(run: Run, origin: dict[str, Any]) -> None:
+    """Check that a run is resumed with the data it was started with, as far as that is recorded."""
     before = _read_object(run, "run.json")
     kinds = {"data_sha256": "files of the data set", "labels": "labels", "photos_sha256": "files of the photographs"}
     for key, what in kinds.items():
-        if key in before and before[key] != made_from.get(key):
+        if key in before and before[key] != origin.get(key):
             raise RunError(
                 f"{run.folder}: was started with other {what}; resume with the same, "
-                "or train anew with another --output"
+                "or train again with another --output"
             )
 
 
-def _check_metrics(run: Run) -> None:
-    """Check that the phases that are done have their metrics."""
-    metrics = _read_object(run, "metrics.json")
-    if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
-        raise RunError(
-            f"{run.folder / 'metrics.json'}: missing, or without the phase {missing[0]}, which has its weights; "
-            "bring the file back, or train anew with another --output"
-        )
-
-
 def _read_object(run: Run, name: str) -> dict[str, Any]:
-    """Return a JSON object of a run, empty where there is none yet."""
     value = run.read_json(name, {})
     if not isinstance(value, dict):
         raise RunError(f"{run.folder / name}: expected a JSON object, got {type(value).__name__}")
     return value
 
 
-def _train_phases(run: Run, material: Material, listener: Listener) -> None:
-    """Train the phases that are not done, and calibrate the last one."""
-    model = None
-    taught = None
-    for name in _phases(run.recipe):
+def _train_phases(run: Run, data: TrainingData, listener: Listener) -> None:
+    model, targets, recipe = None, None, run.recipe
+    for name in _phases(recipe):
         if not run.has(name):
-            taught = taught or lesson(run.recipe, material.train, listener.view_done)
-            trained = _float_phase(run, material, taught) if name == FLOAT else _qat_phase(run, material, taught)
-            _train_phase(run, trained, material, listener)
-            model = trained.model
+            targets = targets or distillation_targets(recipe, data.train, listener.view_done)
+            phase = _float_phase(run, data, targets) if name == FLOAT else _qat_phase(run, data, targets)
+            _train_phase(run, phase, data, listener)
+            model = phase.model
     if model is None:
         model = _trained_model(run)
-    found = calibrate(model, material.validation, material.photos, run.recipe.photos.lost, mirrored=run.recipe.mirrored)
+    found = calibrate(model, data.validation, data.photos, recipe.photos.false_reject_rate, flip_tta=recipe.flip_tta)
     run.write_json(CALIBRATION, found.as_dict())
 
 
 def _trained_model(run: Run) -> Any:
-    """Return the model of a run's last phase, which an earlier process trained."""
+    """Return the model of a run's last phase, trained by an earlier process."""
     if run.recipe.qat.epochs:
-        from edge_fmnist_export.quantize import qat
+        from edge_fmnist_export.training import qat
 
         return qat.restored(run.recipe.architecture, run.weights(QAT))
     return float_model(run, backend.keras_module())
 
 
-def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
+def _float_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:
     recipe, keras = run.recipe, backend.keras_module()
     keras.utils.set_random_seed(recipe.seed)
     precision = recipe.training.precision if backend.has_bfloat16(keras) else "float32"
@@ -201,26 +186,26 @@ def _float_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
         model = architectures.build(recipe.architecture, keras, settings.dropout, settings.batch_norm_momentum)
     weights = initial_weights(recipe)
     if weights is not None:
-        assign_variables(model.weights, weights, f"the initial weights from {recipe.initial}")
+        assign_variables(model.weights, weights, f"the initial weights from {recipe.init_from}")
     return Phase(
         name=FLOAT,
         keras=keras,
         model=model,
         settings=recipe.training,
         objective=_objective(recipe, recipe.training),
-        batches=_batches(recipe, FLOAT, material.train, recipe.augmentation, taught),
+        batches=_batches(recipe, FLOAT, data, recipe.augmentation, targets),
         batch_size=recipe.data.batch_size,
-        steps=steps_per_epoch(material.train, recipe.data.batch_size),
+        steps=steps_per_epoch(data.train, recipe.data.batch_size),
         precision=precision,
     )
 
 
-def _qat_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
-    from edge_fmnist_export.quantize import qat
+def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:
+    from edge_fmnist_export.training import qat
 
     recipe, keras = run.recipe, qat.modules().keras
     keras.utils.set_random_seed(recipe.seed)
-    model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), material.train, recipe.qat.dropout)
+    model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), data.train, recipe.qat.dropout)
     augmentation = recipe.augmentation if recipe.qat.augmentation else Augmentation()
     return Phase(
         name=QAT,
@@ -228,9 +213,9 @@ def _qat_phase(run: Run, material: Material, taught: Lesson | None) -> Phase:
         model=model,
         settings=recipe.qat,
         objective=_objective(recipe, recipe.qat),
-        batches=_batches(recipe, QAT, material.train, augmentation, taught),
+        batches=_batches(recipe, QAT, data, augmentation, targets),
         batch_size=recipe.data.batch_size,
-        steps=steps_per_epoch(material.train, recipe.data.batch_size),
+        steps=steps_per_epoch(data.train, recipe.data.batch_size),
         extra_variables=qat.random_states(model),
     )
 
@@ -245,20 +230,18 @@ def _objective(recipe: Recipe, settings: PhaseSettings) -> Objective:
 
 
 def _batches(
-    recipe: Recipe, phase: str, train_subset: Subset, augmentation: Augmentation, taught: Lesson | None
+    recipe: Recipe, phase: str, data: TrainingData, augmentation: Augmentation, targets: DistillationTargets | None
 ) -> EpochBatches:
-    """Return what gives a phase's batches: augmented anew in each epoch, or from the views that teachers answered."""
-
     def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         seed = (recipe.seed, PHASE_SEEDS[phase], epoch)
-        if taught is not None:
-            return taught.batches(epoch, recipe.data.batch_size, seed, augmentation)
-        return epoch_batches(train_subset, recipe.data.batch_size, augmentation, seed)
+        if targets is not None:
+            return targets.batches(epoch, recipe.data.batch_size, seed, augmentation)
+        return epoch_batches(data.train, recipe.data.batch_size, augmentation, seed)
 
     return batches
 
 
-def _train_phase(run: Run, phase: Phase, material: Material, listener: Listener) -> None:
+def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: Listener) -> None:
     """Train a phase to its end and save it; its model keeps the best weights."""
     checkpoint = load_checkpoint(run.checkpoint) if run.checkpoint.is_file() else None
     if checkpoint is not None and checkpoint.phase != phase.name:
@@ -271,19 +254,19 @@ def _train_phase(run: Run, phase: Phase, material: Material, listener: Listener)
     ]
 
     def save(state: Checkpoint, record: EpochRecord | None) -> None:
-        # History first: what it holds beyond the checkpoint is dropped when the run goes on.
+        # History first: records beyond the checkpoint are dropped when the run is resumed.
         if record is not None:
             history.append(record.as_dict())
             run.write_json("history.json", history)
         save_checkpoint(run.checkpoint, state)
 
-    last = run_phase(phase, material.validation, listener, save, checkpoint)
+    last = run_phase(phase, data.validation, listener, save, checkpoint)
     metrics = run.read_json("metrics.json", {})
     metrics[phase.name] = {
         "epochs": last.epoch,
         "best_epoch": last.best_epoch,
         "validation_accuracy": round(last.best_accuracy, 6),
-        "validation_images": len(material.validation),
+        "validation_images": len(data.validation),
         "parameters": int(phase.model.count_params()) if phase.name == FLOAT else metrics[FLOAT]["parameters"],
         "seconds": round(sum(record["seconds"] for record in history if record["phase"] == phase.name), 1),
     }

@@ -1,16 +1,16 @@
-"""Run folders: what a training run leaves behind.
+"""Run folders: the output of a training run.
 
 ::
 
     runs/NAME/
-    ├── recipe.toml      the recipe as run
+    ├── recipe.toml      the recipe, with the command line's changes
     ├── run.json         versions, seed, hashes of the data, machine
     ├── history.json     one record for each epoch
     ├── float.npz        best float weights by validation
-    ├── qat.npz          best quantization-aware weights by validation, ranges among them
+    ├── qat.npz          best quantization-aware weights by validation, with activation ranges
     ├── metrics.json     best epoch and accuracies of each phase
     ├── calibration.json temperature and threshold, from validation
-    └── checkpoint.npz   only while unfinished: where --resume goes on
+    └── checkpoint.npz   only while unfinished: where --resume continues
 """
 
 from __future__ import annotations
@@ -30,40 +30,60 @@ from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 from edge_fmnist_export.training.weights import Arrays, load_arrays
 
 PACKAGES = ("edge-fmnist", "numpy", "keras", "tensorflow", "tf_keras", "tensorflow-model-optimization")
+# Where checkpoints lie in the package, and in the repository, which holds weights that the wheel leaves out.
+CHECKPOINTS = Path(str(files("edge_fmnist_export"))) / "checkpoints"
+REPOSITORY_CHECKPOINTS = "export/edge_fmnist_export/checkpoints"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and the recipe in it."""
+    """A run folder and its recipe."""
 
     folder: Path
     recipe: Recipe
 
     @property
     def checkpoint(self) -> Path:
-        """Where an unfinished run goes on."""
+        """Path of the state from which an unfinished run is resumed."""
         return self.folder / "checkpoint.npz"
 
     def weights_path(self, phase: str) -> Path:
-        """Return where a phase's best weights lie: ``float.npz`` or ``qat.npz``."""
+        """Return the path of a phase's best weights: ``float.npz`` or ``qat.npz``."""
         return self.folder / f"{phase}.npz"
 
     def has(self, phase: str) -> bool:
-        """Tell whether a phase is done."""
+        """Return whether a phase is finished."""
         return self.weights_path(phase).is_file()
 
-    def weights(self, phase: str) -> Arrays:
-        """Return a phase's best weights.
+    def require(self, phase: str) -> None:
+        """Check that a phase's weights are there, without reading them.
 
         Raises:
-            RunError: the phase is not done, or its file is damaged.
+            RunNotFoundError: weights of a shipped checkpoint that only the repository holds.
+            RunError: the phase is not finished.
         """
-        if not self.has(phase):
-            raise RunError(f"{self.folder}: has no {phase} weights ({phase}.npz); train it first")
+        if self.has(phase):
+            return
+        if self.folder.parent == CHECKPOINTS and (phase == "float" or self.recipe.qat.epochs):
+            raise RunNotFoundError(
+                f"{self.folder.name}: its {phase} weights are not part of the installed package; clone the repository "
+                f"and run there (they are {REPOSITORY_CHECKPOINTS}/{self.folder.name}/{phase}.npz), "
+                f"or train them: edge-fmnist train {self.folder.name}"
+            )
+        raise RunError(f"{self.folder}: has no {phase} weights ({phase}.npz); train it first")
+
+    def weights(self, phase: str) -> Arrays:
+        """Return a phase's best weights, in the order of the model's ``weights``.
+
+        Raises:
+            RunNotFoundError: weights of a shipped checkpoint that only the repository holds.
+            RunError: the phase is not finished, or its file is damaged.
+        """
+        self.require(phase)
         return load_arrays(self.weights_path(phase))
 
     def read_json(self, name: str, default: Any) -> Any:
-        """Return the content of a JSON file of the run, or ``default`` where there is none.
+        """Return the content of a JSON file of the run, or ``default`` without one.
 
         Raises:
             RunError: the file is damaged.
@@ -82,9 +102,8 @@ class Run:
 
 
 def shipped_runs() -> dict[str, Path]:
-    """Return the folders of the trained checkpoints that come with the package, by name."""
-    folder = Path(str(files("edge_fmnist_export"))) / "checkpoints"
-    return {path.parent.name: path.parent for path in sorted(folder.glob("*/recipe.toml"))}
+    """Return the folders of the trained checkpoints in the package, by name."""
+    return {path.parent.name: path.parent for path in sorted(CHECKPOINTS.glob("*/recipe.toml"))}
 
 
 def open_run(name_or_folder: str | Path) -> Run:
@@ -92,7 +111,7 @@ def open_run(name_or_folder: str | Path) -> Run:
 
     Raises:
         RunNotFoundError: neither.
-        RunError: a folder that is no run.
+        RunError: the folder is not a run.
     """
     shipped = shipped_runs()
     folder = shipped.get(str(name_or_folder), Path(name_or_folder))
@@ -110,13 +129,13 @@ def open_run(name_or_folder: str | Path) -> Run:
 
 
 def create_run(folder: Path, recipe: Recipe) -> Run:
-    """Make a run folder for a recipe.
+    """Create a run folder for a recipe.
 
     Raises:
-        UsageError: the folder is there and not empty.
+        UsageError: the folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: already there; go on from it with --resume, or name another with --output")
+        raise UsageError(f"{folder}: already exists; continue it with --resume, or choose another --output")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe.toml", recipe.to_toml())
     return Run(folder, recipe)
@@ -126,8 +145,8 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
     """Open the run folder of an unfinished run.
 
     Raises:
-        RunNotFoundError: there is no such folder.
-        RunError: it is no run, or one of another recipe.
+        RunNotFoundError: no such folder.
+        RunError: not a run, or one of another recipe.
     """
     run = open_run(folder)
     if run.recipe != recipe:
@@ -140,7 +159,7 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
 
 
 def environment() -> dict[str, Any]:
-    """Return the versions and the machine that a run is made with."""
+    """Return the versions and the machine, for ``run.json``."""
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:

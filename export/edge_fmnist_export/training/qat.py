@@ -1,8 +1,7 @@
-"""Quantization-aware training with TFMOT: the one module where ``tf_keras`` lives.
+"""Quantization-aware training with TFMOT: the only module that imports ``tf_keras``.
 
-TFMOT does not accept Keras 3 (gh:tensorflow/model-optimization#1119), so the
-network is built again with ``tf_keras`` by the same builder, and the trained
-float weights move across exactly.
+TFMOT does not accept Keras 3 (gh:tensorflow/model-optimization#1119), so the same builder builds the network again
+with ``tf_keras``, and the float weights are copied.
 """
 
 from __future__ import annotations
@@ -18,9 +17,8 @@ from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.weights import assign_variables
 
-# TFMOT's ranges are moving averages with decay 0.999, which need thousands of
-# steps to forget where they start (gh:tensorflow/model-optimization#368).
-# Ours start at the ranges that the float model shows on these many images.
+# TFMOT's activation ranges are moving averages with decay 0.999, which take thousands of steps to leave their initial
+# values (gh:tensorflow/model-optimization#368). Ours are initialized with the ranges on this many images.
 CALIBRATION_IMAGES = 2048
 CALIBRATION_BATCH = 128
 
@@ -38,19 +36,19 @@ def modules() -> Modules:
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
     """
-    # TFMOT asks for Keras as tf.keras; this makes TensorFlow answer with tf_keras.
+    # TFMOT imports Keras as tf.keras; with this, TensorFlow returns tf_keras.
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
     backend.quiet_tensorflow()
     purpose = "quantization-aware training"
     keras = backend.require("tf_keras", purpose)
-    # Makes dropout draw from a generator with a state that a checkpoint can hold.
+    # Dropout then uses a random generator whose state can be saved.
     keras.backend.experimental.enable_tf_random_generator()
     optimization = backend.require("tensorflow_model_optimization", purpose)
     return Modules(keras, optimization.quantization.keras)
 
 
 def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0) -> Any:
-    """Return the architecture as a ``tf_keras`` model with the float weights given, dropout rates times ``dropout``.
+    """Return a ``tf_keras`` model with the given float weights; dropout rates are multiplied by ``dropout``.
 
     Raises:
         UsageError: unknown architecture.
@@ -64,13 +62,13 @@ def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float
 def quantization_aware(
     architecture: str, weights: Sequence[np.ndarray], calibration: Subset, dropout: float = 1.0
 ) -> Any:
-    """Return a quantization-aware model that starts from trained float weights.
+    """Return a quantization-aware model initialized with trained float weights.
 
     Args:
         architecture: a registered name.
         weights: the trained float weights, in the order of the model.
-        calibration: training images that set where the activation ranges start.
-        dropout: what the rates of its dropout layers are multiplied by.
+        calibration: training images that the activation ranges are initialized with.
+        dropout: factor on the dropout rates.
 
     Raises:
         UsageError: unknown architecture.
@@ -83,13 +81,13 @@ def quantization_aware(
 
 
 def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
-    """Return a quantization-aware model with all its weights, ranges among them, as trained.
+    """Return a quantization-aware model with all its trained weights, including the ranges.
 
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    # Layer names go into the exported file, and Keras counts them up; start from one, so that its bytes are the same.
+    # Layer names go into the exported file, and Keras numbers them; start again, so that its bytes are the same.
     modules().keras.backend.clear_session()
     model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras))
     assign_variables(model.weights, weights, f"the quantization-aware weights of {architecture}")
@@ -97,7 +95,7 @@ def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
 
 
 def random_states(model: Any) -> tuple[Any, ...]:
-    """Return the states that the model's random layers (dropout) draw from; part of no weight."""
+    """Return the states of the model's random layers (dropout), which are not part of its weights."""
     layers = [getattr(layer, "layer", layer) for layer in model.layers]
     generators = [getattr(layer, "_random_generator", None) for layer in layers]
     states = []
@@ -109,12 +107,12 @@ def random_states(model: Any) -> tuple[Any, ...]:
 
 
 def _calibrate(quantized: Any, model: Any, calibration: Subset) -> None:
-    """Set each activation range to the mean over batches of the float model's minimum and maximum."""
+    """Set each activation range to the float model's minimum and maximum, averaged over batches."""
     ranges = _activation_ranges(model, calibration)
     for layer in quantized.layers:
         name = layer.name.removeprefix("quant_")
         if name.startswith("quantize_layer"):
-            # The images themselves: fixed at 0..1, so that quantizing a pixel loses nothing.
+            # The input: fixed at 0..1, so that quantization keeps every pixel value.
             low, high = np.float32(0), np.float32(1)
         elif name in ranges:
             low, high = ranges[name]

@@ -1,0 +1,132 @@
+"""Export a user's own Keras classifier, with the same checks as a trained run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
+from edge_fmnist.model.quantization import PIXEL_SCALE
+from edge_fmnist.vision.preprocess import as_image
+from edge_fmnist.vision.read_image import find_pictures, read_picture
+from edge_fmnist_export.quantize.convert import IoType, Representative, representative_images
+from edge_fmnist_export.quantize.exporting import PTQ, Exporter
+from edge_fmnist_export.training import backend
+
+
+def load_classifier(path: Path) -> tuple[Any, int, str]:
+    """Load a Keras classifier for 28x28 images.
+
+    Args:
+        path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
+
+    Returns:
+        A Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to float32 (N, classes); the number of classes;
+        ``"logits"`` or ``"probabilities"``.
+
+    Raises:
+        ModelNotFoundError: no such file.
+        ModelError: unreadable, or another input or output.
+    """
+    keras = backend.keras_on_tensorflow()
+    if not path.exists():
+        raise ModelNotFoundError(f"{path}: no such file")
+    try:
+        if path.is_dir():
+            inner = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
+        else:
+            inner = keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever Keras and h5py raise for a damaged or foreign file
+        raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {error})") from error
+    inputs = keras.Input((28, 28, 1))
+    rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in getattr(inner, "layers", []))
+    # A model with a Rescaling layer takes pixels from 0 to 255.
+    pixels = keras.layers.Rescaling(255.0)(inputs) if rescales else inputs
+    for shape in ((28, 28, 1), (28, 28), (784,)):
+        try:
+            outputs = inner(keras.layers.Reshape(shape)(pixels))
+        except Exception:  # noqa: S112 - Keras raises several types for a shape that does not fit
+            continue
+        break
+    else:
+        raise ModelError(f"{path}: expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)")
+    if isinstance(outputs, dict) and len(outputs) == 1:
+        (outputs,) = outputs.values()
+    found = tuple(getattr(outputs, "shape", ()))
+    if len(found) != 2 or found[1] is None or found[1] < 2:
+        raise ModelError(f"{path}: expected one output of shape (N, classes), got {found or 'several'}")
+    model = keras.Model(inputs, outputs)
+    values = np.asarray(model.predict_on_batch(np.random.default_rng(0).random((16, 28, 28, 1), np.float32)))
+    if not np.isfinite(values).all():
+        raise ModelError(f"{path}: its outputs are not finite")
+    probabilities = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
+    return model, int(found[1]), "probabilities" if probabilities else "logits"
+
+
+def images_of(folder: Path) -> np.ndarray:
+    """Return the pictures of a folder as a classifier's input, uint8, shape (N, 28, 28).
+
+    Raises:
+        DataError: no pictures.
+        ImageError: an unreadable picture.
+    """
+    pictures = [as_image(read_picture(name)) for name in find_pictures(str(folder))]
+    if not pictures:
+        raise DataError(f"{folder}: expected pictures for calibration, found none")
+    return np.stack(pictures)
+
+
+class KerasFileExporter(Exporter):
+    """Exports a Keras file; int8 is by post-training quantization."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        io: IoType = "uint8",
+        test: Split | None = None,
+        labels: tuple[str, ...] | None = None,
+    ) -> None:
+        """Load a Keras classifier.
+
+        Args:
+            path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
+            io: input and output type of int8 files.
+            test: the split to measure accuracy on; None to skip it.
+            labels: class names; None for Fashion-MNIST's.
+
+        Raises:
+            MissingExtraError: the extra ``[export]`` is not installed.
+            ModelNotFoundError: no such file.
+            ModelError: unreadable, or another input or output.
+            DataError: the number of labels does not fit the model, or the test split's classes do not.
+        """
+        model, classes, self._output = load_classifier(path)
+        names = LABELS if labels is None else labels
+        if len(names) != classes:
+            raise DataError(f"{path}: expected {classes} labels, got {len(names)}; give a file of them with --labels")
+        self._prepare(path.stem, model, names, io, test)
+        self._path = path
+
+    def calibrate_on(self, images: np.ndarray, count: int, seed: int = 0) -> None:
+        """Select ``count`` random images, uint8 (N, 28, 28), as representative dataset."""
+        chosen = np.random.default_rng(seed).permutation(len(images))[:count]
+        self.representative = representative_images(images[np.sort(chosen)], seed)
+
+    def _settings(self, kind: str) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "name": self.name,
+            "source": self._path.name,
+            "quantization": {PTQ: "int8, post-training"}.get(kind, kind),
+            "output": self._output,
+            "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
+            "parameters": int(self.model.count_params()),
+        }
+        chosen: Representative | None = self.representative
+        if kind == PTQ and chosen is not None:
+            settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
+        return settings

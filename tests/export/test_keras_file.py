@@ -1,0 +1,109 @@
+"""Export of a user's own Keras classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist import Classifier
+from edge_fmnist.data.dataset import load_split
+
+Command = Callable[..., Any]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*HDF5.*"),
+    # From Keras' own saving and loading with NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    pytest.importorskip("tensorflow")
+    from edge_fmnist_export.training import backend
+
+    return backend.keras_on_tensorflow()
+
+
+@pytest.fixture(scope="module")
+def trained(keras: Any, tiny_data: Path) -> Any:
+    """Return a trained classifier of images from 0 to 255, shape (28, 28), with a softmax."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28)),
+            layers.Rescaling(1 / 255),
+            layers.Flatten(),
+            layers.Dense(32, activation="relu"),
+            layers.Dense(10, activation="softmax"),
+        ]
+    )
+    train = load_split(tiny_data, "train")
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    for _ in range(60):
+        model.train_on_batch(train.images.astype(np.float32), train.targets)
+    return model
+
+
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "saved"])
+def test_a_keras_classifier_is_quantized_and_checked(
+    keras: Any, trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path, name: str
+) -> None:
+    path, written = tmp_path / name, tmp_path / "mine.tflite"
+    if path.suffix:
+        trained.save(path)
+    else:
+        keras.Sequential([keras.Input((28, 28)), keras.layers.Rescaling(255.0), trained]).export(path, verbose=False)
+    answer = run_command("export", path, "--data", tiny_data, "--calibration", 50, "-o", written, "--json")
+    assert answer.code == 0, answer.stderr
+    (report,) = answer.json
+    assert report["format"] == "int8-ptq"
+    assert report["top1"] > 0.8
+    assert report["drop_points"] <= 0.5
+    classifier = Classifier.load(written)
+    assert classifier.metadata is not None
+    assert classifier.metadata.output == "probabilities"
+    assert classifier.metadata.settings["source"] == name
+
+
+def test_calibration_on_pictures(trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
+    path, pictures = tmp_path / "mine.keras", tmp_path / "pictures"
+    trained.save(path)
+    pictures.mkdir()
+    for index, image in enumerate(load_split(tiny_data, "train").images[:20]):
+        cv2.imwrite(str(pictures / f"{index}.png"), image)
+    answer = run_command("export", path, "--images", pictures, "-o", tmp_path / "mine.tflite", "--json")
+    assert answer.code == 0, answer.stderr
+    assert answer.json[0]["top1"] is None
+    metadata = Classifier.load(tmp_path / "mine.tflite").metadata
+    assert metadata is not None
+    assert metadata.settings["representative"]["images"] == 20
+
+
+def test_models_that_cannot_be_exported(keras: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
+    def failure(path: Path, *options: object) -> tuple[int, str]:
+        answer = run_command("export", path, "--data", tiny_data, "-o", tmp_path / "x.tflite", *options)
+        assert not (tmp_path / "x.tflite").exists()
+        return answer.code, answer.stderr
+
+    def saved(name: str, shape: tuple[int, ...], *layers: Any) -> Path:
+        keras.Sequential([keras.Input(shape), *layers]).save(tmp_path / name)
+        return tmp_path / name
+
+    (tmp_path / "damaged.keras").write_bytes(b"no zip")
+    dense, flatten = keras.layers.Dense, keras.layers.Flatten
+    for path, code, message in (
+        (tmp_path / "none.keras", 3, "no such file"),
+        (tmp_path / "damaged.keras", 1, "Keras cannot load it"),
+        (saved("rgb.keras", (96, 96, 3), flatten(), dense(10)), 1, "expected a classifier of 28x28 grey images"),
+        (saved("map.keras", (28, 28, 1), keras.layers.Conv2D(2, 3)), 1, "one output of shape (N, classes)"),
+        (saved("three.keras", (28, 28, 1), flatten(), dense(3)), 1, "expected 3 labels, got 10"),
+    ):
+        found = failure(path)
+        assert found[0] == code, found
+        assert message in found[1]
+    assert failure(tmp_path, "--images", tmp_path)[0] == 2

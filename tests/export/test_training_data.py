@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
+from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN
+from edge_fmnist_export.training.photo_views import training_views
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
+from edge_fmnist_export.training.run_folder import Run
+from edge_fmnist_export.training.training_data import gather, of_another_set, subsets
+
+
+def silent(done: int, of: int) -> None:
+    """Hear nothing."""
+
+
+@pytest.fixture(scope="module")
+def data(tiny_data: Path) -> Split:
+    return load_split(tiny_data, "train")
+
+
+@pytest.fixture
+def plain(tiny_recipe: Path) -> Recipe:
+    return load_recipe(str(tiny_recipe))
+
+
+@pytest.fixture
+def pictured(photo_recipe: Path) -> Recipe:
+    return load_recipe(str(photo_recipe))
+
+
+def test_without_photographs_it_is_the_data_set(plain: Recipe, data: Split) -> None:
+    gathered = gather(plain, data, None, silent)
+    for found, expected in zip((gathered.train, gathered.validation), subsets(plain, data), strict=True):
+        np.testing.assert_array_equal(found.images, expected.images)
+        np.testing.assert_array_equal(found.targets, expected.targets)
+    assert gathered.photos is None
+
+
+def hashes(name: SplitName) -> tuple[str, str]:
+    return FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name", "given", "another"),
+    [
+        (None, "train", ("a", "b"), False),
+        (("a", "b"), "train", ("a", "b"), False),
+        (("a", "b"), "train", ("c", "d"), True),
+        (hashes("train"), "test", hashes("test"), False),
+        (hashes("train"), "test", ("c", "d"), True),
+        (("a", "b"), "test", hashes("test"), True),
+        # Of two sets that are both not Fashion-MNIST, nothing is known.
+        (("a", "b"), "test", ("c", "d"), False),
+    ],
+)
+def test_data_of_another_set_than_the_run(
+    tmp_path: Path,
+    plain: Recipe,
+    recorded: tuple[str, str] | None,
+    name: SplitName,
+    given: tuple[str, str],
+    another: bool,
+) -> None:
+    run = Run(tmp_path, plain)
+    run.write_json("run.json", {} if recorded is None else {"data_sha256": list(recorded)})
+    images, targets = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
+    assert of_another_set(run, name, Split(images, targets, given)) is another
+
+
+def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
+    gathered = gather(pictured, data, tiny_photos, silent)
+    images, _ = subsets(pictured, data)
+    views = training_views(tiny_photos, pictured.photos.views, pictured.seed, silent)
+    assert len(gathered.train) == len(images) + len(views)
+    np.testing.assert_array_equal(gathered.train.images[: len(images)], images.images)
+    np.testing.assert_array_equal(gathered.train.images[len(images) :], views.images)
+    np.testing.assert_array_equal(gathered.train.targets[len(images) :], views.targets)
+
+
+def test_photographs_validate_as_much_as_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
+    gathered = gather(pictured, data, tiny_photos, silent)
+    # 100 images, and 9 photographs of known garments 11 times.
+    assert len(gathered.validation) == 100 + 99
+    assert UNKNOWN not in gathered.validation.targets
+    assert np.bincount(gathered.validation.targets)[FOOTWEAR] == 33
+    assert gathered.validation.one_hot().any(axis=1).all()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.errors import SourceError
-from edge_fmnist.sources.base import Source, Wishes
+from edge_fmnist.sources.base import CaptureSettings, Source
 
 if TYPE_CHECKING:
     from edge_fmnist.sources.scenery import Cutout
@@ -41,15 +41,15 @@ class Demo(Source):
     again, it starts anew.
     """
 
-    def __init__(self, wishes: Wishes | None = None, *, paced: bool = True) -> None:
+    def __init__(self, settings: CaptureSettings | None = None, *, paced: bool = True) -> None:
         """Make a scene; where ``paced`` is False, frames come as fast as they are read."""
-        wishes = wishes or Wishes()
+        settings = settings or CaptureSettings()
         self.name = NAME
-        self.fps = wishes.fps or FPS
+        self.fps = settings.fps or FPS
         self._paced = paced
         self._size = tuple(
             min(max(wish or usual, EDGES[0]), EDGES[1])
-            for wish, usual in zip((wishes.width, wishes.height), SIZE, strict=True)
+            for wish, usual in zip((settings.width, settings.height), SIZE, strict=True)
         )
         self._scene: Scene | None = None
         self._number = 0

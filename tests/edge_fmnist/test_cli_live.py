@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edge_fmnist.cli.outputs import Outputs
 
 from edge_fmnist.cli import live as command
 from edge_fmnist.cli import outputs
-from edge_fmnist.cli.outputs import Outputs
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.errors import ImageError, SinkClosedError, SinkError
 from edge_fmnist.pipeline.results import LiveResult

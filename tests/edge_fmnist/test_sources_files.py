@@ -12,10 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from edge_fmnist.sources.auto import Auto
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources import parse_source
-from edge_fmnist.sources.auto import Auto
 from edge_fmnist.sources.base import Source, Wishes
 from edge_fmnist.sources.camera import Camera
 from edge_fmnist.sources.convert import as_frame

@@ -55,7 +55,7 @@ class LiveCommand(TyperCommand):
             raise _located(ctx, error, ctx.params["log"]) from error
 
 
-def _located(ctx: Any, error: EdgeFmnistError, log: Log | None) -> Exception:
+def _located(ctx: Any, error: EdgeFmnistError, log: str | None) -> Exception:
     """Return what to raise for an error: one that names its cause, or the exit after a line for the journal."""
     message = config.located(ctx, error)
     if log_of(log) is Log.JOURNAL:

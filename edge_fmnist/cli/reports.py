@@ -23,9 +23,9 @@ class Log(str, Enum):
     JOURNAL = "journal"
 
 
-def log_of(log: Log | None) -> Log:
+def log_of(log: str | None) -> Log:
     """Return the format: as requested, else for the journal if standard error is connected to it."""
-    return log or (Log.JOURNAL if journal.is_stderr() else Log.TEXT)
+    return Log(log) if log else (Log.JOURNAL if journal.is_stderr() else Log.TEXT)
 
 
 class Report(OutputReport):

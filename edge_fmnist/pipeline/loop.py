@@ -288,10 +288,10 @@ class LiveLoop:
 
     def _result(self, frame: Frame) -> LiveResult | None:
         """Return the result of a frame; None for one that cannot be processed."""
+        frame = replace(frame, picture=self._adjustment.apply(frame.picture))
         self._seen = frame.index + 1
         self._taken += 1
         self._taken_at = time.perf_counter()
-        frame = replace(frame, picture=self._adjustment.apply(frame.picture))
         try:
             self._last = self._repeated(frame) or self._classified(frame)
         except ImageError as error:

@@ -102,7 +102,7 @@ def _split(header: str) -> list[tuple[str, dict[str, str]]]:
     ends = [match.start() for match in starts[1:]] + [len(header)]
     return [
         (start[1].lower(), {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or bare for name, quoted, bare in found})
-        for start, end in zip(starts, ends, strict=True)
+        for start, end in zip(starts, ends, strict=False)
         for found in (PARAMETER.findall(header[start.end() : end]),)
     ]
 

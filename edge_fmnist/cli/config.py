@@ -45,9 +45,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: expected text in UTF-8, got the byte {content[error.start]:#04x}") from error
     except RecursionError as error:
         raise UsageError(f"{path}: not valid settings: nested too deeply") from error
-    except ValueError as error:
-        # tomllib's own errors, and Python's limit on the digits of an integer.
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except ValueError as error:
+        # Python's limit on the digits of an integer.
+        raise UsageError(f"{path}: not valid settings: an integer with too many digits") from error
 
 
 def use(ctx: Any, path: Path | None) -> Path | None:

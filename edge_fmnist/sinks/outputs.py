@@ -194,7 +194,7 @@ def _broker(settings: LiveSettings) -> Broker | None:
     authority = settings.mqtt_ca
     if settings.mqtt is None:
         if authority is not None:
-            raise UsageError(f"{authority}: expected a broker to check as well, mqtt mqtts://…", setting="mqtt_ca")
+            raise UsageError(f"{authority}: expected a broker as well, such as mqtt = mqtts://HOST", setting="mqtt_ca")
         return None
     from edge_fmnist.extras import require
     from edge_fmnist.sinks.mqtt import parse_broker

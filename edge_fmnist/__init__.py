@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.api import live
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import (
     CheckError,
@@ -38,7 +39,7 @@ from edge_fmnist.errors import (
 )
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
-from edge_fmnist.pipeline.loop import LiveLoop, live
+from edge_fmnist.pipeline.loop import LiveLoop
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
 from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.vision.detection import Box, Garment

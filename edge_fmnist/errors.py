@@ -31,12 +31,24 @@ class EdgeFmnistError(Exception):
     """The base class of the exceptions of this package."""
 
     exit_code = 1
+    # The setting whose value caused it, such as "source": lets a message name the line of a settings file.
+    setting: str | None = None
 
 
 class UsageError(EdgeFmnistError):
-    """An option or argument that cannot be used."""
+    """An option or argument that cannot be used.
+
+    Attributes:
+        setting: the Python name of the option or argument, if known, such as ``"max_fps"``.
+        message: the text without the name.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, *, setting: str | None = None) -> None:
+        super().__init__(f"{setting}: {message}" if setting else message)
+        self.message = message
+        self.setting = setting
 
 
 class RecipeError(UsageError):

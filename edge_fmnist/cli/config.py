@@ -1,10 +1,9 @@
-"""``--config FILE``: the options of a command from a file; those on the command line come first."""
+"""``--config FILE``: options of a command from a TOML file; those on the command line take precedence."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,85 +11,90 @@ from typing import Any
 
 import typer
 
-from edge_fmnist.cli.settings import read_settings
-from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, UsageError
+from edge_fmnist.pipeline.settings import options
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 KEY = "edge_fmnist.config"
 NOT_SETTINGS = ("config", "help")
-# An option, or the name of an argument of Python, at the start of a message.
-NAMED = re.compile(r"(?:--)?([a-z][a-z_-]*)(: )?")
+# A larger file is not one of settings, or a device without an end.
+MAX_BYTES = 1 << 20
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the contents of a TOML file.
+
+    Raises:
+        UsageError: it does not exist, cannot be read, or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: the settings cannot be read ({error.strerror or error})") from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path}: expected settings in TOML, got a file of more than {MAX_BYTES >> 20} MiB")
+    try:
+        # Editors on Windows put a byte-order mark first.
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected text in UTF-8, got the byte {content[error.start]:#04x}") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: not valid settings: nested too deeply") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not valid TOML: {error}") from error
+    except ValueError as error:
+        # Python's limit on the digits of an integer.
+        raise UsageError(f"{path}: not valid settings: an integer with too many digits") from error
 
 
 def use(ctx: Any, path: Path | None) -> Path | None:
-    """Make what the file says the defaults of the command's options: the callback of an eager ``--config``.
+    """Make the settings of a file the defaults of the command's options: callback of an eager ``--config``.
 
     Args:
         ctx: the context of the command.
         path: the file; None changes nothing.
 
     Raises:
-        UsageError: the file cannot be read, or has an unknown key or a value that cannot be; names file and key.
+        UsageError: the file cannot be read, or has an unknown key or an invalid value; names file and key.
     """
     if path is None or ctx.resilient_parsing:
         return path
-    options = {name_of(parameter): parameter for parameter in ctx.command.params}
+    parameters = {parameter.name: parameter for parameter in ctx.command.params if parameter.name not in NOT_SETTINGS}
     values = {}
     for key, value in read_settings(path).items():
-        if key not in options or key in NOT_SETTINGS:
-            raise UsageError(f"{path}: {key}: {_unknown(key, [name for name in options if name not in NOT_SETTINGS])}")
-        may_be_bare = key in getattr(ctx.command, "bare", ())
-        if may_be_bare and isinstance(value, bool):
-            # As the option without its value, and as no option.
+        if key not in parameters:
+            raise UsageError(f"{path}: {key}: {_unknown(key, list(parameters))}")
+        if key in ctx.command.bare and isinstance(value, bool):
+            # Like the option without its value, or no option.
             value = "" if value else None
         if value is not None:
-            values[options[key].name] = _checked(path, key, value, options[key], ctx)
+            values[key] = _checked(path, key, value, parameters[key], ctx)
     ctx.default_map = {**(ctx.default_map or {}), **values}
     ctx.meta[KEY] = (path, values)
     return path
 
 
-def name_of(parameter: Any) -> str:
-    """Return the key of an option in a file: its long name, with ``_`` for ``-``."""
-    longest = max(parameter.opts, key=len)
-    return str(longest.lstrip("-").replace("-", "_"))
-
-
 def value_of(ctx: Any, key: str) -> Any:
-    """Return what the file says for a key; None where there is no file or it says nothing."""
+    """Return the value of a key in the file; None if there is no file or no such key."""
     return ctx.meta.get(KEY, (None, {}))[1].get(key)
 
 
-@contextlib.contextmanager
-def errors_name_the_file(ctx: Any) -> Iterator[None]:
-    """Let an error in the block name the file and the key, where its cause is a value from the file.
-
-    Raises:
-        UsageError: one from the block, with the name of the file in front where the file is to blame.
-        SourceError: the same, of a source or a model that is not there.
-    """
-    try:
-        yield
-    except (SourceError, UsageError) as error:
-        path, values = ctx.meta.get(KEY, (None, {}))
-        given = {key: value for key, value in values.items() if _is_from_file(ctx, key)}
-        raise type(error)(_naming(path, given, str(error))) from error
-
-
-def _is_from_file(ctx: Any, key: str) -> bool:
-    source = ctx.get_parameter_source(key)
-    return source is not None and source.name == "DEFAULT_MAP"
-
-
-def _naming(path: Path, values: Mapping[str, Any], message: str) -> str:
-    match = NAMED.match(message)
-    key = match[1].replace("-", "_") if match else ""
-    if match and key in values:
-        return f"{path}: {key}: {message.removeprefix(match[0]) if match[2] else message}"
-    # Others name the value: a file that cannot be written, an interpreter that is none.
-    held = [
-        key for key, value in values.items() if str(value) and isinstance(value, (str, Path)) and str(value) in message
-    ]
-    return f"{path}: {held[0]}: {message}" if held else message
+def located(ctx: Any, error: EdgeFmnistError) -> str:
+    """Return the message of an error with the file and key, or the option, that caused it, if known."""
+    path, _ = ctx.meta.get(KEY, (None, {}))
+    setting = error.setting
+    message = error.message if isinstance(error, UsageError) else str(error)
+    source = None if setting is None else ctx.get_parameter_source(setting)
+    if source is not None and source.name == "DEFAULT_MAP":
+        return f"{path}: {setting}: {message}"
+    if isinstance(error, UsageError) and setting is not None and not message.startswith("--"):
+        return f"--{setting.replace('_', '-')}: {message}"
+    return str(error)
 
 
 def _unknown(key: str, known: list[str]) -> str:
@@ -99,30 +103,29 @@ def _unknown(key: str, known: list[str]) -> str:
     return f"no such setting; {hint}"
 
 
-def _checked(path: Path, key: str, value: Any, option: Any, ctx: Any) -> Any:
-    kinds, expected = _kinds(option)
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise UsageError(f"{path}: {key}: expected {expected}, got {_described(value)}")
+def _checked(path: Path, key: str, value: Any, parameter: Any, ctx: Any) -> Any:
+    option = options().get(key)
     try:
-        return option.type_cast_value(ctx, value)
+        if option is not None and option.type in (int, float):
+            if isinstance(value, (bool, int, float)) or not isinstance(value, (dict, list, date, time)):
+                option.check(value, key)
+                return value
+            raise UsageError(f"expected a number, got {_described(value)}")
+        if getattr(parameter, "is_flag", False):
+            if not isinstance(value, bool):
+                raise UsageError(f"expected true or false, got {_described(value)}")
+            return value
+        if not isinstance(value, str):
+            raise UsageError(f'expected text in quotes, such as "0", got {_described(value)}')
+        return parameter.type_cast_value(ctx, value)
+    except UsageError as error:
+        raise UsageError(f"{path}: {key}: {error.message}") from error
     except typer.BadParameter as error:
         raise UsageError(f"{path}: {key}: {error.message}") from error
 
 
-def _kinds(option: Any) -> tuple[tuple[type, ...], str]:
-    """Return TOML's types for an option, and how they are called."""
-    kind = str(option.type.name)
-    if getattr(option, "is_flag", False):
-        return (bool,), "true or false"
-    if kind.startswith("int"):
-        return (int,), "a whole number"
-    if kind.startswith("float"):
-        return (int, float), "a number"
-    return (str,), 'text in quotes, such as "0"'
-
-
 def _described(value: Any) -> str:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return "a table"
     if isinstance(value, list):
         return "a list"

@@ -1,243 +1,94 @@
-"""``edge-fmnist live``: name the garment in front of a camera."""
+"""``edge-fmnist live``: classify clothing in front of a camera."""
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import sys
-from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-from edge_fmnist.cli import config as configs
-from edge_fmnist.cli import console, options
-from edge_fmnist.cli.outputs import Outputs
-from edge_fmnist.cli.publishing import add_publisher, broker_of
-from edge_fmnist.cli.reports import Log, Report, log_of, make_report, say
+from edge_fmnist.api import make_loop
+from edge_fmnist.cli import config, console
+from edge_fmnist.cli.reports import JournalReport, Log, Report, log_of, say_event
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.cli.supervision import Supervisor
 from edge_fmnist.errors import EdgeFmnistError, ImageError
-from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.pipeline import journal
-from edge_fmnist.pipeline import loop as loops
-from edge_fmnist.pipeline.loop import SLIDE_SHOW_FPS, LiveLoop
+from edge_fmnist.pipeline.settings import LiveSettings, Option, options
 from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.pipeline.systemd import Notifier
-
-if TYPE_CHECKING:
-    from edge_fmnist.sinks.mqtt import MqttPublisher
-    from edge_fmnist.sinks.web import Address
+from edge_fmnist.sinks.outputs import Outputs
 
 
 class LiveCommand(TyperCommand):
-    """Lets ``--serve`` stand without its value, and tells of settings that cannot work by file and key.
+    """Allows ``--serve`` without its value, and names the option or the line of the file that caused an error.
 
     Attributes:
-        bare: the options that may stand without a value.
+        bare: the options that may be given without a value.
     """
 
     bare = ("serve",)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Give a bare ``--serve`` the empty value, which stands for the default address; no argument can follow it."""
+        """Give a bare ``--serve`` the empty value, which stands for the default address."""
         words = [
             f"{arg}=" if arg == "--serve" and after.startswith("-") else arg
             for arg, after in zip_longest(args, args[1:], fillvalue="-")
         ]
-        with _told_to_the_journal(None):
+        try:
             rest = super().parse_args(ctx, words)
-        # A bare --serve says that there is a page, not where: that may be in the file.
-        ctx.params["serve"] = ctx.params["serve"] or configs.value_of(ctx, "serve") or ctx.params["serve"]
+        except EdgeFmnistError as error:
+            raise _located(ctx, error, None) from error
+        # A bare --serve asks for a page; its address may be in the file.
+        ctx.params["serve"] = ctx.params["serve"] or config.value_of(ctx, "serve") or ctx.params["serve"]
         return rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; an error whose cause is in the settings file names the file."""
-        with _told_to_the_journal(ctx.params["log"]), configs.errors_name_the_file(ctx):
+        """Run the command."""
+        try:
             return super().invoke(ctx)
+        except EdgeFmnistError as error:
+            raise _located(ctx, error, ctx.params["log"]) from error
 
 
-@contextlib.contextmanager
-def _told_to_the_journal(log: Log | None) -> Iterator[None]:
-    """Let one of our errors in the block be told as a line of the journal, where reports go there.
-
-    Raises:
-        EdgeFmnistError: the same, where they do not.
-    """
-    try:
-        yield
-    except EdgeFmnistError as error:
-        if log_of(log) is not Log.JOURNAL:
-            raise
-        say("error", str(error), journal.ERROR)
-        raise typer.Exit(error.exit_code) from error
+def _located(ctx: Any, error: EdgeFmnistError, log: str | None) -> Exception:
+    """Return what to raise for an error: one that names its cause, or the exit after a line for the journal."""
+    message = config.located(ctx, error)
+    if log_of(log) is Log.JOURNAL:
+        say_event("error", message, journal.ERROR)
+        return typer.Exit(error.exit_code)
+    located = EdgeFmnistError(message)
+    located.exit_code = error.exit_code
+    return located
 
 
-def live(
-    source: Annotated[
-        str,
-        typer.Option(
-            "--source",
-            "-s",
-            help="auto, demo, picamera, a camera's index, /dev/videoN, an http:// or rtsp:// URL, "
-            "a video or picture file, a folder, or a glob.",
-        ),
-    ] = "auto",
-    model: options.Model = CAMERA_MODEL,
-    threads: options.Threads = 1,
-    interpreter: options.Interpreter = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Width of the frames.", show_default=False)] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Height of the frames.", show_default=False)] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second.", show_default=False)] = None,
-    rotate: Annotated[int, typer.Option(help="Turn frames clockwise: 0, 90, 180 or 270 degrees.")] = 0,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Swap left and right.")] = False,
-    roi: Annotated[
-        str | None,
-        typer.Option(
-            metavar="X,Y,W,H",
-            help="Look at this part only, in pixels or percent (10%,10%,80%,80%).",
-            show_default=False,
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            help='Score below which the answer is "unknown", 0 to 1. Default: the model\'s.', show_default=False
-        ),
-    ] = None,
-    realtime: Annotated[
-        bool, typer.Option("--realtime", help="Read a file at its own frame rate, dropping frames when late.")
-    ] = False,
-    max_failures: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Give a lost source up, with exit code 3, after so many failures in a row. Default: never.",
-            show_default=False,
-        ),
-    ] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="End after so many results.", show_default=False)] = None,
-    seconds: Annotated[float | None, typer.Option(help="End after so many seconds.", show_default=False)] = None,
-    max_fps: Annotated[
-        float | None,
-        typer.Option(help="Name so many frames a second at most. Default: all that it can.", show_default=False),
-    ] = None,
-    idle_fps: Annotated[
-        float | None,
-        typer.Option(
-            help="While nothing moves, look so often a second, 1 or more, and repeat the last answer. Default: never.",
-            show_default=False,
-        ),
-    ] = None,
-    serve: Annotated[
-        str | None,
-        typer.Option(
-            metavar="[HOST:PORT]",
-            help="Show it in a browser. Without an address: 127.0.0.1:8000, for this machine only.",
-            show_default=False,
-        ),
-    ] = None,
-    mqtt: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Publish to the broker at mqtt://HOST[:PORT][/PREFIX], or mqtts://… for TLS. User and password come "
-            "from $EDGE_FMNIST_MQTT_USER and $EDGE_FMNIST_MQTT_PASSWORD.",
-            show_default=False,
-        ),
-    ] = None,
-    mqtt_ca: Annotated[
-        Path | None,
-        typer.Option(
-            help="PEM file of the authority that signed the broker's certificate. Default: the system's.",
-            show_default=False,
-        ),
-    ] = None,
-    show: Annotated[bool, typer.Option("--show", help="Show it in a window.")] = False,
-    jsonl: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|-", help="Write a JSON line for each result; - is standard output.", show_default=False
-        ),
-    ] = None,
-    save: Annotated[
-        Path | None, typer.Option(help="Write the annotated video, .mp4 or .avi.", show_default=False)
-    ] = None,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option(help="Write pictures into this folder whenever the label changes.", show_default=False),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="Read options from this TOML file, with _ for - in their names; those given here come first.",
-            callback=configs.use,
-            is_eager=True,
-            show_default=False,
-        ),
-    ] = None,
-    log: Annotated[
-        Log | None,
-        typer.Option(
-            help="text for people, or journal: a line with its priority for each change. Default: journal where "
-            "standard error goes there, else text.",
-            show_default=False,
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
-) -> None:
-    """Name the garment in front of a camera, or in a video, a stream or pictures.
+def live(**arguments: Any) -> None:
+    """Classify clothing live from a camera, a stream, a video or images.
 
-    Results go to any number of sinks together: --serve, --mqtt, --show, --jsonl, --save, --snapshot. A status
-    line is on standard error. A camera or stream that is lost is opened again until it answers.
+    Results go to any number of outputs together: --serve, --mqtt, --show, --jsonl, --save, --snapshot. A status
+    line is on standard error. A camera or stream that is lost is reopened until it answers.
 
     Ctrl-C, SIGTERM and closing the window are the normal end: files are completed, a summary is printed, exit
-    code 0. A sink that fails is reported and the others go on; the exit code is then 1.
+    code 0. An output that fails is reported and the others go on; the exit code is then 1.
     """
-    report = make_report(log, quiet)
+    settings_file, log, quiet = (arguments.pop(name) for name in ("config", "log", "quiet"))
+    settings = LiveSettings(**arguments)
+    report = (JournalReport if log_of(log) is Log.JOURNAL else Report)(quiet)
     supervisor = Supervisor(report, Notifier.from_environment())
-    outputs = report.outputs
-    address = None if serve is None else _address(serve)
-    broker = broker_of(mqtt, mqtt_ca)
+    outputs = Outputs(settings, report, needed=True)
     with console.quiet_native_log():
-        loop = loops.live(
-            source,
-            model=model,
-            width=width,
-            height=height,
-            fps=fps,
-            rotate=rotate,
-            mirror=mirror,
-            roi=roi,
-            threads=threads,
-            interpreter=interpreter,
-            realtime=realtime,
-            max_failures=max_failures,
-            threshold=threshold,
-            frames=frames,
-            seconds=seconds,
-            max_fps=max_fps,
-            idle_fps=idle_fps,
-            warn=outputs.warn,
-            watcher=supervisor,
-        )
+        loop = make_loop(settings, outputs, warn=report.warn, observer=supervisor)
     try:
-        # The source first, so that nothing is written when it is not there; then whatever else may be refused.
-        with loop, stopped_by_signals(loop.stop), outputs, contextlib.ExitStack() as last:
-            publisher = None if broker is None else add_publisher(report, broker, mqtt_ca, loop.labels)
-            if address is not None:
-                _add_page(address, report, loop, publisher)
-            _add_files(outputs, jsonl, save, snapshot, _save_fps(loop, fps))
-            _add_screen(outputs, show, quiet or report.has_events, jsonl)
-            supervisor.start({"source": loop.source.name, "model": model, "config": config})
-            last.callback(supervisor.stop)
+        loop.open()
+        with stopped_by_signals(loop.stop), loop:
+            _add_status(outputs, report, settings.jsonl == "-")
+            supervisor.start({"source": loop.source.name, "model": settings.model, "config": settings_file})
             for result in loop:
-                outputs.write(result)
                 supervisor.take(result)
-                if outputs.over:
-                    break
     finally:
         report.end(loop.stats, summary(loop.stats))
     if loop.stats.unusable and not loop.stats.results:
@@ -247,8 +98,8 @@ def live(
 
 
 def summary(stats: LiveStats) -> str:
-    """Return what a run has done, in a few lines for people."""
-    counts = [f"{stats.results} results in {stats.seconds:.1f} s ({stats.fps:.1f} a second)", f"{stats.seen} frames"]
+    """Return the counts and times of a run in a few lines."""
+    counts = [f"{stats.results} results in {stats.seconds:.1f} s ({stats.fps:.1f} fps)", f"{stats.seen} frames"]
     counts += [
         f"{count} {what}"
         for count, what in ((stats.dropped, "dropped"), (stats.unusable, "unusable"), (stats.reconnects, "reconnects"))
@@ -260,56 +111,52 @@ def summary(stats: LiveStats) -> str:
     return "\n".join(lines if stats.results else lines[:1])
 
 
-def _address(text: str) -> Address:
-    from edge_fmnist.extras import require
-    from edge_fmnist.sinks.web import parse_address
-
-    require("web", "--serve")
-    return parse_address(text)
-
-
-def _add_page(address: Address, report: Report, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
-    from edge_fmnist.sinks.web import WebPage, is_local
-
-    traffic = None if publisher is None else lambda: publisher.traffic
-    page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic)
-    report.outputs.add(page)
-    report.serving(page.url)
-    if not is_local(address.host):
-        report.warn("the page has no password: everyone who can reach this address sees what the camera sees")
-
-
-def _add_files(
-    outputs: Outputs, jsonl: str | None, save: Path | None, snapshot: Path | None, fps: float | None
-) -> None:
-    if jsonl is not None:
-        from edge_fmnist.sinks.jsonl import JsonLines
-
-        outputs.add(JsonLines(jsonl))
-    if save is not None:
-        from edge_fmnist.sinks.video import VideoRecorder
-
-        outputs.add(VideoRecorder(save, fps))
-    if snapshot is not None:
-        from edge_fmnist.sinks.snapshots import Snapshots
-
-        outputs.add(Snapshots(snapshot))
-
-
-def _add_screen(outputs: Outputs, show: bool, quiet: bool, jsonl: str | None) -> None:
-    if show:
-        from edge_fmnist.sinks.window import Window
-
-        outputs.add(Window("edge-fmnist live"))
-    # Beside other sinks the line is for someone who watches; a service's log has no use for it.
-    # JSON lines on the same terminal would be written over.
-    watched = sys.stderr.isatty() and not (jsonl == "-" and sys.stdout.isatty())
-    if not quiet and (watched or outputs.empty):
+def _add_status(outputs: Outputs, report: Report, json_on_stdout: bool) -> None:
+    """Add the status line, unless nobody would see it or it would overwrite JSON lines on the same terminal."""
+    watched = sys.stderr.isatty() and not (json_on_stdout and sys.stdout.isatty())
+    if not (report.quiet or report.has_events) and (watched or not outputs.sinks):
         from edge_fmnist.sinks.status import StatusLine
 
-        outputs.add_status(StatusLine())
+        outputs.status = StatusLine()
+        report.status_shown = True
 
 
-def _save_fps(loop: LiveLoop, wish: float | None) -> float | None:
-    """Return the rate of a saved video: a file's own; None, to be measured, where frames may be dropped."""
-    return None if loop.realtime else loop.source.fps or wish or SLIDE_SHOW_FPS
+def _parameter(name: str, option: Option, default: object) -> inspect.Parameter:
+    flags = [f"--{name.replace('_', '-')}", *([option.flag] if option.flag else [])]
+    shown = default is not None and default is not False
+    typed = option.type if default is not None else option.type | None
+    info = typer.Option(*flags, help=option.help, metavar=option.metavar, show_default=shown)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[typed, info])
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature from which Typer makes the options: the settings, and three of the command line only."""
+    parameters = [
+        _parameter(name, option, getattr(LiveSettings, name))
+        for name, option in options().items()
+        if not option.python_only
+    ]
+    file = typer.Option(
+        "--config",
+        help="Read options from this TOML file, with _ for - in their names; the command line takes precedence.",
+        callback=config.use,
+        is_eager=True,
+        show_default=False,
+    )
+    log = Option(
+        Log,
+        "text: human-readable text; journal: a line with its priority for each change. "
+        "Default: journal if standard error is connected to it, else text.",
+    )
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            *parameters,
+            inspect.Parameter("config", keyword, default=None, annotation=Annotated[Path | None, file]),
+            _parameter("log", log, None),
+            _parameter("quiet", Option(bool, "Print warnings and errors only.", "-q"), False),
+        ]
+    )
+
+
+live.__signature__ = _signature()  # type: ignore[attr-defined]

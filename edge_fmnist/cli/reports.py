@@ -1,144 +1,147 @@
-"""What ``edge-fmnist live`` says of its own running: to people in sentences, to a journal in events."""
+"""Messages of ``edge-fmnist live``: readable text, or events for the journal."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from enum import Enum
 
 from edge_fmnist.cli import console
-from edge_fmnist.cli.outputs import Outputs
-from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT, LiveStats
+from edge_fmnist.sinks.outputs import OutputReport
+
+# Return to the start of the line and erase it.
+CLEAR_LINE = "\r\x1b[K"
 
 
 class Log(str, Enum):
-    """How to report."""
+    """Format of messages."""
 
     TEXT = "text"
     JOURNAL = "journal"
 
 
-def log_of(wish: Log | None) -> Log:
-    """Return how to report: as wished, else for the journal where standard error goes there."""
-    return wish or (Log.JOURNAL if journal.is_stderr() else Log.TEXT)
+def log_of(log: str | None) -> Log:
+    """Return the format: as requested, else for the journal if standard error is connected to it."""
+    return Log(log) if log else (Log.JOURNAL if journal.is_stderr() else Log.TEXT)
 
 
-class Report:
-    """Reports to people: what they should know, and at the end a summary; a status line shows the rest.
+class Report(OutputReport):
+    """Human-readable messages, and a summary at the end; a status line shows the rest.
 
     Attributes:
-        outputs: where the results go, which are told of in the same way.
-        has_events: whether changes are reported one by one.
+        quiet: whether to report warnings and errors only.
+        has_events: whether each change is reported.
+        status_shown: whether a status line is on the screen, which messages must not run into.
     """
 
     has_events = False
 
     def __init__(self, quiet: bool = False) -> None:
-        """Report warnings and errors only where ``quiet``."""
+        super().__init__()
         self.quiet = quiet
-        self.outputs = self._make_outputs()
+        self.status_shown = False
 
-    def _make_outputs(self) -> Outputs:
-        return Outputs()
+    def _say(self, message: str) -> None:
+        if self.status_shown and sys.stderr.isatty():
+            print(CLEAR_LINE, end="", file=sys.stderr)
+        console.say(message)
 
     def warn(self, message: str) -> None:
-        """Tell of what is not right, though the work goes on."""
-        self.outputs.warn(message)
+        """See :meth:`OutputReport.warn`."""
+        self._say(f"Warning: {message}")
 
-    def start(self, facts: Mapping[str, object]) -> None:
-        """Tell that frames are about to be named, and with what."""
+    def failed(self, message: str) -> None:
+        """See :meth:`OutputReport.failed`."""
+        self._say(f"Error: {message}")
 
     def serving(self, url: str) -> None:
-        """Tell where the browser page is."""
+        """See :meth:`OutputReport.serving`."""
         if not self.quiet:
-            console.say(f"Watch at {url}")
+            self._say(f"Watch at {url}")
+
+    def publishing(self, url: str) -> None:
+        """See :meth:`OutputReport.publishing`."""
+        if not self.quiet:
+            self._say(f"Publishing to {url}")
+
+    def start(self, facts: Mapping[str, object]) -> None:
+        """Report that everything is open."""
 
     def label(self, result: LiveResult, previous: LiveResult | None) -> None:
-        """Tell that another label is shown than before."""
+        """Report a label that differs from the previous one."""
 
     def idle(self, idle: bool) -> None:
-        """Tell that nothing moves any more, or that something does."""
+        """Report that there is no motion any more, or motion again."""
 
     def lost(self, message: str) -> None:
-        """Tell that the source was lost."""
+        """Report that the source was lost."""
         self.warn(message)
 
     def back(self, message: str) -> None:
-        """Tell that the source delivers again."""
+        """Report that the source delivers again."""
         self.warn(message)
 
     def end(self, stats: LiveStats, summary: str) -> None:
-        """Tell what was done, which ``summary`` says in a few lines."""
+        """Report the counts at the end, which ``summary`` has in a few lines."""
         if not self.quiet and stats.seen:
             console.say(summary)
 
 
 class JournalReport(Report):
-    """Reports one line for each change, as :mod:`edge_fmnist.pipeline.journal` writes them."""
+    """One line for each change, in the format of :mod:`edge_fmnist.pipeline.journal`."""
 
     has_events = True
 
-    def _make_outputs(self) -> Outputs:
-        return JournalOutputs()
+    def warn(self, message: str) -> None:
+        """See :meth:`Report.warn`."""
+        say_event("warning", message, journal.WARNING)
 
-    def start(self, facts: Mapping[str, object]) -> None:
-        """See :meth:`Report.start`."""
-        self._tell("start", facts)
+    def failed(self, message: str) -> None:
+        """See :meth:`Report.failed`."""
+        say_event("sink-failed", message, journal.ERROR)
 
     def serving(self, url: str) -> None:
         """See :meth:`Report.serving`."""
-        self._tell("serving", {"url": url})
+        self._event("serving", {"url": url})
+
+    def publishing(self, url: str) -> None:
+        """Report nothing."""
+
+    def start(self, facts: Mapping[str, object]) -> None:
+        """See :meth:`Report.start`."""
+        self._event("start", facts)
 
     def label(self, result: LiveResult, previous: LiveResult | None) -> None:
         """See :meth:`Report.label`."""
         before = None if previous is None else previous.label or NO_GARMENT
-        self._tell("label", {"label": result.label or NO_GARMENT, "previous": before, "score": result.score})
+        self._event("label", {"label": result.label or NO_GARMENT, "previous": before, "score": result.score})
 
     def idle(self, idle: bool) -> None:
         """See :meth:`Report.idle`."""
-        self._tell("idle" if idle else "awake", {})
+        self._event("idle" if idle else "awake", {})
 
     def lost(self, message: str) -> None:
         """See :meth:`Report.lost`."""
-        say("source-lost", message, journal.WARNING)
+        say_event("source-lost", message, journal.WARNING)
 
     def back(self, message: str) -> None:
         """See :meth:`Report.back`."""
-        say("source-back", message, journal.WARNING)
+        say_event("source-back", message, journal.WARNING)
 
-    def end(self, stats: LiveStats, summary: str) -> None:  # noqa: ARG002 - for people
+    def end(self, stats: LiveStats, summary: str) -> None:  # noqa: ARG002 - human-readable
         """See :meth:`Report.end`."""
-        counts = {
-            name: getattr(stats, name)
-            for name in ("results", "seconds", "fps", "seen", "dropped", "unusable", "reconnects")
-        }
+        names = ("results", "seconds", "fps", "seen", "dropped", "unusable", "reconnects")
         if stats.seconds:
-            self._tell("stop", counts)
+            self._event("stop", {name: getattr(stats, name) for name in names})
 
-    def _tell(self, event: str, fields: Mapping[str, object]) -> None:
+    def _event(self, event: str, fields: Mapping[str, object]) -> None:
         if not self.quiet:
             console.say(journal.line(event, fields))
 
 
-class JournalOutputs(Outputs):
-    """Hands results to sinks, and tells the journal of what fails."""
-
-    def warn(self, message: str) -> None:
-        """Write a warning."""
-        say("warning", message, journal.WARNING)
-
-    def _report(self, error: SinkError | OSError) -> None:
-        self.failed = True
-        say("sink-failed", str(error), journal.ERROR)
-
-
-def say(event: str, message: str, priority: int) -> None:
-    """Write a line with a message to the journal."""
+def say_event(event: str, message: str, priority: int) -> None:
+    """Write a line with a message for the journal."""
     console.say(journal.line(event, {"message": message}, priority))
-
-
-def make_report(log: Log | None, quiet: bool) -> Report:
-    """Return what reports in the way that was wished for, or that suits standard error."""
-    return (JournalReport if log_of(log) is Log.JOURNAL else Report)(quiet)

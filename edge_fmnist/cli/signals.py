@@ -1,4 +1,4 @@
-"""Ends a command that runs until it is told to stop."""
+"""Stops a running command by signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call ``stop`` at the first signal to end inside the block; a second one acts as it did before the block.
+    """Call ``stop`` at the first signal to end inside the block; a second one acts as before the block.
 
     Signals that were ignored stay so: ``nohup`` and shells in the background
     rely on it. Does nothing outside the main thread, where Python allows no handlers.

@@ -1,4 +1,4 @@
-"""What ``edge-fmnist live`` tells of itself while it runs: to a service manager, and to its report."""
+"""Reports what a live run is doing to a service manager and to the user."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import time
 from collections.abc import Callable, Mapping
 
 from edge_fmnist.cli.reports import Report
-from edge_fmnist.pipeline.observer import State, Watcher
+from edge_fmnist.pipeline.observer import Observer, State
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.systemd import Notifier, Watchdog, watchdog_seconds
 
-# A label that flickers gives no more than one line a second.
+# A flickering label gives at most one line per second.
 CHANGE_SECONDS = 1.0
 
 
-class Supervisor(Watcher):
-    """Turns what the loop does into what is told: once a change, and the watchdog's food."""
+class Supervisor(Observer):
+    """Reports each change once, and feeds the watchdog."""
 
     def __init__(self, report: Report, notifier: Notifier, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with nothing told.
+        """Create a supervisor.
 
         Args:
-            report: told of each change.
+            report: receives each change.
             notifier: of the service manager.
             clock: seconds, as from :func:`time.monotonic`.
         """
@@ -31,20 +31,20 @@ class Supervisor(Watcher):
         self._clock = clock
         self._watchdog = Watchdog(watchdog_seconds(), notifier.alive, clock)
         self._idle = False
-        self._told: LiveResult | None = None
-        self._told_at = 0.0
+        self._reported: LiveResult | None = None
+        self._reported_at = 0.0
 
     def start(self, facts: Mapping[str, object]) -> None:
-        """Tell that all is open, and with what."""
+        """Report that everything is open."""
         self._report.start(facts)
         self._notifier.ready()
 
-    def stop(self) -> None:
-        """Tell the manager that the end has begun."""
+    def stopping(self) -> None:
+        """See :meth:`Observer.stopping`."""
         self._notifier.stopping()
 
     def turn(self, state: State) -> None:
-        """See :meth:`Watcher.turn`."""
+        """See :meth:`Observer.turn`."""
         self._watchdog.turn(state)
         if state in (State.RUNNING, State.IDLE) and (state is State.IDLE) != self._idle:
             self._idle = not self._idle
@@ -52,28 +52,28 @@ class Supervisor(Watcher):
             self._show()
 
     def lost(self, message: str) -> None:
-        """See :meth:`Watcher.lost`."""
+        """See :meth:`Observer.lost`."""
         self._idle = False
         self._report.lost(message)
         self._notifier.status(message)
 
     def back(self, message: str) -> None:
-        """See :meth:`Watcher.back`."""
+        """See :meth:`Observer.back`."""
         self._report.back(message)
         self._show()
 
     def take(self, result: LiveResult) -> None:
-        """Tell of a result whose label is another one, at most once a second."""
+        """Report a result whose label has changed, at most once a second."""
         now = self._clock()
-        changed = self._told is None or result.label != self._told.label
-        if changed and (self._told is None or now - self._told_at >= CHANGE_SECONDS):
-            previous, self._told, self._told_at = self._told, result, now
+        changed = self._reported is None or result.label != self._reported.label
+        if changed and (self._reported is None or now - self._reported_at >= CHANGE_SECONDS):
+            previous, self._reported, self._reported_at = self._reported, result, now
             self._report.label(result, previous)
             self._show()
 
     def _show(self) -> None:
-        """Let the manager's status say what is shown."""
-        if self._told is not None:
+        """Show the label in the service manager's status."""
+        if self._reported is not None:
             from edge_fmnist.sinks.annotate import caption
 
-            self._notifier.status(f"{caption(self._told)}{', nothing moves' if self._idle else ''}")
+            self._notifier.status(f"{caption(self._reported)}{', no motion' if self._idle else ''}")

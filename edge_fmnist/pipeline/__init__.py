@@ -1,1 +1,1 @@
-"""Frames in, results out: preprocess, classify, smooth."""
+"""From frames to results: preprocess, classify, smooth, in a loop over a source."""

@@ -1,8 +1,8 @@
 """Lines for the journal of systemd: a priority, then key=value pairs.
 
 ``<6>event=label label=Coat previous="no garment" score=0.93``: the journal
-takes the prefix, after sd-daemon(3), as the priority of the line; the rest is
-logfmt, which people read and programs take apart.
+takes the prefix as the priority of the line, see sd-daemon(3); the rest is
+logfmt, which is readable and easy to parse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BARE = re.compile(r"[\w.,:;/+@%()-]+")
 
 
 def is_stderr(environment: Mapping[str, str] = os.environ) -> bool:
-    """Return whether standard error goes to the journal, after systemd.exec(5): it is the file that the name tells."""
+    """Return whether standard error is connected to the journal, see JOURNAL_STREAM in systemd.exec(5)."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):
@@ -29,11 +29,11 @@ def is_stderr(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:
-    """Return one line, whatever the values hold; fields that are None are left out.
+    """Return one line, escaping line breaks; fields that are None are left out.
 
     Args:
-        event: what has happened, in one word.
-        fields: what more there is to say.
+        event: what happened, in one word.
+        fields: further details.
         priority: of syslog(3): 3 error, 4 warning, 6 information.
     """
     pairs = [f"{key}={_value(value)}" for key, value in {"event": event, **fields}.items() if value is not None]
@@ -44,5 +44,5 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     text = str(value)
-    # In quotes, JSON's escapes keep a line break in a file's name from making a line of its own.
+    # JSON's escapes keep a line break in a file name from starting a new line.
     return text if BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)

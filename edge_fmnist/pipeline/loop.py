@@ -1,55 +1,55 @@
-"""The loop from frames to shown labels: read, preprocess, classify, smooth."""
+"""The loop from frames to results: read, adjust, run the pipeline, write to the outputs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
-import numpy as np
-
-from edge_fmnist.errors import ImageError, UsageError
+from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL
-from edge_fmnist.pipeline.observer import State, Watcher
-from edge_fmnist.pipeline.reader_thread import Grabber, Retry
+from edge_fmnist.pipeline.observer import Observer, State
+from edge_fmnist.pipeline.pipeline import Pipeline
+from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
-from edge_fmnist.pipeline.smoothing import Smoother
+from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
-from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
-from edge_fmnist.sources.paced import PacedSource
+from edge_fmnist.sources.base import Source, Warn, log_warning
 from edge_fmnist.vision.motion import MotionDetector
 
-if TYPE_CHECKING:
-    from edge_fmnist.model.predictions import Prediction
-    from edge_fmnist.vision.detection import Garment
-
-# Seconds between two looks at whether to stop while no frame comes: quick for a person, nothing for a processor.
+# Seconds between two checks whether to stop while no frame arrives.
 POLL = 0.1
-# Frames a second at which files without a rate of their own are shown with ``realtime``: a slide show.
-SLIDE_SHOW_FPS = 1.0
-# In a stream, every so many frames the garment is also looked for anew: about once a second.
-RENEWAL = 30
-# Slower than this, viewers and service managers would take the loop for stalled.
-MIN_IDLE_FPS = 1.0
-SIZE = 28
+# Channels of a picture with transparency, which outputs show without it.
+BGRA = 4
+
+
+class ResultWriter(Protocol):
+    """Where results go beside the iteration: files, a browser page, a broker."""
+
+    def open(self, loop: LiveLoop) -> None:
+        """Start, once the source is open."""
+
+    def write(self, result: LiveResult) -> bool:
+        """Write a result; return False to stop the loop."""
+
+    def close(self) -> None:
+        """Finish."""
 
 
 class LiveLoop:
-    """Names the garment in each frame of a source; iterate over it once.
+    """Classifies the garment in each frame of a source; iterate over it once.
 
     The source is opened by the first iteration, or by ``with``, and closed
     when the iteration ends: at the end of the source, by ``break``, by an
     exception, by :meth:`stop`.
 
-    Frames of cameras and streams are read in a thread of their own, and each
-    result is of the newest; files are read whole.
+    Cameras and streams are read in a thread of their own, and each result is
+    of the newest frame; of files, every frame is read.
 
     Attributes:
-        source: where the frames come from; another thread's while the loop runs.
+        source: where the frames come from; used by another thread while the loop runs.
         realtime: whether each result is of the newest frame, and others may be dropped.
     """
 
@@ -57,133 +57,142 @@ class LiveLoop:
         self,
         source: Source,
         classifier: Classifier,
+        settings: LiveSettings | None = None,
         *,
-        realtime: bool = False,
         retry: Retry | None = None,
-        smoothing: bool | None = None,
-        threshold: float | None = None,
-        frames: int | None = None,
-        seconds: float | None = None,
-        max_fps: float | None = None,
-        idle_fps: float | None = None,
+        outputs: ResultWriter | None = None,
+        on_result: Callable[[LiveResult], object] | None = None,
         warn: Warn = log_warning,
-        watcher: Watcher | None = None,
+        observer: Observer | None = None,
+        watcher: Observer | None = None,
+        **changes: Any,
     ) -> None:
-        """Make a loop of a source and a classifier; :func:`live` is the usual way.
+        """Create a loop from a source and a classifier; :func:`edge_fmnist.live` is the usual way.
 
         Args:
             source: not opened yet.
-            classifier: names the images.
-            realtime: read a file at its own frame rate, passing over frames when late, as if it were a camera.
-            retry: how a lost source is opened again.
-            smoothing: whether to smooth over time; None does so for all but single pictures.
-            threshold: the score below which the label is ``"unknown"``, 0 to 1; None takes the model's.
-            frames: end after so many results; None does not.
-            seconds: end after so many seconds; None does not.
-            max_fps: name so many frames a second at most, a camera's newest; None names as many as it can.
-            idle_fps: while nothing moves, look at so many frames a second only, 1 or more, and repeat the last answer
-                until something does; None names every frame. Files read whole are named whole.
-            warn: told of what does not end the loop; by default the logger ``edge_fmnist``.
-            watcher: told what the loop is doing; by default one that passes on to ``warn`` what matters.
+            classifier: classifies the 28x28 images.
+            settings: of these, ``source``, ``model`` and the outputs are ignored.
+            retry: how to reopen a lost source; None retries forever, or ``settings.max_failures`` times.
+            outputs: where results are written to.
+            on_result: called with each result.
+            warn: receives problems that do not end the loop; by default the logger ``edge_fmnist``.
+            observer: receives what the loop is doing; by default only passes on warnings.
+            watcher: former name of ``observer``.
+            **changes: fields of ``settings`` to change.
 
         Raises:
-            UsageError: a threshold beyond 0 to 1, or a rate that cannot be.
-            ModelError: a damaged model that only running it shows.
+            UsageError: a setting that cannot be used.
+            ModelError: a damaged model, as shown by running it.
         """
-        if threshold is not None and not 0 <= threshold <= 1:
-            raise UsageError(f"threshold: expected a number from 0 to 1, got {threshold:g}")
-        _check_positive(max_fps=max_fps)
-        if idle_fps is not None and not idle_fps >= MIN_IDLE_FPS:
-            raise UsageError(f"idle_fps: expected {MIN_IDLE_FPS:g} or more frames a second, got {idle_fps:g}")
-        from edge_fmnist.vision.preprocess import preprocess
-
+        self._settings = settings = replace(settings or LiveSettings(), **changes)
         self.source = source
-        self._preprocess = preprocess
         self._classifier = classifier
-        # First calls are slow, a tenth of a second in OpenCV's case: better here than on the camera's first frame.
-        preprocess(_any_garment())
-        classifier.predict(np.zeros((SIZE, SIZE), np.uint8))
-        self._threshold = classifier.threshold if threshold is None else threshold
-        self.realtime = realtime or source.realtime
-        self._retry = retry
-        self._smoothing = smoothing
-        self._frames_wanted = frames
-        self._seconds_wanted = seconds
-        self._pause = 1 / max_fps if max_fps else 0.0
-        self._idle_pause = max(1 / idle_fps, self._pause) if idle_fps else None
+        # Before the camera is opened, so that its first frame does not wait.
+        Pipeline(classifier).warm_up()
+        self.realtime = settings.realtime or source.realtime
+        self._retry = retry or Retry(settings.max_failures)
+        self._outputs = outputs
+        self._on_result = on_result
         self._warn = warn
-        self._watcher = watcher or Watcher(warn)
+        self._observer = observer or watcher or Observer(warn)
+        self._adjustment = settings.adjustment
+        self._pause = 1 / settings.max_fps if settings.max_fps else 0.0
+        self._idle_pause = max(1 / settings.idle_fps, self._pause) if settings.idle_fps else 0.0
         self._meter = Meter()
-        self._grabber: Grabber | None = None
-        self._previous: Garment | None = None
-        self._stillness: MotionDetector | None = None
+        self._reader: ReaderThread | None = None
+        self._motion: MotionDetector | None = None
         self._last: LiveResult | None = None
-        self._lost = False
-        self._taken_at: float | None = None
+        self._lost = self._opened = self._closed = self._stopped = False
         self._seen = self._taken = self._unusable = 0
-        self._opened = self._closed = self._stopped = False
+        self._taken_at: float | None = None
         self._started_at: float | None = None
         self._ended_at: float | None = None
 
     def open(self) -> None:
-        """Open the source; harmless when it is open.
+        """Open the source and the outputs; does nothing if they are open.
 
         Raises:
-            SourceError: it is not there, or delivers nothing in time.
+            SourceError: the source does not exist, or delivers nothing in time.
+            SinkError: an output cannot be opened.
             UsageError: this loop has ended already.
         """
         if self._closed:
-            raise UsageError("this loop has ended and cannot be run again; make a new one")
+            raise UsageError("this loop has ended and cannot be run again; create a new one")
         if self._opened:
             return
         try:
-            self.source.open()
+            with caused_by("source"):
+                self._open_source()
+            self._opened = True
+            # Frames of a stream are related; images of a folder are not.
+            stream = self.source.realtime or self.source.fps is not None
+            smoothing = stream if self._settings.smoothing is None else self._settings.smoothing
+            self._pipeline = Pipeline(
+                self._classifier, tracking=stream, smoothing=smoothing, threshold=self._settings.threshold
+            )
+            if self._idle_pause and stream and self.realtime:
+                self._motion = MotionDetector()
+            if self._outputs is not None:
+                self._outputs.open(self)
         except BaseException:
             self.close()
             raise
-        self._opened = True
-        # Frames that follow one another share what was found; pictures of a folder do not.
-        self._stream = self.source.realtime or self.source.fps is not None
-        smooth = self._stream if self._smoothing is None else self._smoothing
-        self._paced = PacedSource(self.source)
-        if self._idle_pause is not None and self._stream and self.realtime:
-            self._stillness = MotionDetector()
-        self._smoother = (Smoother if smooth else Smoother.off)(self._classifier.labels, self._threshold)
+
+    def _open_source(self) -> None:
+        if not self.realtime:
+            try:
+                self.source.open()
+            except (OSError, ValueError, RuntimeError) as error:
+                raise SourceError(f"{self.source.name}: {error}") from error
+            return
+        self._reader = ReaderThread(
+            self.source, retry=self._retry, on_lost=self._source_lost, on_back=self._source_back
+        )
+        self._reader.open()
 
     def __iter__(self) -> Iterator[LiveResult]:
-        """Yield the result for each frame.
+        """Yield the result of each frame.
 
         Raises:
-            SourceError: the source is not there, or was lost for good.
+            SourceError: the source does not exist, or was lost for good.
             UsageError: this loop was run before.
         """
         if self._started_at is not None:
-            raise UsageError("this loop was run before; make a new one")
+            raise UsageError("this loop was run before; create a new one")
         self.open()
         self._started_at = time.perf_counter()
         try:
-            for frame in self._grabbed() if self.realtime else self._read_whole():
+            for frame in self._all_frames() if self._reader is None else self._newest_frames(self._reader):
                 result = self._result(frame)
-                if result is not None:
-                    yield result
+                if result is None:
+                    continue
+                more = self._outputs is None or self._outputs.write(result)
+                if self._on_result is not None:
+                    self._on_result(result)
+                yield result
+                if not more:
+                    break
         finally:
             self.close()
 
     def stop(self) -> None:
-        """End the iteration after the frame at hand; may be called from any thread or a signal handler."""
+        """End the iteration after the current frame; may be called from any thread or a signal handler."""
         self._stopped = True
 
     def close(self) -> None:
-        """Stop reading and close the source; harmless when called twice."""
+        """Stop reading, and close the source and the outputs; may be called twice."""
         if self._closed:
             return
         self._closed = self._stopped = True
         self._ended_at = time.perf_counter()
-        if self._grabber is not None:
-            self._paced.wake()
-            self._grabber.close()
-        else:
-            self.source.close()
+        try:
+            if self._opened:
+                self._observer.stopping()
+                if self._outputs is not None:
+                    self._outputs.close()
+        finally:
+            (self.source if self._reader is None else self._reader).close()
 
     def __enter__(self) -> LiveLoop:
         self.open()
@@ -201,260 +210,141 @@ class LiveLoop:
 
     @property
     def stats(self) -> LiveStats:
-        """What the loop has done so far; stays readable after its end."""
+        """Counts and times so far; still readable after the end."""
         now = time.perf_counter() if self._ended_at is None else self._ended_at
         return LiveStats(
             seen=self._seen,
             dropped=self._seen - self._taken,
             results=self._meter.results,
             unusable=self._unusable,
-            reconnects=self._grabber.reconnects if self._grabber else 0,
+            reconnects=self._reader.reconnects if self._reader else 0,
             seconds=0.0 if self._started_at is None else now - self._started_at,
             milliseconds=self._meter.percentiles(),
             labels=self._meter.labels,
         )
 
-    def _enough(self) -> bool:
-        """Return whether to end: asked to, or as many results or seconds as were wanted."""
-        if self._stopped or self._meter.results == self._frames_wanted:
+    def _finished(self) -> bool:
+        """Return whether to end: asked to, or after the number of results or seconds in the settings."""
+        if self._stopped or self._meter.results == self._settings.frames:
             return True
         elapsed = time.perf_counter() - (self._started_at or 0.0)
-        return self._seconds_wanted is not None and elapsed >= self._seconds_wanted
+        return self._settings.seconds is not None and elapsed >= self._settings.seconds
 
-    def _grabbed(self) -> Iterator[Frame]:
-        """Yield the newest frame each time."""
-        pace = None if self.source.realtime else self.source.fps or SLIDE_SHOW_FPS
-        self._grabber = Grabber(
-            self._paced, retry=self._retry, pace=pace, wanted=self._paced.wanted, warn=self._source_changed
-        )
+    def _newest_frames(self, reader: ReaderThread) -> Iterator[Frame]:
         seen = 0
-        while not self._enough() and not self._grabber.ended:
-            frame = self._grabber.next(POLL) if self._due() else None
+        while not self._finished() and not reader.ended:
+            frame = reader.next(POLL) if self._due() else None
             if frame is not None:
                 yield frame
-            self._watcher.turn(self._state(self._grabber.seen > seen))
-            seen = self._grabber.seen
+            self._observer.turn(self._state(reader.seen > seen))
+            seen = reader.seen
 
-    def _read_whole(self) -> Iterator[Frame]:
-        """Yield every frame."""
+    def _all_frames(self) -> Iterator[Frame]:
         index = 0
-        while not self._enough():
+        while not self._finished():
             if self._due():
                 picture = self.source.read()
                 if picture is None:
                     return
                 yield Frame(picture, index, time.perf_counter(), self.source.frame_name)
                 index += 1
-            self._watcher.turn(State.RUNNING)
+            self._observer.turn(State.RUNNING)
+
+    @property
+    def _idle(self) -> bool:
+        return self._motion is not None and self._motion.idle
 
     def _due(self) -> bool:
         """Return whether a frame may be taken, after waiting for a short while until one may."""
         if self._taken_at is None:
             return True
-        pause = self._idle_pause if self._stillness is not None and self._stillness.idle else self._pause
-        wait = self._taken_at + (pause or 0.0) - time.perf_counter()
+        wait = self._taken_at + (self._idle_pause if self._idle else self._pause) - time.perf_counter()
         if wait > 0:
             time.sleep(min(wait, POLL))
         return wait <= POLL
 
-    def _state(self, frames_came: bool) -> State:
+    def _state(self, frames_arrived: bool) -> State:
         if self._lost:
             return State.LOST
-        if not frames_came:
+        if not frames_arrived:
             return State.WAITING
-        return State.IDLE if self._stillness is not None and self._stillness.idle else State.RUNNING
+        return State.IDLE if self._idle else State.RUNNING
 
-    def _source_changed(self, message: str) -> None:
-        """Pass on that the source was lost, or is back: the grabber tells of both in turns."""
-        self._lost = not self._lost
-        (self._watcher.lost if self._lost else self._watcher.back)(message)
-        self._forget_scene()
+    def _source_lost(self, message: str) -> None:
+        self._lost = True
+        self._observer.lost(message)
+        self._wake()
 
-    def _forget_scene(self) -> None:
-        """Name the next frame, whatever it shows."""
+    def _source_back(self, message: str) -> None:
+        self._lost = False
+        self._observer.back(message)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Classify the next frame, whatever it shows."""
         self._last = None
-        if self._stillness is not None:
-            self._stillness.reset()
-            self._paced.wake()
+        if self._motion is not None:
+            self._motion.reset()
+        if self._reader is not None:
+            self._reader.wake()
 
     def _result(self, frame: Frame) -> LiveResult | None:
-        """Return what is seen in a frame; None for one that cannot be processed, which is told of once."""
+        """Return the result of a frame; None for one that cannot be processed."""
+        frame = replace(frame, picture=self._adjustment.apply(frame.picture))
         self._seen = frame.index + 1
         self._taken += 1
         self._taken_at = time.perf_counter()
         try:
-            self._last = self._repeated(frame) or self._named(frame)
-            return self._last
+            self._last = self._repeated(frame) or self._classified(frame)
         except ImageError as error:
-            self._previous = None
-            self._forget_scene()
+            self._wake()
             self._unusable += 1
             if self._unusable == 1:
-                self._warn(f"{frame.name}: frame {frame.index} is passed over, and others like it ({error})")
-            return None
+                self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({error})")
+        return self._last
 
     def _repeated(self, frame: Frame) -> LiveResult | None:
-        """Return the last result with a new frame, while nothing moves; None where the frame is to be named."""
-        if self._last is None or self._stillness is None or self._idle_pause is None:
+        """Return the last result with a new frame if there is no motion; else None."""
+        if self._last is None or self._motion is None or self._reader is None:
             return None
-        begun = time.perf_counter()
-        if not self._stillness.update(frame.picture, frame.captured):
-            self._paced.wake()
+        started = time.perf_counter()
+        if not self._motion.update(frame.picture, frame.captured):
+            self._reader.wake()
             return None
-        self._paced.rest(self._idle_pause)
-        looked = time.perf_counter()
-        stages, age = Stages((looked - begun) * 1e3, 0.0, 0.0), (looked - frame.captured) * 1e3
+        self._reader.rest(self._idle_pause)
+        finished = time.perf_counter()
+        stages = Stages((finished - started) * 1e3, 0.0, 0.0)
         return replace(
-            self._last,
-            frame=frame,
-            stages=stages,
-            age=age,
-            seen=self._seen,
-            dropped=self._seen - self._taken,
-            fps=self._meter.add(self._last.label, stages, age),
+            self._last, frame=frame, stages=stages, **self._counts(self._last.label, stages, finished - frame.captured)
         )
 
-    def _named(self, frame: Frame) -> LiveResult:
-        begun = time.perf_counter()
-        garment = self._garment(frame.picture)
-        prepared = time.perf_counter()
-        prediction: Prediction | None = self._classifier.predict(garment.image) if garment.found else None
-        classified = time.perf_counter()
-        shown = self._smoother.update(prediction.scores if prediction else None, self._time(frame))
-        smoothed = time.perf_counter()
-        stages = Stages((prepared - begun) * 1e3, (classified - prepared) * 1e3, (smoothed - classified) * 1e3)
-        age = (smoothed - frame.captured) * 1e3
-        fps = self._meter.add(shown.label, stages, age)
+    def _classified(self, frame: Frame) -> LiveResult:
+        # A video's own time, or the time of capture.
+        fps = None if self.realtime else self.source.fps
+        output = self._pipeline.run(frame.picture, frame.index / fps if fps else frame.captured)
+        smoothed = output.smoothed
+        if frame.picture.shape[2] == BGRA:
+            from edge_fmnist.vision.preprocess import to_bgr
+
+            frame = replace(frame, picture=to_bgr(frame.picture))
         return LiveResult(
             frame=frame,
-            garment=garment,
-            prediction=prediction,
-            label=shown.label,
-            score=shown.score,
-            scores=shown.scores,
+            garment=output.garment,
+            prediction=output.prediction,
+            label=smoothed.label,
+            score=smoothed.score,
+            scores=smoothed.scores,
             labels=self._classifier.labels,
-            stages=stages,
-            age=age,
-            seen=self._seen,
-            dropped=self._seen - self._taken,
-            fps=fps,
+            stages=output.stages,
+            **self._counts(smoothed.label, output.stages, output.finished - frame.captured),
         )
 
-    def _garment(self, picture: np.ndarray) -> Garment:
-        """Find the garment, starting from the one before it in a stream."""
-        previous = self._previous
-        if previous is not None and previous.frame_shape != picture.shape[:2]:
-            previous = None
-        garment = self._preprocess(picture, previous)
-        if previous is not None and self._taken % RENEWAL == 0:
-            # What follows cannot see that it follows something else.
-            anew = self._preprocess(picture)
-            if anew.found and anew.confidence >= garment.confidence:
-                garment = anew
-        self._previous = garment if self._stream and garment.found else None
-        return garment
-
-    def _time(self, frame: Frame) -> float:
-        """Return the time of a frame in seconds: of its capture, or, in a video read whole, of its place in it."""
-        if self.realtime or not self.source.fps:
-            return frame.captured
-        return frame.index / self.source.fps
-
-
-def live(
-    source: str | int | Path | Source = "auto",
-    *,
-    model: str | Path = CAMERA_MODEL,
-    width: int | None = None,
-    height: int | None = None,
-    fps: float | None = None,
-    rotate: int = 0,
-    mirror: bool = False,
-    roi: str | None = None,
-    threads: int = 1,
-    interpreter: str | None = None,
-    realtime: bool = False,
-    max_failures: int | None = None,
-    smoothing: bool | None = None,
-    threshold: float | None = None,
-    frames: int | None = None,
-    seconds: float | None = None,
-    max_fps: float | None = None,
-    idle_fps: float | None = None,
-    warn: Warn = log_warning,
-    watcher: Watcher | None = None,
-) -> LiveLoop:
-    """Name the garment in front of a camera, or in a video, a stream or pictures.
-
-    Example:
-        >>> import edge_fmnist
-        >>> for result in edge_fmnist.live(source="0"):  # doctest: +SKIP
-        ...     print(result.label, result.score)
-
-    Args:
-        source: ``auto``, ``demo``, ``picamera``, a camera's index or ``/dev/videoN``, an ``http://`` or ``rtsp://``
-            URL, a video or picture file, a folder or glob of pictures, or a :class:`Source` of your own.
-        model: a shipped model's name or a ``.tflite`` file.
-        width: of the frames, in pixels; None leaves it to the source, as for ``height`` and ``fps``.
-        height: of the frames, in pixels.
-        fps: frames a second.
-        rotate: degrees clockwise by which frames are turned: 0, 90, 180 or 270.
-        mirror: whether to swap left and right.
-        roi: the part of the frame to look at, ``"x,y,width,height"`` in pixels or percent; None looks at all.
-        threads: how many threads the interpreter may use.
-        interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
-        realtime: read a file at its own frame rate, passing over frames when late, as if it were a camera.
-        max_failures: after so many failures in a row a lost source is given up; None never does.
-        smoothing: whether to smooth over time; None does so for all but single pictures.
-        threshold: the score below which the label is ``"unknown"``, 0 to 1; None takes the model's.
-        frames: end after so many results; None does not.
-        seconds: end after so many seconds; None does not.
-        max_fps: name so many frames a second at most, a camera's newest; None names as many as it can.
-        idle_fps: while nothing moves, look at so many frames a second only, 1 or more, and repeat the last answer
-            until something does; None names every frame. Files read whole are named whole.
-        warn: told of what does not end the loop; by default the logger ``edge_fmnist``.
-        watcher: told what the loop is doing; by default one that passes on to ``warn`` what matters.
-
-    Returns:
-        A loop to iterate over, not yet open.
-
-    Raises:
-        UsageError: an argument that cannot work.
-        SourceError: the source is not there, or the model.
-        ModelError: the model cannot be used.
-        InterpreterError: no interpreter can be used.
-    """
-    from edge_fmnist.sources import parse_source
-    from edge_fmnist.sources.adjust import Adjusted, Adjustment, parse_roi
-
-    _check_positive(max_failures=max_failures, frames=frames, seconds=seconds)
-    adjustment = Adjustment(rotate, mirror, parse_roi(roi) if roi is not None else None)
-    if not isinstance(source, Source):
-        source = parse_source(str(source), Wishes(width, height, fps), warn=warn)
-    return LiveLoop(
-        Adjusted(source, adjustment),
-        Classifier.load(model, threads=threads, interpreter=interpreter),
-        realtime=realtime,
-        retry=Retry(max_failures),
-        smoothing=smoothing,
-        threshold=threshold,
-        frames=frames,
-        seconds=seconds,
-        max_fps=max_fps,
-        idle_fps=idle_fps,
-        warn=warn,
-        watcher=watcher,
-    )
-
-
-def _any_garment() -> np.ndarray:
-    """Return a picture in which a garment is found: uint8, shape (96, 128, 3), BGR."""
-    picture = np.zeros((96, 128, 3), np.uint8)
-    picture[16:80, 40:88] = 200
-    return picture
-
-
-def _check_positive(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise UsageError(f"{name}: expected a number above zero, got {value}")
+    def _counts(self, label: str | None, stages: Stages, age_seconds: float) -> dict[str, Any]:
+        """Count a result and return its fields ``age``, ``seen``, ``dropped`` and ``fps``."""
+        age = age_seconds * 1e3
+        return {
+            "age": age,
+            "seen": self._seen,
+            "dropped": self._seen - self._taken,
+            "fps": self._meter.add(label, stages, age),
+        }

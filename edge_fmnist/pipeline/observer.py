@@ -1,4 +1,4 @@
-"""What a running loop is doing, for whoever watches over it: a service manager, a log."""
+"""What a running loop reports to a service manager or a log."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ class State(Enum):
     """What a loop is doing."""
 
     RUNNING = "running"
-    """Frames come and are named."""
+    """Frames arrive and are classified."""
     IDLE = "idle"
-    """Frames come, nothing in them moves, and the last answer is repeated."""
+    """Frames arrive without motion, and the last result is repeated."""
     WAITING = "waiting"
-    """No frame has come since the turn before."""
+    """No frame has arrived since the last call."""
     LOST = "lost"
-    """The source was lost, and is opened again until it answers."""
+    """The source was lost and is being reopened."""
 
 
-class Watcher:
-    """Is told what a loop is doing, in the loop's thread; this one passes on what people should know."""
+class Observer:
+    """Receives what a loop is doing, in the loop's thread; this one only passes on warnings."""
 
     def __init__(self, warn: Warn = log_warning) -> None:
         self._warn = warn
 
     def turn(self, state: State) -> None:
-        """Take note of a turn of the loop: for each frame, and about ten times a second while none comes."""
+        """Handle one iteration of the loop: for each frame, and about ten times a second while none arrives."""
 
     def lost(self, message: str) -> None:
-        """Take note that the source was lost and is being opened again."""
+        """Handle that the source was lost and is being reopened."""
         self._warn(message)
 
     def back(self, message: str) -> None:
-        """Take note that a lost source delivers frames again."""
+        """Handle that a lost source delivers frames again."""
         self._warn(message)
+
+    def stopping(self) -> None:
+        """Handle that the loop is about to close its outputs and its source."""
+
+
+# The former name.
+Watcher = Observer

@@ -1,8 +1,8 @@
-"""Reads a source in a thread of its own, so that the newest frame is always at hand.
+"""Reads a source in a thread of its own and keeps only the newest frame.
 
-A camera does not wait for its reader: frames that are read late pile up in
-buffers, and what is shown is seconds old. The grabber reads as quickly as the
-source delivers and keeps one frame; who asks gets the newest.
+A camera does not wait for its reader: frames that are read late queue up in
+buffers, and what is shown is seconds old. And a read may block forever; then
+only this thread does.
 """
 
 from __future__ import annotations
@@ -11,30 +11,42 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from edge_fmnist.errors import SourceError
+import numpy as np
+
+from edge_fmnist.errors import EdgeFmnistError, SourceError
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import READ_TIMEOUT, Source, Warn, log_warning
+from edge_fmnist.sources.base import READ_TIMEOUT, Source
 
-# A source notices by itself that no frame comes; one that does not is closed after a second more.
+T = TypeVar("T")
+
+# Sources have timeouts of their own; a read that takes a second longer is interrupted.
 STALL_TIMEOUT = READ_TIMEOUT + 1
-# How long a source that was closed may take to give up its read.
+# Seconds in which an interrupted read must return.
 CLOSE_TIMEOUT = 1.0
-# Messages that wait for a reader; a loop that is not read for hours keeps the last ones.
+# Frames per second of files without a rate of their own: a slide show.
+SLIDE_SHOW_FPS = 1.0
+# Messages kept for a loop that is not iterated.
 MAX_MESSAGES = 16
+# Frames that queue up in a camera's driver: OpenCV requests four buffers from V4L2, so does our Picamera2 source.
+DRIVER_QUEUE = 4
+# Weight of a new measurement in the mean time between two frames.
+SMOOTHING = 0.1
 
 
 @dataclass(frozen=True)
 class Retry:
-    """How a lost source is opened again.
+    """How to reopen a lost source.
 
     Attributes:
-        max_failures: after so many failures in a row the source is given up; None never does.
+        max_failures: consecutive failures after which to stop; None never does.
         first_delay: seconds before the first attempt; doubled for each further one.
-        longest_delay: seconds, where doubling ends.
-        steady: seconds of frames after which the failures before them are forgotten, so that
-            a source that gives one frame and dies again is not opened without end in quick succession.
+        longest_delay: upper limit of the delay in seconds.
+        steady: seconds of frames after which failures are forgotten, so that a source that
+            fails after each frame is not reopened in quick succession forever.
     """
 
     max_failures: int | None = None
@@ -43,20 +55,19 @@ class Retry:
     steady: float = 1.0
 
     def delay(self, failures: int) -> float:
-        """Return how many seconds to wait after so many failures in a row, at least 1."""
-        # Beyond 2**16 the longest delay is reached; larger powers would overflow some day.
+        """Return the seconds to wait after a number of consecutive failures, at least 1."""
+        # Larger powers would overflow.
         return float(min(self.longest_delay, self.first_delay * 2 ** min(failures - 1, 16)))
 
 
-class Grabber:
-    """Keeps the newest frame of an opened source.
+class ReaderThread:
+    """Opens, reads, reopens and closes a source in one thread.
 
-    The thread is a daemon and is waited for only briefly: a read that never
-    returns does not keep the program from ending.
+    The thread is a daemon, and is waited for only briefly: a blocked read does not keep the program from ending.
 
     Attributes:
-        seen: frames read so far.
-        reconnects: how often the source was lost and opened again.
+        seen: frames read so far, skipped ones included.
+        reconnects: how often the source was lost and reopened.
     """
 
     def __init__(
@@ -64,47 +75,59 @@ class Grabber:
         source: Source,
         *,
         retry: Retry | None = None,
-        pace: float | None = None,
-        wanted: Callable[[], bool] = lambda: True,
-        warn: Warn = log_warning,
-        stall: float = STALL_TIMEOUT,
+        on_lost: Callable[[str], None] = lambda _: None,
+        on_back: Callable[[str], None] = lambda _: None,
+        stall_timeout: float = STALL_TIMEOUT,
     ) -> None:
-        """Start reading.
+        """Create a reader; :meth:`open` starts the thread.
 
         Args:
-            source: already opened; the grabber closes it. Opened again when it is lost, if it is realtime.
-            retry: how it is opened again.
-            pace: frames a second at which a file is read; None reads as quickly as frames come.
-            wanted: asked before each frame, in the reading thread; one that is not wanted counts as seen and is
-                passed over, undecoded where the source can.
-            warn: told, in the thread that calls :meth:`next`, when the source is lost and when it is back.
-            stall: seconds without a frame after which the source counts as lost.
+            source: not yet opened; from now on only used by the thread. Reopened if it is lost and realtime.
+            retry: how to reopen it.
+            on_lost: called with a message, in the thread that calls :meth:`next`, when the source is lost.
+            on_back: called likewise when it delivers frames again.
+            stall_timeout: seconds without a frame after which the source counts as lost.
         """
         self.seen = 0
         self.reconnects = 0
         self._source = source
         self._retry = retry or Retry()
-        self._pace = pace
-        self._wanted = wanted
-        self._warn = warn
-        self._stall = stall
+        self._on_lost, self._on_back = on_lost, on_back
+        self._stall_timeout = stall_timeout
         self._changed = threading.Condition()
         self._newest: Frame | None = None
-        self._messages: deque[str] = deque(maxlen=MAX_MESSAGES)
-        self._ended = False
+        self._messages: deque[tuple[Callable[[str], None], str]] = deque(maxlen=MAX_MESSAGES)
+        self._opened = self._ended = False
         self._error: Exception | None = None
-        self._stop = threading.Event()
+        self._begin, self._stop, self._awake = threading.Event(), threading.Event(), threading.Event()
         self._reading_since: float | None = None
         self._stalled = False
         self._failures = 0
-        self._started = self._lost_at = self._back_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="edge-fmnist-grabber", daemon=True)
-        self._thread.start()
+        self._lost_at = self._back_at = self._paced_from = 0.0
+        self._interval = self._frame_time = self._decoded_at = 0.0
+        self._read_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="edge-fmnist-reader", daemon=True)
 
     @property
     def ended(self) -> bool:
-        """Whether the source has ended well and its last frame was taken; an error is raised by :meth:`next`."""
+        """Whether the source has ended and its last frame was returned; errors are raised by :meth:`next`."""
         return self._ended and self._newest is None and self._error is None
+
+    def open(self) -> None:
+        """Open the source in the thread; frames are read from the first call of :meth:`next`.
+
+        Raises:
+            SourceError: it cannot be opened, or delivers no frame in time.
+        """
+        self._thread.start()
+        timeout = self._source.open_timeout
+        with self._changed:
+            self._changed.wait_for(lambda: self._opened or self._ended, None if timeout is None else timeout + 1)
+        if self._opened:
+            return
+        error = self._error or SourceError(f"{self._source.name}: no frame within {timeout:g} s")
+        self.close()
+        raise error
 
     def next(self, timeout: float) -> Frame | None:
         """Return the newest frame that was not returned yet, waiting for one.
@@ -113,38 +136,55 @@ class Grabber:
             timeout: seconds to wait.
 
         Returns:
-            The frame; None when none came in time, or the source has ended.
+            The frame; None if none arrived in time, or the source has ended.
 
         Raises:
-            SourceError: the source was lost and is given up, or does not answer even to being closed.
+            SourceError: the source was lost for good, or is blocked.
         """
+        self._begin.set()
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout)
             frame, self._newest = self._newest, None
         while self._messages:
-            self._warn(self._messages.popleft())
+            notify, message = self._messages.popleft()
+            notify(message)
         if frame is None:
             if self._error is not None:
                 raise self._error
-            self._watch()
+            self._check_stall()
         return frame
 
+    def rest(self, seconds: float) -> None:
+        """From now on read one frame per interval, skipping or not reading the others."""
+        self._interval = seconds
+        self._awake.clear()
+
+    def wake(self) -> None:
+        """Read every frame again, starting at once."""
+        self._interval = 0.0
+        self._awake.set()
+
     def close(self) -> None:
-        """Stop reading and close the source; harmless when called twice."""
-        self._stop.set()
+        """Stop reading and close the source; may be called twice."""
+        for event in (self._stop, self._begin, self._awake):
+            event.set()
         self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
-            # The thread sits in a read; closing the source under it is what may wake it.
-            self._source.close()
+            self._source.interrupt()
             self._thread.join(CLOSE_TIMEOUT)
 
     def _run(self) -> None:
-        """Read until the end; whatever goes wrong is raised by :meth:`next`, not lost with the thread."""
+        """Open and read until the end; errors are raised by :meth:`open` and :meth:`next`."""
         error: Exception | None = None
         try:
+            self._guarded(self._source.open)
+            with self._changed:
+                self._opened = True
+                self._changed.notify_all()
+            self._begin.wait()
             while not self._stop.is_set():
                 try:
-                    if not self._read_one():
+                    if not self._read_frame():
                         break
                 except SourceError as lost:
                     if not self._source.realtime:
@@ -153,57 +193,97 @@ class Grabber:
         except Exception as caught:
             error = caught
         finally:
-            self._source.close()
+            with suppress(Exception):
+                self._source.close()
             with self._changed:
                 self._error, self._ended = error, True
                 self._changed.notify_all()
 
-    def _read_one(self) -> bool:
-        """Read a frame into the slot, or pass over it; return False at the end of the source."""
-        wanted = self._wanted()
+    def _guarded(self, call: Callable[[], T]) -> T:
+        """Call a method of the source; an unexpected exception, of a library or of bad input, counts as a loss."""
+        try:
+            return call()
+        except EdgeFmnistError:
+            raise
+        except Exception as error:
+            raise SourceError(f"{self._source.name}: {type(error).__name__}: {error}") from error
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        """Read or skip a frame, watched by :meth:`_check_stall`."""
         self._reading_since = time.perf_counter()
-        picture = self._source.read() if wanted else None
-        more = picture is not None if wanted else self._source.skip()
-        captured = time.perf_counter()
-        self._reading_since = None
-        if self._stalled:
-            raise SourceError(f"{self._source.name}: no frame for {self._stall:g} s")
-        if not more:
+        try:
+            return self._guarded(call)
+        finally:
+            self._reading_since = None
+            if self._stalled:
+                raise SourceError(f"{self._source.name}: no frame for {self._stall_timeout:g} s")
+
+    def _read_frame(self) -> bool:
+        """Read or skip a frame; return False at the end of the source."""
+        interval = self._interval
+        if self._may_pause(interval):
+            # Not reading costs less than skipping. What queued up meanwhile is old.
+            self._awake.wait(interval - self._frame_time * (DRIVER_QUEUE + 1))
+            if self._stop.is_set() or not all(self._timed(self._source.skip) for _ in range(DRIVER_QUEUE)):
+                return False
+            self._read_at = None
+        elif time.perf_counter() - self._decoded_at < interval:
+            self._read_at = None
+            more = self._timed(self._source.skip)
+            return more and self._deliver(None, None)
+        picture = self._timed(self._source.read)
+        if picture is None:
             return False
-        if self._pace:
-            captured = self._paced(captured, self._pace)
+        self._decoded_at = now = time.perf_counter()
+        if self._read_at is not None:
+            elapsed = now - self._read_at
+            self._frame_time += (elapsed - self._frame_time) * (SMOOTHING if self._frame_time else 1)
+        self._read_at = now
+        return self._deliver(picture, self._source.frame_name)
+
+    def _deliver(self, picture: np.ndarray | None, name: str | None) -> bool:
+        """Make a frame the newest, or count a skipped one, at the pace of a file; return True."""
+        if not self._source.realtime:
+            self._keep_pace(self._source.fps or SLIDE_SHOW_FPS)
+        captured = time.perf_counter()
         with self._changed:
             if picture is not None:
-                self._newest = Frame(picture, self.seen, captured, self._source.frame_name)
+                self._newest = Frame(picture, self.seen, captured, name or self._source.name)
             self.seen += 1
             self._changed.notify_all()
         if self._failures and captured - self._back_at >= self._retry.steady:
             self._failures = 0
-            self._messages.append(f"{self._source.name}: back after {self._back_at - self._lost_at:.1f} s")
+            message = f"{self._source.name}: reconnected after {self._back_at - self._lost_at:.1f} s"
+            self._messages.append((self._on_back, message))
         return True
 
-    def _paced(self, now: float, pace: float) -> float:
+    def _may_pause(self, interval: float) -> bool:
+        """Return whether not reading saves at least half of the reads of an interval."""
+        source = self._source
+        return source.realtime and source.pausable and 0 < self._frame_time * 2 * (DRIVER_QUEUE + 1) <= interval
+
+    def _keep_pace(self, fps: float) -> None:
         """Wait until the frame just read is due, counted from the first, so that delays do not add up."""
+        now = time.perf_counter()
         if self.seen == 0:
-            self._started = now
-        self._stop.wait(max(0.0, self._started + self.seen / pace - now))
-        return time.perf_counter()
+            self._paced_from = now
+        self._stop.wait(max(0.0, self._paced_from + self.seen / fps - now))
 
     def _reopen(self, error: SourceError) -> None:
-        """Close the source and open it again until that works, waiting longer each time."""
+        """Close the source and reopen it until that works, waiting longer each time."""
         if not self._failures:
             self._lost_at = time.perf_counter()
-            self._messages.append(f"the source was lost and is opened again when it answers ({error})")
+            self._messages.append((self._on_lost, f"the source was lost, reconnecting ({error})"))
         while not self._stop.is_set():
-            self._reading_since, self._stalled = None, False
+            self._stalled, self._read_at = False, None
             self._failures += 1
-            self._source.close()
+            self._guarded(self._source.close)
             if self._failures == self._retry.max_failures:
-                raise SourceError(f"{error} (given up after {self._failures} failures in a row)") from error
+                raise SourceError(f"{error} ({self._failures} consecutive failures)") from error
             if self._stop.wait(self._retry.delay(self._failures)):
                 return
             try:
-                self._source.open()
+                self._guarded(self._source.open)
             except SourceError as again:
                 error = again
             else:
@@ -211,17 +291,17 @@ class Grabber:
                 self._back_at = time.perf_counter()
                 return
 
-    def _watch(self) -> None:
-        """Close a source that has sat in a read for too long, so that it counts as lost."""
+    def _check_stall(self) -> None:
+        """Interrupt a read that takes too long, so that the source counts as lost."""
         since = self._reading_since
         if since is None:
             return
         waited = time.perf_counter() - since
-        if waited >= self._stall + CLOSE_TIMEOUT and self._stalled:
+        if waited >= self._stall_timeout + CLOSE_TIMEOUT and self._stalled:
             raise SourceError(
-                f"{self._source.name}: no frame for {waited:.0f} s, and it does not answer even to being closed; "
-                "unplug it, plug it in again and start anew"
+                f"{self._source.name}: no frame for {waited:.0f} s, and the device does not respond; "
+                "unplug it, plug it in again and restart"
             )
-        if waited >= self._stall and not self._stalled:
+        if waited >= self._stall_timeout and not self._stalled:
             self._stalled = True
-            self._source.close()
+            self._source.interrupt()

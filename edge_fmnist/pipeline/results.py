@@ -1,4 +1,4 @@
-"""What flows from a source to the sinks: frames, and the result for each."""
+"""Frames, and the result for each."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Frame:
-    """One picture from a source.
+    """One frame from a source.
 
     Attributes:
         picture: uint8, shape (H, W, 3), BGR.
         index: its number in the source, from 0; numbers of dropped frames are missing.
-        captured: when it came, in seconds of ``time.perf_counter``.
+        captured: when it arrived, in seconds of ``time.perf_counter``.
         name: the file it came from, for sources of files; else the source's name.
     """
 
@@ -31,7 +31,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """How long each stage took for one frame, in milliseconds.
+    """Time of each stage for one frame, in milliseconds.
 
     Attributes:
         preprocess: from the frame to the 28x28 image.
@@ -51,12 +51,12 @@ class Stages:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LiveResult:
-    """What the loop says of one frame.
+    """The result of one frame.
 
     Attributes:
         frame: the frame.
-        garment: what was found in it: mask, box, the 28x28 image.
-        prediction: the model's answer for this frame alone; None where no garment was found.
+        garment: the detected garment: mask, box, the 28x28 image.
+        prediction: the model's prediction for this frame alone; None if no garment was found.
         label: the shown label after smoothing: a class, ``"unknown"``, or None for no garment.
         score: the smoothed score of the most probable class, 0 to 1; 0 without a garment.
         scores: smoothed scores of all classes, float32, shape (classes,).
@@ -65,7 +65,7 @@ class LiveResult:
         age: milliseconds from the frame's capture to this result.
         seen: frames that the source has delivered so far, this one included.
         dropped: how many of them were dropped because a newer one was there.
-        fps: results a second, smoothed; 0 for the first.
+        fps: results per second, smoothed; 0 for the first.
     """
 
     frame: Frame

@@ -1,4 +1,4 @@
-"""From the scores of single frames to a label that stands still.
+"""Temporal smoothing: from the scores of single frames to a stable label.
 
 A camera's frames flicker: a fold, a shadow or a half-found mask changes the
 best class for a moment. Scores are averaged over time, and the shown label
@@ -15,21 +15,21 @@ import numpy as np
 
 from edge_fmnist.data.labels import UNKNOWN
 
-# Seconds in which the average forgets 63 % of what it knew: a garment held in front of the camera
-# is named within half a second, and one bad frame in ten does not change the label.
+# Time constant of the exponential moving average in seconds: a garment held in front of the camera
+# is labelled within half a second, and one bad frame in ten does not change the label.
 TIME_CONSTANT = 0.4
-# How far a new label must lead the shown one: two classes of nearly equal score do not take turns.
+# Lead that a new label needs: hysteresis for two classes of nearly equal score.
 MARGIN = 0.1
 # How far above the threshold the score must rise to leave "unknown", for the same reason.
 BAND = 0.05
-# Seconds without a garment until the label goes: longer than a mask that fails for a frame or
-# two, shorter than it takes to change one garment for another.
+# Seconds without a garment until the label is cleared: longer than a mask fails for a frame or
+# two, shorter than it takes to swap garments.
 ABSENCE = 0.5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Shown:
-    """What is shown after a frame.
+class Smoothed:
+    """Label and scores after smoothing.
 
     Attributes:
         label: a class, ``"unknown"``, or None for no garment.
@@ -43,7 +43,7 @@ class Shown:
 
 
 class Smoother:
-    """Averages scores over time and holds the label until another one is clearly better.
+    """Exponential moving average of scores, with hysteresis on the label.
 
     Deterministic: the same scores at the same times give the same labels, at any frame rate.
 
@@ -52,7 +52,7 @@ class Smoother:
         >>> smoother = Smoother(("Coat", "Dress"), threshold=0.5)
         >>> smoother.update(np.array([0.9, 0.1]), now=0.0).label
         'Coat'
-        >>> smoother.update(np.array([0.3, 0.7]), now=0.03).label  # one frame says otherwise
+        >>> smoother.update(np.array([0.3, 0.7]), now=0.03).label  # one frame differs
         'Coat'
     """
 
@@ -66,15 +66,15 @@ class Smoother:
         band: float = BAND,
         absence: float = ABSENCE,
     ) -> None:
-        """Make a smoother that has seen nothing yet.
+        """Create a smoother without any frame yet.
 
         Args:
             labels: the names of the classes.
-            threshold: below this score the label is ``"unknown"``; 0 never.
-            time_constant: seconds in which the average forgets 63 % of what it knew; 0 does not average.
+            threshold: score below which the label is ``"unknown"``; 0 turns this off.
+            time_constant: seconds after which the weight of older scores has fallen by 63 %; 0 does not average.
             margin: by how much the score of a new label must lead that of the shown one.
             band: how far above the threshold the score must rise to leave ``"unknown"``.
-            absence: seconds without a garment after which the label goes and the average is forgotten.
+            absence: seconds without a garment after which label and average are reset.
         """
         self._labels = labels
         self._time_constant = time_constant
@@ -83,16 +83,16 @@ class Smoother:
         self._enter, self._leave = threshold, min(threshold + band, (threshold + 1) / 2)
         self._absence = absence
         self._scores: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(labels), np.float32)
-        self._shown = Shown(None, 0.0, self._scores)
+        self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at: float | None = None
 
     @classmethod
     def off(cls, labels: tuple[str, ...], threshold: float = 0.0) -> Smoother:
-        """Return a smoother that takes each frame for itself, for pictures that have nothing to do with one another."""
+        """Return a smoother that treats each frame on its own, for unrelated images."""
         return cls(labels, threshold, time_constant=0, margin=0, band=0, absence=0)
 
-    def update(self, scores: np.ndarray | None, now: float) -> Shown:
-        """Take the scores of one frame.
+    def update(self, scores: np.ndarray | None, now: float) -> Smoothed:
+        """Update with the scores of one frame.
 
         Args:
             scores: of all classes, 0 to 1, shape (classes,); None when no garment was found.
@@ -105,16 +105,16 @@ class Smoother:
         self._average(scores, now)
         self._seen_at = now
         label = self._choose(self._scores)
-        self._shown = Shown(label, float(self._scores.max()), self._scores)
+        self._shown = Smoothed(label, float(self._scores.max()), self._scores)
         return self._shown
 
     def _forget(self) -> None:
         self._scores = np.zeros(len(self._labels), np.float32)
-        self._shown = Shown(None, 0.0, self._scores)
+        self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at = None
 
     def _average(self, scores: np.ndarray, now: float) -> None:
-        """Move the average towards ``scores``, further the more time has passed; a first frame counts in full."""
+        """Move the average towards ``scores``, by the time that has passed; a first frame counts in full."""
         share = 1.0
         if self._seen_at is not None and self._time_constant > 0:
             share = -math.expm1(-max(0.0, now - self._seen_at) / self._time_constant)
@@ -122,7 +122,7 @@ class Smoother:
         self._scores = (self._scores + np.float32(share) * (scores - self._scores)).astype(np.float32)
 
     def _choose(self, scores: np.ndarray) -> str:
-        """Return the label to show: the shown one unless there is a reason to change."""
+        """Return the label to show: the current one unless another leads by the margin."""
         best = int(scores.argmax())
         if scores[best] < (self._leave if self._shown.label == UNKNOWN else self._enter):
             return UNKNOWN

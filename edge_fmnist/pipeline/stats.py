@@ -1,4 +1,4 @@
-"""Counts and times of a running loop, in memory that does not grow."""
+"""Counts and times of a running loop, in constant memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_fmnist.pipeline.results import Stages
 
-# Percentiles are over the last results: five minutes at 30 a second, and less than half a megabyte.
+# Percentiles are over the last results: five minutes at 30 fps, less than half a megabyte.
 WINDOW = 9000
 STAGES = ("preprocess", "classify", "smooth", "total", "age")
 # Seconds over which the shown rate is averaged.
@@ -21,7 +21,7 @@ NO_GARMENT = "no garment"
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """The middle, and what nine in ten stay below, in milliseconds."""
+    """Median and 90th percentile, in milliseconds."""
 
     p50: float
     p90: float
@@ -29,18 +29,18 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class LiveStats:
-    """What a loop has done so far.
+    """Counts and times of a loop so far.
 
     Attributes:
         seen: frames that the source has delivered.
-        dropped: how many of them were passed over because a newer one was there.
-        results: frames that were named.
+        dropped: how many of them were dropped because a newer one was available.
+        results: frames with a result.
         unusable: frames that could not be processed.
-        reconnects: how often the source was lost and opened again.
+        reconnects: how often the source was lost and reopened.
         seconds: how long the loop has run.
         milliseconds: percentiles of each stage, of their ``total``, and of the ``age``
             of results, over the last results; empty before the first.
-        labels: how many results showed each label; ``"no garment"`` where none was found.
+        labels: number of results with each label; ``"no garment"`` if none was found.
     """
 
     seen: int
@@ -54,7 +54,7 @@ class LiveStats:
 
     @property
     def fps(self) -> float:
-        """Results a second, over the whole time."""
+        """Results per second, over the whole time."""
         return self.results / self.seconds if self.seconds > 0 else 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class LiveStats:
 
 
 class Meter:
-    """Takes each result of a loop and sums it up."""
+    """Collects the statistics of each result."""
 
     def __init__(self) -> None:
         self.results = 0
@@ -73,7 +73,7 @@ class Meter:
         self._interval = 0.0
 
     def add(self, label: str | None, stages: Stages, age: float) -> float:
-        """Count one result, its age in milliseconds; return results a second, smoothed, 0 for the first."""
+        """Count one result, its age in milliseconds; return results per second, smoothed, 0 for the first."""
         row = (stages.preprocess, stages.classify, stages.smooth, stages.total, age)
         self._times[self.results % WINDOW] = row
         self._labels[label or NO_GARMENT] += 1
@@ -85,7 +85,7 @@ class Meter:
         if self._last is None:
             self._last = now
             return 0.0
-        # Intervals are averaged, not rates: one result that came at once would count as thousands a second.
+        # Intervals are averaged, not rates: one immediate result would count as thousands per second.
         interval, self._last = now - self._last, now
         # The plain mean at first, so that the first interval does not count for a whole second.
         share = max(min(1.0, interval / RATE_TIME), 1 / (self.results - 1))
@@ -101,5 +101,5 @@ class Meter:
 
     @property
     def labels(self) -> dict[str, int]:
-        """How many results showed each label, most frequent first."""
+        """Number of results with each label, most frequent first."""
         return dict(self._labels.most_common())

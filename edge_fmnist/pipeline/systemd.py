@@ -1,8 +1,8 @@
-"""What a service manager wants to know: that the service is ready, what it does, that it is alive.
+"""Notifications for a service manager: that the service is ready, what it does, that it is alive.
 
 The protocol of sd_notify(3) and sd_watchdog_enabled(3): datagrams of
-``KEY=value`` lines to the Unix socket that the environment names. Where it
-names none, nobody asked, and nothing is sent.
+``KEY=value`` lines to the Unix socket named in the environment. Without one,
+nothing is sent.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from collections.abc import Callable, Mapping
 
 from edge_fmnist.pipeline.observer import State
 
-# Seconds for which a lost source may be opened again and again before the service counts as hung: a camera in the
-# network is back by then after a restart of its own, and a driver that hangs is freed by one of this process only.
+# Seconds for which reconnecting counts as alive: a network camera is back by then after its own restart, and a driver
+# that hangs is only released by a restart of this process.
 RECONNECT_SECONDS = 60.0
-# Seconds that a manager which does not read may hold up the loop.
+# Seconds for which a manager that does not read may block the loop.
 SEND_TIMEOUT = 1.0
 
 
 class Notifier:
-    """Tells a service manager about this process."""
+    """Sends notifications to a service manager."""
 
     def __init__(self, address: str | None) -> None:
-        """Remember where to send; None sends nothing.
+        """Create a notifier; without an address it sends nothing.
 
         Args:
             address: an absolute path, or ``@`` and a name in the abstract namespace, as in ``NOTIFY_SOCKET``.
@@ -35,7 +35,7 @@ class Notifier:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Notifier:
-        """Return a notifier for the manager that started this process, if one did and asked for it."""
+        """Return a notifier for the manager that started this process, if it asked for notifications."""
         return cls(environment.get("NOTIFY_SOCKET"))
 
     @property
@@ -44,7 +44,7 @@ class Notifier:
         return self._address is not None
 
     def ready(self) -> None:
-        """Tell that the service has started."""
+        """Report that the service has started."""
         self._send("READY=1")
 
     def alive(self) -> None:
@@ -52,26 +52,26 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """Tell that the service is about to end."""
+        """Report that the service is about to end."""
         self._send("STOPPING=1")
 
     def status(self, text: str) -> None:
-        """Say in one line what the service does, for ``systemctl status``."""
+        """Set the line shown by ``systemctl status``."""
         self._send("STATUS=" + " ".join(text.split()))
 
     def _send(self, message: str) -> None:
         if self._address is None:
             return
-        # The kernel tells an abstract name by the NUL in front of it.
+        # An abstract name starts with NUL.
         address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
-        # A manager that is gone or busy is no reason to stop naming garments.
+        # A manager that is gone or busy must not stop the loop.
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.settimeout(SEND_TIMEOUT)
             sender.sendto(message.encode(), address)
 
 
 def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | None:
-    """Return within how many seconds this process must show that it is alive; None where nobody waits for it."""
+    """Return the watchdog timeout of this process in seconds; None if there is no watchdog."""
     pid = environment.get("WATCHDOG_PID", "")
     microseconds = environment.get("WATCHDOG_USEC", "")
     if pid and pid != str(os.getpid()):
@@ -82,13 +82,12 @@ def watchdog_seconds(environment: Mapping[str, str] = os.environ) -> float | Non
 
 
 class Watchdog:
-    """Feeds a watchdog from the turns of a loop, while there is progress.
+    """Feeds a watchdog from the iterations of a loop, while there is progress.
 
-    Progress is a frame that was processed, by the sinks too. A source that was
-    lost and is being opened again counts as well, for
-    :data:`RECONNECT_SECONDS`: the loop waits for it on purpose, but what does
-    not come back by then may be held by this very process. A camera that hangs,
-    a model, or a sink that does not return, feeds nothing.
+    Progress is a frame that was processed, by the sinks too. Reconnecting to a
+    lost source counts as well, for :data:`RECONNECT_SECONDS`; a device that is
+    not back by then may be blocked by this very process. A camera, model or
+    sink that hangs feeds nothing.
     """
 
     def __init__(
@@ -97,8 +96,8 @@ class Watchdog:
         """Start fed.
 
         Args:
-            seconds: within which the watchdog must be fed; None where there is none.
-            feed: feeds it.
+            seconds: timeout of the watchdog; None if there is none.
+            feed: resets it.
             clock: seconds, as from :func:`time.monotonic`.
         """
         self._pause = None if seconds is None else seconds / 2

@@ -1,4 +1,4 @@
-"""Where frames come from: cameras, files, streams, and a scene of our own."""
+"""Sources of frames: cameras, files, streams, and a drawn scene."""
 
 from __future__ import annotations
 
@@ -6,84 +6,85 @@ import glob
 from pathlib import Path
 
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
+from edge_fmnist.sources.base import CaptureSettings, Source, Warn, log_warning
 from edge_fmnist.vision.read_image import is_picture
 
-__all__ = ["Source", "Wishes", "parse_source"]
+__all__ = ["CaptureSettings", "Source", "parse_source"]
 
 KINDS = (
-    "auto, demo, picamera, a camera's number, /dev/videoN, a video or picture file, "
+    "auto, demo, picamera, a camera's index, /dev/videoN, a video or image file, "
     "a folder, a glob, or an http://, https:// or rtsp:// URL"
 )
 CAMERA_FOLDERS = ("/dev/video", "/dev/v4l/")
 MAX_DIGITS = 4
 
 
-def parse_source(text: str, wishes: Wishes | None = None, *, warn: Warn = log_warning) -> Source:
-    """Return the source that a ``--source`` argument stands for, not yet opened.
+def parse_source(text: str, settings: CaptureSettings | None = None, *, warn: Warn = log_warning) -> Source:
+    """Return the source for a ``--source`` argument, not yet opened.
 
-    A file or folder that is called like another kind of source is meant by
-    writing its path: ``./demo``.
+    For a file or folder with the name of another kind of source, write a path: ``./demo``.
 
     Args:
         text: one of :data:`KINDS`.
-        wishes: size, rate and timeout; None leaves them to the source.
-        warn: is told of what goes wrong without ending the source.
+        settings: size, rate and timeout; None leaves them to the source.
+        warn: receives problems that do not end the source.
 
     Raises:
         UsageError: the text cannot be a source.
-        SourceError: a file that is not there.
+        SourceError: a file that does not exist.
     """
-    wishes = wishes or Wishes()
+    settings = settings or CaptureSettings()
     if text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
-        return _camera(f"/dev/video{int(text)}", wishes)
+        text = f"/dev/video{int(text)}"
     if text.startswith(CAMERA_FOLDERS):
-        return _camera(text, wishes)
+        from edge_fmnist.sources.camera import Camera
+
+        return Camera(text, settings)
     if "://" in text:
         from edge_fmnist.sources.stream import Stream
 
-        return Stream(text, wishes)
-    return _named(text, wishes) or _on_disk(text, wishes, warn)
+        return Stream(text, settings, warn)
+    return _named(text, settings) or _on_disk(text, settings, warn)
 
 
-def _camera(device: str, wishes: Wishes) -> Source:
-    from edge_fmnist.sources.camera import Camera
-
-    return Camera(device, wishes)
-
-
-def _named(text: str, wishes: Wishes) -> Source | None:
-    """Return the source that is called by a word, None if the text is no such word."""
+def _named(text: str, settings: CaptureSettings) -> Source | None:
+    """Return the source of a certain name; None if there is none."""
     if text == "demo":
         from edge_fmnist.sources.demo import Demo
 
-        return Demo(wishes)
+        return Demo(settings)
     if text == "auto":
-        from edge_fmnist.sources.auto import Auto
+        from edge_fmnist.sources.camera import AutoCamera
 
-        return Auto(wishes)
+        return AutoCamera(settings)
     if text == "picamera":
         from edge_fmnist.sources.picamera import PiCamera
 
-        return PiCamera(wishes)
+        return PiCamera(settings)
     return None
 
 
-def _on_disk(text: str, wishes: Wishes, warn: Warn) -> Source:
-    from edge_fmnist.sources.stills import Stills
+def _on_disk(text: str, settings: CaptureSettings, warn: Warn) -> Source:
+    from edge_fmnist.sources.devices import is_device
 
     if not text or "\0" in text or text == "-":
-        raise UsageError(f"source: expected {KINDS}; got {text!r}")
+        raise UsageError(f"expected {KINDS}; got {text!r}", setting="source")
     path = Path(text)
     try:
         exists = path.exists()
     except OSError as error:
-        raise SourceError(f"{text[:80]}: cannot be looked for ({error.strerror or error})") from error
+        raise SourceError(f"{text[:80]}: cannot be accessed ({error.strerror or error})") from error
     if not exists and not glob.has_magic(text):
         raise SourceError(f"{text}: no such file or folder; a source is {KINDS}")
+    if is_device(path):
+        from edge_fmnist.sources.camera import Camera
+
+        return Camera(text, settings)
     if not exists or path.is_dir() or is_picture(path):
+        from edge_fmnist.sources.stills import Stills
+
         return Stills(text, warn)
 
     from edge_fmnist.sources.video import VideoFile
 
-    return VideoFile(text, wishes, warn)
+    return VideoFile(text, settings, warn)

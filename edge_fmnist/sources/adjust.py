@@ -1,4 +1,4 @@
-"""Turning, mirroring and cropping the frames of a source."""
+"""Rotating, mirroring and cropping frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist.sources.base import Source
 
 ROTATIONS = (0, 90, 180, 270)
 
@@ -25,16 +24,8 @@ class Length(NamedTuple):
         return round(self.value * whole / 100 if self.percent else self.value)
 
 
-@dataclass(frozen=True)
-class Roi:
-    """A region of interest: a rectangle of the frame, which may reach beyond it.
-
-    Attributes:
-        left: from the frame's left edge.
-        top: from the frame's upper edge.
-        width: above zero.
-        height: above zero.
-    """
+class Roi(NamedTuple):
+    """A region of interest: a rectangle of the frame, which may reach beyond it."""
 
     left: Length
     top: Length
@@ -42,10 +33,10 @@ class Roi:
     height: Length
 
     def crop(self, picture: np.ndarray) -> np.ndarray:
-        """Return the part of a picture, shape (H, W, 3), that lies in the region.
+        """Return the part of an image, shape (H, W, 3), inside the region.
 
         Raises:
-            UsageError: the region lies beside the picture.
+            UsageError: the region lies outside the image.
         """
         height, width = picture.shape[:2]
         left, top = self.left.pixels(width), self.top.pixels(height)
@@ -53,14 +44,15 @@ class Roi:
         part = picture[max(0, top) : max(0, bottom), max(0, left) : max(0, right)]
         if part.size == 0:
             raise UsageError(
-                f"--roi: the region from x {left} to {right} and y {top} to {bottom} "
-                f"holds nothing of a frame of {width}x{height} pixels"
+                f"the region from x {left} to {right} and y {top} to {bottom} "
+                f"lies outside a frame of {width}x{height} pixels",
+                setting="roi",
             )
         return np.ascontiguousarray(part)
 
 
 def parse_roi(text: str) -> Roi:
-    """Return the region that ``x,y,width,height`` stands for, each in pixels or, with a ``%``, in percent.
+    """Return the region for ``x,y,width,height``, each in pixels or, with a ``%``, in percent.
 
     Raises:
         UsageError: it is not of this form, or has no width or height.
@@ -69,10 +61,10 @@ def parse_roi(text: str) -> Roi:
         left, top, width, height = (_length(part.strip()) for part in text.split(","))
     except ValueError as error:
         raise UsageError(
-            f"--roi: expected X,Y,WIDTH,HEIGHT in pixels or percent, such as 10%,10%,80%,80%; got {text!r}"
+            f"expected X,Y,WIDTH,HEIGHT in pixels or percent, such as 10%,10%,80%,80%; got {text!r}", setting="roi"
         ) from error
     if width.value <= 0 or height.value <= 0:
-        raise UsageError(f"--roi: expected a width and height above zero, got {text!r}")
+        raise UsageError(f"expected a width and height above zero, got {text!r}", setting="roi")
     return Roi(left, top, width, height)
 
 
@@ -85,12 +77,12 @@ def _length(text: str) -> Length:
 
 @dataclass(frozen=True)
 class Adjustment:
-    """What is done to each frame: turned, then mirrored, then cropped, so that the crop is as seen.
+    """Rotates, then mirrors, then crops frames, so that the region is given as seen.
 
     Attributes:
         rotate: degrees clockwise: 0, 90, 180 or 270.
-        mirror: whether left and right are swapped.
-        roi: the part that is kept; None keeps all.
+        mirror: whether to swap left and right.
+        roi: the part to keep; None keeps all.
 
     Raises:
         UsageError: another rotation.
@@ -102,13 +94,13 @@ class Adjustment:
 
     def __post_init__(self) -> None:
         if self.rotate not in ROTATIONS:
-            raise UsageError(f"--rotate: expected 0, 90, 180 or 270 degrees, got {self.rotate}")
+            raise UsageError(f"expected 0, 90, 180 or 270 degrees, got {self.rotate}", setting="rotate")
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """Return a frame, uint8, shape (H, W, 3), adjusted; the frame itself where there is nothing to do.
+        """Return a frame, uint8, shape (H, W, 3), adjusted; the frame itself if there is nothing to do.
 
         Raises:
-            UsageError: the region lies beside the frame.
+            UsageError: the region lies outside the frame.
         """
         import cv2
 
@@ -118,41 +110,3 @@ class Adjustment:
         if self.mirror:
             picture = cv2.flip(picture, 1)
         return picture if self.roi is None else self.roi.crop(picture)
-
-
-class Adjusted(Source):
-    """A source whose frames are adjusted."""
-
-    def __init__(self, source: Source, adjustment: Adjustment) -> None:
-        self._source = source
-        self._adjustment = adjustment
-        self.name = source.name
-        self.realtime = source.realtime
-
-    def open(self) -> None:
-        """See :meth:`Source.open`."""
-        self._source.open()
-        self.name, self.fps = self._source.name, self._source.fps
-
-    def read(self) -> np.ndarray | None:
-        """See :meth:`Source.read`.
-
-        Raises:
-            SourceError: the source was lost.
-            UsageError: the region of interest lies beside the frame; opening again does not help.
-        """
-        picture = self._source.read()
-        return None if picture is None else self._adjustment.apply(picture)
-
-    def skip(self) -> bool:
-        """See :meth:`Source.skip`."""
-        return self._source.skip()
-
-    def close(self) -> None:
-        """See :meth:`Source.close`."""
-        self._source.close()
-
-    @property
-    def frame_name(self) -> str:
-        """See :attr:`Source.frame_name`."""
-        return self._source.frame_name

@@ -1,4 +1,4 @@
-"""What every source of frames offers."""
+"""The interface of a source of frames."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_fmnist.errors import UsageError
+from edge_fmnist.errors import SourceError, UsageError
 
 OPEN_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 
-# Is told of what goes wrong without ending the source: one unreadable picture among many.
+# Receives problems that do not end the source, such as one unreadable image among many.
 Warn = Callable[[str], None]
 log_warning: Warn = logging.getLogger("edge_fmnist").warning
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What is asked of a source; a source that cannot obey gives what it has.
+class CaptureSettings:
+    """What to request from a source; one that does not support a value uses the nearest it has.
 
     Attributes:
-        width: of the frames, in pixels.
-        height: of the frames, in pixels.
-        fps: frames a second.
-        timeout: seconds in which the first good frame must come.
+        width: frame width in pixels.
+        height: frame height in pixels.
+        fps: frames per second.
+        timeout: seconds to wait for the first frame.
 
     Raises:
-        UsageError: one of them is not above zero.
+        UsageError: a value that is not above zero.
     """
 
     width: int | None = None
@@ -43,31 +43,36 @@ class Wishes:
         for name in ("width", "height", "fps", "timeout"):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise UsageError(f"{name}: expected a number above zero, got {value}")
+                raise UsageError(f"expected a number above zero, got {value}", setting=name)
 
 
 class Source(ABC):
-    """A source of frames, opened before it is read.
+    """A source of frames. One thread opens, reads and closes it; only :meth:`interrupt` is called from others.
 
     Attributes:
-        name: what messages call it.
-        realtime: whether frames come when they come, so that a slow reader
-            should skip to the newest; False for files, which are read whole.
-        fps: frames a second where known after opening, else None.
+        name: how messages refer to it.
+        realtime: True if frames arrive at their own pace, so that a slow reader should skip to the newest;
+            False for files, where every frame is read.
+        pausable: whether a realtime source may be left unread for a while. False for network streams, whose
+            frames would queue up and be seconds old.
+        fps: frames per second if known after opening, else None.
+        open_timeout: seconds after which opening has failed; None waits forever.
     """
 
     name: str
     realtime: bool = True
+    pausable: bool = True
     fps: float | None = None
+    open_timeout: float | None = None
 
     @abstractmethod
     def open(self) -> None:
-        """Open the source, or open it again after it was closed or lost.
+        """Open the source, or reopen it after it was closed or lost.
 
-        Returns only when one good frame has come; that frame is the first that :meth:`read` returns.
+        Returns once a first valid frame has arrived, which :meth:`read` then returns.
 
         Raises:
-            SourceError: the source is not there or delivers nothing in time; says what to do.
+            SourceError: the source does not exist or delivers nothing in time; says what to do.
         """
 
     @abstractmethod
@@ -78,25 +83,60 @@ class Source(ABC):
             uint8, shape (H, W, 3), BGR, safe to keep.
 
         Raises:
-            SourceError: the source was lost: a camera pulled out, a stream that stopped. It may be opened again.
+            SourceError: the source was lost: a camera unplugged, a stream that stopped. It may be reopened.
         """
 
     def skip(self) -> bool:
-        """Pass over the next frame, waiting for it, without the work of decoding it where the source can.
+        """Skip the next frame, waiting for it, but not decoding it if possible.
 
         Returns:
             False at the end of a source that ends.
 
         Raises:
-            SourceError: as :meth:`read`.
+            SourceError: see :meth:`read`.
         """
         return self.read() is not None
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the source; harmless when it is not open, and while another thread reads or opens it."""
+        """Release the source; does nothing if it is not open."""
+
+    def interrupt(self) -> None:
+        """Make a blocked :meth:`open` or :meth:`read` return soon, if possible; called from another thread."""
+        self.close()
 
     @property
     def frame_name(self) -> str:
-        """What the frame read last is called: its file for sources of files, else the source's name."""
+        """Name of the frame read last: its file for sources of files, else the source's name."""
         return self.name
+
+
+class ChosenSource(Source):
+    """A source that chooses, each time it is opened, which other source to read."""
+
+    chosen: Source | None = None
+
+    def _opened(self) -> Source:
+        if self.chosen is None:
+            raise SourceError(f"{self.name}: not open")
+        return self.chosen
+
+    def read(self) -> np.ndarray | None:
+        """See :meth:`Source.read`."""
+        return self._opened().read()
+
+    def skip(self) -> bool:
+        """See :meth:`Source.skip`."""
+        return self._opened().skip()
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        chosen, self.chosen = self.chosen, None
+        if chosen is not None:
+            chosen.close()
+
+    def interrupt(self) -> None:
+        """See :meth:`Source.interrupt`."""
+        chosen = self.chosen
+        if chosen is not None:
+            chosen.interrupt()

@@ -1,41 +1,44 @@
-"""OpenCV's VideoCapture as a reader: cameras through V4L2, files and streams through FFmpeg."""
+"""Sources read through OpenCV's VideoCapture: V4L2 cameras, and files and streams through FFmpeg."""
 
 from __future__ import annotations
 
 import os
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.sources.base import READ_TIMEOUT
+from edge_fmnist.sources.base import READ_TIMEOUT, Source
 from edge_fmnist.sources.convert import as_frame
-from edge_fmnist.sources.guard import Reader
 from edge_fmnist.vision.opencv import silence
 
 if TYPE_CHECKING:
     import cv2
 
-Delivered = TypeVar("Delivered")
+T = TypeVar("T")
 
 MAX_FPS = 1000.0
-# A camera skips a frame now and then (a damaged JPEG on the USB bus); one pulled out fails every time.
-ATTEMPTS = 5
-PAUSE = 0.02
+# Seconds between attempts to read.
+RETRY_PAUSE = 0.02
+# A failed read that took this long was a timeout; another attempt would only double it.
+SLOW_READ = 1.0
 
 
 def open_camera(device: str) -> cv2.VideoCapture:
-    """Return a capture of a V4L2 device; it may not be opened."""
+    """Return a capture of a V4L2 device; check ``isOpened``."""
+    # OpenCV waits 10 s for a frame by default. In whole seconds.
+    os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", f"{READ_TIMEOUT:.0f}")
     import cv2
 
-    hush()
+    _silence()
     return cv2.VideoCapture(device, cv2.CAP_V4L2)
 
 
 def open_ffmpeg(address: str, timeout: float) -> cv2.VideoCapture:
-    """Return a capture of a file or URL; it may not be opened.
+    """Return a capture of a file or URL; check ``isOpened``.
 
     Args:
         address: a path or URL.
@@ -43,114 +46,134 @@ def open_ffmpeg(address: str, timeout: float) -> cv2.VideoCapture:
     """
     import cv2
 
-    hush()
-    limits = [
+    _silence()
+    timeouts = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
-    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
 
 
-def hush() -> None:
-    """Keep OpenCV and FFmpeg from writing to standard error: what matters becomes an error of ours.
+def _silence() -> None:
+    """Keep OpenCV and FFmpeg from writing to standard error: problems are raised as errors.
 
-    FFmpeg's lines would also show the password in a URL. Works only before FFmpeg is first used in this process.
+    FFmpeg's messages would also show passwords in URLs. Has no effect once FFmpeg was used in this process.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     silence()
 
 
-class CaptureReader(Reader):
-    """Reads a capture that is opened.
+class CaptureSource(Source):
+    """A source read through ``cv2.VideoCapture``.
 
     Attributes:
-        read_count: frames read so far.
+        attempts: how often a failed read is tried. A camera drops a frame now and then (a damaged JPEG on the USB
+            bus); one that was unplugged fails every time.
+        hint: appended to the message when no first frame arrives.
     """
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, *, attempts: int = 1) -> None:
-        """Take over the capture; ``name`` is for messages, ``attempts`` how often a read is tried."""
+    attempts = 1
+    hint = ""
+
+    def __init__(self, name: str, timeout: float) -> None:
+        self.name = name
+        self.open_timeout = timeout
+        self.frames_read = 0
+        self._capture: cv2.VideoCapture | None = None
+        self._first: np.ndarray | None = None
+
+    @abstractmethod
+    def connect(self) -> cv2.VideoCapture:
+        """Return an opened capture.
+
+        Raises:
+            SourceError: it cannot be opened; says why.
+        """
+
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
         import cv2
 
-        self._capture = capture
-        self._name = name
-        self._attempts = attempts
-        self.read_count = 0
-        fps = capture.get(cv2.CAP_PROP_FPS)
+        self.close()
+        self._capture = self.connect()
+        self.frames_read = 0
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0 < fps <= MAX_FPS else None
+        try:
+            self._first = self.read()
+        except SourceError as error:
+            self.close()
+            raise SourceError(f"{error}{self.hint}") from error
+        if self._first is None:
+            self.close()
+            raise SourceError(f"{self.name}: no frame can be decoded; the file may be damaged")
 
     def read(self) -> np.ndarray | None:
-        """Return the next frame, None where the capture gives no more.
-
-        Raises:
-            SourceError: it gives something that is no picture.
-        """
-        picture = self._attempt(self._decoded)
-        return None if picture is None else self._converted(picture)
-
-    def skip(self) -> bool:
-        """Pass over the next frame; False where the capture gives no more.
-
-        A camera's JPEG stays packed; of a video, whose frames build on one another, only the colours are not computed.
-
-        Raises:
-            SourceError: it cannot be read.
-        """
-        return self._attempt(lambda: self._capture.grab() or None) is not None
-
-    def _decoded(self) -> np.ndarray | None:
-        delivered, picture = self._capture.read()
-        return picture if delivered and picture is not None and picture.size else None
-
-    def _attempt(self, deliver: Callable[[], Delivered | None]) -> Delivered | None:
-        """Return what is delivered, tried as often as was asked for; None where nothing is."""
-        import cv2
-
-        for attempt in range(self._attempts):
-            if attempt:
-                time.sleep(PAUSE)
-            try:
-                delivered = deliver()
-            except cv2.error as error:
-                raise SourceError(f"{self._name}: cannot be read ({error.err})") from error
-            if delivered is not None:
-                self.read_count += 1
-                return delivered
-        return None
-
-    def _converted(self, picture: np.ndarray) -> np.ndarray:
+        """See :meth:`Source.read`."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        picture = self._attempt(self._decode)
+        if picture is None:
+            self.on_end()
+            return None
         try:
             return as_frame(picture)
         except ImageError as error:
-            raise SourceError(f"{self._name}: {error}") from error
-
-    def release(self) -> None:
-        """Let go of the capture."""
-        self._capture.release()
-
-
-class LiveCaptureReader(CaptureReader):
-    """Reads a capture that has no end: without a frame it was lost."""
-
-    def read(self) -> np.ndarray:
-        """Return the next frame.
-
-        Raises:
-            SourceError: there is none.
-        """
-        frame = super().read()
-        if frame is None:
-            raise self._lost()
-        return frame
+            raise SourceError(f"{self.name}: {error}") from error
 
     def skip(self) -> bool:
-        """Pass over the next frame, and return True.
+        """See :meth:`Source.skip`.
+
+        A camera's JPEG is not decoded. Video frames depend on each other, so only their colour conversion is saved.
+        """
+        first, self._first = self._first, None
+        if first is not None or self._attempt(lambda: self._opened().grab() or None):
+            return True
+        self.on_end()
+        return False
+
+    def on_end(self) -> None:
+        """Handle a capture that delivers no frame: by default, a live source was lost.
 
         Raises:
-            SourceError: there is none.
+            SourceError: the source was lost.
         """
-        if not super().skip():
-            raise self._lost()
-        return True
+        raise SourceError(f"{self.name}: delivers no {'more ' if self.frames_read else ''}frames")
 
-    def _lost(self) -> SourceError:
-        return SourceError(f"{self._name}: delivers no {'more ' if self.read_count else ''}pictures")
+    def _opened(self) -> cv2.VideoCapture:
+        if self._capture is None:
+            raise SourceError(f"{self.name}: not open")
+        return self._capture
+
+    def _decode(self) -> np.ndarray | None:
+        delivered, picture = self._opened().read()
+        return picture if delivered and picture is not None and picture.size else None
+
+    def _attempt(self, deliver: Callable[[], T | None]) -> T | None:
+        import cv2
+
+        for attempt in range(self.attempts):
+            if attempt:
+                time.sleep(RETRY_PAUSE)
+            started = time.perf_counter()
+            try:
+                delivered = deliver()
+            except cv2.error as error:
+                raise SourceError(f"{self.name}: cannot be read ({error.err})") from error
+            if delivered is not None:
+                self.frames_read += 1
+                return delivered
+            if time.perf_counter() - started > SLOW_READ:
+                break
+        return None
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        capture, self._capture = self._capture, None
+        self._first = None
+        if capture is not None:
+            capture.release()
+
+    def interrupt(self) -> None:
+        """Do nothing: releasing a capture while another thread reads it crashes. Reads end by their own timeouts."""

@@ -1,4 +1,4 @@
-"""A drawn scene, so that everything runs without a camera: garments laid on a floor, one after another."""
+"""A drawn scene for running without a camera: garments laid on a floor, one after another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.errors import SourceError
-from edge_fmnist.sources.base import Source, Wishes
+from edge_fmnist.sources.base import CaptureSettings, Source
 
 if TYPE_CHECKING:
     from edge_fmnist.sources.scenery import Cutout
@@ -37,19 +37,19 @@ GRAIN = 10
 class Demo(Source):
     """Garments of several kinds that move, turn and grow a little, in changing light.
 
-    Frame ``n`` is always the same picture. The source never ends; opened
-    again, it starts anew.
+    Frame ``n`` is always the same. The source never ends; reopened, it starts
+    over.
     """
 
-    def __init__(self, wishes: Wishes | None = None, *, paced: bool = True) -> None:
-        """Make a scene; where ``paced`` is False, frames come as fast as they are read."""
-        wishes = wishes or Wishes()
+    def __init__(self, settings: CaptureSettings | None = None, *, paced: bool = True) -> None:
+        """Create a scene; without ``paced``, frames come as fast as they are read."""
+        settings = settings or CaptureSettings()
         self.name = NAME
-        self.fps = wishes.fps or FPS
+        self.fps = settings.fps or FPS
         self._paced = paced
         self._size = tuple(
             min(max(wish or usual, EDGES[0]), EDGES[1])
-            for wish, usual in zip((wishes.width, wishes.height), SIZE, strict=True)
+            for wish, usual in zip((settings.width, settings.height), SIZE, strict=True)
         )
         self._scene: Scene | None = None
         self._number = 0
@@ -83,7 +83,7 @@ class Demo(Source):
         return scene, seconds
 
     def _wait(self) -> float:
-        """Return for how many seconds the next frame is not due; a late reader is not made up for."""
+        """Return the seconds until the next frame is due; there is no burst for a late reader."""
         now = time.perf_counter()
         wait = max(0.0, self._due - now)
         self._due = max(self._due, now) + 1 / (self.fps or FPS)
@@ -96,7 +96,7 @@ class Demo(Source):
 
 
 class Scene:
-    """Draws the scene at any time; what does not change from frame to frame is drawn once."""
+    """Draws the scene at any time; static parts are drawn once."""
 
     def __init__(self, width: int, height: int) -> None:
         from edge_fmnist.sources import scenery
@@ -109,7 +109,7 @@ class Scene:
         self._grain = rng.integers(0, GRAIN, (height + 64, width + 64, 3), dtype=np.uint8)
 
     def label(self, seconds: float) -> str | None:
-        """Return the class of the garment that lies still at this time, None while there is none or it slides."""
+        """Return the class of the garment that lies still at this time; None if there is none or it slides."""
         turn, shown = divmod(seconds, CYCLE)
         if not SLIDE <= shown <= SHOWN - SLIDE:
             return None
@@ -148,7 +148,7 @@ def _ease(share: float) -> float:
 
 
 class Sprite:
-    """A garment with its shadow, ready to be laid down in any pose."""
+    """A garment with its shadow, drawn in any pose."""
 
     def __init__(self, cutout: Cutout) -> None:
         import cv2

@@ -1,6 +1,6 @@
-"""Motion JPEG over HTTP: pictures in a multipart/x-mixed-replace answer that does not end.
+"""Motion JPEG over HTTP: images in an endless multipart/x-mixed-replace response.
 
-Read here and not by FFmpeg, which scales later frames to the size of the first,
+Not read through FFmpeg, which scales later frames to the size of the first,
 shows frames without a Content-Length one frame late, and does not say why a
 server refused.
 """
@@ -16,68 +16,84 @@ from contextlib import suppress
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.sources.base import Source, Warn, log_warning
 from edge_fmnist.sources.convert import as_frame
-from edge_fmnist.sources.guard import Reader
 from edge_fmnist.vision.read_image import decode_picture
 
-MAX_PICTURE = 64 << 20
-MAX_LINE = 1 << 16
-# What may stand between two pictures, where nothing but a line end is expected.
-MAX_PREAMBLE = 1 << 20
-# A damaged picture is passed over; a stream of them is no stream.
+MAX_IMAGE_BYTES = 64 << 20
+MAX_LINE_BYTES = 1 << 16
+# Between two images, where only a line break is expected.
+MAX_PREAMBLE_BYTES = 1 << 20
+# Damaged images are skipped, but this many in a row are not a stream.
 MAX_DAMAGED = 10
-# A JPEG ends with this marker; the line end after it is the server's.
-END_OF_JPEG = b"\xff\xd9\r\n"
+# The end marker of a JPEG and the line break that servers add.
+JPEG_END = b"\xff\xd9\r\n"
+# Shorter boundaries could occur by accident within an image.
+MIN_BOUNDARY = 5
 
 
-class MjpegReader(Reader):
-    """Reads the pictures of a multipart answer; a frame's size may change in mid-stream."""
+class MjpegStream(Source):
+    """The images of a multipart response, whose frame size may change. It cannot be reopened."""
 
-    def __init__(self, response: http.client.HTTPResponse, name: str) -> None:
-        """Take over the response, whose headers have been read; ``name`` is for messages."""
+    pausable = False
+
+    def __init__(self, response: http.client.HTTPResponse, name: str, warn: Warn = log_warning) -> None:
+        """Take over a response whose headers have been read; ``name`` is for messages."""
+        self.name = name
         self._response = response
-        # A handle of its own: the response lets go of its when the server hangs up.
+        # A separate handle: the response releases its own when the server disconnects.
         self._connection = socket.socket(fileno=os.dup(response.fileno()))
-        self._name = name
+        self._warn = warn
+        self._warned = False
         self._boundary = b""
+        self._first: np.ndarray | None = None
+
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
+        self._first = self.read()
 
     def read(self) -> np.ndarray:
-        """Return the next picture as a frame.
+        """See :meth:`Source.read`.
 
         Raises:
             SourceError: the stream ended, stalled, or sends something else.
         """
-        for content in self._contents():
-            with suppress(ImageError):
-                return as_frame(decode_picture(content, self._name))
-        raise self._no_pictures()
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        for content in self._parts():
+            try:
+                return as_frame(decode_picture(content, self.name))
+            except ImageError as error:
+                if not self._warned:
+                    self._warned = True
+                    self._warn(f"damaged frames are skipped; the first: {error}")
+        raise self._no_images()
 
     def skip(self) -> bool:
-        """Pass over the next picture, whole or damaged, without decoding it, and return True.
-
-        Raises:
-            SourceError: the stream ended, stalled, or sends empty parts only.
-        """
-        for _ in self._contents():
+        """See :meth:`Source.skip`."""
+        first, self._first = self._first, None
+        if first is not None:
             return True
-        raise self._no_pictures()
+        for _ in self._parts():
+            return True
+        raise self._no_images()
 
-    def _no_pictures(self) -> SourceError:
-        return SourceError(f"{self._name}: {MAX_DAMAGED} parts in a row that are no pictures")
+    def _no_images(self) -> SourceError:
+        return SourceError(f"{self.name}: {MAX_DAMAGED} parts in a row that are not images")
 
-    def _contents(self) -> Iterator[bytes]:
-        """Yield what the next few parts hold."""
+    def _parts(self) -> Iterator[bytes]:
+        """Yield the contents of the next few parts."""
         for _ in range(MAX_DAMAGED):
             try:
                 content = self._next_part()
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                raise SourceError(f"{self._name}: the stream broke off ({error or type(error).__name__})") from error
-            # Some servers send an empty part (or a bare line end) to keep the connection open.
+            except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+                raise SourceError(f"{self.name}: the stream broke off ({error or type(error).__name__})") from error
+            # Some servers send an empty part, or only a line break, to keep the connection open.
             if content.strip():
                 yield content
 
     def _next_part(self) -> bytes:
-        """Return the body of the next part."""
         boundary = self._skip_to_boundary()
         headers = http.client.parse_headers(self._response)
         length = headers.get("Content-Length", "").strip()
@@ -87,49 +103,55 @@ class MjpegReader(Reader):
 
     def _skip_to_boundary(self) -> bytes:
         """Return the next line that is a boundary."""
-        # Any line of this form: servers disagree with their own header on how many dashes there are.
+        # Any line that starts with dashes: servers disagree with their own header on how many there are.
         boundary, self._boundary = self._boundary, b""
         if boundary:
             return boundary
         skipped = 0
         while not (line := self._read_line()).startswith(b"--"):
             skipped += len(line)
-            if skipped > MAX_PREAMBLE:
+            if skipped > MAX_PREAMBLE_BYTES:
                 raise ValueError("no boundary between parts")
         return line.rstrip()
 
     def _read_line(self) -> bytes:
-        line = self._response.readline(MAX_LINE)
+        line = self._response.readline(MAX_LINE_BYTES)
         if not line:
             raise ConnectionError("the server closed the connection")
         return line
 
     def _read_exactly(self, length: int) -> bytes:
-        if length > MAX_PICTURE:
-            raise ValueError(f"a picture of {length} bytes, more than {MAX_PICTURE}")
+        if length > MAX_IMAGE_BYTES:
+            raise ValueError(f"an image of {length} bytes, more than {MAX_IMAGE_BYTES}")
         content = self._response.read(length)
         if len(content) < length:
-            raise ConnectionError("the server closed the connection in the middle of a picture")
+            raise ConnectionError("the server closed the connection in the middle of an image")
         return content
 
     def _read_to(self, boundary: bytes) -> bytes:
-        """Return what stands before the next boundary, without waiting for the boundary where it is a JPEG."""
+        """Return the content before the next boundary, or up to the end of a JPEG, without waiting for the boundary."""
         content = bytearray()
         while not (line := self._read_line()).startswith(boundary):
+            # Some servers send no line break between image and boundary.
+            end = line.find(boundary) if len(boundary) >= MIN_BOUNDARY else -1
+            if end >= 0:
+                content += line[:end]
+                line = line[end:]
+                break
             content += line
-            if content.endswith(END_OF_JPEG):
+            if content.endswith(JPEG_END):
                 return bytes(content)
-            if len(content) > MAX_PICTURE:
-                raise ValueError(f"a picture of more than {MAX_PICTURE} bytes")
+            if len(content) > MAX_IMAGE_BYTES:
+                raise ValueError(f"an image of more than {MAX_IMAGE_BYTES} bytes")
         self._boundary = line.rstrip()
         return bytes(content)
 
-    def release(self) -> None:
-        """Close the connection."""
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
         self._response.close()
         self._connection.close()
 
     def interrupt(self) -> None:
-        """Shut the connection down, which wakes a read that waits for bytes."""
+        """Shut the connection down, which ends a read that waits for bytes."""
         with suppress(OSError):
             self._connection.shutdown(socket.SHUT_RDWR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent import futures
 from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
@@ -9,30 +10,30 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.sources.base import Wishes
+from edge_fmnist.errors import SourceError
+from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
 from edge_fmnist.sources.convert import as_frame
-from edge_fmnist.sources.guard import GuardedSource, Reader
 
 NAME = "picamera"
 SIZE = (640, 480)
 FPS = 30.0
-# Two of them are filled while one is read; more only make the frames older.
+# Two are filled while one is read; more only make the frames older.
 BUFFERS = 4
+HINT = "; check the ribbon cable, and run: rpicam-hello --list-cameras"
 INSTALL = (
     "install it with: sudo apt install python3-picamera2; a virtual environment sees it "
-    "when it was made with: python3 -m venv --system-site-packages"
+    "if it was created with: python3 -m venv --system-site-packages"
 )
 
 
-class PiCamera(GuardedSource):
+class PiCamera(Source):
     """The first camera on a Raspberry Pi's camera connector."""
 
-    advice = "; check the ribbon cable, and look at: rpicam-hello --list-cameras"
-
-    def __init__(self, wishes: Wishes) -> None:
-        super().__init__(NAME, wishes)
-        self._module: ModuleType | None = None
+    def __init__(self, settings: CaptureSettings) -> None:
+        self.name = NAME
+        self.settings = settings
+        self._camera: Any = None
+        self._first: np.ndarray | None = None
 
     def open(self) -> None:
         """See :meth:`Source.open`.
@@ -40,59 +41,66 @@ class PiCamera(GuardedSource):
         Raises:
             SourceError: Picamera2 is not installed, no camera is connected, or it delivers nothing.
         """
-        # Importing takes seconds on a small Pi, which the camera's timeout should not pay for.
-        self._module = _import()
-        super().open()
-
-    def connect(self) -> PiCameraReader:
-        """See :meth:`GuardedSource.connect`."""
-        module = self._module or _import()
+        self.close()
+        module = _import()
         try:
-            camera = module.Picamera2(_first_camera(module))
-        except (RuntimeError, IndexError, OSError) as error:
-            raise SourceError(f"{NAME}: the camera cannot be opened ({error}); another program may use it") from error
-        return PiCameraReader(camera, self.wishes)
+            try:
+                self._camera = module.Picamera2(_first_camera(module))
+            except (RuntimeError, IndexError, OSError) as error:
+                raise SourceError(
+                    f"{NAME}: the camera cannot be opened ({error}); another program may be using it"
+                ) from error
+            self._start()
+            self._first = self._capture(self.settings.timeout)
+        except SourceError as error:
+            self.close()
+            raise SourceError(f"{error}{HINT}") from error
 
-
-class PiCameraReader(Reader):
-    """Reads a Picamera2 camera."""
-
-    def __init__(self, camera: Any, wishes: Wishes) -> None:
-        """Configure and start the camera; it is closed where that fails."""
-        self._camera = camera
-        self.fps = wishes.fps or FPS
-        size = (wishes.width or SIZE[0], wishes.height or SIZE[1])
+    def _start(self) -> None:
+        self.fps = self.settings.fps or FPS
+        size = (self.settings.width or SIZE[0], self.settings.height or SIZE[1])
         try:
             # Named for the order in a 24-bit word: in memory it is BGR (gh:raspberrypi/picamera2#848).
-            configuration = camera.create_video_configuration(
+            configuration = self._camera.create_video_configuration(
                 main={"size": size, "format": "RGB888"}, controls={"FrameRate": self.fps}, buffer_count=BUFFERS
             )
-            camera.configure(configuration)
-            camera.start()
+            self._camera.configure(configuration)
+            self._camera.start()
         except Exception as error:
-            # Picamera2 raises what libcamera's bindings raise; whatever it is, the camera must be free again.
-            self.release()
+            # Whatever libcamera's bindings raise, the camera must be released.
             raise SourceError(
                 f"{NAME}: the camera refused {size[0]}x{size[1]} at {self.fps:g} fps ({error})"
             ) from error
 
     def read(self) -> np.ndarray:
-        """Return the next frame.
+        """See :meth:`Source.read`."""
+        first, self._first = self._first, None
+        return self._capture(READ_TIMEOUT) if first is None else first
 
-        Raises:
-            SourceError: the camera was lost.
-        """
+    def _capture(self, timeout: float) -> np.ndarray:
+        camera = self._camera
+        if camera is None:
+            raise SourceError(f"{NAME}: not open")
         try:
-            return as_frame(self._camera.capture_array("main"))
-        except (RuntimeError, OSError, ImageError) as error:
+            return as_frame(camera.capture_array("main", wait=False).get_result(timeout))
+        except (TimeoutError, futures.TimeoutError) as error:
+            raise SourceError(f"{NAME}: no frame within {timeout:g} s") from error
+        except Exception as error:
             raise SourceError(f"{NAME}: the camera was lost ({error})") from error
 
-    def release(self) -> None:
-        """Stop and close the camera."""
-        for finish in (self._camera.stop, self._camera.close):
-            # One that is lost may fail to stop, and must be closed all the same.
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        camera, self._camera = self._camera, None
+        self._first = None
+        if camera is None:
+            return
+        for finish in (camera.stop, camera.close):
+            # A lost camera may fail to stop, and must be closed all the same.
             with suppress(Exception):
                 finish()
+
+    def interrupt(self) -> None:
+        """Do nothing: reads end by their timeout."""
 
 
 def _import() -> ModuleType:
@@ -109,7 +117,7 @@ def _import() -> ModuleType:
 
 
 def _first_camera(module: ModuleType) -> int:
-    """Return the number of the first camera that is not on USB, which Picamera2 lists too and V4L2 reads better."""
+    """Return the number of the first camera that is not on USB; Picamera2 lists those too, V4L2 reads them better."""
     cameras = module.Picamera2.global_camera_info()
     for index, camera in enumerate(cameras):
         if "usb" not in str(camera.get("Id", "")).lower():

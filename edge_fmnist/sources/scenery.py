@@ -1,4 +1,4 @@
-"""What the drawn scene is made of: garments cut out of paper, and grounds to lay them on."""
+"""Parts of the drawn scene: garments and backgrounds."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def cut_out(picture: np.ndarray, label: str) -> Cutout:
 
 
 def wardrobe() -> list[Cutout]:
-    """Return the garments of the scene in the order in which they are laid down."""
+    """Return the garments of the scene in their order."""
     trouser, t_shirt, bag = (cut_out(draw(), label) for draw, label in samples.SAMPLES.values())
     return [trouser, t_shirt, cut_out(_dress(), "Dress"), bag, cut_out(_boot(), "Ankle boot")]
 

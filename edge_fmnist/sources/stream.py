@@ -1,59 +1,81 @@
-"""Streams from the network: Motion JPEG over HTTP read here, RTSP and the rest through FFmpeg."""
+"""Network streams: Motion JPEG and images over HTTP, RTSP and other formats through FFmpeg."""
 
 from __future__ import annotations
 
 import http.client
 import socket
+import threading
 import urllib.error
-import urllib.request
-from urllib.parse import SplitResult, unquote, urlsplit
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
 
-from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.sources.base import Wishes
-from edge_fmnist.sources.capture import LiveCaptureReader, open_ffmpeg
-from edge_fmnist.sources.guard import GuardedSource, Reader
-from edge_fmnist.sources.mjpeg import MjpegReader
+import numpy as np
+
+from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.sources.base import CaptureSettings, ChosenSource, Source, Warn, log_warning
+from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
+from edge_fmnist.sources.convert import as_frame
+from edge_fmnist.sources.http_auth import request, split_credentials
+from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream
+from edge_fmnist.vision.read_image import decode_picture
+
+if TYPE_CHECKING:
+    import cv2
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 MULTIPART = "multipart/x-mixed-replace"
 UNNAMED = "application/octet-stream"
+# How often an image is requested again.
+SNAPSHOT_FPS = 2.0
 
 
 def redacted(url: str) -> str:
-    """Return a URL as messages may show it: without user name, password and query, which may hold another."""
+    """Return a URL for messages: without user name, password and query, which may hold another password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=host, query="***" if parts.query else "", fragment="").geturl()
 
 
-class Stream(GuardedSource):
-    """An ``http://``, ``https://``, ``rtsp://`` or ``rtsps://`` stream.
+class Stream(ChosenSource):
+    """An ``http://``, ``https://``, ``rtsp://`` or ``rtsps://`` stream, or an image at an HTTP URL.
 
     Raises:
-        UsageError: the URL has no host, or a port that is none.
+        UsageError: the URL has no host, or an invalid port.
     """
 
-    def __init__(self, url: str, wishes: Wishes) -> None:
+    pausable = False
+
+    def __init__(self, url: str, settings: CaptureSettings, warn: Warn = log_warning) -> None:
         self._url = url
         self._parts = _checked(url)
-        super().__init__(redacted(url), wishes)
+        self.name = redacted(url)
+        self.settings = settings
+        self.open_timeout = settings.timeout
+        self._warn = warn
 
-    def connect(self) -> Reader:
-        """See :meth:`GuardedSource.connect`."""
-        if self._parts.scheme.startswith("http"):
-            return self._connect_http()
-        self._check_port()
-        return self._connect_ffmpeg("check the path, the user name and the password")
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
+        self.close()
+        self.chosen = self._connect_http() if self._parts.scheme.startswith("http") else self._connect_rtsp()
+        try:
+            self.chosen.open()
+        except BaseException:
+            self.close()
+            raise
+        self.fps = self.chosen.fps
 
-    def _connect_http(self) -> Reader:
+    def _connect_http(self) -> Source:
         response = self._request()
-        if self._is_mjpeg(response):
-            return MjpegReader(response, self.name)
-        response.close()
-        return self._connect_ffmpeg(f"its Content-Type is {response.headers.get_content_type()}")
-
-    def _is_mjpeg(self, response: http.client.HTTPResponse) -> bool:
         kind = response.headers.get_content_type()
+        if kind.startswith("image/"):
+            return Snapshots(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
+        if self._is_mjpeg(response, kind):
+            return MjpegStream(response, self.name, self._warn)
+        response.close()
+        return FfmpegStream(self._url, self.name, self.settings.timeout, f"its Content-Type is {kind}")
+
+    def _is_mjpeg(self, response: http.client.HTTPResponse, kind: str) -> bool:
         if response.isclosed() or kind not in (MULTIPART, UNNAMED):
             return False
         try:
@@ -64,37 +86,102 @@ class Stream(GuardedSource):
             raise SourceError(f"{self.name}: {_reason(error)}") from error
 
     def _request(self) -> http.client.HTTPResponse:
-        bare = self._parts._replace(netloc=self._parts.netloc.rpartition("@")[2]).geturl()
-        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        if self._parts.username is not None:
-            user, password = unquote(self._parts.username), unquote(self._parts.password or "")
-            passwords.add_password(None, bare, user, password)
-        opener = urllib.request.build_opener(
-            urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords)
-        )
         try:
-            response: http.client.HTTPResponse = opener.open(bare, timeout=self.wishes.timeout)
+            url, credentials = split_credentials(self._parts)
+            return request(url, credentials, self.settings.timeout)
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError(f"{self.name}: {_status(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
-        return response
 
-    def _check_port(self) -> None:
-        """Tell why nobody answers, which FFmpeg does not."""
+    def _connect_rtsp(self) -> Source:
+        # FFmpeg does not say why there is no connection.
         address = self._parts.hostname or "", self._parts.port or DEFAULT_PORTS[self._parts.scheme]
         try:
-            socket.create_connection(address, self.wishes.timeout).close()
+            socket.create_connection(address, self.settings.timeout).close()
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
+        hint = "check the path, the user name and the password"
+        return FfmpegStream(self._url, self.name, self.settings.timeout, hint)
 
-    def _connect_ffmpeg(self, hint: str) -> LiveCaptureReader:
-        capture = open_ffmpeg(self._url, self.wishes.timeout)
+
+class FfmpegStream(CaptureSource):
+    """A stream that FFmpeg reads."""
+
+    def __init__(self, url: str, name: str, timeout: float, hint: str) -> None:
+        super().__init__(name, timeout)
+        self._url, self._timeout, self._reason = url, timeout, hint
+
+    def connect(self) -> cv2.VideoCapture:
+        """See :meth:`CaptureSource.connect`."""
+        capture = open_ffmpeg(self._url, self._timeout)
         if not capture.isOpened():
             capture.release()
-            raise SourceError(f"{self.name}: the server answers, but not with a stream that can be decoded ({hint})")
-        return LiveCaptureReader(capture, self.name)
+            raise SourceError(
+                f"{self.name}: the server answers, but not with a stream that can be decoded ({self._reason})"
+            )
+        return capture
+
+
+class Snapshots(Source):
+    """An image at a URL, requested again and again."""
+
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        request_again: Callable[[], http.client.HTTPResponse],
+        name: str,
+        fps: float,
+    ) -> None:
+        """Start with a response whose headers have been read.
+
+        Args:
+            response: the first image.
+            request_again: requests the next one.
+            name: for messages.
+            fps: requests per second.
+        """
+        self.name = name
+        self.fps = fps
+        self._response: http.client.HTTPResponse | None = response
+        self._request_again = request_again
+        self._closed = threading.Event()
+        self._first: np.ndarray | None = None
+
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
+        self._first = self._load()
+
+    def read(self) -> np.ndarray:
+        """See :meth:`Source.read`."""
+        first, self._first = self._first, None
+        if first is not None:
+            return first
+        if self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
+            raise SourceError(f"{self.name}: not open")
+        return self._load()
+
+    def _load(self) -> np.ndarray:
+        response, self._response = self._response or self._request_again(), None
+        try:
+            with response:
+                content = response.read(MAX_IMAGE_BYTES)
+            return as_frame(decode_picture(content, self.name))
+        except ImageError as error:
+            raise SourceError(str(error)) from error
+        except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
+            raise SourceError(f"{self.name}: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        self._closed.set()
+        if self._response is not None:
+            self._response.close()
+
+    def interrupt(self) -> None:
+        """See :meth:`Source.interrupt`."""
+        self._closed.set()
 
 
 def _checked(url: str) -> SplitResult:
@@ -105,23 +192,24 @@ def _checked(url: str) -> SplitResult:
         usable = False
     if not usable or any(character.isspace() or not character.isprintable() for character in url):
         raise UsageError(
-            "source: this URL cannot be used; expected http://HOST[:PORT]/PATH, https://… or rtsp://…, "
-            "with special characters in a name or password written as %XX"
+            "this URL cannot be used; expected http://HOST[:PORT]/PATH, https://… or rtsp://…, "
+            "with special characters in a name or password written as %XX",
+            setting="source",
         )
     return parts
 
 
 def _status(error: urllib.error.HTTPError) -> str:
     if error.code == http.client.UNAUTHORIZED:
-        return "the server wants another user name or password: give them as http://USER:PASSWORD@HOST/…"
+        return "the server rejects the user name or password: give them as http://USER:PASSWORD@HOST/…"
     return f"the server answers {error.code} {error.reason}"
 
 
 def _reason(error: Exception) -> str:
-    """Return why a connection failed, in a few words and without the URL."""
+    """Return why a connection failed, briefly and without the URL."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return "no answer in time"
     if isinstance(cause, OSError):
         return f"cannot be reached ({cause.strerror or cause})"
-    return f"cannot be reached ({type(error).__name__}: not an answer that a web server gives)"
+    return f"cannot be reached ({type(error).__name__}: not a valid HTTP response)"

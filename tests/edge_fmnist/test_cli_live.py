@@ -1,4 +1,4 @@
-"""``edge-fmnist live``: sources to sinks, their failures, and every way to end."""
+"""``edge-fmnist live``: sources to outputs, their failures, and every way to end."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.cli import live as command
-from edge_fmnist.cli import outputs
-from edge_fmnist.cli.outputs import Outputs
+from edge_fmnist.cli.live import summary
+from edge_fmnist.cli.reports import CLEAR_LINE, Report
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.errors import ImageError, SinkClosedError, SinkError
 from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.settings import LiveSettings
 from edge_fmnist.pipeline.stats import LiveStats, Percentiles
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.web import parse_address
+from edge_fmnist.sinks.outputs import Outputs
 from edge_fmnist.vision.detection import Box, Garment
 
 RunCli = Callable[..., Any]
@@ -41,8 +41,8 @@ main()
 
 
 @pytest.fixture
-def found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Replace preprocessing by one that finds a garment in every frame that is not black, and cannot use white."""
+def live(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> RunCli:
+    """Return a function that runs ``live`` and checks that no thread is left; all but black and white is a garment."""
 
     def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
         height, width = picture.shape[:2]
@@ -53,11 +53,6 @@ def found(monkeypatch: pytest.MonkeyPatch) -> None:
         return Garment(bool(picture.any()), image, mask, Box(0, 0, width, height), 0.9, (height, width))
 
     monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
-
-
-@pytest.fixture
-def live(run_cli: RunCli, found: None) -> RunCli:
-    """Return a function that runs ``live`` with the model for 28x28 images and checks that no thread is left."""
 
     def run(*arguments: object, **options: Any) -> Any:
         before = set(threading.enumerate())
@@ -106,162 +101,52 @@ def test_a_video_gives_a_line_and_a_frame_for_each_frame(live: RunCli, video: Pa
     result = live("--source", video, "--jsonl", "-", "--save", tmp_path / "out.mp4")
     assert [line["frame"] for line in json_lines(result.stdout)] == list(range(FRAMES))
     assert frame_count(tmp_path / "out.mp4") == FRAMES
-
-
-def test_a_saved_video_has_the_rate_of_the_file(live: RunCli, video: Path, tmp_path: Path) -> None:
-    live("--source", video, "--save", tmp_path / "out.mp4")
     capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
     assert capture.get(cv2.CAP_PROP_FPS) == 25
     capture.release()
 
 
-def test_a_folder(live: RunCli, folder: Path) -> None:
-    lines = json_lines(live("--source", folder, "--jsonl", "-").stdout)
-    assert [Path(line["name"]).name for line in lines] == ["0.png", "1.png", "2.png"]
-    assert [line["found"] for line in lines] == [True, False, True]
-    assert lines[1]["label"] is None
-
-
-def test_all_file_sinks_together(live: RunCli, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_to_all_files(live: RunCli, folder: Path, tmp_path: Path) -> None:
     result = live(
         *("--source", folder, "--jsonl", tmp_path / "a.jsonl"),
         *("--save", tmp_path / "a.avi", "--snapshot", tmp_path / "shots"),
+        *("--rotate", 90, "--mirror", "--roi", "25%,0,20,10"),
     )
-    assert result.stdout == ""
-    assert len(json_lines((tmp_path / "a.jsonl").read_text())) == 3
+    lines = json_lines((tmp_path / "a.jsonl").read_text())
+    assert [Path(line["name"]).name for line in lines] == ["0.png", "1.png", "2.png"]
+    assert [line["found"] for line in lines] == [True, False, True]
+    assert [line["size"] for line in lines] == [[20, 10]] * 3
     assert frame_count(tmp_path / "a.avi") == 3
     assert any((tmp_path / "shots").glob("*.json"))
+    # Beside other outputs there is no status line in a log.
+    assert (result.stdout, len(result.stderr.splitlines())) == ("", 3)
 
 
-def test_the_demo_over_the_web(live: RunCli) -> None:
+def test_the_status_line_alone_or_quiet(live: RunCli, folder: Path) -> None:
+    result = live("--source", folder)
+    assert "fps" in result.stderr.splitlines()[0]
+    assert result.stdout == ""
+    assert live("--source", folder, "--quiet").stderr == ""
+
+
+def test_the_demo_in_a_browser(live: RunCli) -> None:
     result = live("--source", "demo", "--frames", 5, "--serve", "127.0.0.1:0")
     assert "Watch at http://127.0.0.1:" in result.stderr
     assert "5 results in" in result.stderr
     assert "Warning" not in result.stderr
 
 
-def test_the_demo_ends_after_so_many_seconds(live: RunCli) -> None:
-    started = time.perf_counter()
-    live("--source", "demo", "--seconds", 0.3)
-    assert 0.3 <= time.perf_counter() - started < 10
-
-
-def test_rotation_and_region(live: RunCli, folder: Path) -> None:
-    result = live("--source", folder, "--rotate", 90, "--mirror", "--roi", "25%,0,20,10", "--jsonl", "-")
-    assert [line["size"] for line in json_lines(result.stdout)] == [[20, 10]] * 3
-
-
-def test_the_status_line_stands_alone(live: RunCli, folder: Path) -> None:
-    result = live("--source", folder)
-    assert "fps" in result.stderr
-    assert result.stdout == ""
-
-
-def test_beside_a_sink_in_a_log_there_is_no_status_line(live: RunCli, folder: Path, tmp_path: Path) -> None:
-    result = live("--source", folder, "--jsonl", tmp_path / "a.jsonl")
-    assert len(result.stderr.splitlines()) == 3
-
-
-@pytest.mark.parametrize(
-    ("stdout", "stderr", "jsonl", "shown"),
-    [
-        (True, True, "-", False),
-        (False, True, "-", True),
-        (True, True, "file.jsonl", True),
-        (True, False, "file.jsonl", False),
-        (False, False, None, True),
-    ],
-)
-def test_where_the_status_line_is_shown(
-    monkeypatch: pytest.MonkeyPatch, stdout: bool, stderr: bool, jsonl: str | None, shown: bool
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: stdout, raising=False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: stderr, raising=False)
-    out = Outputs()
-    if jsonl:
-        out.add(Recorder())
-    command._add_screen(out, show=False, quiet=False, jsonl=jsonl)
-    assert (out._status is not None) == shown
-    quiet = Outputs()
-    command._add_screen(quiet, show=False, quiet=True, jsonl=jsonl)
-    assert quiet._status is None
-
-
-def test_quiet(live: RunCli, folder: Path) -> None:
-    result = live("--source", folder, "--quiet")
-    assert (result.stdout, result.stderr) == ("", "")
-
-
 def test_the_summary() -> None:
     stats = LiveStats(100, 9, 90, 1, 2, 3.0, {"total": Percentiles(1.5, 2.25)}, {"Coat": 80, "no garment": 10})
-    assert command.summary(stats).splitlines() == [
-        "90 results in 3.0 s (30.0 a second), 100 frames, 9 dropped, 1 unusable, 2 reconnects",
+    assert summary(stats).splitlines() == [
+        "90 results in 3.0 s (30.0 fps), 100 frames, 9 dropped, 1 unusable, 2 reconnects",
         "ms p50/p90: total 1.50/2.25",
         "Coat 80, no garment 10",
     ]
-    assert command.summary(LiveStats(1, 0, 0, 1, 0, 1.0, {}, {})).count("\n") == 0
+    assert summary(LiveStats(1, 0, 0, 1, 0, 1.0, {}, {})).count("\n") == 0
 
 
-# --serve may stand without its value.
-
-
-@pytest.mark.parametrize(
-    ("arguments", "address"),
-    [
-        (["--serve"], ("127.0.0.1", 8000)),
-        (["--serve", "--frames", "3"], ("127.0.0.1", 8000)),
-        (["--frames", "3", "--serve"], ("127.0.0.1", 8000)),
-        (["--serve", "-q"], ("127.0.0.1", 8000)),
-        (["--serve", "0.0.0.0:8001"], ("0.0.0.0", 8001)),
-        (["--serve", ":0", "--quiet"], ("127.0.0.1", 0)),
-        (["--serve=:0"], ("127.0.0.1", 0)),
-        (["--serve=8080"], ("127.0.0.1", 8080)),
-        (["--quiet"], None),
-    ],
-)
-def test_serve_with_and_without_an_address(
-    live: RunCli,
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str],
-    address: tuple[str, int] | None,
-) -> None:
-    served: list[tuple[str, int]] = []
-
-    class Page(Recorder):
-        url = "http://page/"
-
-        def __init__(self, *where: Any, **_: Any) -> None:
-            super().__init__()
-            served.append(where)
-
-    monkeypatch.setattr("edge_fmnist.sinks.web.WebPage", Page)
-    result = live("--source", folder, *arguments)
-    assert served == ([address] if address else [])
-    beyond = address is not None and address[0] == "0.0.0.0"
-    assert ("Warning: the page has no password" in result.stderr) == beyond
-
-
-def test_the_default_address_is_in_the_help(run_cli: RunCli) -> None:
-    host, port = parse_address("")
-    assert f"{host}:{port}, for this machine only" in " ".join(run_cli("live", "--help").stdout.split())
-
-
-def test_serve_without_the_extra(live: RunCli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda _: None)
-    result = live("--source", folder, "--serve", code=2)
-    assert "--serve needs the package 'starlette'" in result.stderr
-    assert "pip install 'edge-fmnist[web]'" in result.stderr
-
-
-def test_a_port_in_use_is_found_before_frames_flow(live: RunCli, folder: Path, serve: Callable[..., str]) -> None:
-    address = serve({}).removeprefix("http://").rstrip("/")
-    result = live("--source", folder, "--serve", address, code=1)
-    assert "is in use" in result.stderr
-    assert "results" not in result.stderr
-
-
-# Sinks that fail.
+# Outputs that fail.
 
 
 class Recorder(Sink):
@@ -283,83 +168,77 @@ class Recorder(Sink):
             raise self.closing
 
 
-def written(results: list[LiveResult], *sinks: Sink, status: Sink | None = None) -> Outputs:
-    """Write results to sinks as the command does."""
-    with Outputs() as out:
-        for sink in sinks:
-            out.add(sink)
-        if status is not None:
-            out.add_status(status)
-        for result in results:
-            out.write(result)
-            if out.over:
-                break
-    return out
-
-
 @pytest.fixture
-def results(make_result: Callable[..., LiveResult]) -> list[LiveResult]:
-    return [make_result(index, size=(64, 48)) for index in range(5)]
+def written(make_result: Callable[..., LiveResult]) -> Callable[..., tuple[Outputs, int]]:
+    """Return a function that writes five results to sinks as the loop does; it returns how many were written."""
+
+    def write(*sinks: Sink, status: Sink | None = None, needed: bool = True) -> tuple[Outputs, int]:
+        outputs = Outputs(LiveSettings(), Report(), needed=needed)
+        outputs.sinks[:], outputs.status = sinks, status
+        count = 0
+        try:
+            for count in range(1, 6):
+                if not outputs.write(make_result(count - 1, size=(64, 48))):
+                    break
+        finally:
+            outputs.close()
+        return outputs, count
+
+    return write
 
 
 @pytest.mark.parametrize("error", [SinkError("disk full"), OSError(28, "disk full")])
-def test_a_sink_that_fails_does_not_stop_the_others(
-    results: list[LiveResult], capsys: pytest.CaptureFixture[str], error: Exception
+def test_an_output_that_fails_does_not_stop_the_others(
+    written: Callable[..., tuple[Outputs, int]], capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     broken, whole = Recorder(2, error), Recorder()
-    out = written(results, broken, whole)
+    outputs, _ = written(broken, whole)
     assert (broken.taken, whole.taken) == ([0, 1], [0, 1, 2, 3, 4])
     assert (broken.closed, whole.closed) == (1, 1)
-    assert out.failed
+    assert outputs.failed
     assert capsys.readouterr().err.count("disk full") == 1
 
 
-def test_when_the_last_sink_has_failed_it_ends(results: list[LiveResult]) -> None:
-    first, second, status = Recorder(1), Recorder(2), Recorder()
-    out = written(results, first, second, status=status)
-    assert (out.over, out.failed) == (True, True)
-    assert status.taken == [0, 1, 2]
-    assert status.closed == 1
+@pytest.mark.parametrize(("needed", "count"), [(True, 3), (False, 5)])
+def test_when_the_last_output_has_failed(written: Callable[..., tuple[Outputs, int]], needed: bool, count: int) -> None:
+    status = Recorder()
+    outputs, taken = written(Recorder(1), Recorder(2), status=status, needed=needed)
+    assert (taken, outputs.failed) == (count, True)
+    assert (len(status.taken), status.closed) == (count, 1)
 
 
-def test_a_closed_window_ends_it_well(results: list[LiveResult]) -> None:
+def test_a_closed_window_ends_it_well(written: Callable[..., tuple[Outputs, int]]) -> None:
     window, other = Recorder(2, SinkClosedError("the window was closed")), Recorder()
-    out = written(results, window, other)
-    assert (out.over, out.failed) == (True, False)
+    outputs, count = written(window, other)
     # The others still get the frame at which the window was closed.
-    assert other.taken == [0, 1, 2]
+    assert (count, outputs.failed, other.taken) == (3, False, [0, 1, 2])
     assert (window.closed, other.closed) == (1, 1)
 
 
 @pytest.mark.parametrize(
     "error", [SinkError("cannot be moved"), OSError(5, "cannot be moved"), SinkClosedError("gone")]
 )
-def test_every_sink_is_closed_though_one_fails_to(results: list[LiveResult], error: Exception) -> None:
+def test_every_output_is_closed_though_one_fails_to(
+    written: Callable[..., tuple[Outputs, int]], error: Exception
+) -> None:
     sinks = [Recorder(), Recorder(closing=error), Recorder()]
-    out = written(results, *sinks, status=Recorder())
+    outputs, _ = written(*sinks, status=Recorder())
     assert [sink.closed for sink in sinks] == [1, 1, 1]
-    assert out.failed == (not isinstance(error, SinkClosedError))
+    assert outputs.failed == (not isinstance(error, SinkClosedError))
 
 
-def test_a_bug_in_closing_still_closes_the_others(results: list[LiveResult]) -> None:
-    sinks = [Recorder(), Recorder(closing=ZeroDivisionError())]
-    with pytest.raises(ZeroDivisionError):
-        written(results, *sinks)
-    assert [sink.closed for sink in sinks] == [1, 1]
-
-
-def test_messages_stand_on_their_own_line(
-    results: list[LiveResult], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_messages_are_on_lines_of_their_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    out = Outputs()
-    out.warn("before")
-    out.add_status(Recorder())
-    out.warn("after")
-    assert capsys.readouterr().err == f"Warning: before\n{outputs.CLEAR_LINE}Warning: after\n"
+    report = Report()
+    report.warn("before")
+    report.status_shown = True
+    report.warn("after")
+    assert capsys.readouterr().err == f"Warning: before\n{CLEAR_LINE}Warning: after\n"
 
 
-def test_the_exit_code_of_a_failed_sink(
+def test_the_exit_code_of_a_failed_output(
     live: RunCli, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_fmnist.sinks.video.VideoRecorder.write", Recorder(0).write)
@@ -367,18 +246,21 @@ def test_the_exit_code_of_a_failed_sink(
     assert len(json_lines(result.stdout)) == FRAMES
     assert "Error: disk full" in result.stderr
     assert f"{FRAMES} results" in result.stderr
+    assert "1 results" in live("--source", video, "--save", tmp_path / "out.mp4", code=1).stderr
 
 
-def test_the_only_sink_fails(live: RunCli, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.sinks.jsonl.JsonLines.write", Recorder(0).write)
-    result = live("--source", video, "--jsonl", tmp_path / "a.jsonl", code=1)
-    assert "1 results" in result.stderr
-
-
-def test_a_window_without_a_display(live: RunCli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_that_cannot_be_opened(
+    live: RunCli, folder: Path, serve: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = serve({}).removeprefix("http://").rstrip("/")
+    result = live("--source", folder, "--serve", address, code=1)
+    assert "is in use" in result.stderr
+    assert "results" not in result.stderr
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     assert "use --serve to watch in a browser" in live("--source", folder, "--show", code=1).stderr
+    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda _: None)
+    assert "--serve needs the package 'starlette'" in live("--source", folder, "--serve", code=2).stderr
 
 
 # Bad input.
@@ -389,63 +271,63 @@ def test_a_window_without_a_display(live: RunCli, folder: Path, monkeypatch: pyt
     [
         ("absent.mp4", 3, "absent.mp4: no such file or folder"),
         ("/dev/video98", 3, "/dev/video98: no such camera"),
-        ("*.nothing", 3, "no file matches this pattern"),
-        ("", 2, "source: expected"),
-        ("http://", 2, "source: this URL cannot be used"),
+        ("*.nothing", 3, "*.nothing: no file matches this pattern"),
+        ("", 2, "--source: expected"),
+        ("http://", 2, "--source: this URL cannot be used"),
     ],
 )
-def test_a_source_that_is_not_there_writes_nothing(
+def test_a_source_that_does_not_exist_writes_nothing(
     live: RunCli, tmp_path: Path, source: str, code: int, message: str
 ) -> None:
     result = live("--source", source, "--jsonl", tmp_path / "a.jsonl", "--snapshot", tmp_path / "shots", code=code)
-    assert f"Error: {source if code == 3 else ''}" in result.stderr
-    assert message in result.stderr
+    assert result.stderr.startswith(f"Error: {message}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unreachable_url(live: RunCli, closed_port: str) -> None:
+def test_other_sources_that_cannot_be_read(live: RunCli, tmp_path: Path, closed_port: str) -> None:
     assert "cannot be reached" in live("--source", closed_port, code=3).stderr
-
-
-def test_a_folder_without_pictures(live: RunCli, tmp_path: Path) -> None:
     assert "no pictures in this folder" in live("--source", tmp_path, code=3).stderr
+    (tmp_path / "text.mp4").write_text("not a video" * 100, "utf-8")
+    assert "not a video" in live("--source", tmp_path / "text.mp4", code=3).stderr
 
 
-def test_a_text_file_as_video(live: RunCli, tmp_path: Path) -> None:
-    path = tmp_path / "text.mp4"
-    path.write_text("not a video" * 100, "utf-8")
-    assert "not a video" in live("--source", path, code=3).stderr
-
-
-def test_one_unusable_frame(live: RunCli, folder: Path) -> None:
+def test_unusable_frames(live: RunCli, folder: Path) -> None:
     cv2.imwrite(str(folder / "9.png"), np.full((40, 30, 3), 255, np.uint8))
     result = live("--source", folder)
-    assert "9.png: frame 3 is passed over, and others like it (expected another picture)" in result.stderr
+    assert "9.png: frame 3 skipped" in result.stderr
     assert "3 results" in result.stderr
     assert "1 unusable" in result.stderr
-
-
-def test_only_unusable_frames(live: RunCli, tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "white.png"), np.full((40, 30, 3), 255, np.uint8))
-    assert "Error: none of 1 frames could be used" in live("--source", tmp_path / "white.png", code=1).stderr
+    assert "Error: none of 1 frames could be used" in live("--source", folder / "9.png", code=1).stderr
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "message"),
     [
-        *(["--frames", "0"], ["--seconds", "0"], ["--seconds", "nan"], ["--width", "-1"], ["--fps", "0"]),
-        *(["--max-failures", "0"], ["--rotate", "45"], ["--roi", "1,2"], ["--threshold", "2"], ["--serve", "a b"]),
-        *(["--save", "out.txt"], ["--roi", "9000,0,5,5"], ["--nonsense"], ["an argument"], ["--interpreter", "onnx"]),
+        (["--frames", "0"], "--frames: expected a whole number above zero, got 0"),
+        (["--max-fps", "nan"], "--max-fps: expected a number above zero, got nan"),
+        (["--max-failures", "0"], "--max-failures: expected a whole number above zero"),
+        (["--rotate", "45"], "--rotate: expected 0, 90, 180 or 270 degrees"),
+        (["--roi", "1,2"], "--roi: expected X,Y,WIDTH,HEIGHT"),
+        (["--roi", "9000,0,5,5"], "--roi: the region from x 9000"),
+        (["--threshold", "2"], "--threshold: expected a number from 0 to 1"),
+        (["--serve", "a b"], "--serve a b: expected HOST:PORT"),
+        (["--save", "out.txt"], "--save: out.txt: expected a video file"),
+        (["--interpreter", "onnx"], "--interpreter: unknown interpreter 'onnx'"),
+        (["--nonsense"], "No such option: --nonsense"),
+        (["--width"], "requires an argument"),
+        (["an argument"], "unexpected extra argument"),
     ],
 )
-def test_bad_options(live: RunCli, folder: Path, arguments: list[str]) -> None:
+def test_bad_options(live: RunCli, folder: Path, arguments: list[str], message: str) -> None:
     result = live("--source", folder, *arguments, code=2)
-    assert result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
 
 
-def test_a_missing_model(run_cli: RunCli, folder: Path) -> None:
-    assert "no-such-model" in run_cli("live", "--source", folder, "--model", "no-such-model", code=3).stderr
+def test_without_a_camera_or_a_model(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("edge_fmnist.sources.devices.FOLDER", tmp_path)
+    assert "no camera found" in run_cli("live", code=3).stderr
+    assert "no-such-model" in run_cli("live", "--source", tmp_path, "--model", "no-such-model", code=3).stderr
 
 
 # Ends from outside, in processes of their own.
@@ -468,34 +350,26 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
             pass
 
 
-def until(condition: Callable[[], Any], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_cleanly(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path, number: signal.Signals
 ) -> None:
-    lines, saved = tmp_path / "a.jsonl", tmp_path / "out.mp4"
-    process = start("--jsonl", lines, "--save", saved)
-    until(lambda: process.poll() is not None or (lines.exists() and lines.stat().st_size > 3000))
+    saved = tmp_path / "out.mp4"
+    process = start("--jsonl", "-", "--save", saved)
+    assert process.stdout is not None
+    lines = [process.stdout.readline()]
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)
+    rest, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
-    assert stdout == ""
     assert "Traceback" not in stderr
     assert "results in" in stderr
-    assert frame_count(saved) == len(json_lines(lines.read_text())) > 0
+    assert frame_count(saved) == len(lines) + len(json_lines(rest)) > 0
 
 
 def test_a_reader_that_leaves_ends_it_cleanly(start: Callable[..., subprocess.Popen[str]]) -> None:
     process = start("--jsonl", "-")
     assert process.stdout is not None
     assert process.stderr is not None
-    # Not the very first frame where the machine is busy: a late reader drops frames.
     assert json.loads(process.stdout.readline())["frame"] >= 0
     process.stdout.close()
     stderr = process.stderr.read()
@@ -505,12 +379,12 @@ def test_a_reader_that_leaves_ends_it_cleanly(start: Callable[..., subprocess.Po
 
 
 def test_the_first_signal_stops_and_the_second_interrupts() -> None:
-    stopped: list[int] = []
+    stopped = threading.Event()
 
     def run() -> None:
-        with stopped_by_signals(lambda: stopped.append(1)):
+        with stopped_by_signals(stopped.set):
             os.kill(os.getpid(), signal.SIGINT)
-            until(lambda: stopped)
+            assert stopped.wait(5)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(5)
 
@@ -518,13 +392,12 @@ def test_the_first_signal_stops_and_the_second_interrupts() -> None:
     try:
         with pytest.raises(KeyboardInterrupt):
             run()
-        assert stopped == [1]
         assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_an_ignored_signal_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored_and_other_threads_have_none() -> None:
     stopped: list[int] = []
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -534,25 +407,13 @@ def test_an_ignored_signal_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
-
-
-def test_signals_are_left_alone_outside_the_main_thread() -> None:
-    ran: list[bool] = []
+    handlers: list[object] = []
 
     def use() -> None:
         with stopped_by_signals(lambda: None):
-            ran.append(signal.getsignal(signal.SIGINT) == before)
+            handlers.append(signal.getsignal(signal.SIGINT))
 
-    before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=use)
     thread.start()
     thread.join()
-    assert ran == [True]
-
-
-def test_bare_live_without_a_camera_ends_with_a_message(
-    run_cli: RunCli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("edge_fmnist.sources.devices.FOLDER", tmp_path, raising=False)
-    result = run_cli("live", code=3)
-    assert "no camera" in result.stderr
+    assert handlers == [signal.getsignal(signal.SIGINT)]

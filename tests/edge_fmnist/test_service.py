@@ -1,4 +1,4 @@
-"""What a service manager is told: the datagrams, and when the watchdog is fed."""
+"""Notifications for a service manager: the datagrams, and when the watchdog is fed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ Turns = Callable[[State, float, float], list[float]]
 
 @pytest.fixture
 def turns() -> Turns:
-    """Return a function that lets a watchdog of 10 seconds see turns of one state, and returns when it was fed."""
+    """Return a function that runs a watchdog of 10 seconds in one state, and returns when it was fed."""
     clock, fed = Clock(), list[float]()
     watchdog = Watchdog(10, lambda: fed.append(clock.now - 100), clock)
 

@@ -1,4 +1,4 @@
-"""Lines for the journal: their form, when they are written, and that nothing writes one for each frame."""
+"""Lines for the journal: their format, when they are written, and that no frame writes one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 
 from edge_fmnist.cli.reports import JournalReport, Log, log_of
 from edge_fmnist.cli.supervision import Supervisor
-from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.observer import State
 from edge_fmnist.pipeline.results import LiveResult
@@ -27,7 +26,6 @@ MAIN = "from edge_fmnist.cli.app import main; main()"
     [
         ({"label": "Coat", "score": 0.93456}, "<6>event=e label=Coat score=0.9346"),
         ({"label": "T-shirt/top", "previous": None}, "<6>event=e label=T-shirt/top"),
-        ({"a": "no garment"}, '<6>event=e a="no garment"'),
         ({"a": 'say "x=1"'}, r'<6>event=e a="say \"x=1\""'),
         ({"a": "x\n<3>event=error"}, r'<6>event=e a="x\n<3>event=error"'),
         ({"a": ""}, '<6>event=e a=""'),
@@ -38,59 +36,35 @@ def test_a_line(fields: dict[str, object], line: str) -> None:
     assert journal.line("e", fields) == line
 
 
-def test_a_line_has_its_priority() -> None:
-    assert journal.line("error", {}, journal.ERROR) == "<3>event=error"
-
-
-def run(stderr: int, journal_stream: str, *arguments: str) -> int:
-    environment = {**os.environ, "JOURNAL_STREAM": journal_stream}
-    words = [sys.executable, "-c", MAIN, "live", "--source", "demo", "--model", "edge", "--frames", "3", *arguments]
-    return subprocess.run(words, env=environment, stderr=stderr, stdout=subprocess.DEVNULL, check=False).returncode
-
-
-def said(tmp_path: Path, *arguments: str, same: bool = True, code: int = 0) -> list[str]:
-    """Run ``live`` with standard error in a file that the journal's variable names, or not; return what it said."""
+def test_the_journal_is_recognized_by_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "journal"
+    words = [sys.executable, "-c", MAIN, "live", "--source", "demo", "--model", "edge", "--frames", "3"]
     with path.open("wb") as file:
         status = os.fstat(file.fileno())
-        assert run(file.fileno(), f"{status.st_dev}:{status.st_ino + (not same)}", *arguments) == code
-    return path.read_text().splitlines()
-
-
-def test_under_the_journal_its_form_is_the_default(tmp_path: Path) -> None:
-    lines = said(tmp_path)
-    assert all(line.startswith("<") for line in lines)
+        environment = {**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        subprocess.run(words, env=environment, stderr=file, stdout=subprocess.DEVNULL, check=True)
+    lines = path.read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["<6>event=start", "<6>event=label", "<6>event=stop"]
     assert "source=demo model=edge" in lines[0]
     assert "results=3" in lines[-1]
-
-
-def test_where_standard_error_is_another_file_it_speaks_to_people(tmp_path: Path) -> None:
-    assert "3 results in" in "\n".join(said(tmp_path, same=False))
-    assert "3 results in" in "\n".join(said(tmp_path, "--log", "text"))
-
-
-def test_an_error_has_its_priority(tmp_path: Path) -> None:
-    (line,) = said(tmp_path, "--rotate", "45", code=2)
-    assert line.startswith("<3>event=error message=")
-    assert "got 45" in line
-    (line,) = said(tmp_path, "--config", str(tmp_path / "absent.toml"), code=2)
-    assert line.startswith("<3>event=error message=")
-
-
-def test_quiet_leaves_out_what_is_no_warning(tmp_path: Path) -> None:
-    assert said(tmp_path, "--quiet") == []
-
-
-def test_it_can_be_asked_for(run_cli: Callable[..., Any]) -> None:
-    result = run_cli("live", "--source", "demo", "--model", "edge", "--frames", 2, "--log", "journal")
-    assert "<6>event=start" in result.stderr
-
-
-def test_log_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    # Another file is for people.
+    monkeypatch.setenv("JOURNAL_STREAM", environment["JOURNAL_STREAM"])
     assert log_of(None) is Log.TEXT
     assert log_of(Log.JOURNAL) is Log.JOURNAL
+
+
+def test_errors_have_their_priority(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    result = run_cli("live", "--source", "demo", "--log", "journal", "--rotate", "45", code=2)
+    assert result.stderr.startswith("<3>event=error message=")
+    assert "got 45" in result.stderr
+    result = run_cli("live", "--source", tmp_path / "absent", "--log", "journal", code=3)
+    assert result.stderr.startswith("<3>event=error message=")
+
+
+def test_quiet_leaves_out_everything_below_warnings(run_cli: Callable[..., Any]) -> None:
+    settings = ("--source", "demo", "--model", "edge", "--frames", 2, "--log", "journal")
+    assert "<6>event=start" in run_cli("live", *settings).stderr
+    assert run_cli("live", *settings, "--quiet").stderr == ""
 
 
 class Clock:
@@ -108,43 +82,36 @@ def test_a_line_for_each_change_and_none_for_each_frame(
     clock = Clock()
     supervisor = Supervisor(JournalReport(), Notifier(None), clock)
     for second, label, state in [
-        *((n, "Coat", State.RUNNING) for n in range(100)),
-        *((100 + n, "Coat", State.IDLE) for n in range(50)),
+        *((n, "Coat", State.RUNNING) for n in range(20)),
+        *((100 + n, "Coat", State.IDLE) for n in range(10)),
         (150, "Bag", State.RUNNING),
         *((151 + n, None, State.WAITING) for n in range(10)),
         (170, "Bag", State.RUNNING),
+        # A label that flickers is reported once a second.
+        *((170 + n / 30, "Coat" if n % 2 else "Bag", State.RUNNING) for n in range(1, 33)),
     ]:
         clock.now = second
         supervisor.take(make_result(label=label, size=(64, 48)))
         supervisor.turn(state)
-    lines = [line.removeprefix("<6>event=") for line in capsys.readouterr().err.splitlines()]
-    assert lines == [
+    supervisor.lost("gone")
+    supervisor.back("here")
+    assert [line.partition("event=")[2] for line in capsys.readouterr().err.splitlines()] == [
         "label label=Coat score=0.9",
         "idle",
         "label label=Bag previous=Coat score=0.9",
         "awake",
         'label label="no garment" previous=Bag score=0',
         'label label=Bag previous="no garment" score=0.9',
+        "label label=Coat previous=Bag score=0.9",
+        "source-lost message=gone",
+        "source-back message=here",
     ]
 
 
-def test_a_label_that_flickers_is_told_once_a_second(
-    make_result: Callable[..., LiveResult], capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = Clock()
-    supervisor = Supervisor(JournalReport(), Notifier(None), clock)
-    coat, bag = make_result(label="Coat", size=(64, 48)), make_result(label="Bag", size=(64, 48))
-    for number in range(300):
-        clock.now = number / 30
-        supervisor.take(bag if number % 2 else coat)
-    assert 5 <= len(capsys.readouterr().err.splitlines()) <= 11
-
-
-def test_a_sink_that_fails_is_an_error_of_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_warnings_and_failed_outputs(capsys: pytest.CaptureFixture[str]) -> None:
     report = JournalReport()
-    report.outputs._report(SinkError("disk full"))
+    report.failed("disk full")
     report.warn("a warning")
-    assert report.outputs.failed
     assert capsys.readouterr().err.splitlines() == [
         '<3>event=sink-failed message="disk full"',
         '<4>event=warning message="a warning"',

@@ -1,4 +1,4 @@
-"""A manager of the size of a test starts ``edge-fmnist live`` as systemd does, and a camera stops delivering."""
+"""A small service manager starts ``edge-fmnist live`` as systemd does, and a camera stops delivering."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ import cv2
 import pytest
 
 from edge_fmnist.sources.demo import Scene
+
+# Each starts processes and waits for timeouts of several seconds.
+pytestmark = pytest.mark.slow
 
 MAIN = "from edge_fmnist.cli.app import main; main()"
 LIMIT = 2.0
@@ -71,7 +74,7 @@ def camera() -> Iterator[Camera]:
 
 
 class Manager:
-    """Starts the service, hears what it says, and kills it when it is silent for too long."""
+    """Starts the service and receives its notifications."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._address, self._url = str(folder / "notify"), url
@@ -118,7 +121,7 @@ def lines_of(log: Path, event: str) -> list[str]:
     return [line for line in log.read_text().splitlines() if f"event={event}" in line]
 
 
-def test_a_camera_that_hangs_is_noticed_and_the_restart_frees_it(manager: Manager, camera: Camera) -> None:
+def test_a_camera_that_hangs_is_noticed_and_a_restart_helps(manager: Manager, camera: Camera) -> None:
     process = manager.start()
     manager.hear_until("READY=1")
     manager.hear_until("WATCHDOG=1")
@@ -129,7 +132,7 @@ def test_a_camera_that_hangs_is_noticed_and_the_restart_frees_it(manager: Manage
     while (message := manager.hear(LIMIT)) is not None:
         fed += message == "WATCHDOG=1"
     noticed = time.monotonic() - hung_at
-    # One meal may have been on its way when the camera hung.
+    # One message may have been under way when the camera hung.
     assert fed <= 1
     assert noticed < 2 * LIMIT + 1
     assert process.poll() is None, manager.log.read_text()
@@ -142,7 +145,7 @@ def test_a_camera_that_hangs_is_noticed_and_the_restart_frees_it(manager: Manage
     manager.hear_until("WATCHDOG=1")
 
 
-def test_the_end_is_told(manager: Manager) -> None:
+def test_the_end_is_reported(manager: Manager) -> None:
     process = manager.start()
     manager.hear_until("READY=1")
     statuses: list[str] = []
@@ -163,13 +166,13 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_a_lost_camera_is_a_line_when_it_goes_and_one_when_it_is_back(manager: Manager, camera: Camera) -> None:
+def test_a_lost_camera_gives_one_line_when_lost_and_one_when_back(manager: Manager, camera: Camera) -> None:
     manager.start()
     manager.hear_until("READY=1")
     until(lambda: lines_of(manager.log, "label"))
     camera.hangs.set()
     until(lambda: lines_of(manager.log, "source-lost"))
-    # Opening it again is progress.
+    # Reconnecting counts as alive.
     manager.hear_until("WATCHDOG=1")
     camera.hangs.clear()
     until(lambda: lines_of(manager.log, "source-back"))

@@ -15,9 +15,8 @@ import pytest
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources import parse_source
-from edge_fmnist.sources.auto import Auto
-from edge_fmnist.sources.base import Source, Wishes
-from edge_fmnist.sources.camera import Camera
+from edge_fmnist.sources.base import CaptureSettings, Source
+from edge_fmnist.sources.camera import AutoCamera, Camera
 from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.demo import Demo
 from edge_fmnist.sources.picamera import PiCamera
@@ -112,7 +111,7 @@ def test_truncated_video_gives_what_is_there_and_a_warning(
     count = len(everything(path))
     assert 3 < count < FRAMES - 3
     assert warnings == [
-        f"{path}: only {count} of about {FRAMES} frames could be decoded; the file may be damaged or cut off"
+        f"{path}: only {count} of about {FRAMES} frames could be decoded; the file may be damaged or truncated"
     ]
 
 
@@ -127,7 +126,7 @@ def test_truncated_video_gives_what_is_there_and_a_warning(
 def test_file_that_is_no_video(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.mp4: not a video or picture that can be decoded, or a damaged one"):
+    with pytest.raises(SourceError, match=r"a\.mp4: not a video or image that can be decoded, or damaged"):
         parse_source(str(path)).open()
 
 
@@ -324,7 +323,7 @@ def test_what_is_no_picture(picture: np.ndarray) -> None:
     ("text", "kind", "name"),
     [
         ("demo", Demo, "demo"),
-        ("auto", Auto, "auto"),
+        ("auto", AutoCamera, "auto"),
         ("picamera", PiCamera, "picamera"),
         ("0", Camera, "/dev/video0"),
         ("012", Camera, "/dev/video12"),
@@ -348,14 +347,14 @@ def test_what_a_text_means(
         Path(folder).mkdir()
     for file in ("a.JPG", "a[1].mp4", "noending"):
         Path(file).touch()
-    source = parse_source(text, Wishes())
+    source = parse_source(text, CaptureSettings())
     assert type(source) is kind
     assert source.name == name
 
 
 @pytest.mark.parametrize("text", ["absent.mp4", "absent/", "-1", "99999", "a" * 5000, "demo "])
 def test_text_that_names_nothing(text: str) -> None:
-    with pytest.raises(SourceError, match=r"no such file or folder; a source is auto, demo|cannot be looked for"):
+    with pytest.raises(SourceError, match=r"no such file or folder; a source is auto, demo|cannot be accessed"):
         parse_source(text)
 
 
@@ -368,13 +367,13 @@ def test_text_that_cannot_be_a_source(text: str) -> None:
 @pytest.mark.parametrize(("name", "value"), [("width", 0), ("height", -1), ("fps", 0.0), ("fps", float("nan"))])
 def test_wishes_are_above_zero(name: str, value: float) -> None:
     with pytest.raises(UsageError, match=f"{name}: expected a number above zero, got"):
-        Wishes(**{name: value})  # type: ignore[arg-type]
+        CaptureSettings(**{name: value})  # type: ignore[arg-type]
 
 
 def test_no_kind_of_source_costs_the_import_of_another() -> None:
     code = (
         "import sys; from edge_fmnist.sources import parse_source; parse_source('0')\n"
-        "print([kind for kind in ('demo', 'picamera', 'stream') if f'edge_fmnist.sources.{kind}' in sys.modules])"
+        "print([kind for kind in ('demo', 'stream') if f'edge_fmnist.sources.{kind}' in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code]) == b"[]\n"
 

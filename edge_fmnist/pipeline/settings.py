@@ -1,0 +1,182 @@
+"""The settings of a live run: Python keywords, command-line options and keys of a TOML file are made of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+from edge_fmnist.errors import EdgeFmnistError, UsageError
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.sources.adjust import Adjustment, parse_roi
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a setting appears on the command line, and which values it takes.
+
+    Attributes:
+        type: of the value on the command line.
+        help: the help text, also used in the documentation of :func:`edge_fmnist.live`.
+        flag: a short form, such as ``"-s"``.
+        metavar: placeholder in the usage.
+        minimum: smallest number.
+        maximum: largest number.
+        above: the number must be larger than this.
+        python_only: whether there is no command-line option.
+    """
+
+    type: type
+    help: str
+    flag: str | None = None
+    metavar: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    python_only: bool = False
+
+    def check(self, value: object, setting: str) -> None:
+        """Check the type and range of a number; None is not checked.
+
+        Raises:
+            UsageError: says what was expected.
+        """
+        if self.type not in (int, float) or value is None:
+            return
+        expected = "a whole number" if self.type is int else "a number"
+        if isinstance(value, bool) or not isinstance(value, (int, self.type)):
+            raise UsageError(f"expected {expected}, got {value!r}", setting=setting)
+        if self.above is not None:
+            expected += " above zero" if self.above == 0 else f" above {self.above:g}"
+        elif self.minimum is not None and self.maximum is not None:
+            expected += f" from {self.minimum:g} to {self.maximum:g}"
+        elif self.minimum is not None:
+            expected = f"{self.minimum:g} or more"
+        above = -math.inf if self.above is None else self.above
+        least = -math.inf if self.minimum is None else self.minimum
+        most = math.inf if self.maximum is None else self.maximum
+        if not (value > above and least <= value <= most):
+            raise UsageError(f"expected {expected}, got {value}", setting=setting)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings:
+    """All settings of :func:`edge_fmnist.live` and ``edge-fmnist live``; each is annotated with its :class:`Option`.
+
+    Raises:
+        UsageError: a value that cannot be used; its ``setting`` is the field's name.
+    """
+
+    source: Annotated[
+        Any,
+        Option(
+            str,
+            "auto, demo, picamera, a camera's index, /dev/videoN, an http:// or rtsp:// URL, "
+            "a video or image file, a folder, or a glob.",
+            "-s",
+        ),
+    ] = "auto"
+    model: Annotated[str | Path | Classifier, Option(str, "Name of a shipped model, or a .tflite file.", "-m")] = (
+        CAMERA_MODEL
+    )
+    threads: Annotated[int, Option(int, "Number of interpreter threads.", "-t", minimum=1, maximum=64)] = 1
+    interpreter: Annotated[
+        str | None, Option(str, "ai-edge-litert, tflite-runtime or tensorflow. Default: the first installed.")
+    ] = None
+    width: Annotated[int | None, Option(int, "Frame width in pixels to request from the source.", above=0)] = None
+    height: Annotated[int | None, Option(int, "Frame height in pixels to request from the source.", above=0)] = None
+    fps: Annotated[float | None, Option(float, "Frame rate (fps) to request from the source.", above=0)] = None
+    rotate: Annotated[int, Option(int, "Rotate frames clockwise by 0, 90, 180 or 270 degrees.")] = 0
+    mirror: Annotated[bool, Option(bool, "Mirror frames horizontally.")] = False
+    roi: Annotated[
+        str | None, Option(str, "Region of interest, in pixels or percent (10%,10%,80%,80%).", metavar="X,Y,W,H")
+    ] = None
+    threshold: Annotated[
+        float | None,
+        Option(float, 'Score below which the label is "unknown", 0 to 1. Default: the model\'s.', minimum=0, maximum=1),
+    ] = None
+    smoothing: Annotated[
+        bool | None,
+        Option(bool, "Smooth scores over time. Default: for streams and videos, not for images.", python_only=True),
+    ] = None
+    realtime: Annotated[bool, Option(bool, "Read a file at its own frame rate, dropping frames when late.")] = False
+    max_failures: Annotated[
+        int | None,
+        Option(int, "Exit with code 3 after N consecutive failures to reopen a lost source. Default: never.", above=0),
+    ] = None
+    frames: Annotated[int | None, Option(int, "Stop after N results.", above=0)] = None
+    seconds: Annotated[float | None, Option(float, "Stop after N seconds.", above=0)] = None
+    max_fps: Annotated[float | None, Option(float, "Maximum inference rate (fps). Default: unlimited.", above=0)] = None
+    idle_fps: Annotated[
+        float | None,
+        Option(
+            float,
+            "Without motion, check N frames per second, 1 or more, and repeat the last result. Default: off.",
+            minimum=1,
+        ),
+    ] = None
+    serve: Annotated[
+        str | bool | None,
+        Option(
+            str,
+            "Show results in a browser. Without an address: 127.0.0.1:8000, for this machine only.",
+            metavar="[HOST:PORT]",
+        ),
+    ] = None
+    mqtt: Annotated[
+        str | None,
+        Option(
+            str,
+            "Publish to the broker at mqtt://HOST[:PORT][/PREFIX], or mqtts://… for TLS. User and password come from "
+            "$EDGE_FMNIST_MQTT_USER and $EDGE_FMNIST_MQTT_PASSWORD.",
+            metavar="URL",
+        ),
+    ] = None
+    mqtt_ca: Annotated[
+        str | Path | None,
+        Option(Path, "PEM file of the authority that signed the broker's certificate. Default: the system's."),
+    ] = None
+    show: Annotated[bool, Option(bool, "Show results in a window.")] = False
+    jsonl: Annotated[
+        str | Path | None, Option(str, "Write a line of JSON per result; - is standard output.", metavar="FILE|-")
+    ] = None
+    save: Annotated[str | Path | None, Option(Path, "Write the annotated video, .mp4, .mkv or .avi.")] = None
+    snapshot: Annotated[
+        str | Path | None, Option(Path, "Write images into this folder whenever the label changes.")
+    ] = None
+
+    def __post_init__(self) -> None:
+        for name, option in options().items():
+            option.check(getattr(self, name), name)
+        _ = self.adjustment
+
+    @property
+    def adjustment(self) -> Adjustment:
+        """Rotation, mirroring and region of interest."""
+        return Adjustment(self.rotate, self.mirror, None if self.roi is None else parse_roi(self.roi))
+
+
+@cache
+def options() -> dict[str, Option]:
+    """Return the option of each setting, by name."""
+    hints = get_type_hints(LiveSettings, include_extras=True)
+    return {name: get_args(hints[name])[1] for name in (field.name for field in fields(LiveSettings))}
+
+
+@contextmanager
+def caused_by(setting: str) -> Iterator[None]:
+    """Attach the name of a setting to errors in the block that have none.
+
+    Raises:
+        EdgeFmnistError: the error.
+    """
+    try:
+        yield
+    except EdgeFmnistError as error:
+        error.setting = error.setting or setting
+        raise

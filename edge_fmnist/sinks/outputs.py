@@ -1,0 +1,207 @@
+"""Writes each result to any number of sinks; one that fails does not affect the others."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.settings import LiveSettings, caused_by
+from edge_fmnist.sinks.base import Sink
+from edge_fmnist.sources.base import Warn, log_warning
+
+if TYPE_CHECKING:
+    from edge_fmnist.pipeline.loop import LiveLoop
+    from edge_fmnist.sinks.mqtt import Broker, MqttPublisher
+    from edge_fmnist.sinks.web import Address
+
+# Frame rate of a video saved from images of a folder.
+IMAGES_FPS = 1.0
+
+
+def has_outputs(settings: LiveSettings) -> bool:
+    """Return whether the settings name a sink."""
+    given = (settings.mqtt, settings.mqtt_ca, settings.jsonl, settings.save, settings.snapshot)
+    return settings.show or settings.serve not in (None, False) or any(value is not None for value in given)
+
+
+class OutputReport:
+    """Receives messages about sinks; this one warns and logs."""
+
+    def __init__(self, warn: Warn = log_warning) -> None:
+        self._warn = warn
+
+    def warn(self, message: str) -> None:
+        """Report a problem that does not end the run."""
+        self._warn(message)
+
+    def failed(self, message: str) -> None:
+        """Report a sink that failed."""
+        self._warn(message)
+
+    def serving(self, url: str) -> None:
+        """Report where the browser page is."""
+        logging.getLogger("edge_fmnist").info("Serving at %s", url)
+
+    def publishing(self, url: str) -> None:
+        """Report the MQTT broker."""
+        logging.getLogger("edge_fmnist").info("Publishing to %s", url)
+
+
+class Outputs:
+    """The sinks of a live run.
+
+    Attributes:
+        failed: whether a sink failed, or could not be closed.
+        sinks: those that still work.
+        status: a status line, which is written last and alone does not keep the run going.
+    """
+
+    def __init__(self, settings: LiveSettings, report: OutputReport | None = None, *, needed: bool = False) -> None:
+        """Check the settings; nothing is opened yet.
+
+        Args:
+            settings: which sinks to open.
+            report: receives messages.
+            needed: whether to stop once all sinks have failed.
+
+        Raises:
+            UsageError: an address that cannot be used.
+            MissingExtraError: a package is not installed.
+        """
+        self.failed = False
+        self.sinks: list[Sink] = []
+        self.status: Sink | None = None
+        self._settings = settings
+        self._report = report or OutputReport()
+        self._needed = needed
+        with caused_by("serve"):
+            self._address = _address(settings.serve)
+        self._broker = _broker(settings)
+
+    def open(self, loop: LiveLoop) -> None:
+        """Open the sinks, those first that may be refused.
+
+        Raises:
+            SinkError: a file cannot be written, a port is in use.
+        """
+        settings = self._settings
+        publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
+        if self._address is not None:
+            with caused_by("serve"):
+                self._open_page(self._address, loop, publisher)
+        if settings.jsonl is not None:
+            from edge_fmnist.sinks.jsonl import JsonLines
+
+            with caused_by("jsonl"):
+                self.sinks.append(JsonLines(str(settings.jsonl)))
+        if settings.save is not None:
+            from pathlib import Path
+
+            from edge_fmnist.sinks.video import VideoRecorder
+
+            # None measures the rate, as frames may be dropped.
+            fps = None if loop.realtime else loop.source.fps or settings.fps or IMAGES_FPS
+            with caused_by("save"):
+                self.sinks.append(VideoRecorder(Path(settings.save), fps))
+        if settings.snapshot is not None:
+            from pathlib import Path
+
+            from edge_fmnist.sinks.snapshots import Snapshots
+
+            with caused_by("snapshot"):
+                self.sinks.append(Snapshots(Path(settings.snapshot)))
+        if settings.show:
+            from edge_fmnist.sinks.window import Window
+
+            self.sinks.append(Window("edge-fmnist live"))
+
+    def _open_page(self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
+        from edge_fmnist.sinks.web import WebPage, is_local
+
+        traffic = None if publisher is None else lambda: publisher.traffic
+        page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic)
+        self.sinks.append(page)
+        self._report.serving(page.url)
+        if not is_local(address.host):
+            self._report.warn("the page has no password: everyone who can reach this address sees the camera")
+
+    def _open_mqtt(self, broker: Broker, loop: LiveLoop) -> MqttPublisher:
+        from edge_fmnist.sinks.mqtt import MqttPublisher, find_credentials
+        from edge_fmnist.sinks.web import is_local
+
+        with caused_by("mqtt_ca"):
+            authority = self._settings.mqtt_ca
+            publisher = MqttPublisher(broker, loop.labels, authority=authority, warn=self._report.warn)
+        self.sinks.append(publisher)
+        self._report.publishing(broker.url)
+        if find_credentials() is not None and not (broker.tls or is_local(broker.host)):
+            self._report.warn("user and password are sent to the broker unencrypted; use mqtts:// if it supports TLS")
+        return publisher
+
+    def write(self, result: LiveResult) -> bool:
+        """Write a result to every sink; return False to stop: a sink was closed, or all that are needed failed."""
+        more = True
+        for sink in list(self.sinks):
+            try:
+                sink.write(result)
+            except SinkClosedError:
+                more = False
+            except (SinkError, OSError) as error:
+                self._fail(error)
+                self.sinks.remove(sink)
+                self._close(sink)
+                more = more and (bool(self.sinks) or not self._needed)
+        if self.status is not None:
+            self.status.write(result)
+        return more
+
+    def close(self) -> None:
+        """Close every sink, even if one fails to close; may be called twice."""
+        # The status line first, so that later messages are on lines of their own.
+        sinks = [*self.sinks, *([] if self.status is None else [self.status])]
+        self.sinks, self.status = [], None
+        with contextlib.ExitStack() as stack:
+            for sink in sinks:
+                stack.callback(self._close, sink)
+
+    def _close(self, sink: Sink) -> None:
+        try:
+            sink.close()
+        except SinkClosedError:
+            pass
+        except (SinkError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self.failed = True
+        self._report.failed(str(error))
+
+
+def _address(serve: str | bool | None) -> Address | None:
+    if serve is None or serve is False:
+        return None
+    from edge_fmnist.extras import require
+    from edge_fmnist.sinks.web import parse_address
+
+    require("web", "--serve")
+    return parse_address("" if serve is True else serve)
+
+
+def _broker(settings: LiveSettings) -> Broker | None:
+    authority = settings.mqtt_ca
+    if settings.mqtt is None:
+        if authority is not None:
+            raise UsageError(f"{authority}: expected a broker as well, such as mqtt = mqtts://HOST", setting="mqtt_ca")
+        return None
+    from edge_fmnist.extras import require
+    from edge_fmnist.sinks.mqtt import parse_broker
+
+    with caused_by("mqtt"):
+        require("mqtt", "--mqtt")
+        broker = parse_broker(settings.mqtt)
+    if authority is not None and not broker.tls:
+        raise UsageError(f"{authority}: expected an encrypted connection, mqtts://, got mqtt://", setting="mqtt_ca")
+    return broker

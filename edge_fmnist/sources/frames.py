@@ -1,0 +1,96 @@
+"""Frames from Python: a list or generator of arrays, or a ``cv2.VideoCapture``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.sources.base import Source
+from edge_fmnist.sources.capture import CaptureSource
+from edge_fmnist.sources.convert import as_frame
+
+if TYPE_CHECKING:
+    import cv2
+
+
+class FrameIterator(Source):
+    """The frames of a list, generator or other iterable of arrays, read once and each on its own."""
+
+    realtime = False
+
+    def __init__(self, frames: Iterable[np.ndarray]) -> None:
+        self.name = "frames"
+        self._frames = frames
+        self._iterator: Iterator[np.ndarray] | None = None
+
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
+        self._iterator = iter(self._frames)
+
+    def read(self) -> np.ndarray | None:
+        """See :meth:`Source.read`.
+
+        Raises:
+            ImageError: a frame of another dtype or shape.
+        """
+        if self._iterator is None:
+            raise SourceError(f"{self.name}: not open")
+        frame = next(self._iterator, None)
+        if frame is not None and not isinstance(frame, np.ndarray):
+            raise ImageError(f"{self.name}: expected NumPy arrays, got {type(frame).__name__}")
+        return None if frame is None else as_frame(frame)
+
+    def close(self) -> None:
+        """See :meth:`Source.close`."""
+        self._iterator = None
+
+
+class OpenCapture(CaptureSource):
+    """A ``cv2.VideoCapture`` that the caller has opened and will release."""
+
+    def __init__(self, capture: cv2.VideoCapture) -> None:
+        import cv2
+
+        super().__init__("cv2.VideoCapture", 0)
+        self.open_timeout = None
+        self._given = capture
+        self.realtime = not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+
+    def connect(self) -> cv2.VideoCapture:
+        """See :meth:`CaptureSource.connect`."""
+        if not self._given.isOpened():
+            raise SourceError(f"{self.name}: expected an opened capture")
+        return self._given
+
+    def on_end(self) -> None:
+        """End the source; a capture of the caller's is not reopened."""
+
+    def close(self) -> None:
+        """Leave the capture open, which is the caller's."""
+        self._capture = self._first = None
+
+
+def from_python(frames: Any) -> Source:
+    """Return a source for an object that holds frames.
+
+    Args:
+        frames: an opened ``cv2.VideoCapture``, or an iterable of arrays, uint8 or uint16, shape (H, W), (H, W, 3) BGR
+            or (H, W, 4) BGRA.
+
+    Raises:
+        UsageError: something else.
+    """
+    if hasattr(frames, "grab") and hasattr(frames, "isOpened"):
+        return OpenCapture(frames)
+    if isinstance(frames, np.ndarray):
+        # One image, or a batch of colour images.
+        return FrameIterator(frames if frames.ndim == 4 else [frames])
+    if isinstance(frames, Iterable) and not isinstance(frames, (str, bytes)):
+        return FrameIterator(frames)
+    raise UsageError(
+        f"expected text, a Source, a cv2.VideoCapture or an iterable of frames, got {type(frames).__name__}",
+        setting="source",
+    )

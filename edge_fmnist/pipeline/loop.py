@@ -7,35 +7,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from edge_fmnist.errors import ImageError, UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.pipeline.observer import State, Watcher
+from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.pipeline.reader_thread import Grabber, Retry
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
-from edge_fmnist.pipeline.smoothing import Smoother
 from edge_fmnist.pipeline.stats import LiveStats, Meter
 from edge_fmnist.sources.base import Source, Warn, Wishes, log_warning
 from edge_fmnist.sources.paced import PacedSource
 from edge_fmnist.vision.motion import Stillness
 
-if TYPE_CHECKING:
-    from edge_fmnist.model.predictions import Prediction
-    from edge_fmnist.vision.detection import Garment
-
 # Seconds between two looks at whether to stop while no frame comes: quick for a person, nothing for a processor.
 POLL = 0.1
 # Frames a second at which files without a rate of their own are shown with ``realtime``: a slide show.
 SLIDE_SHOW_FPS = 1.0
-# In a stream, every so many frames the garment is also looked for anew: about once a second.
-RENEWAL = 30
 # Slower than this, viewers and service managers would take the loop for stalled.
 MIN_IDLE_FPS = 1.0
-SIZE = 28
 
 
 class LiveLoop:
@@ -95,15 +85,11 @@ class LiveLoop:
         _check_positive(max_fps=max_fps)
         if idle_fps is not None and not idle_fps >= MIN_IDLE_FPS:
             raise UsageError(f"idle_fps: expected {MIN_IDLE_FPS:g} or more frames a second, got {idle_fps:g}")
-        from edge_fmnist.vision.preprocess import preprocess
-
         self.source = source
-        self._preprocess = preprocess
         self._classifier = classifier
-        # First calls are slow, a tenth of a second in OpenCV's case: better here than on the camera's first frame.
-        preprocess(_any_garment())
-        classifier.predict(np.zeros((SIZE, SIZE), np.uint8))
-        self._threshold = classifier.threshold if threshold is None else threshold
+        # Before the camera is opened, so that its first frame does not wait.
+        Pipeline(classifier).warm_up()
+        self._threshold = threshold
         self.realtime = realtime or source.realtime
         self._retry = retry
         self._smoothing = smoothing
@@ -115,7 +101,6 @@ class LiveLoop:
         self._watcher = watcher or Watcher(warn)
         self._meter = Meter()
         self._grabber: Grabber | None = None
-        self._previous: Garment | None = None
         self._stillness: Stillness | None = None
         self._last: LiveResult | None = None
         self._lost = False
@@ -148,7 +133,7 @@ class LiveLoop:
         self._paced = PacedSource(self.source)
         if self._idle_pause is not None and self._stream and self.realtime:
             self._stillness = Stillness()
-        self._smoother = (Smoother if smooth else Smoother.off)(self._classifier.labels, self._threshold)
+        self._pipeline = Pipeline(self._classifier, tracking=self._stream, smoothing=smooth, threshold=self._threshold)
 
     def __iter__(self) -> Iterator[LiveResult]:
         """Yield the result for each frame.
@@ -286,7 +271,6 @@ class LiveLoop:
             self._last = self._repeated(frame) or self._named(frame)
             return self._last
         except ImageError as error:
-            self._previous = None
             self._forget_scene()
             self._unusable += 1
             if self._unusable == 1:
@@ -315,44 +299,23 @@ class LiveLoop:
         )
 
     def _named(self, frame: Frame) -> LiveResult:
-        begun = time.perf_counter()
-        garment = self._garment(frame.picture)
-        prepared = time.perf_counter()
-        prediction: Prediction | None = self._classifier.predict(garment.image) if garment.found else None
-        classified = time.perf_counter()
-        shown = self._smoother.update(prediction.scores if prediction else None, self._time(frame))
-        smoothed = time.perf_counter()
-        stages = Stages((prepared - begun) * 1e3, (classified - prepared) * 1e3, (smoothed - classified) * 1e3)
-        age = (smoothed - frame.captured) * 1e3
-        fps = self._meter.add(shown.label, stages, age)
+        output = self._pipeline.run(frame.picture, self._time(frame))
+        age = (output.finished - frame.captured) * 1e3
+        smoothed = output.smoothed
         return LiveResult(
             frame=frame,
-            garment=garment,
-            prediction=prediction,
-            label=shown.label,
-            score=shown.score,
-            scores=shown.scores,
+            garment=output.garment,
+            prediction=output.prediction,
+            label=smoothed.label,
+            score=smoothed.score,
+            scores=smoothed.scores,
             labels=self._classifier.labels,
-            stages=stages,
+            stages=output.stages,
             age=age,
             seen=self._seen,
             dropped=self._seen - self._taken,
-            fps=fps,
+            fps=self._meter.add(smoothed.label, output.stages, age),
         )
-
-    def _garment(self, picture: np.ndarray) -> Garment:
-        """Find the garment, starting from the one before it in a stream."""
-        previous = self._previous
-        if previous is not None and previous.frame_shape != picture.shape[:2]:
-            previous = None
-        garment = self._preprocess(picture, previous)
-        if previous is not None and self._taken % RENEWAL == 0:
-            # What follows cannot see that it follows something else.
-            anew = self._preprocess(picture)
-            if anew.found and anew.confidence >= garment.confidence:
-                garment = anew
-        self._previous = garment if self._stream and garment.found else None
-        return garment
 
     def _time(self, frame: Frame) -> float:
         """Return the time of a frame in seconds: of its capture, or, in a video read whole, of its place in it."""
@@ -445,13 +408,6 @@ def live(
         warn=warn,
         watcher=watcher,
     )
-
-
-def _any_garment() -> np.ndarray:
-    """Return a picture in which a garment is found: uint8, shape (96, 128, 3), BGR."""
-    picture = np.zeros((96, 128, 3), np.uint8)
-    picture[16:80, 40:88] = 200
-    return picture
 
 
 def _check_positive(**values: float | None) -> None:

@@ -28,7 +28,7 @@ ABSENCE = 0.5
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Shown:
+class Smoothed:
     """What is shown after a frame.
 
     Attributes:
@@ -83,7 +83,7 @@ class Smoother:
         self._enter, self._leave = threshold, min(threshold + band, (threshold + 1) / 2)
         self._absence = absence
         self._scores: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(labels), np.float32)
-        self._shown = Shown(None, 0.0, self._scores)
+        self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at: float | None = None
 
     @classmethod
@@ -91,7 +91,7 @@ class Smoother:
         """Return a smoother that takes each frame for itself, for pictures that have nothing to do with one another."""
         return cls(labels, threshold, time_constant=0, margin=0, band=0, absence=0)
 
-    def update(self, scores: np.ndarray | None, now: float) -> Shown:
+    def update(self, scores: np.ndarray | None, now: float) -> Smoothed:
         """Take the scores of one frame.
 
         Args:
@@ -105,12 +105,12 @@ class Smoother:
         self._average(scores, now)
         self._seen_at = now
         label = self._choose(self._scores)
-        self._shown = Shown(label, float(self._scores.max()), self._scores)
+        self._shown = Smoothed(label, float(self._scores.max()), self._scores)
         return self._shown
 
     def _forget(self) -> None:
         self._scores = np.zeros(len(self._labels), np.float32)
-        self._shown = Shown(None, 0.0, self._scores)
+        self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at = None
 
     def _average(self, scores: np.ndarray, now: float) -> None:

@@ -72,7 +72,8 @@ def test_a_setting_can_be_changed(edited: Edit) -> None:
         ("percentiles = [50, 90, 99]", "percentiles = [90]", "expected 50 among them"),
         ("percentiles = [50, 90, 99]", "percentiles = [50, 101]", "none above 100"),
         ("[paced]", "[paced", "not a protocol"),
-        ("[doubt]", "[doubts]", "expected the settings"),
+        ("[validity]", "[doubt]", "expected the settings"),
+        ("hertz = 30.0", "hertz = inf", "hertz: expected a number above zero, got inf"),
     ],
 )
 def test_a_protocol_that_cannot_work(edited: Edit, old: str, new: str, message: str) -> None:

@@ -151,7 +151,7 @@ def test_frames_are_named_stage_by_stage(quick: Protocol) -> None:
 
 def test_a_process_of_its_own() -> None:
     classifier = edge_variants("edge")[0]
-    found = process.measure(classifier, protocol.Process(2, 60.0))
+    found = process.measure(classifier, protocol.SeparateProcess(2, 60.0))
     assert len(found["first_label_ms"]) == 2
     assert all(milliseconds > 10 for milliseconds in found["first_label_ms"])
     # A Python process with NumPy takes this much; TensorFlow's would be many times as large.
@@ -162,12 +162,12 @@ def test_a_process_that_fails(tmp_path: Path) -> None:
     (variant, *_) = edge_variants("edge")
     variant._model = str(tmp_path / "gone.tflite")  # type: ignore[attr-defined]
     with pytest.raises(VariantError, match="ended with exit code 1 and no label"):
-        process.measure(variant, protocol.Process(1, 1.0))
+        process.measure(variant, protocol.SeparateProcess(1, 1.0))
 
 
 def test_a_variant_that_cannot_be_sent_to_a_process(fake: Any) -> None:
-    with pytest.raises(VariantError, match="cannot run in a process of its own"):
-        process.measure(fake("a", run=lambda pictures: pictures), protocol.Process(1, 1.0))
+    with pytest.raises(VariantError, match="cannot run in a separate process"):
+        process.measure(fake("a", run=lambda pictures: pictures), protocol.SeparateProcess(1, 1.0))
 
 
 def test_a_result_is_written_and_read_again(tmp_path: Path, plan: MakePlan, fake: Any) -> None:

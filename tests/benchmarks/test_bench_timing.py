@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_fmnist.model import measure
 from edge_fmnist_bench import timing
 from edge_fmnist_bench.protocol import Bootstrap, Offline, Paced, SingleStream
 from edge_fmnist_bench.timing import Samples
@@ -28,7 +29,7 @@ def settings(**changes: Any) -> SingleStream:
 
 
 def test_the_clock_counts_nanoseconds() -> None:
-    assert timing.timed(lambda: time.sleep(0.02)) >= 20_000_000
+    assert measure.timed(lambda: time.sleep(0.02)) >= 20_000_000
 
 
 def test_variants_take_turns() -> None:
@@ -46,7 +47,7 @@ def test_variants_take_turns() -> None:
 def test_the_order_follows_from_the_seed() -> None:
     def order(seed: int) -> list[str]:
         seen: list[str] = []
-        timing.take_turns(list("abcdef"), 3, seed, seen.append)
+        measure.take_turns(list("abcdef"), 3, seed, seen.append)
         return seen
 
     assert order(1) == order(1)
@@ -55,13 +56,13 @@ def test_the_order_follows_from_the_seed() -> None:
 
 def test_a_turn_lasts_as_long_as_it_must() -> None:
     times: list[int] = []
-    timing.take_turn(lambda: time.sleep(0.001), timing.Turn(calls=1, seconds=0.02, limit=5.0), times)
+    timing.time_calls(lambda: time.sleep(0.001), times, calls=1, seconds=0.02, limit=5.0)
     assert 2 <= len(times) <= 20
 
 
 def test_a_slow_call_ends_its_turn_but_is_made() -> None:
     times: list[int] = []
-    timing.take_turn(lambda: time.sleep(0.005), timing.Turn(calls=50, seconds=1.0, limit=0.001), times)
+    timing.time_calls(lambda: time.sleep(0.005), times, calls=50, seconds=1.0, limit=0.001)
     assert len(times) == 1
 
 
@@ -95,11 +96,11 @@ def test_an_interruption_keeps_the_samples() -> None:
     with pytest.raises(KeyboardInterrupt):
         timing.single_stream({"a": call}, settings(), 0, into)
     assert len(into["a"].microseconds) == 7
-    assert len(into["a"].medians) == 3
+    assert len(into["a"].rounds) == 3
 
 
 def test_the_collector_rests_and_comes_back() -> None:
-    with timing.no_collection():
+    with measure.no_collection():
         assert not gc.isenabled()
     assert gc.isenabled()
 

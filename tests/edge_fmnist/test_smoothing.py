@@ -11,7 +11,7 @@ import pytest
 
 from edge_fmnist.data.labels import UNKNOWN
 from edge_fmnist.pipeline import smoothing
-from edge_fmnist.pipeline.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Shown, Smoother
+from edge_fmnist.pipeline.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Smoothed, Smoother
 
 LABELS = ("Coat", "Dress", "Bag")
 FRAME = 1 / 30
@@ -24,11 +24,11 @@ def scores(coat: float, dress: float) -> np.ndarray:
 COAT, DRESS, UNSURE = scores(0.9, 0.05), scores(0.05, 0.9), scores(0.35, 0.33)
 
 
-def run(smoother: Smoother, frames: Sequence[np.ndarray | None], fps: float = 30, start: float = 100) -> list[Shown]:
+def run(smoother: Smoother, frames: Sequence[np.ndarray | None], fps: float = 30, start: float = 100) -> list[Smoothed]:
     return [smoother.update(frame, start + number / fps) for number, frame in enumerate(frames)]
 
 
-def labels(shown: list[Shown]) -> list[str | None]:
+def labels(shown: list[Smoothed]) -> list[str | None]:
     return [one.label for one in shown]
 
 

@@ -173,7 +173,14 @@ def _scatter(
     state = np.random.get_state()
     np.random.seed(0)
     adjust_text(
-        texts, list(values), heights, ax=axes, iter_lim=300, expand=(1.15, 1.7), force_text=(0.2, 0.5), arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6}
+        texts,
+        list(values),
+        heights,
+        ax=axes,
+        iter_lim=300,
+        expand=(1.15, 1.7),
+        force_text=(0.2, 0.5),
+        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6},
     )
     np.random.set_state(state)
     return figure

@@ -172,16 +172,9 @@ def _scatter(
     # The placement starts with random steps; a limit of iterations, not of time, keeps it reproducible.
     state = np.random.get_state()
     np.random.seed(0)
-    adjust_text(
-        texts,
-        list(values),
-        heights,
-        ax=axes,
-        iter_lim=300,
-        expand=(1.15, 1.7),
-        force_text=(0.2, 0.5),
-        arrowprops={"arrowstyle": "-", "color": QUIET, "lw": 0.6},
-    )
+    line = {"arrowstyle": "-", "color": QUIET, "lw": 0.6}
+    spacing: dict[str, Any] = {"expand": (1.15, 1.7), "force_text": (0.2, 0.5)}
+    adjust_text(texts, list(values), heights, ax=axes, iter_lim=300, arrowprops=line, **spacing)
     np.random.set_state(state)
     return figure
 

@@ -22,6 +22,7 @@ from edge_fmnist_bench import callgrind, device_report, document, machine
 from edge_fmnist_bench import cli as command
 from edge_fmnist_bench.float32_reference import float32_reference
 from edge_fmnist_bench.protocol import SCENARIOS
+from edge_fmnist_bench.suite import Suite
 
 QUICK = ("--iterations", "4", "--scenario", "single-stream")
 
@@ -377,7 +378,7 @@ def test_a_device_report_has_all_scenarios_and_a_profile(
 ) -> None:
     planned: list[str] = []
 
-    class OneScenario(command.Suite):
+    class OneScenario(Suite):
         def __init__(self, plan: Any, progress: Any) -> None:
             planned.extend(plan.scenarios)
             object.__setattr__(plan, "scenarios", ("single-stream",))

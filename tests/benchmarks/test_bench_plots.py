@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import DataError, MissingExtraError
+from edge_fmnist.errors import DataError
 from edge_fmnist_bench import plots
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.plots import footer, points_of
@@ -63,16 +63,13 @@ def result() -> Callable[..., Document]:
     return make
 
 
-def test_three_figures_as_png_and_svg(result: Callable[..., Document], tmp_path: Path) -> None:
-    written = plots.plot(result(), tmp_path / "new" / "folder")
-    assert sorted(path.name for path in written) == sorted(f"{name}{end}" for name in NAMES for end in (".png", ".svg"))
-    for path in written:
-        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
-
-
-def test_same_result_gives_the_same_bytes(result: Callable[..., Document], tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_three_figures_the_same_bytes_for_the_same_result(result: Callable[..., Document], tmp_path: Path) -> None:
     first, second = (plots.plot(result(), tmp_path / name) for name in ("first", "second"))
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert sorted(path.name for path in first) == sorted(f"{name}{end}" for name in NAMES for end in (".png", ".svg"))
+    for path in first:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
 
 
 def test_labels_are_inside_and_apart(result: Callable[..., Document]) -> None:
@@ -103,7 +100,7 @@ def test_a_file_that_several_variants_share_is_drawn_once(result: Callable[..., 
     assert [text.get_text() for text in figure.axes[0].texts if text.get_text()] == ["LiteRT, int8"]
 
 
-def test_doubts_and_interruption_stand_below(result: Callable[..., Document]) -> None:
+def test_failed_validity_checks_are_in_the_footer(result: Callable[..., Document]) -> None:
     below = footer(result(marks=["busy machine"], complete=False))
     assert below == [
         "edge-fmnist bench, 2026-01-02, commit 0123456",
@@ -123,19 +120,8 @@ def test_without_a_data_set_only_latency_is_drawn(result: Callable[..., Document
     assert {path.stem for path in plots.plot(document, tmp_path)} == {"latency"}
 
 
-def test_one_sample_each(result: Callable[..., Document], tmp_path: Path) -> None:
-    document = result(variant("litert-int8", 100.0, single_stream={"samples_us": [100.0]}))
-    assert {path.stem for path in plots.plot(document, tmp_path)} == set(NAMES)
-
-
 def test_nothing_to_draw(result: Callable[..., Document], tmp_path: Path) -> None:
     document = result(variant("litert-int8", 100.0, accuracy=None, single_stream=None))
     with pytest.raises(DataError, match="nothing to draw"):
         plots.plot(document, tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_missing_extra(result: Callable[..., Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[plot\]"):
-        plots.plot(result(), tmp_path)

@@ -58,7 +58,7 @@ def test_a_library_with_another_interface(monkeypatch: pytest.MonkeyPatch, outpu
             raise subprocess.CalledProcessError(-11, command, stderr="first\nundefined symbol: LiteRtStartProfiler")
         return subprocess.CompletedProcess(command, 0, output, "")
 
-    monkeypatch.setattr(profile.subprocess, "run", crash)
+    monkeypatch.setattr(subprocess, "run", crash)
     with pytest.raises(InterpreterError, match=r"its profiler cannot be used \(.+\); --profile was tested with 2\.3"):
         profile.measure("edge")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist.errors import CheckError, DataError, SourceError
+from edge_fmnist.errors import CheckError, DataError
 from edge_fmnist_bench import document, report
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.suite import Plan, Suite
@@ -60,17 +60,6 @@ def test_a_stale_page_is_found(folder: Path) -> None:
     with pytest.raises(CheckError, match=r"README\.md: not up to date with results/"):
         report.report(folder, check=True)
     assert (folder / "README.md").read_text("utf-8") == PAGE
-
-
-def test_no_results(folder: Path) -> None:
-    (folder / "results" / "box.json").unlink()
-    report.report(folder, check=False)
-    assert report.NOTHING in (folder / "README.md").read_text("utf-8")
-
-
-def test_no_page(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such file; run this in the checkout"):
-        report.report(tmp_path, check=True)
 
 
 def test_page_without_marks(folder: Path) -> None:

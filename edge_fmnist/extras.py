@@ -20,7 +20,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
-    "plot": ("matplotlib",),
+    "plot": ("matplotlib", "adjustText"),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
     "web": ("starlette", "uvicorn", "prometheus_client"),
 }

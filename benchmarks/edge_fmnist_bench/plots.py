@@ -110,7 +110,7 @@ def plot(document: Document, folder: Path) -> list[Path]:
         DataError: the result has nothing to draw.
         OSError: a file cannot be written.
     """
-    extras.require("plot", "plotting", ("matplotlib", "adjustText"))
+    extras.require("plot", "plotting")
     import matplotlib
 
     points = points_of(document)

@@ -18,6 +18,7 @@ import pytest
 
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema
+from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import callgrind, device_report, document, machine
 from edge_fmnist_bench import cli as command
 from edge_fmnist_bench.float32_reference import float32_reference
@@ -34,6 +35,8 @@ def only_litert(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(interpreter, "MODULES", {"ai-edge-litert": "ai_edge_litert.interpreter"})
     monkeypatch.setattr(callgrind, "available", lambda: False)
+    # A few calls on a busy machine say little about speed.
+    monkeypatch.setitem(baselines.KIND_TOLERANCES, "speedup", {"below": 0.95, "above": 20.0, "relative": True})
     for variable in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
         monkeypatch.delenv(variable, raising=False)
 

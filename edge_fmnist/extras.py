@@ -22,7 +22,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "heif": ("pillow_heif",),
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
-    "plot": ("matplotlib",),
+    "plot": ("matplotlib", "adjustText"),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
     "search": (*_EXPORT, "matplotlib", "optuna"),
     "web": ("starlette", "uvicorn", "prometheus_client"),

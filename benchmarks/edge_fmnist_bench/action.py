@@ -1,26 +1,48 @@
-"""Files for github-action-benchmark, which draws figures over commits and warns when one gets worse.
+"""Files for GitHub Actions: step summary, outputs, and the input of github-action-benchmark.
 
-https://github.com/benchmark-action/github-action-benchmark: its tools
-``customSmallerIsBetter`` and ``customBiggerIsBetter`` each read a list of
-``{name, unit, value, range, extra}``.
+https://github.com/benchmark-action/github-action-benchmark draws figures over commits and warns when one gets worse:
+its tools ``customSmallerIsBetter`` and ``customBiggerIsBetter`` read a list of ``{name, unit, value, range, extra}``.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edge_fmnist.files import write_json
+from edge_fmnist_bench import tables
 from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.gate import GateRow
 
 SMALLER, BIGGER = "smaller-is-better.json", "bigger-is-better.json"
+SUMMARY_VARIABLE, OUTPUT_VARIABLE = "GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"
+
+
+def report(document: Document, rows: Sequence[GateRow]) -> None:
+    """Append the result to the step summary and the figures to the step outputs, if this is a step of GitHub Actions.
+
+    Outputs: ``p50-us``, ``speedup``, ``top1``, ``bytes``, ``peak-bytes`` (empty if not measured), and ``gate``:
+    ``passed``, ``failed`` or empty.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    gate = ("passed" if all(row.passed for row in rows) else "failed") if rows else None
+    outputs = {**tables.figures_of(document), "gate": gate}
+    lines = [f"{name.replace('_', '-')}={'' if value is None else value}\n" for name, value in outputs.items()]
+    for variable, text in ((SUMMARY_VARIABLE, tables.markdown(document, rows)), (OUTPUT_VARIABLE, "".join(lines))):
+        if path := os.environ.get(variable):
+            with Path(path).open("a", encoding="utf-8") as stream:
+                stream.write(text)
 
 
 def write(folder: Path, document: Document) -> None:
-    """Write both files into a folder.
+    """Write the files of github-action-benchmark into a folder.
 
     Raises:
-        OSError: the folder cannot be made or written to.
+        OSError: a file cannot be written.
     """
     write_json(folder / SMALLER, smaller_is_better(document))
     write_json(folder / BIGGER, bigger_is_better(document))
@@ -36,7 +58,7 @@ def smaller_is_better(document: Document) -> list[dict[str, Any]]:
         if alone := variant["process"]:
             entries.append(_entry(f"{variant['name']}: peak memory", "bytes", alone["peak_bytes"]))
     for ratio in document["ratios"]:
-        # The reference over the other: int8 over float32 grows when int8 gets slower.
+        # The inverse: int8 over float32 grows when int8 gets slower.
         interval = f"{1 / ratio['high']:.3f} to {1 / ratio['low']:.3f}"
         name = f"time of {ratio['to']} to {ratio['of']}"
         entries.append(_entry(name, "ratio", round(1 / ratio["ratio"], 4), interval))
@@ -53,9 +75,8 @@ def bigger_is_better(document: Document) -> list[dict[str, Any]]:
             entries.append(_entry(f"{variant['name']}: top-1", "%", round(variant["accuracy"]["top1"] * 100, 3)))
         if variant["offline"]:
             best = variant["offline"]["best"]
-            where = f"batch {best['batch']}, {best['threads']} threads"
-            name = f"{variant['name']}: offline throughput"
-            entries.append({**_entry(name, "images/s", best["images_per_second"]), "extra": where})
+            entry = _entry(f"{variant['name']}: offline throughput", "images/s", best["images_per_second"])
+            entries.append({**entry, "extra": f"batch {best['batch']}, {best['threads']} threads"})
     return entries
 
 

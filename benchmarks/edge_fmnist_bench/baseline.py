@@ -1,8 +1,9 @@
-"""What a result is held to: a file in the repository with each metric, its value and its tolerance."""
+"""The baseline of the gate: a file in the repository with the value and the tolerance of each metric."""
 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,191 +11,215 @@ from typing import Any
 from edge_fmnist.errors import EdgeFmnistError, SourceError
 from edge_fmnist.files import write_json
 from edge_fmnist_bench.document import Document
-from edge_fmnist_bench.variants.edge import TWIN
+from edge_fmnist_bench.variants.edge import FLOAT32
 
 SCHEMA = "edge-fmnist-baseline/1"
-UPDATE = "measure it anew with --update-baseline"
+UPDATE = "measure it again with --update-baseline"
 
-# How far a number may lie below and above its baseline; None is no limit. Shares of the baseline where relative.
+# How far a number may be below and above its baseline; None is no limit. Fractions of the baseline where relative.
 TOLERANCES: dict[str, dict[str, Any]] = {
     "top1": {"below": 0.001, "above": None, "relative": False},
     "drop_points": {"below": None, "above": 0.1, "relative": False},
     "bytes": {"below": None, "above": 0.02, "relative": True},
 }
-SPEEDUP_TOLERANCE = {"below": 0.25, "above": 0.35, "relative": True}
 EXACT = ("operators", "dtypes")
 METRICS = (*TOLERANCES, *EXACT)
-SPEEDUP = "speedup"
+# Metrics with one value per kind of machine, or per architecture and interpreter version.
+SPEEDUP, INSTRUCTIONS = "speedup", "instructions"
+KIND_TOLERANCES: dict[str, dict[str, Any]] = {
+    SPEEDUP: {"below": 0.25, "above": 0.35, "relative": True},
+    INSTRUCTIONS: {"below": 0.05, "above": 0.05, "relative": True},
+}
 
 
 class BaselineError(EdgeFmnistError):
-    """A baseline that a result cannot be held to: of another schema or model, or lacking a metric."""
+    """A baseline that cannot be used: another schema, model or data set, or an unusable number."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A number's baseline and tolerance."""
+    """Baseline value and tolerance of a number."""
 
     value: float
     below: float | None
     above: float | None
     relative: bool
 
+    def __post_init__(self) -> None:
+        numbers = [self.value, *(number for number in (self.below, self.above) if number is not None)]
+        if any(isinstance(number, bool) or not math.isfinite(number) for number in numbers):
+            raise ValueError("not finite numbers")
+        if not isinstance(self.relative, bool):
+            raise TypeError("relative is not true or false")
+
     def bounds(self) -> tuple[float, float]:
-        """Return the least and the greatest value that passes."""
+        """Return the lowest and the highest value that passes."""
         unit = abs(self.value) if self.relative else 1.0
-        least = float("-inf") if self.below is None else self.value - self.below * unit
-        greatest = float("inf") if self.above is None else self.value + self.above * unit
-        return least, greatest
+        lowest = -math.inf if self.below is None else self.value - self.below * unit
+        highest = math.inf if self.above is None else self.value + self.above * unit
+        return lowest, highest
 
     def text(self) -> str:
-        """Return the baseline and its limits for people."""
-        least, greatest = self.bounds()
+        """Return the baseline and its limits as human-readable text."""
+        lowest, highest = self.bounds()
         if self.below is None:
-            return f"{figure(self.value)}, at most {figure(greatest)}"
+            return f"{figure(self.value)}, at most {figure(highest)}"
         if self.above is None:
-            return f"{figure(self.value)}, at least {figure(least)}"
-        return f"{figure(self.value)}, {figure(least)} to {figure(greatest)}"
+            return f"{figure(self.value)}, at least {figure(lowest)}"
+        return f"{figure(self.value)}, {figure(lowest)} to {figure(highest)}"
 
 
 def figure(value: float) -> str:
-    """Return a number for people."""
+    """Return a number as human-readable text."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def machine_kind(document: Document) -> str:
-    """Return what latency ratios depend on: architecture, the best instructions it has, and the interpreter."""
+    """Return what the speed-up depends on: architecture, best instruction set extension, interpreter."""
     machine = document["machine"]
-    interpreter = str(document["reference"]).rpartition("-")[0]
-    return f"{machine['architecture']} {machine['feature'] or 'unknown'} {interpreter}"
+    return f"{machine['architecture']} {machine['feature'] or 'unknown'} {_interpreter(document)}"
+
+
+def instructions_kind(document: Document) -> str:
+    """Return what instruction counts depend on: architecture, interpreter and its version."""
+    versions = document["versions"]
+    version = next((versions[name] for name in ("ai-edge-litert", "tflite-runtime") if name in versions), "unknown")
+    return f"{document['machine']['architecture']} {_interpreter(document)} {version}"
+
+
+def _interpreter(document: Document) -> str:
+    return str(document["reference"]).rpartition("-")[0]
 
 
 def measured(document: Document) -> dict[str, Any]:
-    """Return a result's metrics; None for those that could not be measured."""
+    """Return the metrics of a result; None for those that do not apply or were not measured."""
     model = document["model"]
-    reference = _variant(document, document["reference"])
+    reference = next((entry for entry in document["variants"] if entry["name"] == document["reference"]), None)
     top1 = reference["accuracy"]["top1"] if reference and reference["accuracy"] else None
     float_top1 = model["float_top1"]
-    drop = round((float_top1 - top1) * 100, 4) if top1 is not None and float_top1 is not None else None
     return {
         "top1": top1,
-        "drop_points": drop,
-        "bytes": model["bytes"],
-        "operators": model["operators"],
-        "dtypes": model["dtypes"],
+        "drop_points": round((float_top1 - top1) * 100, 4) if top1 is not None and float_top1 is not None else None,
+        **{name: model[name] for name in ("bytes", "operators", "dtypes")},
     }
 
 
 def speedup(document: Document) -> tuple[float, float, float] | None:
-    """Return how many times as fast the model is as its float32 twin, and the interval; None where not measured."""
-    twin = twin_of(document["reference"])
+    """Return the speed-up over the float32 reference and its interval; None if not measured."""
+    reference = float32_name(document["reference"])
     for ratio in document["ratios"]:
-        if ratio["of"] == twin:
+        if ratio["of"] == reference:
             return ratio["ratio"], ratio["low"], ratio["high"]
     return None
 
 
-def twin_of(reference: str) -> str:
-    """Return the name of the variant that runs float32 in the same interpreter."""
-    return f"{reference.rpartition('-')[0]}-{TWIN}"
+def has_float32(document: Document) -> bool:
+    """Return whether a result has a float32 reference to compare with: int8 models have one."""
+    name = float32_name(document["reference"])
+    return name != document["reference"] and any(variant["name"] == name for variant in document["variants"])
 
 
-def _variant(document: Document, name: str) -> dict[str, Any] | None:
-    return next((variant for variant in document["variants"] if variant["name"] == name), None)
+def float32_name(reference: str) -> str:
+    """Return the name of the float32 variant in the interpreter of another variant."""
+    return f"{reference.rpartition('-')[0]}-{FLOAT32}"
 
 
 def read(path: Path) -> dict[str, Any]:
     """Read a baseline.
 
     Raises:
-        SourceError: the file is not there.
-        BaselineError: it is no baseline, of another schema, or lacks a metric.
+        SourceError: the file does not exist.
+        BaselineError: not a baseline, another schema, or an unusable number.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: no such baseline; make one with --update-baseline")
+        raise SourceError(f"{path}: no such baseline; create one with --update-baseline")
     try:
         baseline = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BaselineError(f"{path}: not a baseline ({error})") from error
     schema = baseline.get("schema") if isinstance(baseline, dict) else None
     if schema != SCHEMA:
         raise BaselineError(f"{path}: expected a baseline of schema {SCHEMA!r}, got {schema!r}; {UPDATE}")
-    _check_metrics(path, baseline)
-    return dict(baseline)
-
-
-def _check_metrics(path: Path, baseline: dict[str, Any]) -> None:
-    metrics, speedups = baseline.get("metrics"), baseline.get(SPEEDUP)
-    if not isinstance(metrics, dict) or not isinstance(speedups, dict) or "model" not in baseline:
+    baseline.setdefault(INSTRUCTIONS, {})
+    parts = [baseline.get(key) for key in ("metrics", SPEEDUP, INSTRUCTIONS)]
+    if not all(isinstance(part, dict) for part in parts) or "model" not in baseline:
         raise BaselineError(f"{path}: expected the keys model, metrics and {SPEEDUP}; {UPDATE}")
-    for name in METRICS:
-        if not isinstance(metrics.get(name), dict) or "value" not in metrics[name]:
-            raise BaselineError(f"{path}: lacks the metric {name!r}; {UPDATE}")
-    for name in TOLERANCES:
-        limits(path, name, metrics[name])
-    for kind, entry in speedups.items():
-        limits(path, f"{SPEEDUP} of {kind}", entry)
+    for name, entry in baseline["metrics"].items():
+        if name not in METRICS or not isinstance(entry, dict) or "value" not in entry:
+            raise BaselineError(f"{path}: metric {name!r}: expected {', '.join(METRICS)}, with a value; {UPDATE}")
+        if name in TOLERANCES:
+            limits(path, name, entry)
+    for metric in KIND_TOLERANCES:
+        for kind, entry in baseline[metric].items():
+            if limits(path, f"{metric} of {kind}", entry).value <= 0:
+                raise BaselineError(f"{path}: {metric} of {kind}: expected a value above zero, got {entry!r}")
+    return dict(baseline)
 
 
 def limits(path: Path, name: str, entry: Any) -> Limits:
     """Return an entry of a baseline, checked.
 
     Raises:
-        BaselineError: it lacks a number, or has another one.
+        BaselineError: a missing, additional or non-finite number.
     """
     try:
-        found = Limits(**entry)
-        found.text()
-    except (TypeError, ValueError) as error:
+        return Limits(**entry)
+    except (TypeError, ValueError, OverflowError) as error:
         raise BaselineError(
-            f"{path}: {name}: expected numbers for value, below and above (or null) and a relative of true or false, "
-            f"got {entry!r}"
+            f"{path}: {name}: expected finite numbers for value, below and above (or null), and true or false for "
+            f"relative, got {entry!r}"
         ) from error
-    return found
 
 
 def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: dict[str, Any], path: Path) -> None:
-    """Check that a baseline is of this model and data set; a file that does not say its name is taken for the model.
+    """Check that a baseline is of this model and data set; a file without a name in its metadata passes as the model.
 
     Args:
         model: as in a result.
         data: as in a result.
-        baseline: what ``path`` holds.
+        baseline: contents of ``path``.
         path: for messages.
 
     Raises:
-        BaselineError: it is of another one.
+        BaselineError: it is not.
     """
     if baseline.get("data") != data:
         raise BaselineError(f"{path}: was measured on another data set than the one found here; {UPDATE}")
     if model["described"] and model["name"] != baseline["model"]:
         raise BaselineError(
             f"{path}: is the baseline of the model {baseline['model']!r}, not of {model['name']!r}; "
-            f"name its own with --gate, or {UPDATE}"
+            f"pass its own baseline to --gate, or {UPDATE}"
         )
 
 
-def updated(document: Document, path: Path) -> dict[str, Any]:
-    """Return the baseline that a result makes.
+def updated(document: Document, path: Path, instructions: int | None = None) -> dict[str, Any]:
+    """Return the baseline that a result makes, without the metrics that do not apply to the model.
 
-    Tolerances of the baseline that is there are kept, and so are other kinds
-    of machines where the model is the same to the byte.
+    Keeps the tolerances of an existing baseline and, for a byte-identical model, its other kinds of machines.
+
+    Args:
+        document: a complete result.
+        path: existing baseline, if there is one.
+        instructions: of one inference; None if not counted.
 
     Raises:
-        BaselineError: the result lacks a metric.
+        BaselineError: a metric that applies was not measured.
     """
     found, ratio = measured(document), speedup(document)
-    if lacking := [name for name, value in {**found, SPEEDUP: ratio}.items() if value is None]:
-        raise BaselineError(f"{path}: left as it was, since this run did not measure {', '.join(lacking)}")
-    assert ratio is not None  # noqa: S101 - for the type checker
+    applies = {
+        "top1": document["data"] is not None,
+        "drop_points": document["data"] is not None and document["model"]["float_top1"] is not None,
+        SPEEDUP: has_float32(document),
+    }
+    values = {**found, SPEEDUP: None if ratio is None else ratio[0]}
+    if missing := [name for name, value in values.items() if _unusable(value) and applies.get(name)]:
+        raise BaselineError(f"{path}: not changed, since this run did not measure {', '.join(missing)}")
     try:
         before = read(path)
     except (SourceError, BaselineError):
-        before = {"metrics": {}, SPEEDUP: {}}
-    kind, sha256 = machine_kind(document), document["model"]["sha256"]
-    speedups = before[SPEEDUP] if before.get("sha256") == sha256 else {}
-    kept = before[SPEEDUP].get(kind, SPEEDUP_TOLERANCE)
-    return {
+        before = {"metrics": {}, SPEEDUP: {}, INSTRUCTIONS: {}}
+    sha256 = document["model"]["sha256"]
+    made: dict[str, Any] = {
         "schema": SCHEMA,
         "model": document["model"]["name"],
         "sha256": sha256,
@@ -202,18 +227,31 @@ def updated(document: Document, path: Path) -> dict[str, Any]:
         "versions": document["versions"],
         "commit": document["commit"],
         "metrics": {
-            name: {**TOLERANCES.get(name, {}), **before["metrics"].get(name, {}), "value": found[name]}
-            for name in METRICS
+            name: {**TOLERANCES.get(name, {}), **before["metrics"].get(name, {}), "value": value}
+            for name, value in found.items()
+            if value is not None
         },
-        SPEEDUP: {**speedups, kind: {**kept, "value": round(ratio[0], 3)}},
     }
+    by_kind = (
+        (SPEEDUP, machine_kind(document), None if ratio is None else round(ratio[0], 3)),
+        (INSTRUCTIONS, instructions_kind(document), instructions),
+    )
+    for metric, kind, value in by_kind:
+        made[metric] = dict(before[metric]) if before.get("sha256") == sha256 else {}
+        if value is not None:
+            made[metric][kind] = {**before[metric].get(kind, KIND_TOLERANCES[metric]), "value": value}
+    return made
 
 
-def update(document: Document, path: Path) -> None:
-    """Write the baseline that a result makes.
+def _unusable(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
+def update(document: Document, path: Path, instructions: int | None = None) -> None:
+    """Write the baseline that a result makes; see :func:`updated`.
 
     Raises:
-        BaselineError: the result lacks a metric.
+        BaselineError: a metric that applies was not measured.
         OSError: the file cannot be written.
     """
-    write_json(path, updated(document, path))
+    write_json(path, updated(document, path, instructions))

@@ -1,53 +1,224 @@
-"""``edge-fmnist bench --instructions``: count, show, hold to a baseline."""
+"""Instruction counts by valgrind's callgrind, of each stage of a frame or of one inference.
+
+Times depend on the machine and its load; the number of instructions hardly
+does, so a change of a few percent shows on any machine. It is not a time:
+instructions differ in cost, and callgrind emulates a processor without
+AVX-512 and AMX, so that LiteRT runs its AVX2 kernels.
+
+Method: https://valgrind.org/docs/manual/cl-manual.html, ``--dump-before``.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from edge_fmnist.cli import console
+from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
+from edge_fmnist.files import write_json
 from edge_fmnist_bench import gate as gates
-from edge_fmnist_bench import instructions, tables
-from edge_fmnist_bench.instructions import Document
+from edge_fmnist_bench import machine, tables
+from edge_fmnist_bench.callgrind_target import MARK, PARTS
+from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.frame import frame_model
+from edge_fmnist_bench.gate import GateRow
+
+SCHEMA = "edge-fmnist-instructions/1"
+STAGES = PARTS["frame"]
+TOLERANCE = 0.05
+FRAMES, CALLS = 10, 20
+SIZE = (640, 480)
+# callgrind is about fifty times slower than the processor.
+TIMEOUT = 900.0
+TOTALS = re.compile(r"^totals: (\d+)", re.MULTILINE)
+# Counts of other versions are not comparable.
+LIBRARIES = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python", "opencv-python-headless")
+# One thread, one order of sets.
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+
+Start = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def run(model: str, *, gate: Path | None, update: bool, output: Path | None, json: bool) -> int:
-    """Count the instructions of each stage and return the exit code.
+def available() -> bool:
+    """Return whether valgrind is installed."""
+    return shutil.which("valgrind") is not None
+
+
+def count_inference(model: str, *, start: Start = subprocess.run) -> int:
+    """Return the number of instructions of one inference in the bare interpreter loop.
 
     Args:
-        model: as for :func:`instructions.count`.
-        gate: counts to hold these to.
-        update: write them into ``gate`` instead.
-        output: write them to this file too.
-        json: print them on standard output.
+        model: name of a shipped model, or a ``.tflite`` file.
+        start: starts the process; like :func:`subprocess.run`.
 
     Raises:
         UsageError: valgrind is not installed.
         CheckError: callgrind failed.
-        SourceError: there is no baseline.
-        DataError: the baseline is none.
+    """
+    return _count("inference", model, CALLS, start)["inference"]
+
+
+def count_frame(model: str, *, start: Start = subprocess.run) -> dict[str, int]:
+    """Return the number of instructions of each stage of a frame, by the names in ``STAGES``.
+
+    Args:
+        model: name of a shipped model, or a ``.tflite`` file.
+        start: starts the process; like :func:`subprocess.run`.
+
+    Raises:
+        UsageError: valgrind is not installed.
+        CheckError: callgrind failed.
+    """
+    return _count("frame", model, FRAMES, start, *SIZE)
+
+
+def _count(mode: str, model: str, calls: int, start: Start, *more: int) -> dict[str, int]:
+    if not available():
+        raise UsageError("counting instructions needs valgrind, which is not installed: sudo apt install valgrind")
+    parts = PARTS[mode]
+    with TemporaryDirectory(prefix="edge-fmnist-callgrind-") as folder:
+        file = Path(folder) / "callgrind"
+        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
+        program = [sys.executable, "-m", "edge_fmnist_bench.callgrind_target", mode, model, *map(str, (calls, *more))]
+        try:
+            done = start(
+                [*command, *program],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+                env={**os.environ, **ENVIRONMENT},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CheckError(f"callgrind did not finish within {TIMEOUT:.0f} seconds") from error
+        if done.returncode:
+            last = " ".join(done.stderr.splitlines()[-3:])
+            raise CheckError(f"callgrind ended with exit code {done.returncode}: {last}")
+        # The first dump is the start of the program, before the first mark.
+        return {part: round(_total(file, number) / calls) for number, part in enumerate(parts, start=2)}
+
+
+def _total(file: Path, number: int) -> int:
+    dump = file.with_name(f"{file.name}.{number}")
+    match = TOTALS.search(dump.read_text("utf-8", errors="replace")) if dump.is_file() else None
+    if match is None:
+        raise CheckError(f"callgrind wrote no counts at call {number} of {MARK}")
+    return int(match[1])
+
+
+def document(model: str, instructions: dict[str, int]) -> Document:
+    """Return the counts of a frame as plain values, with all that they depend on."""
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "kind": kind(),
+        "commit": machine.commit(),
+        "model": model,
+        "size": list(SIZE),
+        "frames": FRAMES,
+        "instructions": instructions,
+    }
+
+
+def kind() -> dict[str, str]:
+    """Return what the counts depend on besides this project: architecture, Python, libraries."""
+    versions = machine.versions()
+    python = ".".join(versions["python"].split(".")[:2])
+    libraries = {name: versions[name] for name in LIBRARIES if name in versions}
+    return {"architecture": machine.describe()["architecture"], "python": python, **libraries}
+
+
+def read(path: Path) -> Document:
+    """Read the counts of a frame.
+
+    Raises:
+        SourceError: the file does not exist.
+        DataError: it does not contain usable counts.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such file; write it with --instructions --gate {path} --update-baseline")
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no counts of `edge-fmnist bench --instructions` ({error})") from error
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: expected counts of schema {SCHEMA!r}, got {schema!r}")
+    counts = found.get("instructions")
+    usable = isinstance(counts, dict) and all(type(count) is int and count > 0 for count in counts.values())
+    if not usable or not isinstance(found.get("kind"), dict):
+        raise DataError(f"{path}: expected kind and instructions, with positive integers, got {counts!r}")
+    return dict(found)
+
+
+def compare(counts: Document, baseline: Document) -> list[GateRow]:
+    """Compare counts with a baseline: within 5 % in both directions, since a sudden gain needs an explanation too.
+
+    Counts of other libraries, another Python or another architecture are not compared.
+    """
+    differences = [
+        f"{key} {baseline['kind'].get(key, 'none')} in the baseline, {counts['kind'].get(key, 'none')} here"
+        for key in sorted({*counts["kind"], *baseline["kind"]})
+        if counts["kind"].get(key) != baseline["kind"].get(key)
+    ]
+    note = f"{'; '.join(differences)}: --update-baseline" if differences else ""
+    return [_row(stage, counts["instructions"][stage], baseline["instructions"].get(stage), note) for stage in STAGES]
+
+
+def _row(stage: str, value: int, before: int | None, note: str) -> GateRow:
+    if before is None:
+        return GateRow(stage, "missing", "-", f"{value:,}", "not in the baseline: --update-baseline")
+    change = value / before - 1
+    measured = f"{value:,} ({change:+.2%})"
+    limits = f"{before:,}, within {TOLERANCE:.0%}"
+    if note:
+        return GateRow(stage, "not compared", limits, measured, note)
+    return GateRow(stage, "same" if abs(change) <= TOLERANCE else "moved", limits, measured)
+
+
+def command(model: str, *, gate: Path | None, update: bool, output: Path | None, json: bool) -> int:
+    """Run ``edge-fmnist bench --instructions`` and return the exit code.
+
+    Args:
+        model: name of a shipped model, or a ``.tflite`` file; frames use the camera model where it is shipped.
+        gate: baseline to compare with.
+        update: write the counts to ``gate`` instead.
+        output: write the counts to this file.
+        json: print the counts as JSON.
+
+    Raises:
+        UsageError: valgrind is not installed.
+        CheckError: callgrind failed.
+        SourceError: the baseline does not exist.
+        DataError: the baseline is not usable.
     """
     # Before a minute is spent.
-    baseline = instructions.read(gate) if gate is not None and not update else None
-    console.say("bench: counting instructions below valgrind, which takes a minute")
-    counts = instructions.document(instructions.count(model))
+    baseline = read(gate) if gate is not None and not update else None
+    console.say("bench: counting instructions with valgrind, which takes a minute")
+    name = frame_model(model)
+    counts = document(name, count_frame(name))
     for path in (output, gate if update else None):
         if path is not None:
-            instructions.write(path, counts)
+            write_json(path, counts)
             console.say(f"Wrote {path}")
-    rows = [] if baseline is None else instructions.compare(counts, baseline)
+    rows = [] if baseline is None else compare(counts, baseline)
     if json:
         console.emit_json(counts)
-    else:
-        _show(counts)
+    show = console.say if json else print
+    if not json:
+        tables.show(tables.instructions(counts))
     if rows:
-        table = tables.gate(rows)
-        console.show_table(table.title, table.columns, table.rows, numbers_from=table.text_columns)
+        tables.show(tables.gate(rows), on_stderr=json)
+    for line in gates.warnings(rows):
+        console.warn(line)
+    width, height = SIZE
+    show(f"{name}: {counts['instructions']['frame']:,} instructions for a frame of {width} x {height}.")
     return 0 if all(row.passed for row in rows) else gates.EXIT_CODE
-
-
-def _show(counts: Document) -> None:
-    found = counts["instructions"]
-    rows = [(stage, f"{count:,}", f"{count / found['frame']:.1%}") for stage, count in found.items()]
-    width, height = counts["size"]
-    title = f"Instructions for one frame of {width} x {height}, model {counts['model']}"
-    console.show_table(title, ["stage", "instructions", "share"], rows)

@@ -1,4 +1,4 @@
-"""``edge-fmnist bench --report pi``: everything that a device should record, in one file to send in."""
+"""``edge-fmnist bench --report pi``: all measurements of a device in one file to send in."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ BOARD = "Raspberry Pi"
 
 
 def default_path() -> Path:
-    """Return the name of the report's file, from the board and today's date."""
+    """Return the file name of the report, from the board and today's date."""
     facts = machine.describe()
     name = re.sub(r"[^a-z0-9]+", "-", str(facts["board"] or facts["cpu"]).lower()).strip("-")
     return Path(f"bench-{name}-{datetime.now(timezone.utc):%Y-%m-%d}.json")
 
 
 def remarks(result: Document, path: Path, *, shortened: bool) -> list[str]:
-    """Return what there is to say of a report, for people.
+    """Return human-readable remarks on a report.
 
     Args:
         result: the report.
-        path: where it was written.
-        shortened: whether fewer calls were measured than the protocol says.
+        path: its file.
+        shortened: whether ``--iterations`` shortened the protocol.
     """
     lines = []
     board = result["machine"]["board"]
     if board is None or BOARD not in board:
-        lines.append(f"This machine is no {BOARD} ({board or result['machine']['cpu']}); the report says so.")
+        lines.append(f"This machine is not a {BOARD} ({board or result['machine']['cpu']}); the report says so.")
     if shortened:
-        lines.append("--iterations shortened the run: figures to keep come from one without it.")
+        lines.append("--iterations shortened the run: repeat it without this option for figures to publish.")
     if result["data"] is None or not result["data"]["fashion_mnist"]:
         lines.append("Without Fashion-MNIST the report has no accuracy: apt install dataset-fashion-mnist")
     if result["marks"]:
-        lines.append("The report notes reasons to doubt it (above): let the machine cool and rest, and run it again.")
-    return [*lines, f"Wrote {path.resolve()}: this is the file to send in, as docs/raspberry-pi.md says."]
+        lines.append("Validity checks failed (see the warnings above): let the machine cool down and run it again.")
+    return [*lines, f"Wrote {path.resolve()}: send in this file, as described in docs/raspberry-pi.md."]

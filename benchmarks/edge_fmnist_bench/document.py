@@ -1,20 +1,20 @@
-"""The result of a run as one JSON document, written and read again.
+"""The result of a run as one JSON document.
 
 ::
 
     schema      "edge-fmnist-bench/1"
-    complete    false when the run was interrupted: what is there was measured
-    created     when it began, ISO 8601 in UTC
-    seconds     how long it took
-    marks       reasons to doubt the figures, one sentence each; empty when there are none
-    protocol    the settings of the run (protocol.toml with what the command line changed)
+    complete    false when the run was interrupted; the document then holds what was measured before
+    created     start time, ISO 8601 in UTC
+    seconds     duration of the run
+    marks       failed validity checks, one sentence each
+    protocol    settings of the run (protocol.toml with the changes from the command line)
     machine     the machine (machine.describe)
-    versions    of Python and of the libraries used
-    commit      the git commit of the checkout, "-dirty" behind it when files differ; null outside one
-    data        {images, fashion_mnist, sha256} of the test images; null when there were none
-    model       {name, sha256, bytes, macs, parameters, operators,
+    versions    versions of Python and of the libraries
+    commit      git commit of the checkout, with "-dirty" when tracked files differ; null outside a checkout
+    data        {images, fashion_mnist, sha256} of the test images; null when accuracy was not measured
+    model       {name, sha256, bytes, macs, parameters, operators, inputs, outputs, takes_images,
                  dtypes: {input, output, layers}, float_top1, described, file}
-    reference   the name of the variant that ratios are to; null when none ran
+    reference   name of the variant that ratios refer to
     variants    [{name, title, device, error,
                   file_bytes,     null for a model in memory
                   accuracy        {top1, images, batch} or null
@@ -22,15 +22,14 @@
                   paced           {hertz, count, p50_us, p90_us, p99_us, max_us, samples_us} or null
                   offline         {points: [{threads, batch, images_per_second}], best: a point} or null
                   process         {peak_bytes, first_label_ms: [...]} or null}]
-    ratios      [{of, to, ratio, low, high, confidence, rounds}]: time of one variant to that of another
-    frame       {model, size, frames, found, following, alone} or null; following and alone are null, or have for
-                each of preprocess, classify, smooth and total {count, p50_us, p90_us, p99_us, max_us}
+    ratios      [{of, to, ratio, low, high, confidence, rounds}]: duration of one variant divided by another's
+    frame       {model, size, frames, found, following, alone} or null; following and alone are null, or have
+                {count, p50_us, p90_us, p99_us, max_us} for each of preprocess, classify, smooth and total
+    gate        with --gate only: {baseline, passed, rows: [{metric, status, baseline, measured, note}]}
+    profile     with --profile only (profile.measure)
 
-A run with a gate has ``gate`` besides: {baseline, passed, rows: [{metric,
-status, baseline, measured, note}]}; one with a profile ``profile``.
-
-Times are in microseconds. ``samples_us`` are the raw samples in the order they
-were taken; ``rounds`` says how many of them each round took.
+Times are in microseconds. ``samples_us`` are the raw samples in the order
+they were taken; ``rounds`` is the number of samples in each round.
 """
 
 from __future__ import annotations
@@ -66,14 +65,14 @@ def write(path: Path, document: Document) -> None:
 
 
 def read(path: Path) -> Document:
-    """Read a document that :func:`write` wrote.
+    """Read a document written by :func:`write`.
 
     Raises:
-        SourceError: the file is not there.
-        DataError: it is no such document, or of another schema.
+        SourceError: the file does not exist.
+        DataError: not such a document, or another schema.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a result that `edge-fmnist bench --output` wrote")
+        raise SourceError(f"{path}: no such file; expected a result written by `edge-fmnist bench --output`")
     try:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:

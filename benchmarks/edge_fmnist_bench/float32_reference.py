@@ -1,8 +1,8 @@
-"""The float32 twin of an int8 model: the same operators on float32, written without TensorFlow.
+"""The float32 reference of an int8 model: the same operators on float32, written without TensorFlow.
 
-It is what the int8 file is timed against where nothing but an interpreter is
-installed, on a device and in continuous integration. Weights are the int8 ones
-times their scales, so accuracy is that of the quantized weights, not of the
+The int8 model is timed against it where only an interpreter is installed: on
+a device and in continuous integration. Its weights are the int8 ones times
+their scales, so its accuracy is that of the quantized weights, not of the
 float model that was trained.
 """
 
@@ -14,28 +14,28 @@ import numpy as np
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.tflite_graph import CONVERSIONS, file_schema, read_structure
-from edge_fmnist_bench.flatfile import pack
 
 INTEGERS = {"INT8": np.int8, "INT32": np.int32}
+IDENTIFIER = b"TFL3"
 
 
-def float_twin(content: bytes, source: str) -> bytes:
-    """Return a float32 model of the same operators and weights as a whole-integer one.
+def float32_reference(content: bytes, source: str) -> bytes:
+    """Return a float32 model with the operators and weights of a whole-integer model.
 
-    Input and output are float32 too: the conversions at the graph's boundary are left out.
+    Its input and output are float32: the conversions at the graph's boundary are left out.
 
     Args:
         content: the bytes of the int8 model.
-        source: what messages call it.
+        source: name of the model in messages.
 
     Raises:
-        ModelError: it is not whole-integer, or not a model.
+        ModelError: not a model, or not a whole-integer one.
         InterpreterError: no schema of the file format is installed.
     """
     structure = read_structure(content, source)
     types = {tensor.type for tensor in structure.tensors}
     if "INT8" not in types or structure.stray_operators():
-        raise ModelError(f"{source}: a float32 twin is made of a whole-integer int8 model, and this is none")
+        raise ModelError(f"{source}: a float32 reference needs a whole-integer int8 model, and this is not one")
     schema = file_schema()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     (graph,) = model.subgraphs[:1]
@@ -44,11 +44,24 @@ def float_twin(content: bytes, source: str) -> bytes:
         _to_float(model, tensor, schema)
     # The signatures name tensors that may be gone, and the metadata buffers.
     model.subgraphs, model.signatureDefs, model.metadata = [graph], None, None
-    return pack(model)
+    return _pack(model)
+
+
+def _pack(model: Any) -> bytes:
+    """Return the bytes of a model without the contents of unused buffers."""
+    import flatbuffers
+
+    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors}
+    for index, buffer in enumerate(model.buffers):
+        if index not in used:
+            buffer.data = None
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _drop_conversions(model: Any, graph: Any, schema: Any) -> None:
-    """Remove each QUANTIZE and DEQUANTIZE, and let who read its output read its input."""
+    """Remove each QUANTIZE and DEQUANTIZE; readers of its output then read its input."""
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     kept: list[Any] = []
     same: dict[int, int] = {}
@@ -64,7 +77,7 @@ def _drop_conversions(model: Any, graph: Any, schema: Any) -> None:
 
 
 def _to_float(model: Any, tensor: Any, schema: Any) -> None:
-    """Turn a quantized tensor into float32; a constant that counts, as an axis or a shape, stays."""
+    """Turn a quantized tensor into float32; other constants, such as axes and shapes, stay."""
     quantization, tensor.quantization = tensor.quantization, None
     if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
         return
@@ -75,21 +88,15 @@ def _to_float(model: Any, tensor: Any, schema: Any) -> None:
     if data is None or len(data) == 0 or integer is None:
         return
     values = np.frombuffer(bytes(bytearray(data)), integer).reshape(tensor.shape).astype(np.float32)
-    real = (values - _along(quantization.zeroPoint, quantization, values)) * _along(
-        quantization.scale, quantization, values
+    # One scale for all, or one per channel.
+    shape = [1] * values.ndim
+    if len(quantization.scale) > 1:
+        shape[int(quantization.quantizedDimension)] = -1
+    scale, zero_point = (
+        np.asarray(part, np.float32).reshape(shape) for part in (quantization.scale, quantization.zeroPoint)
     )
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(real.astype(np.float32).tobytes(), np.uint8)
+    buffer.data = np.frombuffer(((values - zero_point) * scale).tobytes(), np.uint8)
     # A buffer of its own: two tensors may share one with different scales.
     model.buffers.append(buffer)
     tensor.buffer = len(model.buffers) - 1
-
-
-def _along(values: Any, quantization: Any, like: np.ndarray) -> np.ndarray:
-    """Return scales or zero points in a shape that goes with the tensor: one for all, or one for each channel."""
-    array: np.ndarray = np.asarray(values, np.float32)
-    if array.size == 1:
-        return array
-    shape = [1] * like.ndim
-    shape[int(quantization.quantizedDimension)] = -1
-    return array.reshape(shape)

@@ -1,8 +1,9 @@
-"""What variants are fed with, and how right they are."""
+"""Input images, and the accuracy on them."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,25 +14,20 @@ from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import IMAGE_SHAPE, Split
 from edge_fmnist.errors import DataNotFoundError
 from edge_fmnist_bench.protocol import Accuracy
-from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
+from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 
-# Where there is no data set: enough that no call sees the same image as the one before.
-MADE_UP = 256
+# Enough that no call sees the same image as the one before.
+GENERATED = 256
 
 
 class Images(NamedTuple):
-    """Images to run on, and what they show.
-
-    Attributes:
-        images: uint8, shape (N, 28, 28).
-        split: the test set they are; None where they are made up.
-    """
+    """Input images: uint8, shape (N, 28, 28), and the test set they come from; None for generated images."""
 
     images: np.ndarray
     split: Split | None
 
     def describe(self) -> dict[str, Any] | None:
-        """Return plain values for JSON; None where the images are made up."""
+        """Return plain values for JSON; None for generated images."""
         if self.split is None:
             return None
         return {
@@ -41,19 +37,24 @@ class Images(NamedTuple):
         }
 
     def batch(self, size: int) -> np.ndarray:
-        """Return a batch of images, repeated where there are not as many."""
+        """Return ``size`` images, repeated where there are fewer."""
         return np.ascontiguousarray(self.images[np.arange(size) % len(self.images)])
 
 
+def generated_images(seed: int) -> Images:
+    """Return random images."""
+    return Images(np.random.default_rng(seed).integers(0, 256, (GENERATED, *IMAGE_SHAPE), dtype=np.uint8), None)
+
+
 def load_images(folder: Path | None, seed: int) -> Images:
-    """Return the test images, or made-up ones where no data set is found.
+    """Return the test images, or random ones where no data set is found.
 
     Args:
-        folder: where the data set is; None searches.
-        seed: of made-up images.
+        folder: folder of the data set; None searches for it.
+        seed: random seed of generated images.
 
     Raises:
-        DataNotFoundError: ``folder`` is given and is no data set.
+        DataNotFoundError: ``folder`` is given and has no data set.
         DataError: the data set is damaged.
     """
     try:
@@ -61,21 +62,39 @@ def load_images(folder: Path | None, seed: int) -> Images:
     except DataNotFoundError:
         if dataset.named_folder(folder) is not None:
             raise
-        return Images(np.random.default_rng(seed).integers(0, 256, (MADE_UP, *IMAGE_SHAPE), dtype=np.uint8), None)
+        return generated_images(seed)
     return Images(split.images, split)
 
 
-def accuracy(variant: Variant, single: Runner | None, split: Split, settings: Accuracy, threads: int) -> dict[str, Any]:
-    """Return top-1 on a split, through the call that is timed.
-
-    Where one image at a time would take too long, the variant is opened for batches if it can be.
+def mismatch(facts: dict[str, Any], images: Images) -> str | None:
+    """Return why a model's accuracy cannot be measured on images; None when it can, or there is no data set.
 
     Args:
-        variant: what is evaluated.
+        facts: from :func:`model.describe`.
+        images: from :func:`load_images`.
+    """
+    if not facts["takes_images"]:
+        shapes = ", ".join(f"{entry['dtype']} {tuple(entry['shape'])}" for entry in facts["inputs"])
+        return f"the model takes {shapes}, not 28x28 images"
+    if images.split is None:
+        return None
+    scores, classes = math.prod(facts["outputs"][0]["shape"]), int(images.split.targets.max()) + 1
+    return None if scores >= classes else f"the model has {scores} outputs, and the data set {classes} classes"
+
+
+def accuracy(
+    variant: BenchmarkVariant, single: Runner | None, split: Split, settings: Accuracy, threads: int
+) -> dict[str, Any]:
+    """Return top-1 accuracy on a split, through the timed call.
+
+    Where single images would take too long, the variant is opened for batches if possible.
+
+    Args:
+        variant: the variant.
         single: its call for one image; None opens it.
         split: images and targets.
-        settings: how long it may take, and the batch size.
-        threads: of the variant.
+        settings: time budget and batch size.
+        threads: threads of the variant.
 
     Raises:
         VariantError: it cannot run here.
@@ -86,15 +105,15 @@ def accuracy(variant: Variant, single: Runner | None, split: Split, settings: Ac
     single(split.images[:1])
     batch = 1
     if (time.perf_counter() - started) * len(split) > settings.budget_seconds:
-        # A model made for one image takes the time it takes.
+        # A model with a fixed batch of one image stays with single images.
         with contextlib.suppress(VariantError):
             single, batch = variant.open(threads=threads, batch=settings.batch), settings.batch
-    right = sum(_right(single, split, start, batch) for start in range(0, len(split), batch))
-    return {"top1": round(right / len(split), 6), "images": len(split), "batch": batch}
+    correct = sum(_correct(single, split, start, batch) for start in range(0, len(split), batch))
+    return {"top1": round(correct / len(split), 6), "images": len(split), "batch": batch}
 
 
-def _right(run: Runner, split: Split, start: int, batch: int) -> int:
-    """Return how many of a batch's answers are right; a last, smaller batch is filled up with black images."""
+def _correct(run: Runner, split: Split, start: int, batch: int) -> int:
+    """Return the number of correct answers in a batch; a smaller last batch is padded with black images."""
     images, targets = split.images[start : start + batch], split.targets[start : start + batch]
     if len(images) < batch:
         images = np.concatenate([images, np.zeros((batch - len(images), *IMAGE_SHAPE), np.uint8)])

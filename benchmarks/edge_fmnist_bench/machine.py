@@ -1,4 +1,4 @@
-"""The machine that measures: what it is, what state it is in, and what is wrong with that."""
+"""The machine that runs the benchmark: hardware, state, library versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIBRARIES = (
     *("tensorflow", "keras", "onnxruntime"),
 )
 
-# What the processor has for int8 or for vectors, the best first: it decides how far int8 is ahead of float.
+# Instruction set extensions for int8 or vectors, best first: they decide the speed-up of int8 over float32.
 FEATURES = (
     *("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"),
     *("i8mm", "asimddp", "asimd", "neon"),
@@ -43,7 +43,7 @@ THROTTLED = {
 
 
 def describe() -> dict[str, Any]:
-    """Return what the machine is, as plain values; None for what it does not tell."""
+    """Return the machine as plain values; None for what is unknown."""
     return {
         "cpu": _cpu(),
         "board": _text(BOARD),
@@ -60,7 +60,7 @@ def describe() -> dict[str, Any]:
 
 
 def state() -> dict[str, Any]:
-    """Return what changes while the machine works: load, clock, temperature, throttling, stolen time."""
+    """Return what changes during a run: load, clock, temperature, throttling, steal time."""
     return {
         "load": _load(),
         "megahertz": _megahertz(),
@@ -71,20 +71,20 @@ def state() -> dict[str, Any]:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def feature() -> str | None:
-    """Return the processor's best instructions for this work; None where unknown."""
+    """Return the best instruction set extension of the processor; None when unknown."""
     flags = processor.flags()
     return next((name for name in FEATURES if name in flags), None)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the installed libraries that matter."""
+    """Return the versions of Python and of the relevant installed libraries."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -95,11 +95,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """Return the git commit of the checkout this package lies in, with ``-dirty`` where tracked files differ."""
+    """Return the git commit of this package's checkout, with ``-dirty`` when tracked files differ."""
     folder = Path(__file__).parent
     if (revision := _output("git", "-C", str(folder), "rev-parse", "HEAD")) is None:
         return None
-    # An installed package may lie inside another project's checkout.
+    # An installed package may be inside another project's checkout.
     if _output("git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name) is None:
         return None
     changed = _output("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
@@ -107,7 +107,7 @@ def commit() -> str | None:
 
 
 def throttled() -> list[str] | None:
-    """Return what a Raspberry Pi says of voltage and throttling; None on other machines."""
+    """Return the voltage and throttling flags of a Raspberry Pi; None on other machines."""
     answer = _output("vcgencmd", "get_throttled")
     match = re.fullmatch(r"throttled=0x([0-9a-fA-F]+)", answer or "")
     if match is None:
@@ -117,11 +117,11 @@ def throttled() -> list[str] | None:
 
 
 def _output(*command: str) -> str | None:
-    """Return what a command prints; None where it is not there or fails."""
+    """Return the output of a command; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     try:
-        # Commands of this file, none of a user's.
+        # Only commands of this module, never user input.
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -167,7 +167,7 @@ def _celsius() -> float | None:
 
 
 def _ticks() -> dict[str, int] | None:
-    """Return clock ticks since boot: all, and those that a virtual machine's host took."""
+    """Return clock ticks since boot: all, and those taken by the host of a virtual machine."""
     fields = (_text(STAT) or "").partition("\n")[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         return None

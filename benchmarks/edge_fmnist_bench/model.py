@@ -1,4 +1,4 @@
-"""What a model file is, for results and for the gate."""
+"""The facts about a model file that results and the gate need."""
 
 from __future__ import annotations
 
@@ -8,33 +8,43 @@ from typing import Any
 
 from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model.metadata import Metadata, extract
+from edge_fmnist.model.quantization import TensorInfo
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Structure, read_structure
-from edge_fmnist_bench.variants.edge import model_file
+from edge_fmnist_bench.variants.edge import model_file, takes_images, tensors
 
 
 def describe(model: str) -> dict[str, Any]:
-    """Return a model's facts as plain values; None for what the file does not tell.
+    """Return a model's facts as plain values; None for what the file does not contain.
 
     Args:
-        model: a shipped model's name, or a ``.tflite`` file.
+        model: name of a shipped model, or a ``.tflite`` file.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: not a model, or a damaged one.
+        InterpreterError: no interpreter can be used.
     """
     read = read_model(model)
     metadata = extract(read.content, read.source)
     accuracy = metadata.settings.get("accuracy") if metadata else None
+    inputs, outputs = tensors(read)
     return {
         "name": metadata.name if metadata else model_file(model).stem,
         "described": metadata is not None,
         "file": model_file(model).name,
         "sha256": hashlib.sha256(read.content).hexdigest(),
         "bytes": len(read.content),
+        "inputs": [_plain(tensor) for tensor in inputs],
+        "outputs": [_plain(tensor) for tensor in outputs],
+        "takes_images": takes_images(inputs),
         "float_top1": accuracy.get("float_top1") if isinstance(accuracy, dict) else None,
         **_structure(read.content, read.source, metadata),
     }
+
+
+def _plain(tensor: TensorInfo) -> dict[str, Any]:
+    return {"shape": list(tensor.shape), "dtype": str(tensor.dtype)}
 
 
 def _structure(content: bytes, source: str, metadata: Metadata | None) -> dict[str, Any]:
@@ -43,17 +53,17 @@ def _structure(content: bytes, source: str, metadata: Metadata | None) -> dict[s
     except InterpreterError:
         # No schema of the file format is installed (32-bit ARM).
         return dict.fromkeys(("macs", "parameters", "operators", "dtypes"))
-    said = metadata.settings.get("parameters") if metadata else None
+    stated = metadata.settings.get("parameters") if metadata else None
     return {
         "macs": structure.macs,
-        "parameters": said if isinstance(said, int) else parameters(structure),
+        "parameters": stated if isinstance(stated, int) else parameters(structure),
         "operators": sorted({operator.name for operator in structure.operators}),
         "dtypes": dtypes(structure),
     }
 
 
 def parameters(structure: Structure) -> int:
-    """Return how many weights and biases the layers of a file have; normalization is folded into them."""
+    """Return the number of weights and biases in a file, where batch normalization is folded into the layers."""
     constants = {
         index
         for operator in structure.operators
@@ -65,7 +75,7 @@ def parameters(structure: Structure) -> int:
 
 
 def dtypes(structure: Structure) -> dict[str, Any]:
-    """Return the types of input and output, and of all tensors that operators with weights use."""
+    """Return the types of the first input and output, and of all tensors used by operators with weights."""
     used = {
         structure.tensors[index].type
         for operator in structure.operators

@@ -1,66 +1,120 @@
-"""Draw a result: accuracy against latency, accuracy against size, and how latency spreads (extra ``[plot]``)."""
+"""Draw a result: accuracy against latency, accuracy against size, distribution of latency (extra ``[plot]``)."""
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edge_fmnist import extras
 from edge_fmnist.errors import DataError
 from edge_fmnist_bench.document import Document
-from edge_fmnist_bench.plot_canvas import (
-    COLOURS,
-    INK,
-    RC,
-    SIZES,
-    TIMES,
-    Units,
-    figure_of,
-    in_units,
-    make_axes,
-    save,
-    scale,
-)
-from edge_fmnist_bench.plot_labels import LABEL_WIDTH, name_points
-from edge_fmnist_bench.plot_points import Point, points_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Inches: the width of a figure, the height of its axes, the height of a row, and the space around the axes.
+WIDTH, HEIGHT, ROW = 9.6, 3.9, 0.56
+TOP, RIGHT, LINE = 0.95, 0.25, 0.17
+LABEL_WIDTH = 26
+INK, QUIET, GRID = "#1f2933", "#66727f", "#e4e8ec"
+# Colours that can be told apart without colour vision.
+COLOURS = {"int8": "#d1495b", "reduced": "#c98a1b", "float32": "#2e6f9e"}
+NAMES = {"int8": "int8", "reduced": "float16, or int8 weights alone", "float32": "float32"}
 MARKERS = {"tflite": "o", "keras": "s", "onnx": "D"}
-# Differences of accuracy below a point are within chance on 10,000 images; the axis must not blow them up.
-LEAST_SPAN = 2.0
+Units = Sequence[tuple[float, str]]
+# Units of microseconds and of kilobytes.
+TIMES: Units = ((1, "µs"), (1e3, "ms"), (1e6, "s"))
+SIZES: Units = ((1, "kB"), (1e3, "MB"))
+# Differences below a percentage point are noise on 10,000 images; the axis must not magnify them.
+MIN_SPAN = 2.0
 BINS = 140
+VERSION = re.compile(r" \d+(\.\d+)+[^\s,]*")
+RC = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "figure.dpi": 160,
+    # Equal results give equal bytes.
+    "svg.hashsalt": "edge-fmnist",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class VariantPoint:
+    """A variant as drawn.
+
+    Attributes:
+        label: its title without versions.
+        precision: key of ``COLOURS``.
+        family: key of ``MARKERS``.
+        top1: accuracy in percent; None if not measured.
+        size: file size in bytes; None for a model in memory.
+        samples: times of single inferences in microseconds, float64; may be empty.
+    """
+
+    label: str
+    precision: str
+    family: str
+    top1: float | None
+    size: int | None
+    samples: np.ndarray
+
+    def percentile(self, share: float) -> float:
+        """Return a percentile of the samples in microseconds."""
+        return float(np.percentile(self.samples, share))
+
+
+def points_of(document: Document) -> list[VariantPoint]:
+    """Return the points of a result, the measured model first; failed variants are left out."""
+    variants = sorted(document["variants"], key=lambda variant: bool(variant["name"] != document["reference"]))
+    return [_point(variant) for variant in variants if variant.get("single_stream") or variant.get("accuracy")]
+
+
+def _point(variant: dict[str, Any]) -> VariantPoint:
+    single, accuracy = variant.get("single_stream"), variant.get("accuracy")
+    name, device = str(variant["name"]), "" if variant["device"] == "CPU" else f", {variant['device']}"
+    words = f"{name} {variant['title']}"
+    reduced = any(word in words for word in ("float16", "dynamic", "mixed"))
+    return VariantPoint(
+        label=VERSION.sub("", f"{variant['title']}{device}"),
+        precision="int8" if "int8" in words else "reduced" if reduced else "float32",
+        family=next((family for family in ("keras", "onnx") if name.startswith(family)), "tflite"),
+        top1=accuracy["top1"] * 100 if accuracy else None,
+        size=variant.get("file_bytes"),
+        samples=np.array(single["samples_us"] if single else [], np.float64),
+    )
 
 
 def plot(document: Document, folder: Path) -> list[Path]:
-    """Draw what a result holds, each figure as PNG and SVG.
+    """Draw a result, each figure as PNG and SVG, and return the files.
 
-    ``accuracy-latency``, ``accuracy-size`` and ``latency``; a figure that the
-    result has nothing for is left out.
+    The figures are ``accuracy-latency``, ``accuracy-size`` and ``latency``; one without data is left out.
 
     Args:
         document: a result of the benchmark.
-        folder: where the files go; it is made if it is not there.
-
-    Returns:
-        The files that were written.
+        folder: where the files go; created if needed.
 
     Raises:
         MissingExtraError: the extra ``[plot]`` is not installed.
         DataError: the result has nothing to draw.
         OSError: a file cannot be written.
     """
-    extras.require("plot", "plotting", ("matplotlib",))
+    extras.require("plot", "plotting")
     import matplotlib
 
     points = points_of(document)
-    drawers: dict[str, Callable[[Sequence[Point], Document], Figure | None]] = {
+    drawers: dict[str, Callable[[Sequence[VariantPoint], Document], Figure | None]] = {
         "accuracy-latency": accuracy_against_latency,
         "accuracy-size": accuracy_against_size,
         "latency": latency_distributions,
@@ -69,44 +123,68 @@ def plot(document: Document, folder: Path) -> list[Path]:
     with matplotlib.rc_context(RC):
         for name, draw in drawers.items():
             if (figure := draw(points, document)) is not None:
-                written += save(figure, folder / name)
+                folder.mkdir(parents=True, exist_ok=True)
+                for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                    figure.savefig(folder / f"{name}{suffix}", metadata=metadata)
+                    written.append(folder / f"{name}{suffix}")
     if not written:
-        raise DataError("nothing to draw: the result holds no variant with latency, or with accuracy and a file")
+        raise DataError("nothing to draw: the result has no variant with latency, or with accuracy and a file")
     return written
 
 
-def accuracy_against_latency(points: Sequence[Point], document: Document) -> Figure | None:
-    """Draw accuracy against the median time of one image."""
+def accuracy_against_latency(points: Sequence[VariantPoint], document: Document) -> Figure | None:
+    """Draw accuracy against the median time of one image; None without data."""
     shown = [point for point in points if point.top1 is not None and len(point.samples)]
-    if not shown:
+    values = [point.percentile(50) for point in shown]
+    return _scatter("Accuracy against latency", "time of one image, median", shown, values, TIMES, document)
+
+
+def accuracy_against_size(points: Sequence[VariantPoint], document: Document) -> Figure | None:
+    """Draw accuracy against file size, for variants with a file; a file is drawn once. None without data."""
+    files = {(point.size, point.top1): point for point in reversed(points) if point.top1 is not None and point.size}
+    shown = list(reversed(files.values()))
+    values = [(point.size or 0) / 1000 for point in shown]
+    return _scatter("Accuracy against size", "size of the model file", shown, values, SIZES, document)
+
+
+def _scatter(
+    title: str, label: str, points: Sequence[VariantPoint], values: Sequence[float], units: Units, document: Document
+) -> Figure | None:
+    """Draw labelled points: values on a logarithmic x axis, accuracy on the y axis."""
+    if not points:
         return None
-    axes = make_axes("Accuracy against latency", shown, document)
-    axes.set_xlabel("time of one image, median")
-    _scatter(axes, shown, [point.percentile(50) for point in shown], TIMES)
-    return figure_of(axes)
+    from adjustText import adjust_text
+
+    figure, axes = _figure(title, points, document)
+    heights = [point.top1 or 0.0 for point in points]
+    centre, span = (min(heights) + max(heights)) / 2, max(MIN_SPAN, 1.6 * (max(heights) - min(heights)))
+    axes.set_ylim(max(0.0, centre - span / 2), min(100.0, centre + span / 2))
+    axes.set_xlabel(label)
+    axes.set_ylabel("top-1 accuracy on the test images, %")
+    _scale(axes, min(values) / 1.7, max(values) * 1.7, units)
+    for point, value, height in zip(points, values, heights, strict=True):
+        style: dict[str, Any] = {"markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1.2}
+        axes.plot(value, height, MARKERS[point.family], color=COLOURS[point.precision], **style)
+    texts = [
+        axes.text(value, height, textwrap.fill(point.label, LABEL_WIDTH), fontsize=9, ha="center")
+        for point, value, height in zip(points, values, heights, strict=True)
+    ]
+    # The placement starts with random steps; a limit of iterations, not of time, keeps it reproducible.
+    state = np.random.get_state()
+    np.random.seed(0)
+    line = {"arrowstyle": "-", "color": QUIET, "lw": 0.6}
+    spacing: dict[str, Any] = {"expand": (1.15, 1.7), "force_text": (0.2, 0.5)}
+    adjust_text(texts, list(values), heights, ax=axes, iter_lim=300, arrowprops=line, **spacing)
+    np.random.set_state(state)
+    return figure
 
 
-def accuracy_against_size(points: Sequence[Point], document: Document) -> Figure | None:
-    """Draw accuracy against the size of the file, for variants that have one; a file is drawn once."""
-    shown: list[Point] = []
-    for point in points:
-        known = [(other.size, other.top1) for other in shown]
-        if point.top1 is not None and point.size is not None and (point.size, point.top1) not in known:
-            shown.append(point)
-    if not shown:
-        return None
-    axes = make_axes("Accuracy against size", shown, document)
-    axes.set_xlabel("size of the model file")
-    _scatter(axes, shown, [(point.size or 0) / 1000 for point in shown], SIZES)
-    return figure_of(axes)
-
-
-def latency_distributions(points: Sequence[Point], document: Document) -> Figure | None:
-    """Draw how the times of each variant spread, the quickest on top: a density with p50, p90 and p99."""
+def latency_distributions(points: Sequence[VariantPoint], document: Document) -> Figure | None:
+    """Draw the distribution of each variant's times, fastest on top, with p50, p90 and p99; None without data."""
     shown = sorted((point for point in points if len(point.samples)), key=lambda point: point.percentile(50))
     if not shown:
         return None
-    axes = make_axes("How latency spreads", shown, document, rows=len(shown))
+    figure, axes = _figure("Distribution of latency", shown, document, rows=len(shown))
     for row, point in enumerate(shown):
         _ridge(axes, point, row)
     axes.set_yticks(range(len(shown)), [textwrap.fill(point.label, LABEL_WIDTH) for point in shown])
@@ -114,21 +192,21 @@ def latency_distributions(points: Sequence[Point], document: Document) -> Figure
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("time of one image: how often it was measured, with p50 (dot), p90 and p99 (strokes)")
-    # Room for the figures on the left; a few outliers do not squeeze the rest.
+    axes.set_xlabel("time of one image: density, p50 (dot), p90 and p99 (strokes)")
+    # Space for the figures on the left; a few outliers do not compress the rest.
     low, high = min(point.percentile(0.5) for point in shown), 1.4 * max(point.percentile(99) for point in shown)
-    scale(axes, low / 1.1 / (high / low) ** 0.12, high, TIMES)
-    return figure_of(axes)
+    _scale(axes, low / 1.1 / (high / low) ** 0.12, high, TIMES)
+    return figure
 
 
-def _ridge(axes: Axes, point: Point, row: int) -> None:
+def _ridge(axes: Axes, point: VariantPoint, row: int) -> None:
     """Draw one distribution standing on the line ``row``."""
     p50, p90, p99 = (point.percentile(share) for share in (50, 90, 99))
-    logarithms = np.log10(point.samples)
     low, high = np.log10(point.percentile(0.5)), np.log10(p99)
     margin = 0.02 + 0.2 * (np.log10(p50) - low)
     edges = np.linspace(low - margin, high + margin, BINS + 1)
-    density = np.convolve(np.histogram(logarithms, edges)[0], _kernel(), mode="same")
+    kernel = np.exp(-0.5 * np.linspace(-2.5, 2.5, 9) ** 2)
+    density = np.convolve(np.histogram(np.log10(point.samples), edges)[0], kernel, mode="same")
     centres, heights = 10 ** ((edges[1:] + edges[:-1]) / 2), row - 0.78 * density / density.max()
     colour = COLOURS[point.precision]
     axes.fill_between(centres, row, heights, color=colour, alpha=0.3, linewidth=0)
@@ -137,31 +215,67 @@ def _ridge(axes: Axes, point: Point, row: int) -> None:
     axes.plot([p90, p99], [row, row], "|", color=colour, markersize=9, markeredgewidth=1.6)
     axes.plot([p50], [row], "o", color=colour, markersize=6.5, markeredgecolor="white")
     place = (centres[0], row)
-    axes.annotate(in_units(p50, TIMES), place, (-4, 1), textcoords="offset points", ha="right", va="baseline")
+    axes.annotate(_in_units(p50, TIMES), place, (-4, 1), textcoords="offset points", ha="right", va="baseline")
 
 
-def _kernel() -> np.ndarray:
-    """Return weights that smooth a histogram."""
-    weights = np.exp(-0.5 * np.linspace(-2.5, 2.5, 9) ** 2)
-    normalized: np.ndarray = weights / weights.sum()
-    return normalized
+def _figure(title: str, points: Sequence[VariantPoint], document: Document, rows: int = 0) -> tuple[Figure, Axes]:
+    """Return a figure with title, legend and footer, as high as its rows need, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    below = footer(document)
+    left, bottom = (2.6 if rows else 0.85), 0.75 + LINE * len(below)
+    inside = max(HEIGHT, ROW * (rows + 0.5))
+    height = bottom + inside + TOP
+    figure = Figure(figsize=(WIDTH, height))
+    # Without pyplot, which would choose a window system; labels are placed by the measurements of this canvas.
+    FigureCanvasAgg(figure)
+    box = (left / WIDTH, bottom / height, (WIDTH - left - RIGHT) / WIDTH, inside / height)
+    axes = figure.add_axes(box, axisbelow=True)
+    machine, model = document["machine"], document["model"]
+    threads = document["protocol"]["single_stream"]["threads"]
+    place = machine.get("board") or machine.get("cpu") or "unknown machine"
+    where = f"{model['name']} · {place} · batch 1, {threads} thread{'s' if threads > 1 else ''}"
+    figure.text(0.2 / WIDTH, 1 - 0.2 / height, title, va="top", fontsize=16, fontweight="bold")
+    figure.text(0.2 / WIDTH, 1 - 0.55 / height, where, va="top", fontsize=9.5, color=QUIET)
+    figure.text(0.2 / WIDTH, 0.1 / height, "\n".join(below), va="bottom", fontsize=7.5, color=QUIET)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GRID, linewidth=0.8)
+    present = [key for key in COLOURS if any(point.precision == key for point in points)]
+    style: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7}
+    handles = [Line2D([], [], color=COLOURS[key], label=NAMES[key], **style) for key in present]
+    corner = (1 - RIGHT / WIDTH, 1 - 0.15 / height)
+    figure.legend(
+        handles=handles, loc="upper right", bbox_to_anchor=corner, ncols=len(handles), frameon=False, fontsize=9
+    )
+    return figure, axes
 
 
-def _scatter(axes: Axes, points: Sequence[Point], values: Sequence[float], units: Units) -> None:
-    """Draw points with their labels: values on a logarithmic axis, accuracies beside them."""
-    heights = [point.top1 or 0.0 for point in points]
-    centre, span = (min(heights) + max(heights)) / 2, max(LEAST_SPAN, 1.6 * (max(heights) - min(heights)))
-    axes.set_ylim(max(0.0, centre - span / 2), min(100.0, centre + span / 2))
-    axes.set_ylabel("top-1 accuracy on the test images, %")
-    scale(axes, min(values) / 1.7, max(values) * 1.7, units)
-    for point, value, height in zip(points, values, heights, strict=True):
-        axes.plot(
-            value,
-            height,
-            MARKERS[point.family],
-            color=COLOURS[point.precision],
-            markersize=9,
-            markeredgecolor="white",
-            markeredgewidth=1.2,
-        )
-    name_points(axes, points, list(zip(values, heights, strict=True)))
+def footer(document: Document) -> list[str]:
+    """Return the lines below a figure: date, commit, failed validity checks."""
+    commit = f", commit {document['commit'][:7]}" if document.get("commit") else ""
+    lines = [f"edge-fmnist bench, {document['created'][:10]}{commit}"]
+    if not document["complete"]:
+        lines.append("Incomplete: the run was interrupted.")
+    lines += [f"Warning: {mark}" for mark in document["marks"]]
+    return [part for line in lines for part in textwrap.wrap(line, 150)]
+
+
+def _scale(axes: Axes, low: float, high: float, units: Units) -> None:
+    """Make the x axis logarithmic from ``low`` to ``high``, with plain numbers and units at its ticks."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    # Few enough not to overlap.
+    subs = (1.0, 2.0, 5.0) if high / low < 2000 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=30))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _in_units(value, units)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _in_units(value: float, units: Units) -> str:
+    """Return a value with three digits, in the largest unit that does not exceed it."""
+    size, name = next((unit for unit in reversed(units) if value >= unit[0]), units[0])
+    return f"{value / size:.3g} {name}"

@@ -1,4 +1,4 @@
-"""Memory and start-up: each variant once more in a process of its own."""
+"""Memory and start-up time: each variant once more in a separate process."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import sys
 import time
 from typing import Any
 
-from edge_fmnist_bench import protocol
-from edge_fmnist_bench.variants.base import Variant, VariantError
+from edge_fmnist_bench.protocol import SeparateProcess
+from edge_fmnist_bench.variants.base import BenchmarkVariant, VariantError
 
 TIMEOUT = 300.0
 
 
-def measure(variant: Variant, settings: protocol.Process) -> dict[str, Any]:
+def measure(variant: BenchmarkVariant, settings: SeparateProcess) -> dict[str, Any]:
     """Return peak memory and the times from process start to the first label, as plain values.
 
     Args:
-        variant: what runs in the process.
-        settings: how often, and for how long.
+        variant: what the process runs.
+        settings: number of repeats, and time budget.
 
     Raises:
-        VariantError: the process failed, or the variant cannot be sent to it.
+        VariantError: the process failed, or the variant cannot be pickled.
     """
     try:
         content = pickle.dumps(variant)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        raise VariantError(f"cannot run in a process of its own ({error})") from error
+        raise VariantError(f"cannot run in a separate process ({error})") from error
     peaks, times = [], []
     started = time.perf_counter()
     for _ in range(settings.repeats):
@@ -64,5 +64,5 @@ def _once(content: bytes) -> tuple[float, int]:
             if child.poll() is None:
                 child.kill()
     if not label or child.returncode:
-        raise VariantError(f"a process of its own ended with exit code {child.returncode} and no label")
+        raise VariantError(f"a separate process ended with exit code {child.returncode} and no label")
     return milliseconds, int(json.loads(rest)["peak_bytes"])

@@ -1,182 +1,101 @@
-"""Where the time goes: each operator's time, beside what the machine could do at best.
-
-Python's interpreters offer no time by operator, so each operator is cut out of
-the file into a model of its own and timed alone, the operators taking turns;
-what the emptiest model takes is subtracted. How well that describes the whole
-is seen from the sum beside the time of the whole model, which stand together
-in the result.
-"""
+"""Profile a model by operator with LiteRT's own profiler: time, multiply-accumulates and share of each."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from edge_fmnist.cli import console
-from edge_fmnist.errors import ModelError
+from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import Operator, Structure, read_structure
-from edge_fmnist_bench import protocol
-from edge_fmnist_bench.flatfile import Operand, cut_operator, make_operator
-from edge_fmnist_bench.layer_tables import show
-from edge_fmnist_bench.layers import Layer, Profile
-from edge_fmnist_bench.peaks import Peak, measure_peak
-from edge_fmnist_bench.protocol import SingleStream
-from edge_fmnist_bench.timing import Call, Samples, single_stream, warm_up
+from edge_fmnist.model.tflite_graph import Operator, read_structure
+from edge_fmnist_bench.timing import time_calls
+from edge_fmnist_bench.variants.edge import bare_loop
 
-# Each operator is timed this long; twenty of them are done in a few seconds.
-SECONDS = 0.1
-ITERATIONS = 120
-WHOLE, EMPTY = "whole", "empty"
+NAME = "ai-edge-litert"
+WARM_UP, CALLS = 40, 400
+TIMEOUT = 120.0
+SECONDS = 0.2
+METHOD = f"LiteRT's own profiler, mean of {CALLS} calls on zeros, in steps of 1 µs; operators as XNNPACK names them."
+# Words in XNNPACK's names of operators that have weights.
+WEIGHTED = ("Convolution", "Fully Connected", "Deconvolution", "Batch Matrix Multiply")
 
 
-def profile(model: str, *, threads: int = 1, interpreter: str | None = None) -> Profile:
-    """Measure a model's operators, and print the table of layers for people.
+def measure(model: str) -> dict[str, Any]:
+    """Return the profile of a model as plain values.
 
-    Args:
-        model: a shipped model's name, or a ``.tflite`` file.
-        threads: how many threads the interpreter may use.
-        interpreter: its name; None chooses.
-
-    Raises:
-        EdgeFmnistError: as :func:`measure`.
-    """
-    with console.quiet_native_log():
-        measured = measure(model, threads=threads, interpreter=interpreter)
-    show(measured)
-    return measured
-
-
-def measure(
-    model: str, *, threads: int = 1, interpreter: str | None = None, settings: SingleStream | None = None, seed: int = 0
-) -> Profile:
-    """Time each operator of a model, and the machine's peak beside it.
+    ``{model, interpreter, threads, method, whole_us, sum_us, layers: [{index, operator, macs, time_us}]}``. ``macs``
+    is None where XNNPACK's operators cannot be assigned to those of the file.
 
     Args:
-        model: a shipped model's name, or a ``.tflite`` file.
-        threads: how many threads the interpreter may use.
-        interpreter: its name; None chooses.
-        settings: rounds and calls; None takes the protocol's rounds and a tenth of a second for each operator.
-        seed: of the order in which operators take turns.
+        model: name of a shipped model, or a ``.tflite`` file.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: not a model, or a damaged one.
-        InterpreterError: no interpreter can be used, or none whose file format can be read here.
+        InterpreterError: LiteRT is not installed, or its profiler cannot be used.
     """
-    content, name = read_model(model).content, interpreters.choose(interpreter)
-    structure = read_structure(content, model)
-    times = _times(content, structure, name, settings or _settings(threads), seed)
-    peak = measure_peak(_working_set(structure), interpreter=name, threads=threads)
-    layers = tuple(
-        _layer(index, operator, structure, _less(times.get(str(index)), times[EMPTY]), peak)
-        for index, operator in enumerate(structure.operators)
-    )
-    return Profile(
-        model=model,
-        interpreter=f"{name} {interpreters.installed()[name]}",
-        threads=threads,
-        layers=layers,
-        whole_us=times[WHOLE],
-        empty_us=times[EMPTY],
-        peak=peak,
-    )
+    read = read_model(model)
+    version = interpreters.installed().get(NAME)
+    if version is None:
+        raise InterpreterError(f"--profile needs {NAME}, which is not installed")
+    graph = read_structure(read.content, read.source)
+    run = bare_loop(read, NAME, threads=1, batch=1)
+    image = np.zeros((1, 28, 28), np.uint8)
+    times: list[int] = []
+    time_calls(lambda: run(image), times, calls=1, seconds=SECONDS, limit=SECONDS)
+    with TemporaryDirectory(prefix="edge-fmnist-profile-") as folder:
+        # A file without metadata: LiteRT's C interface takes a path.
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(read.content)
+        found = _events(path, version)
+    macs = _macs(found, graph.operators)
+    layers = [
+        {"index": index, "operator": event["operator"], "macs": count, "time_us": round(event["time_us"], 3)}
+        for index, (event, count) in enumerate(zip(found, macs, strict=True))
+    ]
+    return {
+        "model": model,
+        "interpreter": f"{NAME} {version}",
+        "threads": 1,
+        "method": METHOD,
+        "whole_us": round(float(np.median(times)) / 1000, 2),
+        "sum_us": round(sum(event["time_us"] for event in found), 2),
+        "layers": layers,
+    }
 
 
-def _settings(threads: int) -> SingleStream:
-    return replace(protocol.load().single_stream, threads=threads, iterations=ITERATIONS, minimum_seconds=SECONDS)
+def _events(path: Path, version: str) -> list[dict[str, Any]]:
+    """Return the operators that LiteRT ran, in order, without those that only start a delegate."""
+    command = [sys.executable, "-m", "edge_fmnist_bench.litert_profiler", str(path), str(WARM_UP), str(CALLS)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
+        events: list[dict[str, Any]] = json.loads(done.stdout)
+    except (subprocess.SubprocessError, ValueError) as error:
+        last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        raise InterpreterError(
+            f"{NAME} {version}: its profiler cannot be used ({' '.join(last)}); --profile was tested with 2.3"
+        ) from error
+    return [event for event in events if event["delegate"] or "Delegate" not in event["operator"]]
 
 
-def _less(time: float | None, empty: float) -> float | None:
-    return None if time is None else max(0.0, time - empty)
+def _macs(events: list[dict[str, Any]], operators: tuple[Operator, ...]) -> list[int | None]:
+    """Return the multiply-accumulates of each event; None for all where they cannot be assigned.
 
-
-def _times(
-    content: bytes, structure: Structure, interpreter: str, settings: SingleStream, seed: int
-) -> dict[str, float]:
-    """Return the median time of the whole model, of the empty one, and of each operator by its index."""
-    models = {WHOLE: content, EMPTY: _empty_model()}
-    models |= {str(index): cut_operator(content, index) for index in range(len(structure.operators))}
-    calls: dict[str, Call] = {}
-    for name, part in models.items():
-        try:
-            calls[name] = _invocation(part, interpreter, settings.threads)
-        except ModelError:
-            if name in (WHOLE, EMPTY):
-                raise
-    samples = {name: Samples() for name in calls}
-    for name, call in calls.items():
-        warm_up(call, settings, samples[name])
-    failures = single_stream(calls, settings, seed, samples)
-    if error := failures.get(WHOLE):
-        raise ModelError(f"failed while running ({error})") from error
-    return {name: float(np.median(taken.microseconds)) for name, taken in samples.items() if name not in failures}
-
-
-def _empty_model() -> bytes:
-    one = Operand((1, 1))
-    return make_operator("ADD", [one, one], one)
-
-
-def _invocation(content: bytes, interpreter: str, threads: int) -> Call:
-    """Return the call that runs a model on random inputs, which are set once."""
-    allocated = interpreters.create(content, name=interpreter, threads=threads, batch=1, source="one operator")
-    rng = np.random.default_rng(0)
-    for details in allocated.interpreter.get_input_details():
-        allocated.interpreter.set_tensor(details["index"], _random(rng, tuple(details["shape"]), details["dtype"]))
-    invoke: Call = allocated.interpreter.invoke
-    return invoke
-
-
-def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    if np.dtype(dtype).kind == "f":
-        return rng.random(shape).astype(dtype)
-    limits = np.iinfo(dtype)
-    return rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
-
-
-def _bytes(structure: Structure, indexes: tuple[int, ...]) -> int:
-    """Return the bytes of activations, for one image."""
-    sizes = {"FLOAT32": 4, "INT32": 4, "FLOAT16": 2, "INT64": 8}
-    tensors = [structure.tensors[index] for index in dict.fromkeys(indexes) if index >= 0]
-    return sum(
-        math.prod(abs(size) for size in tensor.shape) * sizes.get(tensor.type, 1)
-        for tensor in tensors
-        if not tensor.constant_bytes
-    )
-
-
-def _constant_bytes(structure: Structure, operator: Operator) -> int:
-    return sum(structure.tensors[index].constant_bytes for index in set(operator.inputs) if index >= 0)
-
-
-def _working_set(structure: Structure) -> int:
-    """Return how many bytes one inference touches: all weights, and the activations of its largest layer."""
-    weights = sum(tensor.constant_bytes for tensor in structure.tensors)
-    return weights + max(_bytes(structure, operator.inputs + operator.outputs) for operator in structure.operators)
-
-
-def _layer(index: int, operator: Operator, structure: Structure, time: float | None, peak: Peak) -> Layer:
-    weights, activations = (
-        _constant_bytes(structure, operator),
-        _bytes(structure, operator.inputs + operator.outputs),
-    )
-    compute = operator.macs / peak.macs_per_second * 1e6
-    memory = (weights + activations) / peak.bytes_per_second * 1e6
-    # The peak is one of int8; a float operator has another.
-    whole_integer = all(structure.tensors[index].type not in ("FLOAT32", "FLOAT16") for index in operator.outputs)
-    return Layer(
-        index=index,
-        operator=operator.name,
-        output=structure.tensors[operator.outputs[0]].shape[1:],
-        macs=operator.macs,
-        weight_bytes=weights,
-        activation_bytes=activations,
-        time_us=time,
-        limit_us=max(compute, memory) if whole_integer else None,
-        bound=("compute" if compute > memory else "memory") if whole_integer else None,
-    )
+    XNNPACK fuses and splits operators, but runs those with weights in the order of the file.
+    """
+    weighted = [operator.macs for operator in operators if operator.macs]
+    macs = [0 for _ in events]
+    for position, event in enumerate(events):
+        own = operators[event["index"]].macs if not event["delegate"] and event["index"] < len(operators) else 0
+        if own or (event["delegate"] and any(word in event["operator"] for word in WEIGHTED)):
+            if not weighted:
+                return [None] * len(events)
+            macs[position] = weighted.pop(0)
+    return [None] * len(events) if weighted else [*macs]

@@ -1,4 +1,4 @@
-"""How everything is measured, read from ``protocol.toml``."""
+"""The measurement protocol, read from ``protocol.toml``, where each setting is explained."""
 
 from __future__ import annotations
 
@@ -19,20 +19,12 @@ else:
 SCHEMA = "edge-fmnist-protocol/1"
 DEFAULT = Path(__file__).with_name("protocol.toml")
 SCENARIOS = ("single-stream", "paced", "offline", "frame", "process")
+MAY_BE_ZERO = ("warm_up", "minimum_seconds", "seed")
 
 
 @dataclass(frozen=True)
 class SingleStream:
-    """Batch 1, one call after the other.
-
-    Attributes:
-        threads: of the interpreter.
-        warm_up: calls before the first round.
-        rounds: turns of each variant.
-        iterations: calls of each variant, at least, spread over the rounds.
-        minimum_seconds: time of each variant, at least, spread over the rounds.
-        round_seconds: a turn ends after it, with at least one call.
-    """
+    """Batch 1, one call after the other."""
 
     threads: int
     warm_up: int
@@ -44,7 +36,7 @@ class SingleStream:
 
 @dataclass(frozen=True)
 class Paced:
-    """One call ``hertz`` times a second, asleep in between."""
+    """``hertz`` calls per second, asleep in between."""
 
     threads: int
     hertz: float
@@ -54,7 +46,7 @@ class Paced:
 
 @dataclass(frozen=True)
 class Offline:
-    """As many images a second as there can be, for each number of threads and each batch size."""
+    """Maximum throughput, for each number of threads and each batch size."""
 
     batches: tuple[int, ...]
     threads: tuple[int, ...]
@@ -72,8 +64,8 @@ class FrameToLabel:
 
 
 @dataclass(frozen=True)
-class Process:
-    """Memory and start of a process of its own, repeated until ``budget_seconds`` are spent."""
+class SeparateProcess:
+    """Memory and start-up time of a separate process, repeated for up to ``budget_seconds``."""
 
     repeats: int
     budget_seconds: float
@@ -81,7 +73,7 @@ class Process:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy through the call that is timed; in batches where one by one takes more than ``budget_seconds``."""
+    """Accuracy through the timed call; in batches where single images would take longer than ``budget_seconds``."""
 
     budget_seconds: float
     batch: int
@@ -89,22 +81,15 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Intervals of ratios: ``resamples`` draws of the rounds, and the share of them inside the interval."""
+    """Number of resamples and confidence level of the intervals of ratios."""
 
     resamples: int
     confidence: float
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Beyond these, a result is marked as doubtful.
-
-    Attributes:
-        load: load average for each core before the start.
-        steal: share of time that the host of a virtual machine took.
-        spread: p90 over p50 of the reference variant.
-        slowdown: clock at the end over clock at the start; doubtful below.
-    """
+class Validity:
+    """Limits of the validity checks; a result beyond them carries a warning."""
 
     load: float
     steal: float
@@ -123,34 +108,34 @@ class Protocol:
     paced: Paced
     offline: Offline
     frame: FrameToLabel
-    process: Process
+    process: SeparateProcess
     accuracy: Accuracy
     bootstrap: Bootstrap
-    doubt: Doubt
+    validity: Validity
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values as JSON has them: lists, no tuples."""
+        """Return plain values for JSON: lists, no tuples."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
 
     def shortened(self, iterations: int) -> Protocol:
-        """Return a protocol of so many calls in each scenario, and of no least duration.
+        """Return a protocol with ``iterations`` calls per scenario and no minimum duration.
 
         Raises:
             UsageError: ``iterations`` below 1.
         """
         if iterations < 1:
             raise UsageError(f"--iterations: expected at least 1, got {iterations}")
+        change = dataclasses.replace
         single, paced = self.single_stream, self.paced
-        return dataclasses.replace(
+        rounds = min(single.rounds, iterations)
+        return change(
             self,
-            single_stream=dataclasses.replace(
-                single, iterations=iterations, rounds=min(single.rounds, iterations), minimum_seconds=0.0
-            ),
-            paced=dataclasses.replace(paced, iterations=iterations, rounds=min(paced.rounds, iterations)),
-            offline=dataclasses.replace(self.offline, rounds=1),
-            frame=dataclasses.replace(self.frame, iterations=iterations),
-            process=dataclasses.replace(self.process, repeats=1),
+            single_stream=change(single, iterations=iterations, rounds=rounds, minimum_seconds=0.0),
+            paced=change(paced, iterations=iterations, rounds=min(paced.rounds, iterations)),
+            offline=change(self.offline, rounds=1),
+            frame=change(self.frame, iterations=iterations),
+            process=change(self.process, repeats=1),
         )
 
 
@@ -158,14 +143,14 @@ def load(path: Path = DEFAULT) -> Protocol:
     """Read a protocol.
 
     Raises:
-        SourceError: the file is not there.
-        UsageError: it is no protocol, of another schema, or has a setting that cannot work.
+        SourceError: the file does not exist.
+        UsageError: not a protocol, another schema, or a setting that cannot work.
     """
     if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a protocol, as benchmarks/protocol.toml")
+        raise SourceError(f"{path}: no such file; expected a protocol like benchmarks/protocol.toml")
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a protocol ({error})") from error
     if values.get("schema") != SCHEMA:
         raise UsageError(f"{path}: expected a protocol of schema {SCHEMA!r}, got {values.get('schema')!r}")
@@ -179,7 +164,7 @@ _Settings = TypeVar("_Settings")
 
 
 def _read(kind: type[_Settings], values: Any, where: str) -> _Settings:
-    """Return a dataclass from a TOML table; every setting must be there, be known, and be above zero."""
+    """Return a dataclass from a TOML table that must have exactly its fields, with positive numbers."""
     hints = get_type_hints(kind)
     if not isinstance(values, dict) or set(values) != set(hints):
         given = sorted(values) if isinstance(values, dict) else values
@@ -198,7 +183,6 @@ def _setting(hint: Any, value: Any, where: str) -> Any:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, hint)):
         raise UsageError(f"{where}: expected a number of type {hint.__name__}, got {value!r}")
-    may_be_zero = where.endswith(("warm_up", "minimum_seconds", "seed"))
-    if not (value > 0 or (may_be_zero and value == 0)):
+    if not (0 < value < float("inf") or (value == 0 and where.endswith(MAY_BE_ZERO))):
         raise UsageError(f"{where}: expected a number above zero, got {value!r}")
     return hint(value)

@@ -1,4 +1,4 @@
-"""Runs the scenarios over the variants and makes the result document."""
+"""Run the scenarios over the variants and make the result document."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist_bench import frame, machine, process, timing
-from edge_fmnist_bench import validity as doubts
+from edge_fmnist_bench import frame, machine, process, timing, validity
 from edge_fmnist_bench.document import SCHEMA, Document
 from edge_fmnist_bench.images import Images, accuracy
 from edge_fmnist_bench.protocol import SCENARIOS, Protocol
 from edge_fmnist_bench.timing import Samples
-from edge_fmnist_bench.variants.base import Runner, Variant
+from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner
 
-# Says what is being measured. No spinner: its thread would take time from what is timed.
+# Reports what is being measured. No spinner: its thread would disturb the timing.
 Progress = Callable[[str], None]
 
 
 @dataclass
-class Row:
-    """A variant and what was measured of it so far."""
+class VariantResult:
+    """A variant and its measurements so far."""
 
-    variant: Variant
+    variant: BenchmarkVariant
     error: str | None = None
     runner: Runner | None = None
     single: Samples = field(default_factory=Samples)
@@ -38,36 +37,36 @@ class Row:
     process: dict[str, Any] | None = None
 
     def fail(self, error: Exception) -> None:
-        """Note the first thing that went wrong."""
+        """Record the first error."""
         reason = str(error) if isinstance(error, EdgeFmnistError) else f"{type(error).__name__}: {error}"
         self.error = self.error or reason
 
     @contextlib.contextmanager
     def contained(self) -> Iterator[None]:
-        """Keep what goes wrong inside the block to this row, so that the others go on."""
+        """Record an error inside the block, so that the other variants continue."""
         try:
             yield
-        except Exception as error:  # whatever a library raises: it is that variant's result
+        except Exception as error:  # whatever a library raises is the result of that variant
             self.fail(error)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured.
+    """What to measure.
 
     Attributes:
-        model: the model as the command line names it.
-        facts: what ``model.describe`` says of it.
+        model: the model as named on the command line.
+        facts: from ``model.describe``.
         variants: the ways to run it, and others beside it.
-        reference: the name of the variant that ratios are to.
-        images: what they are fed with.
-        protocol: how everything is measured.
-        scenarios: which of ``protocol.SCENARIOS``.
+        reference: name of the variant that ratios refer to.
+        images: the inputs.
+        protocol: how to measure.
+        scenarios: names from ``protocol.SCENARIOS``.
     """
 
     model: str
     facts: dict[str, Any]
-    variants: Sequence[Variant]
+    variants: Sequence[BenchmarkVariant]
     reference: str
     images: Images
     protocol: Protocol
@@ -75,12 +74,12 @@ class Plan:
 
 
 class Suite:
-    """One run. :meth:`run` may be interrupted at any time; :meth:`document` gives what was measured by then."""
+    """One run. :meth:`run` may be interrupted at any time; :meth:`document` returns what was measured so far."""
 
     def __init__(self, plan: Plan, progress: Progress) -> None:
-        """Describe the machine as it is before anything is measured."""
+        """Record the state of the machine before anything is measured."""
         self._plan, self._protocol, self._progress = plan, plan.protocol, progress
-        self._rows = {variant.name: Row(variant) for variant in plan.variants}
+        self._results = {variant.name: VariantResult(variant) for variant in plan.variants}
         self._frame: dict[str, Any] | None = None
         self._machine = machine.describe()
         self._created = datetime.now(timezone.utc)
@@ -97,7 +96,7 @@ class Suite:
             "frame": self._frames,
             "process": self._processes,
         }
-        # No scenario, but what every other figure is worth nothing without.
+        # Not a scenario: the other figures mean nothing without it.
         wanted = {*self._plan.scenarios, "accuracy"}
         self._open()
         for name, step in steps.items():
@@ -107,76 +106,72 @@ class Suite:
         self._complete = True
 
     def _open(self) -> None:
-        """Open each variant for one image and time its first call apart."""
+        """Open each variant for one image and time its first call separately."""
         settings = self._protocol.single_stream
-        for row in self._rows.values():
-            self._progress(f"opening {row.variant.title}")
-            with row.contained(), console.quiet_native_log():
-                row.runner = row.variant.open(threads=settings.threads, batch=1)
-                timing.warm_up(self._call(row.runner, 1), settings, row.single)
+        for result in self._results.values():
+            self._progress(f"opening {result.variant.title}")
+            with result.contained(), console.quiet_native_log():
+                result.runner = result.variant.open(threads=settings.threads, batch=1)
+                timing.warm_up(self._call(result.runner, 1), settings, result.single)
 
     def _call(self, runner: Runner, batch: int) -> timing.Call:
         images = self._plan.images.batch(batch)
         return lambda: runner(images)
 
+    def _working(self) -> list[VariantResult]:
+        return [result for result in self._results.values() if result.error is None]
+
     def _calls(self) -> dict[str, timing.Call]:
         """Return the calls for one image of the variants that have not failed."""
         return {
-            name: self._call(row.runner, 1)
-            for name, row in self._rows.items()
-            if row.runner is not None and row.error is None
+            result.variant.name: self._call(result.runner, 1) for result in self._working() if result.runner is not None
         }
 
-    def _note(self, failures: dict[str, Exception]) -> None:
+    def _record(self, failures: dict[str, Exception]) -> None:
         for name, error in failures.items():
-            self._rows[name].fail(error)
+            self._results[name].fail(error)
 
     def _single_stream(self) -> None:
-        into = {name: row.single for name, row in self._rows.items()}
-        self._note(timing.single_stream(self._calls(), self._protocol.single_stream, self._protocol.seed, into))
+        into = {name: result.single for name, result in self._results.items()}
+        self._record(timing.single_stream(self._calls(), self._protocol.single_stream, self._protocol.seed, into))
 
     def _paced(self) -> None:
-        into = {name: row.paced for name, row in self._rows.items()}
-        self._note(timing.paced(self._calls(), self._protocol.paced, self._protocol.seed, into))
+        into = {name: result.paced for name, result in self._results.items()}
+        self._record(timing.paced(self._calls(), self._protocol.paced, self._protocol.seed, into))
 
     def _accuracy(self) -> None:
         split = self._plan.images.split
         if split is None:
             return
         threads = self._protocol.single_stream.threads
-        for row in self._rows.values():
-            if row.error is None:
-                with row.contained(), console.quiet_native_log():
-                    row.accuracy = accuracy(row.variant, row.runner, split, self._protocol.accuracy, threads)
+        for result in self._working():
+            with result.contained(), console.quiet_native_log():
+                result.accuracy = accuracy(result.variant, result.runner, split, self._protocol.accuracy, threads)
 
     def _offline(self) -> None:
         settings = self._protocol.offline
-        points: dict[str, tuple[Row, int, int]] = {}
+        points: dict[str, tuple[VariantResult, int, int]] = {}
         calls = {}
         for threads in sorted({min(threads, machine.usable_cores()) for threads in settings.threads}):
             for batch in settings.batches:
-                for name, call in self._batch_calls(threads, batch):
-                    key = f"{name} {threads} {batch}"
-                    points[key], calls[key] = (self._rows[name], threads, batch), call
+                for result in self._working():
+                    # A variant may lack this batch size or number of threads; that point is then left out.
+                    with contextlib.suppress(Exception), console.quiet_native_log():
+                        call = self._call(result.variant.open(threads=threads, batch=batch), batch)
+                        call()
+                        key = f"{result.variant.name} {threads} {batch}"
+                        points[key], calls[key] = (result, threads, batch), call
         into: dict[str, list[float]] = {key: [] for key in calls}
         images = {key: batch for key, (_, _, batch) in points.items()}
         try:
             timing.rates(calls, images, settings, self._protocol.seed, into)
         finally:
-            for key, (row, threads, batch) in points.items():
-                row.rates[threads, batch] = into[key]
-
-    def _batch_calls(self, threads: int, batch: int) -> Iterator[tuple[str, timing.Call]]:
-        """Yield the warmed-up calls of the variants that can run a batch with so many threads."""
-        for name, row in self._rows.items():
-            # A variant may lack batches or threads and be right all the same: such a point is left out.
-            with contextlib.suppress(Exception), console.quiet_native_log():
-                if row.error is None:
-                    call = self._call(row.variant.open(threads=threads, batch=batch), batch)
-                    call()
-                    yield name, call
+            for key, (result, threads, batch) in points.items():
+                result.rates[threads, batch] = into[key]
 
     def _frames(self) -> None:
+        if not self._plan.facts["takes_images"]:
+            return
         try:
             with console.quiet_native_log():
                 self._frame = frame.measure(self._plan.model, self._protocol.frame, self._protocol.percentiles)
@@ -184,10 +179,9 @@ class Suite:
             console.warn(f"frame: {error}")
 
     def _processes(self) -> None:
-        for row in self._rows.values():
-            if row.error is None:
-                with row.contained():
-                    row.process = process.measure(row.variant, self._protocol.process)
+        for result in self._working():
+            with result.contained():
+                result.process = process.measure(result.variant, self._protocol.process)
 
     def document(self) -> Document:
         """Return what was measured so far."""
@@ -205,62 +199,48 @@ class Suite:
             "data": self._plan.images.describe(),
             "model": self._plan.facts,
             "reference": self._plan.reference,
-            "variants": [self._variant(row) for row in self._rows.values()],
+            "variants": [self._variant(result) for result in self._results.values()],
             "ratios": self._ratios(),
             "frame": self._frame,
         }
-        document["marks"] = doubts.marks(document, self._protocol.doubt)
+        document["marks"] = validity.marks(document, self._protocol.validity)
         return document
 
-    def _variant(self, row: Row) -> dict[str, Any]:
-        file = row.variant.file
+    def _variant(self, result: VariantResult) -> dict[str, Any]:
+        file = result.variant.file
+        first, single = result.single.first, self._summary(result.single)
+        if first is not None and single is not None:
+            rounds = [len(times) for times in result.single.rounds]
+            single = {"first_us": round(first / 1000, 2), **single, "rounds": rounds}
+        paced = self._summary(result.paced)
         return {
-            "name": row.variant.name,
-            "title": row.variant.title,
-            "device": row.variant.device,
-            "error": row.error,
+            "name": result.variant.name,
+            "title": result.variant.title,
+            "device": result.variant.device,
+            "error": result.error,
             "file_bytes": file.stat().st_size if file is not None and file.is_file() else None,
-            "accuracy": row.accuracy,
-            "single_stream": self._single_summary(row.single),
-            "paced": self._paced_summary(row.paced),
-            "offline": _offline_summary(row.rates),
-            "process": row.process,
+            "accuracy": result.accuracy,
+            "single_stream": single,
+            "paced": paced and {"hertz": self._protocol.paced.hertz, **paced},
+            "offline": _offline_summary(result.rates),
+            "process": result.process,
         }
 
-    def _single_summary(self, samples: Samples) -> dict[str, Any] | None:
-        times = samples.microseconds
-        if samples.first is None or not len(times):
-            return None
-        return {
-            "first_us": round(samples.first / 1000, 2),
-            **timing.summary(times, self._protocol.percentiles),
-            "rounds": [len(times) for times in samples.rounds],
-            "samples_us": times.round(2).tolist(),
-        }
-
-    def _paced_summary(self, samples: Samples) -> dict[str, Any] | None:
+    def _summary(self, samples: Samples) -> dict[str, Any] | None:
         times = samples.microseconds
         if not len(times):
             return None
-        return {
-            "hertz": self._protocol.paced.hertz,
-            **timing.summary(times, self._protocol.percentiles),
-            "samples_us": times.round(2).tolist(),
-        }
+        return {**timing.summary(times, self._protocol.percentiles), "samples_us": times.round(2).tolist()}
 
     def _ratios(self) -> list[dict[str, Any]]:
-        reference = self._rows.get(self._plan.reference)
+        reference = self._results.get(self._plan.reference)
         if reference is None:
             return []
+        to, protocol = (self._plan.reference, reference.single), self._protocol
         ratios = [
-            timing.ratio(
-                (name, row.single),
-                (self._plan.reference, reference.single),
-                self._protocol.bootstrap,
-                self._protocol.seed,
-            )
-            for name, row in self._rows.items()
-            if row is not reference
+            timing.ratio((name, result.single), to, protocol.bootstrap, protocol.seed)
+            for name, result in self._results.items()
+            if result is not reference
         ]
         return [asdict(found) for found in ratios if found is not None]
 

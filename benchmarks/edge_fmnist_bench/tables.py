@@ -1,18 +1,22 @@
-"""A result document as tables, for the terminal and for Markdown alike."""
+"""A result document as tables, for the terminal and for Markdown."""
 
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from edge_fmnist_bench import baseline as baselines
+from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow
 
 NOTHING = "-"
+STAGES = ("preprocess", "classify", "smooth")
 
 
-class Table(NamedTuple):
+class ResultTable(NamedTuple):
     """A table of text; the first ``text_columns`` columns are words, the others numbers."""
 
     title: str
@@ -21,14 +25,31 @@ class Table(NamedTuple):
     text_columns: int = 1
 
 
-def tables(document: Document) -> list[Table]:
+def show(table: ResultTable, *, on_stderr: bool = False) -> None:
+    """Print a table on standard output, or on standard error; long cells wrap."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    made = RichTable()
+    for position, column in enumerate(table.columns):
+        numbers = position >= table.text_columns
+        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in table.rows:
+        made.add_row(*map(escape, row))
+    target = Console(file=sys.stderr if on_stderr else sys.stdout, highlight=False)
+    target.print(f"[bold]{escape(table.title)}[/bold]", soft_wrap=True)
+    target.print(made)
+
+
+def tables(document: Document) -> list[ResultTable]:
     """Return the tables of a result that have rows."""
-    made = [summary(document), latency(document), ratios(document), throughput(document), frame(document)]
-    return [_without_empty_columns(table) for table in made if table.rows]
+    makers = (summary, latency, ratios, throughput, frame, profile)
+    return [_without_empty_columns(table) for table in (make(document) for make in makers) if table.rows]
 
 
-def _without_empty_columns(table: Table) -> Table:
-    """Return a table without the columns of figures that nothing was measured for."""
+def _without_empty_columns(table: ResultTable) -> ResultTable:
+    """Return a table without the number columns that have no value."""
     kept = [
         index
         for index in range(len(table.columns))
@@ -38,8 +59,8 @@ def _without_empty_columns(table: Table) -> Table:
     return table._replace(columns=[table.columns[index] for index in kept], rows=rows)
 
 
-def summary(document: Document) -> Table:
-    """Return what each variant is: file, accuracy, memory, start-up, and why it failed."""
+def summary(document: Document) -> ResultTable:
+    """Return file size, accuracy, memory, start-up time or error of each variant."""
     rows = [
         [
             variant["title"] if variant["error"] is None else f"{variant['title']}: {variant['error']}",
@@ -51,7 +72,7 @@ def summary(document: Document) -> Table:
         for variant in document["variants"]
     ]
     columns = ["variant", "device", "file bytes", "top-1", "peak MB", "first label ms"]
-    return Table("Variants; memory and first label are those of a process of its own", columns, rows, text_columns=2)
+    return ResultTable("Variants; memory and first label in a separate process", columns, rows, text_columns=2)
 
 
 def _process(process: dict[str, Any] | None) -> tuple[str, str]:
@@ -60,7 +81,7 @@ def _process(process: dict[str, Any] | None) -> tuple[str, str]:
     return f"{process['peak_bytes'] / 1e6:,.0f}", f"{statistics.median(process['first_label_ms']):,.0f}"
 
 
-def latency(document: Document) -> Table:
+def latency(document: Document) -> ResultTable:
     """Return the time of one image for each variant."""
     protocol = document["protocol"]
     keys = [f"p{percentile:g}_us" for percentile in protocol["percentiles"]]
@@ -75,11 +96,17 @@ def latency(document: Document) -> Table:
     ]
     headings = ["first", *(key.removesuffix("_us") for key in keys), "max", f"p50 at {protocol['paced']['hertz']:g} Hz"]
     title = f"One image at a time, {protocol['single_stream']['threads']} thread, microseconds"
-    return Table(title, ["variant", *headings], rows)
+    return ResultTable(title, ["variant", *headings], rows)
 
 
-def ratios(document: Document) -> Table:
-    """Return the time of each variant to that of the reference."""
+def _microseconds(measured: dict[str, Any] | None, key: str) -> str:
+    if not measured or key not in measured:
+        return NOTHING
+    return f"{measured[key]:,.1f}" if measured[key] < 100 else f"{measured[key]:,.0f}"
+
+
+def ratios(document: Document) -> ResultTable:
+    """Return the time of each variant relative to the reference."""
     titles = {variant["name"]: variant["title"] for variant in document["variants"]}
     rows = [
         [titles[ratio["of"]], _times(ratio["ratio"]), f"{_times(ratio['low'])} to {_times(ratio['high'])}"]
@@ -87,61 +114,81 @@ def ratios(document: Document) -> Table:
     ]
     confidence = document["protocol"]["bootstrap"]["confidence"]
     reference = titles.get(document["reference"], NOTHING)
-    return Table(f"Time to that of {reference}, measured in turns", ["variant", "ratio", f"{confidence:.0%}"], rows)
+    return ResultTable(
+        f"Time relative to {reference}, measured in turns", ["variant", "ratio", f"{confidence:.0%}"], rows
+    )
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.1f}" if ratio >= 10 else f"{ratio:.2f}"
 
 
-def throughput(document: Document) -> Table:
-    """Return images a second for each batch size and number of threads."""
-    batches = sorted({point["batch"] for variant in document["variants"] for point in _points(variant)})
-    threads = sorted({point["threads"] for variant in document["variants"] for point in _points(variant)})
-    rows = [
-        [variant["title"], str(count), *(_rate(variant, count, batch) for batch in batches)]
+def throughput(document: Document) -> ResultTable:
+    """Return images per second for each batch size and number of threads."""
+    found = {
+        (variant["title"], point["threads"], point["batch"]): f"{point['images_per_second']:,.0f}"
         for variant in document["variants"]
-        for count in threads
-        if any(point["threads"] == count for point in _points(variant))
+        if variant["offline"]
+        for point in variant["offline"]["points"]
+    }
+    batches = sorted({batch for _, _, batch in found})
+    lines = dict.fromkeys((title, threads) for title, threads, _ in found)
+    rows = [
+        [title, str(threads), *(found.get((title, threads, batch), NOTHING) for batch in batches)]
+        for title, threads in lines
     ]
-    return Table("Images a second", ["variant", "threads", *(f"batch {batch}" for batch in batches)], rows)
+    return ResultTable("Images per second", ["variant", "threads", *(f"batch {batch}" for batch in batches)], rows)
 
 
-def _points(variant: dict[str, Any]) -> list[dict[str, Any]]:
-    return variant["offline"]["points"] if variant["offline"] else []
-
-
-def _rate(variant: dict[str, Any], threads: int, batch: int) -> str:
-    for point in _points(variant):
-        if (point["threads"], point["batch"]) == (threads, batch):
-            return f"{point['images_per_second']:,.0f}"
-    return NOTHING
-
-
-def frame(document: Document) -> Table:
+def frame(document: Document) -> ResultTable:
     """Return the time of each stage from a frame to a label."""
     found = document["frame"]
-    ways = {"following": "following the frame before", "alone": "each frame alone"}
+    ways = {"following": "tracking the frame before", "alone": "each frame alone"}
     rows = [
-        [title, *(f"{found[way][stage]['p50_us'] / 1000:.2f}" for stage in ("preprocess", "classify", "smooth"))]
+        [title, *(f"{found[way][stage]['p50_us'] / 1000:.2f}" for stage in STAGES)]
         + [f"{found[way]['total'][key] / 1000:.2f}" for key in ("p50_us", "max_us")]
         for way, title in ways.items()
         if found and found[way]
     ]
     title = f"A frame of {found['size'][0]} x {found['size'][1]} to a label ({found['model']})" if found else ""
-    return Table(title, ["", "preprocess ms", "classify ms", "smooth ms", "total ms", "max ms"], rows)
+    return ResultTable(title, ["", "preprocess ms", "classify ms", "smooth ms", "total ms", "max ms"], rows)
 
 
-def gate(rows: Sequence[GateRow]) -> Table:
-    """Return what the gate compared, and what moved."""
-    moved = sum(not row.passed for row in rows)
-    title = f"Gate: closed, {moved} of {len(rows)} moved or missing" if moved else "Gate: open"
+def profile(document: Document) -> ResultTable:
+    """Return time, multiply-accumulates and share of each operator."""
+    found = document.get("profile") or {"layers": []}
+    total = sum(layer["time_us"] or 0.0 for layer in found["layers"]) or 1.0
+    rows = [
+        [
+            str(layer["index"]),
+            layer["operator"],
+            f"{layer['macs']:,}" if layer["macs"] is not None else NOTHING,
+            f"{layer['time_us']:.1f}" if layer["time_us"] is not None else NOTHING,
+            f"{(layer['time_us'] or 0.0) / total:.0%}",
+        ]
+        for layer in found["layers"]
+    ]
+    title = f"Profile by operator, {found['interpreter']}, {found['threads']} thread" if rows else ""
+    return ResultTable(title, ["", "operator", "MACs", "µs", "share"], rows, text_columns=2)
+
+
+def gate(rows: Sequence[GateRow]) -> ResultTable:
+    """Return what the gate compared."""
     cells = [[row.metric, row.status, row.baseline, row.measured, row.note] for row in rows]
-    return Table(title, ["metric", "", "baseline", "measured", "note"], cells, text_columns=5)
+    return ResultTable(gates.verdict(list(rows)), ["metric", "", "baseline", "measured", "note"], cells, text_columns=5)
+
+
+def instructions(counts: Document) -> ResultTable:
+    """Return the instruction counts of the stages of a frame."""
+    found = counts["instructions"]
+    rows = [[stage, f"{count:,}", f"{count / found['frame']:.1%}"] for stage, count in found.items()]
+    width, height = counts["size"]
+    title = f"Instructions for a frame of {width} x {height}, model {counts['model']}"
+    return ResultTable(title, ["stage", "instructions", "share"], rows)
 
 
 def headline(document: Document) -> str:
-    """Return one line that says what was measured where."""
+    """Return one line on model and machine."""
     model, machine = document["model"], document["machine"]
     macs = f", {model['macs'] / 1e6:.1f} M MACs" if model["macs"] else ""
     parameters = f", {model['parameters']:,} parameters" if model["parameters"] else ""
@@ -153,49 +200,74 @@ def headline(document: Document) -> str:
 
 
 def details(document: Document) -> str:
-    """Return one line of when, with what and in what state of the machine."""
+    """Return one line on date, versions, commit and state of the machine."""
     state = document["machine"]["state"]["before"]
-    told = {
-        "load": state["load"],
-        "MHz": state["megahertz"],
-        "°C": state["celsius"],
-        "throttled": ", ".join(state["throttled"]) or "no" if state["throttled"] is not None else None,
-    }
+    throttled = None if state["throttled"] is None else ", ".join(state["throttled"]) or "no"
+    shown = {"load": state["load"], "MHz": state["megahertz"], "°C": state["celsius"], "throttled": throttled}
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
-    states = ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
+    states = ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
     revision, dirty, _ = (document["commit"] or "unknown").partition("-dirty")
     return f"{document['created']}, {versions}, commit {revision[:12]}{dirty}; {states}"
 
 
 def notes(document: Document) -> list[str]:
-    """Return what a reader must know besides the figures: interruption, missing data, doubts."""
+    """Return what a reader needs to know about the figures: interruption, missing data, failed validity checks."""
     lines = []
     if not document["complete"]:
-        lines.append("Incomplete: interrupted; what is here was measured before.")
+        lines.append("Incomplete: interrupted; the result holds what was measured before.")
     if document["data"] is None:
-        lines.append("Latency only: no data set was found, so accuracy is not measured (see `edge-fmnist data`).")
+        reason = document["model"].get("no_accuracy") or "no data set was found (see `edge-fmnist data`)"
+        lines.append(f"Accuracy was not measured: {reason}.")
     elif not document["data"]["fashion_mnist"]:
-        lines.append("Accuracy is that on another data set than Fashion-MNIST.")
-    return [*lines, *(f"In doubt: {mark}." for mark in document["marks"])]
+        lines.append("Accuracy was measured on a data set other than Fashion-MNIST.")
+    if found := document.get("profile"):
+        lines.append(f"Profile: {found['method']}")
+        lines.append(
+            f"Profile: whole model {found['whole_us']:.1f} µs without profiling, operators {found['sum_us']:.1f} µs."
+        )
+    return [*lines, *(f"Warning: {mark}." for mark in document["marks"])]
 
 
-def _microseconds(measured: dict[str, Any] | None, key: str) -> str:
-    if not measured or key not in measured:
-        return NOTHING
-    return f"{measured[key]:,.1f}" if measured[key] < 100 else f"{measured[key]:,.0f}"
+def sentence(document: Document) -> str:
+    """Return the result in one sentence: model, p50, ratio to float32, top-1, size."""
+    figures = figures_of(document)
+    texts = {
+        "p50_us": "p50 {:,.1f} µs",
+        "speedup": "{:.2f} times as fast as float32",
+        "top1": "top-1 {:.2%}",
+        "bytes": "{:,} bytes",
+    }
+    parts = [text.format(figures[name]) for name, text in texts.items() if figures[name] is not None]
+    return f"{document['model']['name']}: {', '.join(parts)}."
 
 
-def markdown_table(table: Table) -> str:
+def figures_of(document: Document) -> dict[str, Any]:
+    """Return p50_us, speedup over float32, top1, bytes and peak_bytes; None for what was not measured."""
+    variants = {variant["name"]: variant for variant in document["variants"]}
+    reference = variants.get(document["reference"], {})
+    single, accuracy, process = (reference.get(key) for key in ("single_stream", "accuracy", "process"))
+    ratio = baselines.speedup(document)
+    return {
+        "p50_us": single["p50_us"] if single else None,
+        "speedup": ratio[0] if ratio else None,
+        "top1": accuracy["top1"] if accuracy else None,
+        "bytes": document["model"]["bytes"],
+        "peak_bytes": process["peak_bytes"] if process else None,
+    }
+
+
+def markdown_table(table: ResultTable) -> str:
     """Return a table in GitHub's Markdown."""
-    from edge_fmnist_export.report.markdown import table as written
+    words = table.text_columns
+    lines = [table.columns, ["---"] * words + ["---:"] * (len(table.columns) - words), *table.rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
-    return written(table.columns, table.rows, table.text_columns)
 
-
-def markdown(document: Document) -> str:
-    """Return a result as Markdown: what was measured where, the tables, the doubts."""
+def markdown(document: Document, rows: Sequence[GateRow] = ()) -> str:
+    """Return a result as Markdown: model and machine, tables, the gate's rows, notes, and the result in a sentence."""
     parts = [f"## edge-fmnist bench\n\n{headline(document)}\n\n{details(document)}"]
-    parts += [f"### {table.title}\n\n{markdown_table(table)}" for table in tables(document)]
-    if lines := notes(document):
+    found = [*tables(document), *([gate(rows)] if rows else [])]
+    parts += [f"### {table.title}\n\n{markdown_table(table)}" for table in found]
+    if lines := [*notes(document), *(f"Warning: {line}." for line in gates.warnings(list(rows)))]:
         parts.append("\n".join(f"- {line}" for line in lines))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, sentence(document)]) + "\n"

@@ -1,18 +1,17 @@
-"""The clock: calls timed one by one, in rounds in which the variants take turns, and what follows from the samples."""
+"""Time calls one by one, in rounds in which the variants take turns, and compute percentiles and ratios."""
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from edge_fmnist.model.measure import no_collection, take_turns, timed
 from edge_fmnist_bench.protocol import Bootstrap, Offline, Paced, SingleStream
 
 Call = Callable[[], object]
@@ -20,11 +19,11 @@ Call = Callable[[], object]
 
 @dataclass
 class Samples:
-    """The times of one variant.
+    """Durations of one variant in nanoseconds.
 
     Attributes:
-        first: of the very first call, in nanoseconds; None before it.
-        rounds: of the calls of each round, in nanoseconds, in their order.
+        first: the very first call; None before it.
+        rounds: the calls of each round.
     """
 
     first: int | None = None
@@ -35,137 +34,58 @@ class Samples:
         """All samples but the first call, in microseconds: float64, shape (calls,)."""
         return np.array(list(itertools.chain.from_iterable(self.rounds)), np.float64) / 1000
 
-    @property
-    def medians(self) -> np.ndarray:
-        """The median of each round in microseconds: float64, shape (rounds,)."""
-        return np.array([np.median(times) for times in self.rounds if times], np.float64) / 1000
 
+def time_calls(call: Call, into: list[int], *, calls: int, seconds: float, limit: float) -> None:
+    """Append durations to ``into`` until there are ``calls`` and ``seconds`` have passed, or ``limit`` seconds have.
 
-@contextlib.contextmanager
-def no_collection() -> Iterator[None]:
-    """Keep Python's garbage collector from running inside the block."""
-    gc.collect()
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def timed(call: Call) -> int:
-    """Return how many nanoseconds a call took."""
-    started = time.perf_counter_ns()
-    call()
-    return time.perf_counter_ns() - started
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How long a variant's turn is: until both leasts are reached, or ``limit`` seconds are over; at least one call."""
-
-    calls: int
-    seconds: float
-    limit: float
-
-
-def take_turn(call: Call, turn: Turn, into: list[int]) -> None:
-    """Time calls one by one into a list, in nanoseconds."""
+    There is at least one call.
+    """
     started = time.perf_counter_ns()
     elapsed = 0.0
-    while not into or ((len(into) < turn.calls or elapsed < turn.seconds) and elapsed < turn.limit):
+    while not into or ((len(into) < calls or elapsed < seconds) and elapsed < limit):
         into.append(timed(call))
         elapsed = (time.perf_counter_ns() - started) / 1e9
+
+
+def warm_up(call: Call, settings: SingleStream, into: Samples) -> None:
+    """Time the very first call, then repeat it to warm up."""
+    into.first = timed(call)
+    if settings.warm_up:
+        time_calls(call, [], calls=settings.warm_up, seconds=0.0, limit=settings.round_seconds)
 
 
 def single_stream(
     calls: dict[str, Call], settings: SingleStream, seed: int, into: dict[str, Samples]
 ) -> dict[str, Exception]:
-    """Time calls in rounds in which the variants take turns.
+    """Time warmed-up calls, one after the other, and return the errors by variant.
 
-    What was measured is in ``into`` when an interruption ends this early. A
-    variant that fails is left out from then on.
-
-    Args:
-        calls: by the variant's name; warmed up already.
-        settings: how many rounds and calls.
-        seed: of the order in each round.
-        into: the samples go here.
-
-    Returns:
-        What went wrong, by the variant's name.
+    An interruption keeps the samples that ``into`` already holds.
     """
-    turn = Turn(
-        calls=math.ceil(settings.iterations / settings.rounds),
-        seconds=settings.minimum_seconds / settings.rounds,
-        limit=settings.round_seconds,
-    )
 
     def take(name: str) -> None:
-        times: list[int] = []
-        into[name].rounds.append(times)
-        take_turn(calls[name], turn, times)
+        into[name].rounds.append([])
+        time_calls(
+            calls[name],
+            into[name].rounds[-1],
+            calls=math.ceil(settings.iterations / settings.rounds),
+            seconds=settings.minimum_seconds / settings.rounds,
+            limit=settings.round_seconds,
+        )
 
     with no_collection():
         return take_turns(list(calls), settings.rounds, seed, take)
 
 
-def take_turns(names: Sequence[str], rounds: int, seed: int, take: Callable[[str], None]) -> dict[str, Exception]:
-    """Let each name take its turn in each round, in another order each time; one that fails is left out from then on.
-
-    Args:
-        names: who takes turns.
-        rounds: how many rounds.
-        seed: of the order.
-        take: takes the turn of a name.
-
-    Returns:
-        What went wrong, by name.
-    """
-    rng = np.random.default_rng(seed)
-    failures: dict[str, Exception] = {}
-    for _ in range(rounds):
-        for index in rng.permutation(len(names)):
-            name = names[index]
-            if name in failures:
-                continue
-            try:
-                take(name)
-            except Exception as error:  # whatever a library raises: it is that variant's result
-                failures[name] = error
-    return failures
-
-
-def warm_up(call: Call, settings: SingleStream, into: Samples) -> None:
-    """Time the very first call apart, then call until warm or until a round's time is over."""
-    into.first = timed(call)
-    if settings.warm_up:
-        take_turn(call, Turn(settings.warm_up, 0.0, settings.round_seconds), [])
-
-
 def paced(calls: dict[str, Call], settings: Paced, seed: int, into: dict[str, Samples]) -> dict[str, Exception]:
-    """Time calls that come ``hertz`` times a second; the thread sleeps in between.
-
-    Args:
-        calls: by the variant's name; warmed up already.
-        settings: how often and how many.
-        seed: of the order in each round.
-        into: the samples go here.
-
-    Returns:
-        What went wrong, by the variant's name.
-    """
-    each = math.ceil(settings.iterations / settings.rounds)
+    """Time warmed-up calls at ``hertz`` calls per second, asleep in between, and return the errors by variant."""
 
     def take(name: str) -> None:
-        times: list[int] = []
-        into[name].rounds.append(times)
+        into[name].rounds.append([])
         due = time.perf_counter()
-        for _ in range(each):
+        for _ in range(math.ceil(settings.iterations / settings.rounds)):
             due = max(due + 1 / settings.hertz, time.perf_counter())
             time.sleep(max(0.0, due - time.perf_counter()))
-            times.append(timed(calls[name]))
+            into[name].rounds[-1].append(timed(calls[name]))
 
     with no_collection():
         return take_turns(list(calls), settings.rounds, seed, take)
@@ -174,30 +94,26 @@ def paced(calls: dict[str, Call], settings: Paced, seed: int, into: dict[str, Sa
 def rates(
     calls: dict[str, Call], images: dict[str, int], settings: Offline, seed: int, into: dict[str, list[float]]
 ) -> dict[str, Exception]:
-    """Measure images a second.
+    """Append the images per second of each round to ``into`` and return the errors by name.
 
     Args:
-        calls: by name; warmed up already.
-        images: in each call, by name.
-        settings: how many rounds, and how long each is.
-        seed: of the order in each round.
-        into: the rate of each round goes here.
-
-    Returns:
-        What went wrong, by name.
+        calls: warmed-up calls by name.
+        images: images per call by name.
+        settings: number and length of the rounds.
+        seed: random seed of the order of turns.
+        into: receives the rates.
     """
-    turn = Turn(calls=1, seconds=settings.round_seconds, limit=math.inf)
 
     def take(name: str) -> None:
         times: list[int] = []
-        take_turn(calls[name], turn, times)
+        time_calls(calls[name], times, calls=1, seconds=settings.round_seconds, limit=math.inf)
         into[name].append(images[name] * len(times) / (sum(times) / 1e9))
 
     return take_turns(list(calls), settings.rounds, seed, take)
 
 
 def summary(microseconds: np.ndarray, percentiles: Sequence[float]) -> dict[str, Any]:
-    """Return count, percentiles and largest of some times in microseconds."""
+    """Return count, percentiles and maximum of durations in microseconds."""
     values = np.percentile(microseconds, percentiles).tolist()
     named = {f"p{percentile:g}_us": round(value, 2) for percentile, value in zip(percentiles, values, strict=True)}
     return {"count": len(microseconds), **named, "max_us": round(float(microseconds.max()), 2)}
@@ -205,7 +121,7 @@ def summary(microseconds: np.ndarray, percentiles: Sequence[float]) -> dict[str,
 
 @dataclass(frozen=True)
 class Ratio:
-    """The time of one variant to that of another, with a bootstrap interval."""
+    """Duration of variant ``of`` divided by that of variant ``to``, with a bootstrap confidence interval."""
 
     of: str
     to: str
@@ -217,22 +133,20 @@ class Ratio:
 
 
 def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> Ratio | None:
-    """Return the ratio of two variants that took turns.
+    """Return the ratio of two variants that took turns; None when no round has both.
 
-    Each round gives one ratio, of the two medians in it: a machine that is
-    slow for a while is slow for both. The estimate is the median over the
-    rounds; the interval comes from drawing the rounds again with replacement.
+    Each round gives the ratio of its two medians: a machine that is slow for
+    a while is slow for both. The estimate is the median over the rounds; the
+    interval is the percentile bootstrap over rounds
+    (https://en.wikipedia.org/wiki/Bootstrapping_(statistics)).
 
     Args:
-        of: name and samples of the variant above the line.
-        to: name and samples of the variant below it.
-        bootstrap: how often to draw, and how wide the interval is.
-        seed: of the draws.
-
-    Returns:
-        None when no round has both.
+        of: name and samples of the numerator.
+        to: name and samples of the denominator.
+        bootstrap: number of resamples, and confidence level.
+        seed: random seed of the resampling.
     """
-    pairs = list(zip(of[1].rounds, to[1].rounds, strict=False))
+    pairs = zip(of[1].rounds, to[1].rounds, strict=False)
     ratios = np.array([np.median(above) / np.median(below) for above, below in pairs if above and below])
     if not len(ratios):
         return None
@@ -240,12 +154,5 @@ def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap
     draws = ratios[rng.integers(0, len(ratios), (bootstrap.resamples, len(ratios)))]
     tail = (1 - bootstrap.confidence) / 2 * 100
     low, high = np.percentile(np.median(draws, axis=1), (tail, 100 - tail))
-    return Ratio(
-        of=of[0],
-        to=to[0],
-        ratio=round(float(np.median(ratios)), 4),
-        low=round(float(low), 4),
-        high=round(float(high), 4),
-        confidence=bootstrap.confidence,
-        rounds=len(ratios),
-    )
+    estimate, low, high = (round(float(value), 4) for value in (np.median(ratios), low, high))
+    return Ratio(of[0], to[0], estimate, low, high, bootstrap.confidence, len(ratios))

@@ -1,4 +1,4 @@
-"""Fixtures for the benchmarks' tests: variants that need no model, a result, a quick protocol, altered models."""
+"""Fixtures for the tests of the benchmarks: variants that need no model, a quick protocol, small models."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 
 from edge_fmnist.model.metadata import embed, extract
 from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import file_schema
 from edge_fmnist_bench import protocol
 from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import Protocol
 from edge_fmnist_bench.suite import Plan
-from edge_fmnist_bench.variants.base import Runner, Variant
+from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner
 
 FACTS = {
     "name": "edge",
     "described": True,
+    "takes_images": True,
+    "inputs": [{"shape": [1, 28, 28, 1], "dtype": "uint8"}],
+    "outputs": [{"shape": [1, 10], "dtype": "uint8"}],
     "file": "edge.tflite",
     "sha256": "0" * 64,
     "bytes": 145_585,
@@ -32,8 +37,8 @@ FACTS = {
 }
 
 
-class FakeVariant(Variant):
-    """A variant that answers at once; ``error`` is raised when it is opened, ``late_error`` when it runs."""
+class FakeVariant(BenchmarkVariant):
+    """A variant that returns at once; ``error`` is raised when it is opened, ``late_error`` when it runs."""
 
     device = "CPU"
     file = None
@@ -74,7 +79,7 @@ def fake() -> type[FakeVariant]:
 
 @pytest.fixture(scope="session")
 def quick() -> Protocol:
-    """Return a protocol that is over in a moment."""
+    """Return a protocol that takes milliseconds."""
     whole = protocol.load()
     return dataclasses.replace(
         whole,
@@ -82,16 +87,16 @@ def quick() -> Protocol:
         paced=protocol.Paced(1, 500.0, 4, 2),
         offline=protocol.Offline((1, 4), (1, 64), 2, 0.001),
         frame=protocol.FrameToLabel((160, 120), 2, 8),
-        process=protocol.Process(1, 1.0),
+        process=protocol.SeparateProcess(1, 1.0),
         bootstrap=protocol.Bootstrap(200, 0.95),
     )
 
 
 @pytest.fixture
 def plan(quick: Protocol) -> Callable[..., Plan]:
-    """Return a function that plans to measure variants, without a data set and with no frame or process."""
+    """Return a function that makes a plan for variants, without a data set, frames or processes."""
 
-    def make(*variants: Variant, **settings: Any) -> Plan:
+    def make(*variants: BenchmarkVariant, **settings: Any) -> Plan:
         images = Images(np.zeros((7, 28, 28), np.uint8), None)
         fields: dict[str, Any] = {
             "model": "edge",
@@ -109,7 +114,7 @@ def plan(quick: Protocol) -> Callable[..., Plan]:
 
 @pytest.fixture(scope="session")
 def altered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that writes the shipped model with other bytes, but the same word for itself."""
+    """Return a function that writes the shipped model with another flatbuffer or other metadata."""
     whole = read_model("edge").content
     metadata = extract(whole, "edge")
     assert metadata is not None
@@ -123,3 +128,72 @@ def altered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+class GraphWriter:
+    """Writes a small int8 model with LiteRT's schema, without TensorFlow."""
+
+    def __init__(self) -> None:
+        self._schema = schema = file_schema()
+        self.model, self._graph = schema.ModelT(), schema.SubGraphT()
+        self.model.version, self.model.buffers, self.model.operatorCodes = 3, [schema.BufferT()], []
+        self.model.subgraphs, self._graph.tensors, self._graph.operators = [self._graph], [], []
+
+    def tensor(self, *shape: int, values: np.ndarray | None = None, scale: float | None = 1 / 64) -> int:
+        """Add a tensor, int8 or of the type of ``values``, and return its index."""
+        tensor, quantization = self._schema.TensorT(), self._schema.QuantizationParametersT()
+        dtype = "INT8" if values is None else values.dtype.name.upper()
+        tensor.name, tensor.shape, tensor.buffer = f"tensor_{len(self._graph.tensors)}", list(shape), 0
+        tensor.type = getattr(self._schema.TensorType, dtype)
+        if scale is not None:
+            quantization.scale, quantization.zeroPoint = [scale], [0]
+            tensor.quantization = quantization
+        if values is not None:
+            buffer = self._schema.BufferT()
+            buffer.data = np.frombuffer(values.tobytes(), np.uint8)
+            self.model.buffers.append(buffer)
+            tensor.buffer = len(self.model.buffers) - 1
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def operator(self, name: str, version: int, kind: str, inputs: list[int], output: int, **options: int) -> None:
+        """Add an operator; ``kind`` names its options."""
+        code, operator = self._schema.OperatorCodeT(), self._schema.OperatorT()
+        code.builtinCode = code.deprecatedBuiltinCode = getattr(self._schema.BuiltinOperator, name)
+        code.version = version
+        operator.builtinOptionsType = getattr(self._schema.BuiltinOptions, kind)
+        operator.builtinOptions = getattr(self._schema, f"{kind}T")()
+        for option, value in options.items():
+            setattr(operator.builtinOptions, option, value)
+        operator.opcodeIndex, operator.inputs, operator.outputs = len(self.model.operatorCodes), inputs, [output]
+        self.model.operatorCodes.append(code)
+        self._graph.operators.append(operator)
+
+    def write(self, path: Path, inputs: list[int], output: int) -> Path:
+        self._graph.inputs, self._graph.outputs = inputs, [output]
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
+        return path
+
+
+@pytest.fixture(scope="session")
+def rgb_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an int8 model from 96x96 RGB images to two scores: a convolution with stride 4 and a dense layer."""
+    rng, made = np.random.default_rng(0), GraphWriter()
+    image, hidden, scores = made.tensor(1, 96, 96, 3), made.tensor(1, 24, 24, 4), made.tensor(1, 2)
+    kernel = made.tensor(4, 3, 3, 3, values=rng.integers(-9, 9, (4, 3, 3, 3), np.int8))
+    weights = made.tensor(2, 2304, values=rng.integers(-9, 9, (2, 2304), np.int8))
+    biases = [made.tensor(size, values=np.zeros(size, np.int32), scale=1 / 64**2) for size in (4, 2)]
+    made.operator("CONV_2D", 3, "Conv2DOptions", [image, kernel, biases[0]], hidden, strideH=4, strideW=4)
+    made.operator("FULLY_CONNECTED", 4, "FullyConnectedOptions", [hidden, weights, biases[1]], scores)
+    return made.write(tmp_path_factory.mktemp("rgb") / "person.tflite", [image], scores)
+
+
+@pytest.fixture(scope="session")
+def two_inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an int8 model that adds two vectors."""
+    made = GraphWriter()
+    inputs, output = [made.tensor(1, 8), made.tensor(1, 8)], made.tensor(1, 8)
+    made.operator("ADD", 2, "AddOptions", inputs, output)
+    return made.write(tmp_path_factory.mktemp("two") / "sum.tflite", inputs, output)

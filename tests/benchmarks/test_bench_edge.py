@@ -1,3 +1,5 @@
+"""The variants of the base install, the float32 reference, and the facts about a model."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,26 +13,27 @@ from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_bench import model
-from edge_fmnist_bench.float32_reference import float_twin
+from edge_fmnist_bench.float32_reference import float32_reference
+from edge_fmnist_bench.images import Images, load_images, mismatch
 from edge_fmnist_bench.variants import edge
-from edge_fmnist_bench.variants.base import Variant, VariantError
+from edge_fmnist_bench.variants.base import BenchmarkVariant, VariantError
 from edge_fmnist_bench.variants.edge import edge_variants
 
 PICTURES = np.random.default_rng(3).integers(0, 256, (64, 28, 28), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
-def twin() -> bytes:
-    return float_twin(read_model("edge").content, "edge")
+def reference() -> bytes:
+    return float32_reference(read_model("edge").content, "edge")
 
 
 @pytest.fixture(scope="module")
-def variants() -> dict[str, Variant]:
+def variants() -> dict[str, BenchmarkVariant]:
     """Return the variants that need no TensorFlow, by name."""
     return {variant.name: variant for variant in edge_variants("edge") if not variant.name.startswith("tf-lite")}
 
 
-def test_the_classifier_comes_first_and_the_reference_second() -> None:
+def test_the_classifier_comes_first_then_the_preferred_interpreter() -> None:
     names = [variant.name for variant in edge_variants("edge")]
     assert names[:2] == ["classifier", f"{edge.SHORT[interpreters.choose()]}-int8"]
     assert names[-1] == f"{edge.SHORT[interpreters.choose()]}-float32"
@@ -38,86 +41,91 @@ def test_the_classifier_comes_first_and_the_reference_second() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_all_name_the_same_garments(variants: dict[str, Variant], batch: int) -> None:
+def test_all_variants_agree(variants: dict[str, BenchmarkVariant], batch: int) -> None:
     expected = Classifier.load("edge").predict_batch(PICTURES).indexes
     for name, variant in variants.items():
         run = variant.open(threads=1, batch=batch)
         outputs = [run(PICTURES[start : start + batch]) for start in range(0, 60, batch)]
-        assert all(output.dtype == np.float32 for output in outputs)
-        assert {output.shape for output in outputs} == {(batch, 10)}
+        assert {(output.dtype, output.shape) for output in outputs} == {(np.dtype(np.float32), (batch, 10))}
         agreement = np.mean(np.concatenate(outputs).argmax(axis=1) == expected[:60])
-        # The twin keeps the weights' quantization but not that of activations.
+        # The reference has the weights' quantization but not that of activations.
         assert agreement == 1.0 if name != "litert-float32" else agreement > 0.8, name
 
 
-def test_the_twin_has_the_layers_of_the_model_on_floats(twin: bytes) -> None:
+def test_the_reference_has_the_layers_of_the_model_in_float32(reference: bytes) -> None:
     whole = read_structure(read_model("edge").content, "edge")
-    made = read_structure(twin, "twin")
+    made = read_structure(reference, "reference")
     layers = [(operator.name, operator.macs) for operator in whole.operators if operator.name != "QUANTIZE"]
     assert [(operator.name, operator.macs) for operator in made.operators] == layers
-    used = {made.tensors[i].type for operator in made.operators for i in (*operator.inputs, *operator.outputs)}
-    assert used == {"FLOAT32", "INT32"}
     assert model.dtypes(made) == {"input": "FLOAT32", "output": "FLOAT32", "layers": ["FLOAT32"]}
-    assert 3.2 < len(twin) / len(read_model("edge").content) < 4
 
 
-def test_the_twin_gives_nearly_the_same_outputs(twin: bytes) -> None:
+def test_the_reference_gives_nearly_the_same_outputs(reference: bytes) -> None:
     classifier = Classifier.load("edge")
     step = classifier.output.scale
     quantized = classifier.outputs(PICTURES)[0].astype(np.float32)
-    reals = (quantized - classifier.output.zero_point) * step
-    outputs, _ = Classifier(ModelBytes(twin, "twin")).outputs(PICTURES)
-    assert np.abs(outputs - reals).mean() < 6 * step
+    outputs, _ = Classifier(ModelBytes(reference, "reference")).outputs(PICTURES)
+    assert np.abs(outputs - (quantized - classifier.output.zero_point) * step).mean() < 6 * step
 
 
-def test_no_twin_of_a_float_model(twin: bytes) -> None:
-    with pytest.raises(ModelError, match="a float32 twin is made of a whole-integer int8 model"):
-        float_twin(twin, "twin")
-
-
-def test_a_float_model_has_no_twin(twin: bytes, tmp_path: Path) -> None:
+def test_a_float_model_has_no_reference(reference: bytes, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="a float32 reference needs a whole-integer int8 model"):
+        float32_reference(reference, "reference")
     path = tmp_path / "float.tflite"
-    path.write_bytes(twin)
+    path.write_bytes(reference)
     names = [variant.name for variant in edge_variants(str(path))]
     assert names[:2] == ["classifier", "litert-float32"]
     assert names.count("litert-float32") == 1
 
 
-def test_a_model_for_one_image_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = read_model("edge")
-    name = interpreters.choose()
+def test_a_model_with_other_inputs_runs_on_generated_ones(rgb_model: Path, two_inputs: Path) -> None:
+    for path, outputs in ((rgb_model, 2), (two_inputs, 8)):
+        names = [variant.name for variant in edge_variants(str(path))]
+        assert "classifier" not in names
+        run = edge.bare_loop(read_model(path), "ai-edge-litert", threads=1, batch=1)
+        first = run(PICTURES[:1])
+        assert first.shape == (1, outputs)
+        assert np.any(first != 0)
+        assert np.array_equal(first, run(PICTURES[1:2]))
+        with pytest.raises(VariantError, match="does not take batches of 8"):
+            edge.bare_loop(read_model(path), "ai-edge-litert", threads=1, batch=8)
+
+
+def test_accuracy_needs_a_data_set_that_fits(rgb_model: Path, small_data: Path) -> None:
+    images, generated = load_images(small_data, 0), Images(PICTURES, None)
+    assert mismatch(model.describe(str(rgb_model)), images) == "the model takes int8 (1, 96, 96, 3), not 28x28 images"
+    facts = model.describe("edge")
+    assert mismatch(facts, images) is mismatch(facts, generated) is None
+    facts["outputs"][0]["shape"] = [1, 2]
+    assert mismatch(facts, images) == "the model has 2 outputs, and the data set 10 classes"
+
+
+def test_a_fixed_batch_is_reported(rgb_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content, name = read_model("edge"), interpreters.choose()
     allocated = interpreters.create(content.content, name=name, threads=1, batch=1, source="edge")
     monkeypatch.setattr(interpreters, "create", lambda *_, **__: allocated)
     with pytest.raises(VariantError, match="takes 1 images at a time, not 8"):
         edge.bare_loop(content, name, threads=1, batch=8)
 
 
-def test_no_such_model() -> None:
+def test_missing_and_damaged_models(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError):
         edge_variants("no-such-model")
-
-
-def test_damaged_model(tmp_path: Path) -> None:
     path = tmp_path / "damaged.tflite"
     path.write_bytes(b"not a model")
     with pytest.raises(ModelError):
         edge_variants(str(path))
 
 
-def test_facts_of_a_model() -> None:
+def test_facts_of_a_model(reference: bytes, tmp_path: Path) -> None:
     facts = model.describe("edge")
-    assert (facts["name"], facts["described"], facts["file"]) == ("edge", True, "edge.tflite")
-    assert facts["bytes"] == len(read_model("edge").content)
+    assert (facts["name"], facts["described"], facts["takes_images"]) == ("edge", True, True)
     assert facts["dtypes"] == {"input": "UINT8", "output": "UINT8", "layers": ["INT32", "INT8"]}
     assert facts["operators"] == ["ADD", "CONV_2D", "FULLY_CONNECTED", "MEAN", "QUANTIZE"]
-    assert facts["macs"] == sum(operator.macs for operator in read_structure(read_model("edge").content, "").operators)
-
-
-def test_facts_of_a_file_that_says_nothing(twin: bytes, tmp_path: Path) -> None:
     path = tmp_path / "plain.tflite"
-    path.write_bytes(twin)
-    facts = model.describe(str(path))
-    assert (facts["name"], facts["described"], facts["float_top1"]) == ("plain", False, None)
-    whole = model.describe("edge")
+    path.write_bytes(reference)
+    plain = model.describe(str(path))
+    assert (plain["name"], plain["described"], plain["float_top1"]) == ("plain", False, None)
     # Counted in the file, where batch normalization is folded into the layers.
-    assert 0.98 * whole["parameters"] < facts["parameters"] <= whole["parameters"]
+    assert 0.98 * facts["parameters"] < plain["parameters"] <= facts["parameters"]
+    assert plain["macs"] == facts["macs"]

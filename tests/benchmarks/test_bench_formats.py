@@ -41,14 +41,8 @@ def result(plan: Callable[..., Plan], fake: Any) -> Result:
     return dict(found)
 
 
-def by_title(result: Result) -> dict[str, tables.Table]:
+def by_title(result: Result) -> dict[str, tables.ResultTable]:
     return {table.title.partition(",")[0]: table for table in tables.tables(result)}
-
-
-def test_tables_are_whole(result: Result) -> None:
-    for table in tables.tables(result):
-        assert table.rows
-        assert all(len(row) == len(table.columns) for row in table.rows)
 
 
 def test_what_a_variant_is(result: Result) -> None:
@@ -64,26 +58,18 @@ def test_what_a_variant_is(result: Result) -> None:
     }
 
 
-def test_a_failed_variant_says_why(result: Result) -> None:
-    assert tables.tables(result)[0].rows[2][0] == "odd: no | here"
-
-
 def test_ratios_have_their_interval(result: Result) -> None:
-    assert by_title(result)["Time to that of litert int8"].rows == [["litert float32", "2.00", "1.60 to 2.50"]]
+    assert by_title(result)["Time relative to litert int8"].rows == [["litert float32", "2.00", "1.60 to 2.50"]]
 
 
 @pytest.mark.parametrize(("ratio", "text"), [(0.894, "0.89"), (22.64, "22.6"), (1234.5, "1,234")])
 def test_large_ratios_have_no_needless_digits(result: Result, ratio: float, text: str) -> None:
     result["ratios"][0] |= {"ratio": ratio}
-    assert by_title(result)["Time to that of litert int8"].rows[0][1] == text
-
-
-def test_a_frame_is_told_by_stage(result: Result) -> None:
-    table = by_title(result)["A frame of 640 x 480 to a label (camera)"]
-    assert table.rows == [["following the frame before", "1.50", "1.50", "1.50", "1.50", "2.00"]]
+    assert by_title(result)["Time relative to litert int8"].rows[0][1] == text
 
 
 def test_markdown(result: Result) -> None:
+    assert all(len(row) == len(table.columns) for table in tables.tables(result) for row in table.rows)
     lines = tables.markdown(result).splitlines()
     assert lines[0] == "## edge-fmnist bench"
     assert "| variant | ratio | 95% |" in lines
@@ -91,27 +77,65 @@ def test_markdown(result: Result) -> None:
     assert any("odd: no \\| here" in line for line in lines)
 
 
-def test_details_name_what_the_machine_tells(result: Result) -> None:
-    result["machine"]["state"]["before"] = {"load": 0.5, "megahertz": 1500.0, "celsius": 61.2, "throttled": []}
-    assert tables.details(result).endswith("; load 0.5, MHz 1500.0, °C 61.2, throttled no")
-    result["machine"]["state"]["before"] = {"load": 0.5, "megahertz": None, "celsius": None, "throttled": None}
-    assert tables.details(result).endswith("; load 0.5")
+def test_markdown_of_the_gate(result: Result) -> None:
+    rows = [GateRow("top1", "same", "1", "1"), GateRow("bytes", "moved", "1", "2", "above")]
+    text = tables.markdown(result, [*rows, GateRow("speedup", "not compared", "-", "1", "no baseline")])
+    assert "### Gate FAILED: 1 of 3 metrics moved or missing" in text
+    assert "| bytes | moved | 1 | 2 | above |" in text
+    assert "- Warning: the gate did NOT compare speed: no baseline; --update-baseline records it." in text
+    assert tables.gate(rows[:1]).title == "Gate passed"
 
 
-def test_markdown_of_the_gate() -> None:
-    table = tables.gate([GateRow("top1", "same", "1", "1"), GateRow("bytes", "moved", "1", "2", "above")])
-    assert table.title == "Gate: closed, 1 of 2 moved or missing"
-    assert "| bytes | moved | 1 | 2 | above |" in tables.markdown_table(table)
-    assert tables.gate([GateRow("top1", "not compared", "1", "1")]).title == "Gate: open"
+def test_the_result_in_one_sentence(result: Result) -> None:
+    result["variants"][0]["single_stream"]["p50_us"] = 71.84
+    assert tables.sentence(result) == (
+        "edge: p50 71.8 µs, 2.00 times as fast as float32, top-1 100.00%, 145,585 bytes."
+    )
+    result["variants"][0] |= {"single_stream": None, "accuracy": None}
+    result["ratios"] = []
+    assert tables.sentence(result) == "edge: 145,585 bytes."
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_tables_keep_their_figures_in_a_narrow_terminal(
+    result: Result, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    for table in tables.tables(result):
+        tables.show(table)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(len(line) <= width for line in shown.splitlines() if line.startswith("│"))
+
+
+def test_profile(result: Result) -> None:
+    layers = [
+        {"index": 0, "operator": "Convolution", "macs": 1_806_336, "time_us": 15.0},
+        {"index": 1, "operator": "Clamp", "macs": None, "time_us": 5.0},
+    ]
+    result["profile"] = {
+        "interpreter": "litert 2",
+        "threads": 1,
+        "method": "some method",
+        "whole_us": 21.0,
+        "sum_us": 20.0,
+        "layers": layers,
+    }
+    assert by_title(result)["Profile by operator"].rows == [
+        ["0", "Convolution", "1,806,336", "15.0", "75%"],
+        ["1", "Clamp", "-", "5.0", "25%"],
+    ]
+    assert "Profile: whole model 21.0 µs without profiling, operators 20.0 µs." in tables.notes(result)
 
 
 def test_notes(result: Result) -> None:
-    assert tables.notes(result) == ["Accuracy is that on another data set than Fashion-MNIST."]
+    assert tables.notes(result) == ["Accuracy was measured on a data set other than Fashion-MNIST."]
     result |= {"complete": False, "data": None, "marks": ["busy machine"]}
-    incomplete, latency_only, doubt = tables.notes(result)
-    assert incomplete.startswith("Incomplete: interrupted")
-    assert latency_only.startswith("Latency only: no data set")
-    assert doubt == "In doubt: busy machine."
+    assert tables.notes(result) == [
+        "Incomplete: interrupted; the result holds what was measured before.",
+        "Accuracy was not measured: no data set was found (see `edge-fmnist data`).",
+        "Warning: busy machine.",
+    ]
 
 
 def test_github_action_benchmark_files(result: Result, tmp_path: Path) -> None:

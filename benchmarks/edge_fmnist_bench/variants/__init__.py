@@ -1,4 +1,4 @@
-"""The ways to run a network that are timed side by side.
+"""The variants that are timed side by side.
 
-``edge`` needs the base install, ``floats`` the extra ``[export]``, ``peers`` the extra ``[peers]`` besides.
+``edge`` needs the base install, ``floats`` the extra ``[export]``, ``peers`` the extra ``[peers]``.
 """

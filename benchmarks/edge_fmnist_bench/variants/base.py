@@ -1,8 +1,4 @@
-"""What the timing engine asks of a way to run a network.
-
-Variants come from ``edge.edge_variants``, ``floats.float_variants`` and
-``peers.peer_variants``.
-"""
+"""The interface between the timing code and the ways to run a network."""
 
 from __future__ import annotations
 
@@ -14,22 +10,22 @@ import numpy as np
 
 from edge_fmnist.errors import EdgeFmnistError
 
-# From uint8 images, shape (batch, 28, 28), to float32 scores or logits, shape (batch, classes).
-# Everything between the two is inside the timed call.
+# From uint8 images, shape (batch, 28, 28), to float32 scores or logits, shape (batch, classes). All conversions are
+# inside the timed call. A model that takes other inputs ignores the images and runs on generated inputs.
 Runner = Callable[[np.ndarray], np.ndarray]
 
 
 class VariantError(EdgeFmnistError):
-    """A variant that cannot run here; its row says why, and the others go on."""
+    """A variant cannot run here; its row shows the reason, and the others continue."""
 
 
-class Variant(ABC):
+class BenchmarkVariant(ABC):
     """One way to run a network.
 
     Attributes:
-        name: a short name without spaces, the key in results: ``"litert-int8"``.
+        name: key in results, without spaces: ``"litert-int8"``.
         title: for tables: ``"LiteRT 2.3, int8"``.
-        device: ``"CPU"``, or the GPU's name.
+        device: ``"CPU"``, or the name of the GPU.
         file: the model file; None for a model in memory.
     """
 
@@ -40,12 +36,12 @@ class Variant(ABC):
 
     @abstractmethod
     def open(self, *, threads: int, batch: int) -> Runner:
-        """Return the call that is timed.
+        """Return the call to time.
 
         Args:
-            threads: how many threads it may use, at least 1.
-            batch: how many images each call will get, at least 1.
+            threads: maximum number of threads, at least 1.
+            batch: images per call, at least 1.
 
         Raises:
-            VariantError: it cannot run here, or not so.
+            VariantError: it cannot run here, or not with these settings.
         """

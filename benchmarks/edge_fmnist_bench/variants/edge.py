@@ -1,9 +1,11 @@
-"""Variants of the base install: the classifier, the bare interpreter loop in each installed interpreter, the twin."""
+"""Variants of the base install: the classifier, the bare interpreter loop, and its float32 reference."""
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +17,27 @@ from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
 from edge_fmnist.model.registry import ModelBytes, read_model, shipped_models
 from edge_fmnist.model.tflite_graph import read_structure
-from edge_fmnist_bench.float32_reference import float_twin
-from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
+from edge_fmnist_bench.float32_reference import float32_reference
+from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 
 CLASSIFIER = "classifier"
 # In names and titles of variants.
 SHORT = {"ai-edge-litert": "litert", "tflite-runtime": "tflite-runtime", "tensorflow": "tf-lite"}
 TITLES = {"ai-edge-litert": "LiteRT", "tflite-runtime": "tflite-runtime", "tensorflow": "TensorFlow Lite"}
-# It stands in for the float model; one of the same name that was exported from it takes its place.
-TWIN = "float32"
+# Also the name of the exported float32 model, which replaces the float32 reference under --against float.
+FLOAT32 = "float32"
+PIXELS = 28 * 28
 
 
-def edge_variants(model: str) -> list[Variant]:
+def edge_variants(model: str) -> list[BenchmarkVariant]:
     """Return the variants of a model that need only the base install.
 
-    ``Classifier.predict``; the bare interpreter loop in each installed
-    interpreter, the preferred one first; and for an int8 model its float32
-    twin in the preferred one.
+    ``Classifier.predict`` where the model takes 28x28 images; the bare
+    interpreter loop in each installed interpreter, the preferred one first;
+    for an int8 model its float32 reference in the preferred one.
 
     Args:
-        model: a shipped model's name, or a ``.tflite`` file.
+        model: name of a shipped model, or a ``.tflite`` file.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
@@ -44,24 +47,47 @@ def edge_variants(model: str) -> list[Variant]:
     read = read_model(model)
     kind = quantization(read)
     preferred = interpreters.choose()
+    inputs, _ = tensors(read)
     others = [name for name in interpreters.installed() if name != preferred]
-    variants: list[Variant] = [ClassifierVariant(model, preferred, kind)]
+    variants: list[BenchmarkVariant] = [ClassifierVariant(model, preferred, kind)] if takes_images(inputs) else []
     variants += [InterpreterVariant(model, name, kind) for name in (preferred, *others)]
     if kind == "int8":
-        variants.append(TwinVariant(model, preferred))
+        variants.append(Float32Variant(model, preferred))
     return variants
 
 
 def model_file(model: str) -> Path:
-    """Return where a shipped model or a model file lies."""
+    """Return the path of a shipped model or a model file."""
     shipped = shipped_models().get(model)
     return shipped.path if shipped else Path(model)
 
 
-def quantization(model: ModelBytes) -> str:
-    """Return ``"int8"`` for a whole-integer model, ``"float32"`` for one without int8, else ``"mixed"``.
+def tensors(model: ModelBytes) -> tuple[list[TensorInfo], list[TensorInfo]]:
+    """Return the inputs and outputs of a model at batch 1.
 
-    Where no schema of the file format is installed (32-bit ARM), the file's own word is taken.
+    Raises:
+        ModelError: not a model, or a damaged one.
+        InterpreterError: no interpreter can be used.
+    """
+    name = interpreters.choose()
+    engine = interpreters.create(model.content, name=name, threads=1, batch=1, source=model.source).interpreter
+    details = engine.get_input_details(), engine.get_output_details()
+    inputs, outputs = ([TensorInfo.from_details(entry) for entry in entries] for entries in details)
+    return inputs, outputs
+
+
+def takes_images(inputs: Sequence[TensorInfo]) -> bool:
+    """Return whether a model has one input, and that takes 28x28 pixels per image."""
+    if len(inputs) != 1 or inputs[0].dtype not in (np.uint8, np.int8, np.float32, np.float16):
+        return False
+    shape = inputs[0].shape
+    return shape == (28, 28) or math.prod(shape[1:]) == PIXELS
+
+
+def quantization(model: ModelBytes) -> str:
+    """Return ``"int8"`` for a whole-integer model, ``"float32"`` for one without int8 tensors, else ``"mixed"``.
+
+    Where no schema of the file format is installed (32-bit ARM), this is what the metadata says.
 
     Raises:
         ModelError: not a model, or a damaged one.
@@ -70,37 +96,35 @@ def quantization(model: ModelBytes) -> str:
         structure = read_structure(model.content, model.source)
     except InterpreterError:
         metadata = extract(model.content, model.source)
-        said = str(metadata.settings.get("quantization", "")) if metadata else ""
-        return said.partition(",")[0] or "mixed"
+        stated = str(metadata.settings.get("quantization", "")) if metadata else ""
+        return stated.partition(",")[0] or "mixed"
     if not any(tensor.type == "INT8" for tensor in structure.tensors):
-        return "float32"
+        return FLOAT32
     return "mixed" if structure.stray_operators() else "int8"
 
 
-class ClassifierVariant(Variant):
-    """``Classifier.predict``, and ``Classifier.predict_batch`` for more than one image: what an application calls."""
+class ClassifierVariant(BenchmarkVariant):
+    """``Classifier.predict``, and ``Classifier.predict_batch`` for batches: what an application calls."""
 
     def __init__(self, model: str, interpreter: str, kind: str) -> None:
-        """Take a model by name or path, the interpreter's name, and the model's quantization for the title."""
-        self.name = CLASSIFIER
-        self.title = f"Classifier.predict, {kind}"
-        self.device = "CPU"
+        """Take a model by name or path, the interpreter's name, and the quantization for the title."""
+        self.name, self.title, self.device = CLASSIFIER, f"Classifier.predict, {kind}", "CPU"
         self.file: Path | None = model_file(model)
         self._model, self._interpreter = model, interpreter
 
     def open(self, *, threads: int, batch: int) -> Runner:
-        """See :meth:`Variant.open`."""
+        """See :meth:`BenchmarkVariant.open`."""
         classifier = Classifier.load(self._model, threads=threads, interpreter=self._interpreter)
         if batch == 1:
             return lambda images: classifier.predict(images[0]).scores[None]
         return lambda images: classifier.predict_batch(images).scores
 
 
-class InterpreterVariant(Variant):
-    """The bare loop: pixels into the input tensor, invoke, output tensor to reals."""
+class InterpreterVariant(BenchmarkVariant):
+    """The bare loop: pixels into the input tensor, invoke, output tensor to real numbers."""
 
     def __init__(self, model: str, interpreter: str, kind: str) -> None:
-        """Take a model by name or path, the interpreter's name, and the model's quantization for the title."""
+        """Take a model by name or path, the interpreter's name, and the quantization for the title."""
         self.name = f"{SHORT[interpreter]}-{kind}"
         self.title = f"{TITLES[interpreter]} {interpreters.installed()[interpreter]}, {kind}"
         self.device = "CPU"
@@ -108,61 +132,89 @@ class InterpreterVariant(Variant):
         self._model, self._interpreter = model, interpreter
 
     def open(self, *, threads: int, batch: int) -> Runner:
-        """See :meth:`Variant.open`."""
-        # TensorFlow announces its processor, and that its interpreter moves to LiteRT.
+        """See :meth:`BenchmarkVariant.open`."""
+        # TensorFlow logs its CPU features, and warns that its interpreter moves to LiteRT.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return bare_loop(read_model(self._model), self._interpreter, threads=threads, batch=batch)
 
 
-class TwinVariant(Variant):
-    """The bare loop on the float32 twin of an int8 model."""
+class Float32Variant(InterpreterVariant):
+    """The bare loop on the float32 reference of an int8 model."""
 
     def __init__(self, model: str, interpreter: str) -> None:
         """Take an int8 model by name or path, and the interpreter's name."""
-        self.name = f"{SHORT[interpreter]}-{TWIN}"
-        self.title = f"{TITLES[interpreter]} {interpreters.installed()[interpreter]}, float32 twin"
-        self.device = "CPU"
-        self.file: Path | None = None
-        self._model, self._interpreter = model, interpreter
+        super().__init__(model, interpreter, FLOAT32)
+        self.title, self.file = f"{self.title} reference", None
 
     def open(self, *, threads: int, batch: int) -> Runner:
-        """See :meth:`Variant.open`."""
+        """See :meth:`BenchmarkVariant.open`."""
         read = read_model(self._model)
         try:
-            twin = ModelBytes(float_twin(read.content, read.source), f"{read.source} as float32")
+            reference = ModelBytes(float32_reference(read.content, read.source), f"{read.source} as float32")
         except EdgeFmnistError as error:
             raise VariantError(str(error)) from error
-        return bare_loop(twin, self._interpreter, threads=threads, batch=batch)
+        return bare_loop(reference, self._interpreter, threads=threads, batch=batch)
 
 
 def bare_loop(model: ModelBytes, interpreter: str, *, threads: int, batch: int) -> Runner:
-    """Return the least that runs a model: no checks, no labels, no softmax.
+    """Return the minimal code that runs a model: no checks, no labels, no softmax.
+
+    A model that does not take 28x28 images runs on inputs generated once.
 
     Args:
         model: the model's bytes.
-        interpreter: the name of an installed interpreter.
-        threads: how many threads it may use.
-        batch: images in each call.
+        interpreter: name of an installed interpreter.
+        threads: maximum number of threads.
+        batch: images per call.
 
     Raises:
-        VariantError: the model takes another number of images only.
+        VariantError: the model does not take this batch size, or inputs cannot be generated.
         ModelError: not a model, or a damaged one.
         InterpreterError: the interpreter cannot be imported.
     """
     allocated = interpreters.create(model.content, name=interpreter, threads=threads, batch=batch, source=model.source)
-    input_, output = TensorInfo.from_details(allocated.input), TensorInfo.from_details(allocated.output)
-    if input_.shape[0] != batch:
-        raise VariantError(f"{model.source} takes {input_.shape[0]} images at a time, not {batch}")
-    table = input_table(input_)
-    set_tensor, invoke, get_tensor = (
-        getattr(allocated.interpreter, name) for name in ("set_tensor", "invoke", "get_tensor")
-    )
+    engine, output = allocated.interpreter, TensorInfo.from_details(allocated.output)
+    inputs = [TensorInfo.from_details(details) for details in engine.get_input_details()]
+    set_tensor, invoke, get_tensor = engine.set_tensor, engine.invoke, engine.get_tensor
+    if takes_images(inputs):
+        (given,) = inputs
+        if (fixed := math.prod(given.shape) // PIXELS) != batch:
+            raise VariantError(f"{model.source} takes {fixed} images at a time, not {batch}")
+        table = input_table(given)
 
-    def run(images: np.ndarray) -> np.ndarray:
-        set_tensor(input_.index, (images if table is None else table[images])[..., None])
+        def run(images: np.ndarray) -> np.ndarray:
+            set_tensor(given.index, (images if table is None else table[images]).reshape(given.shape))
+            invoke()
+            return dequantize(get_tensor(output.index).reshape(batch, -1), output)
+
+        return run
+    if batch != 1 and (len(inputs) != 1 or inputs[0].shape[:1] != (batch,)):
+        raise VariantError(f"{model.source} does not take batches of {batch}")
+    values = [(given.index, generated_input(given, model.source)) for given in inputs]
+
+    def run_generated(_: np.ndarray) -> np.ndarray:
+        for index, value in values:
+            set_tensor(index, value)
         invoke()
-        return dequantize(get_tensor(output.index), output)
+        return dequantize(get_tensor(output.index).reshape(1, -1), output)
 
-    return run
+    return run_generated
+
+
+def generated_input(tensor: TensorInfo, source: str) -> np.ndarray:
+    """Return random values for an input tensor: floats 0 to 1, any 8 or 16 bit integer, else 0 or 1 (an index, a flag).
+
+    Raises:
+        VariantError: a tensor of strings.
+    """
+    rng, dtype = np.random.default_rng(0), tensor.dtype
+    if dtype.kind == "f":
+        return rng.random(tensor.shape).astype(dtype)
+    if dtype.kind == "b" or (dtype.kind in "iu" and dtype.itemsize > 2):
+        return rng.integers(0, 2, tensor.shape).astype(dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        return rng.integers(limits.min, limits.max, tensor.shape, dtype=dtype, endpoint=True)
+    raise VariantError(f"{source}: no input of type {dtype} can be generated")

@@ -1,35 +1,32 @@
-"""The float Keras model of a run, on the Keras back end in use, through ``predict`` and through a compiled function.
+"""The float Keras model of a run, on the current Keras back end, through ``predict`` and as a compiled function.
 
-``predict`` is how most code calls a model, and at batch 1 it is mostly
-overhead; the compiled function is the fair opponent.
+Most code calls ``predict``, which at batch 1 is mostly overhead; the compiled function is the fair comparison.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_fmnist_bench.variants.base import Runner, Variant, VariantError
+from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 
 if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 PURPOSE = "comparing with the float model"
-# What single-stream latency is measured with; TensorFlow cannot change it once it runs.
+# The threads of single-stream latency; TensorFlow cannot change them once it runs.
 TENSORFLOW_THREADS = 1
 PREDICT, COMPILED, XLA = "predict", "compiled", "xla"
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
-# What compiles a model on each back end; Keras's own compiled step serves for the others.
+# The compiled function of each back end; elsewhere Keras's own compiled step.
 COMPILERS = {"tensorflow": "tf.function", "jax": "jax.jit"}
-ON_BATCH = "predict_on_batch"
 
 
 def load_keras_model(run: Run) -> Any:
-    """Return the float Keras model of a run with its trained weights, on the back end in use.
+    """Return the float Keras model of a run with its trained weights, on the current back end.
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
@@ -38,19 +35,19 @@ def load_keras_model(run: Run) -> Any:
     from edge_fmnist_export.training import backend
     from edge_fmnist_export.training.float_model import float_model
 
-    _hold_tensorflow()
+    _limit_tensorflow_threads()
     return float_model(run, backend.keras_module(PURPOSE))
 
 
 @functools.cache
 def _shared_model(folder: str) -> Any:
-    """Return the model of a run folder, built once for the variants of a process."""
+    """Return the model of a run folder, built once per process."""
     from edge_fmnist_export.training.run_folder import open_run
 
     return load_keras_model(open_run(folder))
 
 
-def keras_variants(run: Run) -> list[Variant]:
+def keras_variants(run: Run) -> list[BenchmarkVariant]:
     """Return the float Keras model as variants: ``predict``, a compiled function, and XLA on TensorFlow.
 
     Raises:
@@ -58,25 +55,21 @@ def keras_variants(run: Run) -> list[Variant]:
     """
     from edge_fmnist_export.training import backend
 
-    keras = backend.keras_module(PURPOSE)
-    engine = str(keras.backend.backend())
-    _hold_tensorflow()
+    keras, engine = backend.keras_module(PURPOSE), _engine()
+    _limit_tensorflow_threads()
     device = _device(engine)
-    ways = {PREDICT: "predict", COMPILED: COMPILERS.get(engine, ON_BATCH)}
+    ways = {PREDICT: "predict", COMPILED: COMPILERS.get(engine, "predict_on_batch")}
     if engine == "tensorflow":
         ways[XLA] = "tf.function with XLA"
-    folder, place = str(run.folder), TITLES.get(engine, engine)
-    return [
-        KerasVariant(way, f"Keras {keras.__version__} on {place}, {title}", device, folder)
-        for way, title in ways.items()
-    ]
+    place = f"Keras {keras.__version__} on {TITLES.get(engine, engine)}"
+    return [KerasVariant(way, f"{place}, {title}", device, str(run.folder)) for way, title in ways.items()]
 
 
-class KerasVariant(Variant):
-    """A Keras model called in one way; the model is loaded when it is opened."""
+class KerasVariant(BenchmarkVariant):
+    """A Keras model called in one way; loaded when it is opened."""
 
     def __init__(self, way: str, title: str, device: str, folder: str) -> None:
-        """Describe a variant.
+        """Create a variant.
 
         Args:
             way: ``predict``, ``compiled`` or ``xla``.
@@ -91,18 +84,19 @@ class KerasVariant(Variant):
         """Return the call.
 
         Raises:
-            VariantError: the back end has another number of threads.
+            VariantError: the back end runs with another number of threads.
             RunError: the weights are missing or do not fit.
         """
-        model = _shared_model(self._folder)
-        engine = _engine()
+        model, engine = _shared_model(self._folder), _engine()
         if self.device == "CPU":
-            _check_threads(engine, threads)
+            _set_threads(engine, threads)
         if self._way == PREDICT:
-            return _predict(model, batch)
+            return lambda images: np.asarray(model.predict(_inputs(images), batch_size=batch, verbose=0))
         if engine == "tensorflow":
             return _tensorflow(model, batch, xla=self._way == XLA)
-        return _jax(model) if engine == "jax" else _on_batch(model)
+        if engine == "jax":
+            return _jax(model)
+        return lambda images: np.asarray(model.predict_on_batch(_inputs(images)))
 
 
 def _engine() -> str:
@@ -112,40 +106,38 @@ def _engine() -> str:
 
 
 def _device(engine: str) -> str:
-    """Return the name of the GPU that a back end uses, or ``"CPU"``."""
+    """Return the name of the back end's GPU, or ``"CPU"``."""
     from edge_fmnist_export.training import backend
 
     if engine == "tensorflow":
         config = backend.tensorflow_module(PURPOSE).config
-        gpus = config.list_physical_devices("GPU")
-        return str(config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"
-    if engine == "torch":
-        torch = backend.require("torch", PURPOSE)
-        return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "CPU"
-    if engine == "jax":
-        device = backend.require("jax", PURPOSE).devices()[0]
-        return "CPU" if device.platform == "cpu" else str(device.device_kind)
+        if gpus := config.list_physical_devices("GPU"):
+            return str(config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    if engine == "torch" and (torch := backend.require("torch", PURPOSE)).cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    if engine == "jax" and (device := backend.require("jax", PURPOSE).devices()[0]).platform != "cpu":
+        return str(device.device_kind)
     return "CPU"
 
 
-def _hold_tensorflow() -> None:
-    """Hold TensorFlow to the threads that latency is measured with, before its first operation."""
+def _limit_tensorflow_threads() -> None:
+    """Set TensorFlow's number of threads, before its first operation."""
     from edge_fmnist_export.training import backend
 
     if _engine() != "tensorflow":
         return
     threading = backend.tensorflow_module(PURPOSE).config.threading
-    # Too late when it already runs; opening a variant says so.
+    # Too late when it already runs; opening a variant then raises.
     with contextlib.suppress(RuntimeError):
         threading.set_intra_op_parallelism_threads(TENSORFLOW_THREADS)
         threading.set_inter_op_parallelism_threads(TENSORFLOW_THREADS)
 
 
-def _check_threads(engine: str, threads: int) -> None:
-    """Give a back end on the CPU this many threads, or check that it has them.
+def _set_threads(engine: str, threads: int) -> None:
+    """Set a back end's number of threads on the CPU, or check it.
 
     Raises:
-        VariantError: it has another number, or does not say.
+        VariantError: it has another number, or cannot tell.
     """
     from edge_fmnist_export.training import backend
 
@@ -153,42 +145,27 @@ def _check_threads(engine: str, threads: int) -> None:
         backend.require("torch", PURPOSE).set_num_threads(threads)
         return
     if engine != "tensorflow":
+        name = TITLES.get(engine, engine)
+        raise VariantError(f"Keras on {name} cannot set the number of CPU threads; use TensorFlow or PyTorch")
+    fixed = backend.tensorflow_module(PURPOSE).config.threading.get_intra_op_parallelism_threads()
+    if fixed != threads:
         raise VariantError(
-            f"Keras on {TITLES.get(engine, engine)} takes no number of threads on the CPU; use TensorFlow or PyTorch"
-        )
-    held = backend.tensorflow_module(PURPOSE).config.threading.get_intra_op_parallelism_threads()
-    if held != threads:
-        raise VariantError(
-            f"TensorFlow fixes its threads when it starts, at {held or 'its own choice'} in this process, "
+            f"TensorFlow fixes its threads when it starts, at {fixed or 'its own choice'} in this process, "
             f"so it cannot run with {threads}"
         )
 
 
 def _inputs(images: np.ndarray) -> np.ndarray:
-    """Return images as the network takes them: float32 (N, 28, 28, 1), 0 to 1."""
+    """Return the network's input: float32 (N, 28, 28, 1), 0 to 1."""
     return images[..., None].astype(np.float32) / np.float32(255)
 
 
-def _predict(model: Any, batch: int) -> Runner:
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(_inputs(images), batch_size=batch, verbose=0))
-
-    return run
-
-
-def _on_batch(model: Any) -> Runner:
-    def run(images: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict_on_batch(_inputs(images)))
-
-    return run
-
-
 def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> Any:
-    """Return a ``tf.function`` from uint8 (batch, 28, 28) to logits, which scales the pixels in the graph.
+    """Return a ``tf.function`` from uint8 (batch, 28, 28) to logits, with the scaling of pixels in the graph.
 
     Args:
         model: a Keras model on the TensorFlow back end.
-        batch: how many images each call gets; None leaves it open.
+        batch: images per call; None leaves it open.
         xla: compile with XLA.
     """
     from edge_fmnist_export.training import backend
@@ -207,12 +184,7 @@ def _tensorflow(model: Any, batch: int, *, xla: bool) -> Runner:
 
     tensorflow = backend.tensorflow_module(PURPOSE)
     concrete = tensorflow_function(model, batch, xla=xla).get_concrete_function()
-
-    def run(images: np.ndarray) -> np.ndarray:
-        result: np.ndarray = concrete(tensorflow.constant(images)).numpy()
-        return result
-
-    return run
+    return lambda images: np.asarray(concrete(tensorflow.constant(images)).numpy())
 
 
 def _jax(model: Any) -> Runner:
@@ -224,5 +196,5 @@ def _jax(model: Any) -> Runner:
     def call(images: Any) -> Any:
         return model.stateless_call(trainable, other, images[..., None].astype("float32") / 255, training=False)[0]
 
-    compiled: Callable[[np.ndarray], Any] = backend.require("jax", PURPOSE).jit(call)
+    compiled = backend.require("jax", PURPOSE).jit(call)
     return lambda images: np.asarray(compiled(images))

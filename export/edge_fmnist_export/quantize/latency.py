@@ -1,8 +1,7 @@
-"""Latency of model files, measured in turns with a reference, so that a slow machine slows down all of them."""
+"""Latency of model files: they take turns with a reference, so that whatever slows the machine slows them all."""
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,21 +10,23 @@ import numpy as np
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.measure import no_collection, take_turns, timed
 
-# Rounds in which each model takes one turn; calls in a turn, and calls before it that warm up the caches.
+# Rounds in which each model takes one turn; calls per turn, after a warm-up.
 ROUNDS, CALLS, WARM_UP = 15, 60, 10
-# Time limit of a turn in seconds, for slow models.
+# Seconds after which a turn ends early, so that a slow model does not delay the rest.
 TURN = 0.5
+REFERENCE = "the reference"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The latency of one image on one thread, in the interpreter alone.
+    """Time of one image on one thread, in the interpreter alone.
 
     Attributes:
         microseconds: p50 of all calls.
-        ratio: median over rounds of the model's p50 divided by the reference's p50 in the same round, which depends
-            much less on the load of the machine than the time.
+        ratio: median over rounds of the turn's p50 divided by that of the reference in the same round. It depends far
+            less than the time on the load of the machine.
     """
 
     microseconds: float
@@ -33,11 +34,11 @@ class Latency:
 
 
 def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: int = ROUNDS) -> dict[str, Latency]:
-    """Measure the latency of models in turns with a reference.
+    """Time models in turns with a reference, one image at a time on one thread.
 
     Args:
-        models: the bytes of model files, by the name used in messages.
-        reference: the bytes of the model file that ratios refer to.
+        models: the bytes of model files, by their name in messages.
+        reference: the bytes of the file that ratios refer to.
         rounds: turns of each model, at least 1.
 
     Returns:
@@ -47,24 +48,28 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: in
         ModelError: not a model, or it fails while running.
         InterpreterError: no interpreter can be used.
     """
-    calls = [_call(content, name) for name, content in {**models, "the reference": reference}.items()]
-    turns: list[list[np.ndarray]] = [[] for _ in calls]
-    rng = np.random.default_rng(0)
-    gc.collect()
-    for _ in range(rounds):
-        # In random order, since a turn may be affected by the one before it.
-        for index in rng.permutation(len(calls)):
-            turns[index].append(_turn(calls[index]))
-    medians = np.array([[np.median(turn) for turn in taken] for taken in turns])
-    ratios = np.median(medians[:-1] / medians[-1], axis=1)
+    calls = {name: _call(content, name) for name, content in {**models, REFERENCE: reference}.items()}
+    turns: dict[str, list[np.ndarray]] = {name: [] for name in calls}
+    with no_collection():
+        failures = take_turns(list(calls), rounds, 0, lambda name: turns[name].append(_turn(calls[name])))
+    for name, error in failures.items():
+        raise _damaged(name, error) from error
+    medians = {name: np.array([np.median(turn) for turn in taken]) for name, taken in turns.items()}
     return {
-        name: Latency(float(np.median(np.concatenate(taken))) / 1000, float(ratio))
-        for name, taken, ratio in zip(models, turns, ratios, strict=False)
+        name: Latency(
+            float(np.median(np.concatenate(turns[name]))) / 1000,
+            float(np.median(medians[name] / medians[REFERENCE])),
+        )
+        for name in models
     }
 
 
+def _damaged(name: str, error: Exception) -> ModelError:
+    return ModelError(f"{name}: failed while running, so the file is damaged ({error})")
+
+
 def _call(content: bytes, source: str) -> Callable[[], object]:
-    """Return a function that runs a model on one image."""
+    """Return a function that runs a model on one image, already in its input tensor."""
     allocated = interpreters.create(content, name=interpreters.choose(), threads=1, batch=1, source=source)
     details = allocated.input
     pixels = np.random.default_rng(0).integers(0, 100, details["shape"])
@@ -72,7 +77,7 @@ def _call(content: bytes, source: str) -> Callable[[], object]:
         allocated.interpreter.set_tensor(details["index"], pixels.astype(details["dtype"]))
         allocated.interpreter.invoke()
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{source}: fails while running, so the file is damaged ({error})") from error
+        raise _damaged(source, error) from error
     invoke: Callable[[], object] = allocated.interpreter.invoke
     return invoke
 
@@ -84,7 +89,5 @@ def _turn(call: Callable[[], object]) -> np.ndarray:
     times: list[int] = []
     end = time.perf_counter() + TURN
     while not times or (len(times) < CALLS and time.perf_counter() < end):
-        started = time.perf_counter_ns()
-        call()
-        times.append(time.perf_counter_ns() - started)
+        times.append(timed(call))
     return np.array(times)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.files import write_json
+from edge_fmnist.data.files import write_json
 from edge_fmnist_bench import tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import EdgeFmnistError, SourceError
-from edge_fmnist.files import write_json
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.variants.edge import FLOAT32
 

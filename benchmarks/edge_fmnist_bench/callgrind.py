@@ -22,8 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_fmnist.cli import console
+from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
-from edge_fmnist.files import write_json
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench import machine, tables
 from edge_fmnist_bench.callgrind_target import MARK, PARTS

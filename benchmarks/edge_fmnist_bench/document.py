@@ -39,8 +39,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import DataError, SourceError
-from edge_fmnist.files import write_text
 
 SCHEMA = "edge-fmnist-bench/1"
 Document = dict[str, Any]

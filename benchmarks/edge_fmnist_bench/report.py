@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 
 from edge_fmnist.cli import console
+from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import CheckError, DataError, SourceError
-from edge_fmnist.files import write_text
 from edge_fmnist_bench import document, tables
 from edge_fmnist_bench.document import Document
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.cli import console
-from edge_fmnist.files import write_json
+from edge_fmnist.data.files import write_json
 
 SAME_LABELS = 0.998
 ACCURACY_POINTS = 0.2

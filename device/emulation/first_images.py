@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from edge_fmnist.data.dataset import IMAGES, TARGETS, find_data, idx_path
+from edge_fmnist.data.files import write_bytes
 from edge_fmnist.data.idx import read_bytes
-from edge_fmnist.files import write_bytes
 
 # Magic number, then one 32-bit size for each dimension: three of images, one of labels.
 IMAGE_HEADER, TARGET_HEADER = 16, 8

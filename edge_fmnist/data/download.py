@@ -13,9 +13,9 @@ from http.client import HTTPException
 from pathlib import Path
 
 from edge_fmnist.data.dataset import DEBIAN_FOLDER, FASHION_MNIST_SHA256, OTHER_WAYS, check_hash, idx_path
+from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.data.idx import read_bytes
 from edge_fmnist.errors import DataError, DownloadError
-from edge_fmnist.files import moved_into_place
 
 # The authors' bucket (https://github.com/zalandoresearch/fashion-mnist) and the copy that Keras uses.
 MIRRORS = (

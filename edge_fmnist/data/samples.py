@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fmnist.files import write_bytes
+from edge_fmnist.data.files import write_bytes
 
 SIZE = 280
 SHADE = 14

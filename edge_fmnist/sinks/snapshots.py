@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import SinkError, UsageError
-from edge_fmnist.files import write_bytes
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.files import moved_into_place, write_bytes, write_json, write_text
+from edge_fmnist.data.files import moved_into_place, write_bytes, write_json, write_text
 
 
 @pytest.fixture

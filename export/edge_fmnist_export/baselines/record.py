@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.files import write_bytes, write_json, write_text
+from edge_fmnist.data.files import write_bytes, write_json, write_text
 from edge_fmnist_export.baselines.figures import draw_confusion, draw_importance
 from edge_fmnist_export.baselines.fitted import RESULTS
 from edge_fmnist_export.baselines.runner import Options, Outcome, save

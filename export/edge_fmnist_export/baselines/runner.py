@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import CheckError, DataError, UsageError
-from edge_fmnist.files import moved_into_place
 from edge_fmnist_export.baselines.base import Advance, Baseline, Material, silent
 from edge_fmnist_export.baselines.fitted import FittedBaseline, load_estimator
 from edge_fmnist_export.baselines.search import FOLDS, Trial, search

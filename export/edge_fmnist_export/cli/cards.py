@@ -13,8 +13,8 @@ import typer
 from edge_fmnist.cli import console
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import UsageError
-from edge_fmnist.files import write_text
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import DEFAULT_MODEL, ShippedModel, shipped_models
 from edge_fmnist.model.tflite_graph import read_structure

@@ -11,8 +11,8 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.data.files import write_bytes, write_json
 from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
-from edge_fmnist.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from edge_fmnist_export.report.explain.pictures import Subject

@@ -14,8 +14,8 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
+from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import RunError, UsageError
-from edge_fmnist.files import write_bytes
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
 from edge_fmnist_export.training import backend
 

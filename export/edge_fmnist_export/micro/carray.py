@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.files import write_text
 from edge_fmnist.model.metadata import Metadata, extract
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.model.tflite_graph import Structure, file_schema, read_structure

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.data.labels import LABELS, filled
 from edge_fmnist.errors import CheckError, DataError, RunError
-from edge_fmnist.files import moved_into_place
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.quantization import PIXEL_SCALE, TensorInfo

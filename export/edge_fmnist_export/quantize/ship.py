@@ -15,8 +15,8 @@ import typer
 
 from edge_fmnist.cli import console
 from edge_fmnist.data import dataset
+from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError
-from edge_fmnist.files import write_json
 from edge_fmnist.model.registry import FOLDER, REGISTRY
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run, open_run

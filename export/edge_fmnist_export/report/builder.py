@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist import __version__
+from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import DataError, EdgeFmnistError, UsageError
-from edge_fmnist.files import write_json, write_text
 from edge_fmnist_export.report import figures, store
 from edge_fmnist_export.report.base import Context
 from edge_fmnist_export.report.page import render_page

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import UsageError
-from edge_fmnist.files import write_json, write_text
 
 SUFFIX = ".md"
 

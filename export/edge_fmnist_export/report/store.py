@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.files import write_bytes, write_json, write_text
 from edge_fmnist.errors import UsageError
-from edge_fmnist.files import write_bytes, write_json, write_text
 from edge_fmnist_export.report.base import Section, Table
 from edge_fmnist_export.report.figures import render
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import ModelError, ModelNotFoundError, RunError
-from edge_fmnist.files import write_json
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 

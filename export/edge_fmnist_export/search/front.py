@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.files import moved_into_place, write_text
+from edge_fmnist.data.files import moved_into_place, write_text
 from edge_fmnist_export.search.objective import full_recipe
 from edge_fmnist_export.search.study import Candidate
 

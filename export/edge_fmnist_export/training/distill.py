@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_fmnist.data.dataset import user_cache
+from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import RecipeError, RunNotFoundError
-from edge_fmnist.files import moved_into_place
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend

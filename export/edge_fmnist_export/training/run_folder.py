@@ -24,8 +24,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
-from edge_fmnist.files import write_json, write_text
 from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 from edge_fmnist_export.training.weights import Arrays, load_arrays
 

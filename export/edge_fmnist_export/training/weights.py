@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import RunError
-from edge_fmnist.files import moved_into_place
 
 Arrays = list[np.ndarray]
 

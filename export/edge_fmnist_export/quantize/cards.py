@@ -21,7 +21,7 @@ from edge_fmnist.model.registry import DEFAULT_MODEL, ShippedModel, shipped_mode
 from edge_fmnist.model.tflite_graph import read_structure
 from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.report import markdown, metrics
-from edge_fmnist_export.report.metrics import Metrics
+from edge_fmnist_export.report.metrics import ClassificationMetrics
 from edge_fmnist_export.search.zoo.table import measured_with
 from edge_fmnist_export.training.run import open_run
 
@@ -79,20 +79,20 @@ def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
     return "\n\n".join([markdown.table(("", ""), rows), _classes(found), _confusion(found), _worst(found)])
 
 
-def _classes(found: Metrics) -> str:
+def _classes(found: ClassificationMetrics) -> str:
     return markdown.table(
         ("class", "precision", "recall", "F1"),
         [(each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}") for each in found.classes],
     )
 
 
-def _confusion(found: Metrics) -> str:
+def _confusion(found: ClassificationMetrics) -> str:
     """Return the confusion matrix: rows true, columns predicted."""
     rows = [(f"**{label}**", *counts) for label, counts in zip(found.labels, found.confusion.tolist(), strict=True)]
     return "Rows are true, columns predicted:\n\n" + markdown.table(("", *found.labels), rows)
 
 
-def _worst(found: Metrics) -> str:
+def _worst(found: ClassificationMetrics) -> str:
     pairs = [f"{pair.true} for {pair.predicted} ({pair.images})" for pair in found.most_confused(WORST_PAIRS)]
     return f"Most often taken for something else: {', '.join(pairs)}."
 

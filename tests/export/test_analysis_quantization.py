@@ -56,13 +56,6 @@ def test_rounding_weights_per_channel_is_exact_to_half_a_step(rng: np.random.Gen
     assert np.abs(rounded_weights(kernel, (0, 1, 2, 3)) - kernel)[..., 0].max() > 10 * difference[0]
 
 
-def test_folding_a_normalization_in_rounds_the_same(rng: np.random.Generator) -> None:
-    kernel = rng.normal(size=(3, 3, 4, 2)).astype(np.float32)
-    factor = np.array([3.0, -0.25], np.float32)
-    folded, plain = rounded_weights(kernel * factor, (0, 1, 2)), rounded_weights(kernel, (0, 1, 2)) * factor
-    np.testing.assert_allclose(folded, plain, rtol=1e-4, atol=1e-6)
-
-
 def test_an_operator_is_matched_by_its_output(rng: np.random.Generator) -> None:
     before, after, other = rng.normal(size=(8, 5, 5, 3)), rng.normal(size=(8, 5, 5, 3)), rng.normal(size=(8, 9))
     layers = {"conv": before, "relu": np.maximum(before, 0), "dropout": np.maximum(before, 0), "dense": other}

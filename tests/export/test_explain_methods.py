@@ -7,7 +7,7 @@ from edge_fmnist import Classifier
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.cli import explain as command
-from edge_fmnist_export.report.explain import lime_weights, occlusion
+from edge_fmnist_export.report.explain import lime_weights
 from edge_fmnist_export.report.explain.base import ExplainRequest
 from edge_fmnist_export.report.explain.methods import METHODS, explain
 from edge_fmnist_export.report.explain.scorer import Scorer, of_file
@@ -64,11 +64,6 @@ def mask() -> np.ndarray:
     return covered
 
 
-def test_occlusion_covers_every_pixel_equally_often(image: np.ndarray) -> None:
-    covered = (occlusion.occluded(image) == 0).sum(axis=0)
-    assert (covered == occlusion.PATCH**2).all()
-
-
 def test_shap_of_a_known_model_lies_where_it_looks(image: np.ndarray) -> None:
     found = explain("shap", ExplainRequest(patch_scorer(), image, 0))
     assert found.values.sum() + found.details["base"] == pytest.approx(200 / 255, abs=1e-6)
@@ -101,15 +96,6 @@ def test_lime_finds_the_superpixels_of_a_known_model(image: np.ndarray) -> None:
 def test_gradcam_refuses_a_model_file(image: np.ndarray) -> None:
     with pytest.raises(UsageError, match="needs gradients, which a model file does not have; use its float model"):
         explain("gradcam", ExplainRequest(patch_scorer(), image, 0))
-
-
-def test_a_chequered_cloth_falls_into_many_superpixels() -> None:
-    image = np.kron(np.indices((14, 14)).sum(axis=0) % 2, np.ones((2, 2))).astype(np.uint8) * 255
-    numbers = lime_weights.superpixels(np.dstack([image] * 3))
-    sizes = np.bincount(numbers.ravel())
-    assert len(sizes) >= 30
-    assert sizes.min() > 0
-    assert sizes.max() < 784 / 8
 
 
 # A pair of trousers in the middle, two legs below a waist: bright on black, as the data set has them.

@@ -15,7 +15,7 @@ from edge_fmnist_export.training import training_data
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 3
+VERSION = 4
 SPRITE_COLUMNS, PAIRS_DRAWN, PAIRS_LISTED = 11, 6, 20
 HISTOGRAM_BINS = 32
 # Root mean square differences for counting near-duplicates, in grey levels of 255.

@@ -9,7 +9,7 @@ import numpy as np
 from edge_fmnist_export.report import figures
 from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSection, ReportTable
 
-VERSION = 2
+VERSION = 3
 COLUMNS, SHOWN, ROWS_SHOWN = 4, 20, 15
 
 

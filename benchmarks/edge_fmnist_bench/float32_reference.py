@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import CONVERSIONS, file_schema, read_structure
+from edge_fmnist.model.tflite_graph import CONVERSIONS, file_schema, read_graph
 
 INTEGERS = {"INT8": np.int8, "INT32": np.int32}
 IDENTIFIER = b"TFL3"
@@ -32,9 +32,9 @@ def float32_reference(content: bytes, source: str) -> bytes:
         ModelError: not a model, or not a whole-integer one.
         InterpreterError: no schema of the file format is installed.
     """
-    structure = read_structure(content, source)
-    types = {tensor.type for tensor in structure.tensors}
-    if "INT8" not in types or structure.stray_operators():
+    graph = read_graph(content, source)
+    types = {tensor.type for tensor in graph.tensors}
+    if "INT8" not in types or graph.stray_operators():
         raise ModelError(f"{source}: a float32 reference needs a whole-integer int8 model, and this is not one")
     schema = file_schema()
     model = schema.ModelT.InitFromPackedBuf(content, 0)

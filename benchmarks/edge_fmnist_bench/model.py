@@ -10,7 +10,7 @@ from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model.metadata import Metadata, extract
 from edge_fmnist.model.quantization import TensorInfo
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import Structure, read_structure
+from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_bench.variants.edge import model_file, takes_images, tensors
 
 
@@ -49,42 +49,42 @@ def _plain(tensor: TensorInfo) -> dict[str, Any]:
 
 def _structure(content: bytes, source: str, metadata: Metadata | None) -> dict[str, Any]:
     try:
-        structure = read_structure(content, source)
+        graph = read_graph(content, source)
     except InterpreterError:
         # No schema of the file format is installed (32-bit ARM).
         return dict.fromkeys(("macs", "parameters", "operators", "dtypes"))
     stated = metadata.settings.get("parameters") if metadata else None
     return {
-        "macs": structure.macs,
-        "parameters": stated if isinstance(stated, int) else parameters(structure),
-        "operators": sorted({operator.name for operator in structure.operators}),
-        "dtypes": dtypes(structure),
+        "macs": graph.macs,
+        "parameters": stated if isinstance(stated, int) else parameters(graph),
+        "operators": sorted({operator.name for operator in graph.operators}),
+        "dtypes": dtypes(graph),
     }
 
 
-def parameters(structure: Structure) -> int:
+def parameters(graph: Graph) -> int:
     """Return the number of weights and biases in a file, where batch normalization is folded into the layers."""
     constants = {
         index
-        for operator in structure.operators
+        for operator in graph.operators
         if operator.macs
         for index in operator.inputs[1:]
-        if index >= 0 and structure.tensors[index].constant_bytes
+        if index >= 0 and graph.tensors[index].constant_bytes
     }
-    return sum(math.prod(structure.tensors[index].shape) for index in constants)
+    return sum(math.prod(graph.tensors[index].shape) for index in constants)
 
 
-def dtypes(structure: Structure) -> dict[str, Any]:
+def dtypes(graph: Graph) -> dict[str, Any]:
     """Return the types of the first input and output, and of all tensors used by operators with weights."""
     used = {
-        structure.tensors[index].type
-        for operator in structure.operators
+        graph.tensors[index].type
+        for operator in graph.operators
         if operator.macs
         for index in (*operator.inputs, *operator.outputs)
         if index >= 0
     }
     return {
-        "input": structure.tensors[structure.inputs[0]].type,
-        "output": structure.tensors[structure.outputs[0]].type,
+        "input": graph.tensors[graph.inputs[0]].type,
+        "output": graph.tensors[graph.outputs[0]].type,
         "layers": sorted(used),
     }

@@ -14,7 +14,7 @@ import numpy as np
 from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import Operator, read_structure
+from edge_fmnist.model.tflite_graph import Operator, read_graph
 from edge_fmnist_bench.timing import time_calls
 from edge_fmnist_bench.variants.edge import bare_loop
 
@@ -45,7 +45,7 @@ def measure(model: str) -> dict[str, Any]:
     version = interpreters.installed().get(NAME)
     if version is None:
         raise InterpreterError(f"--profile needs {NAME}, which is not installed")
-    graph = read_structure(read.content, read.source)
+    graph = read_graph(read.content, read.source)
     run = bare_loop(read, NAME, threads=1, batch=1)
     image = np.zeros((1, 28, 28), np.uint8)
     times: list[int] = []

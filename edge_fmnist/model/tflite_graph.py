@@ -418,8 +418,3 @@ def _macs(code: int, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors:
         return math.prod(weights)
     # Each output value is a sum over the kernel, for a convolution in all input channels.
     return math.prod(tensors[outputs[0]].shape[1:]) * math.prod(weights[1:] if code == CONV_2D else weights[1:3])
-
-
-# The former names.
-Structure = Graph
-read_structure = read_graph

@@ -11,7 +11,7 @@ from edge_fmnist import Classifier
 from edge_fmnist.errors import ModelError, ModelNotFoundError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import ModelBytes, read_model
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_bench import model
 from edge_fmnist_bench.float32_reference import float32_reference
 from edge_fmnist_bench.images import Images, load_images, mismatch
@@ -53,8 +53,8 @@ def test_all_variants_agree(variants: dict[str, BenchmarkVariant], batch: int) -
 
 
 def test_the_reference_has_the_layers_of_the_model_in_float32(reference: bytes) -> None:
-    whole = read_structure(read_model("edge").content, "edge")
-    made = read_structure(reference, "reference")
+    whole = read_graph(read_model("edge").content, "edge")
+    made = read_graph(reference, "reference")
     layers = [(operator.name, operator.macs) for operator in whole.operators if operator.name != "QUANTIZE"]
     assert [(operator.name, operator.macs) for operator in made.operators] == layers
     assert model.dtypes(made) == {"input": "FLOAT32", "output": "FLOAT32", "layers": ["FLOAT32"]}

@@ -11,7 +11,7 @@ import pytest
 from edge_fmnist.errors import InterpreterError, ModelError, ModelNotFoundError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_bench import profile, tables
 
 
@@ -23,7 +23,7 @@ def litert() -> None:
 
 def test_operators_have_time_and_macs() -> None:
     found = profile.measure("edge")
-    graph = read_structure(read_model("edge").content, "edge")
+    graph = read_graph(read_model("edge").content, "edge")
     macs = [layer["macs"] for layer in found["layers"]]
     assert [count for count in macs if count] == [operator.macs for operator in graph.operators if operator.macs]
     assert found["sum_us"] == pytest.approx(sum(layer["time_us"] for layer in found["layers"]), abs=0.1)
@@ -40,7 +40,7 @@ def test_operators_have_time_and_macs() -> None:
 def test_models_with_other_inputs(name: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(name)
     found = profile.measure(str(path))
-    assert sum(layer["macs"] for layer in found["layers"]) == read_structure(path.read_bytes(), name).macs
+    assert sum(layer["macs"] for layer in found["layers"]) == read_graph(path.read_bytes(), name).macs
 
 
 def test_missing_and_damaged_models(tmp_path: Path) -> None:

@@ -6,15 +6,15 @@ import pytest
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.registry import read_model, shipped_models
-from edge_fmnist.model.tflite_graph import Operator, Structure, Tensor, read_structure
+from edge_fmnist.model.tflite_graph import Graph, Operator, Tensor, read_graph
 from edge_fmnist_export.micro.arena import ALIGNMENT, Arena, Placed, estimate
 
 
-def graph(sizes: dict[int, int], *operators: tuple[tuple[int, ...], int], kind: str = "INT8") -> Structure:
-    """Return a structure of tensors of so many elements; each operator reads some and writes one."""
+def graph(sizes: dict[int, int], *operators: tuple[tuple[int, ...], int], kind: str = "INT8") -> Graph:
+    """Return a graph of tensors of so many elements; each operator reads some and writes one."""
     tensors = tuple(Tensor("", kind, (1, sizes.get(index, 1)), 0, None) for index in range(max(sizes) + 1))
     chain = tuple(Operator("ADD", read, (written,), 0) for read, written in operators)
-    return Structure(tensors, chain, (0,), (operators[-1][1],))
+    return Graph(tensors, chain, (0,), (operators[-1][1],))
 
 
 def offsets(arena: Arena) -> dict[int, int]:
@@ -40,8 +40,8 @@ RESIDUAL = (((0,), 1), ((1,), 2), ((2,), 3), ((3, 1), 4))
 
 def test_the_first_gap_that_fits_is_taken() -> None:
     """Tensor 3 fits between the two that are needed while it is, since the one that lay there is done."""
-    structure = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
-    assert offsets(estimate(structure, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
+    graph = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
+    assert offsets(estimate(graph, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
 
 
 def test_sizes_are_aligned_and_count_the_type() -> None:
@@ -59,8 +59,8 @@ def test_overhead_grows_with_what_is_kept() -> None:
         tensors = (Tensor("", "INT8", (1, 16), 0, None),) * (operators + 1)
         filters = Tensor("", "INT8", (channels, 3, 3, 1), 9 * channels, None)
         chain = tuple(Operator("CONV_2D", (i, operators + 1), (i + 1,), 0) for i in range(operators))
-        structure = Structure((*tensors, filters), chain, (0,), (operators,))
-        return estimate(structure, "test", pointer_bytes=pointer_bytes).overhead
+        graph = Graph((*tensors, filters), chain, (0,), (operators,))
+        return estimate(graph, "test", pointer_bytes=pointer_bytes).overhead
 
     # A multiplier and a shift for each channel.
     assert overhead(32, 1) - overhead(16, 1) == 16 * 8
@@ -70,7 +70,7 @@ def test_overhead_grows_with_what_is_kept() -> None:
 
 @pytest.mark.parametrize("name", list(shipped_models()))
 def test_no_two_activations_of_a_shipped_model_are_in_the_same_place(name: str) -> None:
-    arena = estimate(read_structure(read_model(name).content, name), name)
+    arena = estimate(read_graph(read_model(name).content, name), name)
     assert len(arena.activations) > 3
     for one, other in itertools.combinations(arena.activations, 2):
         if one.first <= other.last and other.first <= one.last:
@@ -87,13 +87,13 @@ def most_at_once(activations: tuple[Placed, ...]) -> int:
 
 
 @pytest.mark.parametrize(
-    ("structure", "message"),
+    ("graph", "message"),
     [
         (graph({0: 1, 1: 1}, ((0,), 1), kind="STRING"), "unsupported type STRING"),
         (graph({0: 1, 1: 1}, ((0,), 1), ((0,), 1)), "written twice"),
         (graph({0: 1, 1: 1}, ((0,), 7)), "missing tensor"),
     ],
 )
-def test_what_cannot_be_planned(structure: Structure, message: str) -> None:
+def test_what_cannot_be_planned(graph: Graph, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        estimate(structure, "model.tflite")
+        estimate(graph, "model.tflite")

@@ -22,7 +22,7 @@ from edge_fmnist.errors import ModelError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.registry import ModelBytes, read_model
-from edge_fmnist.model.tflite_graph import file_schema, read_structure
+from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist_export.micro.arena import estimate
 from edge_fmnist_export.micro.carray import c_files, identifier, without_metadata, write_c_files
 
@@ -139,7 +139,7 @@ def test_a_program_reads_the_model(
     assert said["lengths"] == [784, 10]
     assert said["sizeof"][1:] == [1, 1]
     assert [bytes.fromhex(label).decode() for label in said["labels"]] == list(LABELS)
-    structure = read_structure(edge.content, "edge")
+    structure = read_graph(edge.content, "edge")
     assert said["arena"] == estimate(structure, "edge").total
     assert said["operators"] == len({operator.name for operator in structure.operators})
 
@@ -248,7 +248,7 @@ def test_command_answers_programs(cli: Callable[..., Any], edge: ModelBytes, tmp
     (made,) = json.loads(result.stdout)
     assert result.stderr == ""
     assert made["c_array"] == {"header": f"{tmp_path}/src/model.h", "source": f"{tmp_path}/src/model.c"}
-    assert made["arena"] == estimate(read_structure(edge.content, "edge"), "edge").as_dict()
+    assert made["arena"] == estimate(read_graph(edge.content, "edge"), "edge").as_dict()
     assert "model_model_length" in Path(made["c_array"]["header"]).read_text("utf-8")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from edge_fmnist.model import interpreter
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import file_schema, read_structure
+from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist_export.quantize.compact import compact
 
 
@@ -102,7 +102,7 @@ def test_xnnpack_takes_as_much_of_the_graph(converted: bytes, smaller: bytes) ->
 
 def test_graph_weights_and_quantization_stay(converted: bytes, smaller: bytes) -> None:
     before, after = model_of(converted), model_of(smaller)
-    structures = read_structure(converted, "before"), read_structure(smaller, "after")
+    structures = read_graph(converted, "before"), read_graph(smaller, "after")
     assert structures[0].operators == structures[1].operators
     assert (structures[0].inputs, structures[0].outputs) == (structures[1].inputs, structures[1].outputs)
     for old, new in zip(before.subgraphs[0].tensors, after.subgraphs[0].tensors, strict=True):

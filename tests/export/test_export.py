@@ -11,7 +11,7 @@ from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import Split, load_split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.model.evaluation import evaluate
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.convert import representative_dataset
 from edge_fmnist_export.training.batches import split_validation
 from edge_fmnist_export.training.recipe import load_recipe
@@ -57,7 +57,7 @@ def test_report_describes_the_file(exports: Path, reports: dict[str, Any], kind:
     content = path.read_bytes()
     assert report["path"] == str(path)
     assert (report["bytes"], report["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-    structure = read_structure(content, kind)
+    structure = read_graph(content, kind)
     assert report["operators"] == [operator.name for operator in structure.operators]
     assert report["macs"] == structure.macs == 413_920
 
@@ -96,7 +96,7 @@ def test_input_and_output_types(exports: Path, kind: str) -> None:
     assert (str(classifier.input.dtype), str(classifier.output.dtype)) == (expected, expected)
     if kind in INTEGER:
         assert classifier.input.scale == pytest.approx(1 / 255, rel=1e-4)
-        assert read_structure(model_of(exports, kind).read_bytes(), kind).stray_operators() == []
+        assert read_graph(model_of(exports, kind).read_bytes(), kind).stray_operators() == []
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -156,7 +156,7 @@ def test_other_input_and_output_types(export_run: Command, test_split: Split, tm
     assert answer.code == 0, answer.stderr
     classifier = Classifier.load(path)
     assert (str(classifier.input.dtype), str(classifier.output.dtype)) == (io, io)
-    assert read_structure(path.read_bytes(), io).stray_operators() == []
+    assert read_graph(path.read_bytes(), io).stray_operators() == []
     assert evaluate(classifier, test_split).top1 > 0.8
 
 

@@ -17,20 +17,21 @@ SHORT = ("--only", "training", "--only", "result", "--only", "gallery")
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """Return a model file that comes with no run, so that nothing asks for TensorFlow."""
+    """Return a model file without a run, so that TensorFlow is not needed."""
     return Path(shutil.copy(shipped_models()["edge"].path, tmp_path / "mine.tflite"))
 
 
-def test_report_is_written_and_kept(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+def test_report_is_written_and_cached(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     first = cli("report", model, "--data", small_data, "--output", output, *SHORT, "--json")
     assert first.exit_code == 0, first.stderr
     summary = json.loads(first.stdout)
     assert summary == json.loads((output / "report.json").read_text("utf-8"))
     assert (summary["name"], summary["run"], summary["failures"]) == ("mine", None, {})
-    assert list(summary["sections"]) == ["training", "result", "gallery"]
+    assert list(summary["sections"]) == ["result", "gallery", "training"]
     assert summary["peak_memory_bytes"] > 20e6
     html = (output / "index.html").read_text("utf-8")
+    assert html.index("Quantization drop") < html.index("<h2>Result") < html.index("<h2>Training")
     assert html.count("<img ") == html.count('src="data:image/svg+xml;base64,') == 8
     assert (output / "result" / "confusion.csv").is_file()
     second = json.loads(cli("report", model, "--data", small_data, "--output", output, *SHORT, "--json").stdout)
@@ -38,7 +39,9 @@ def test_report_is_written_and_kept(cli: Cli, model: Path, small_data: Path, tmp
     assert (output / "index.html").read_text("utf-8").count("<img ") == 8
 
 
-def test_text(cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_human_readable_output(
+    cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     answer = cli("report", model, "--data", small_data, "--only", "training")
     assert answer.exit_code == 0, answer.stderr
@@ -47,14 +50,14 @@ def test_text(cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypat
     assert (tmp_path / "reports" / "mine" / "index.html").is_file()
 
 
-def test_data_that_the_run_was_not_trained_on_is_told(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+def test_another_data_set_is_reported(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     options = ("--data", small_data, "--output", tmp_path / "out", "--only", "training")
-    told = "edge: was trained on another data set than this report is on; name the folder"
-    assert told in cli("report", "edge", *options).stderr.replace("\n", " ")
-    assert told not in cli("report", model, *options).stderr.replace("\n", " ")
+    warning = "edge: was trained on another data set; name the folder"
+    assert warning in cli("report", "edge", *options).stderr.replace("\n", " ")
+    assert warning not in cli("report", model, *options).stderr.replace("\n", " ")
 
 
-def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+def test_labels_replace_the_class_names(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     names = [f"digit {index}" for index in range(10)]
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(names) + "\n", "utf-8")
@@ -66,7 +69,7 @@ def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tm
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["nothing"], 3, "nothing: neither a run folder, a model file, a shipped model (edge, camera"),
+        (["nothing"], 3, "nothing: not a run folder, a model file, a shipped model (edge, camera"),
         (["{model}", "--run", "nothing"], 3, "nothing: neither a run folder nor a shipped checkpoint"),
         (["{folder}"], 1, "not a run folder, it has no recipe.toml"),
         (["{model}", "--only", "dta"], 2, "'dta': no such section"),
@@ -76,7 +79,7 @@ def test_classes_are_named_by_labels(cli: Cli, model: Path, small_data: Path, tm
         (["{broken}", "--data", "{data}"], 1, "broken.tflite"),
     ],
 )
-def test_what_cannot_work_is_told(
+def test_bad_arguments_are_reported(
     cli: Cli, model: Path, small_data: Path, tmp_path: Path, arguments: list[str], code: int, message: str
 ) -> None:
     folder, broken = tmp_path / "folder", tmp_path / "broken.tflite"
@@ -90,7 +93,7 @@ def test_what_cannot_work_is_told(
     assert not (tmp_path / "out" / "index.html").exists()
 
 
-def test_an_output_that_cannot_be_made_is_told(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_created_is_reported(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     answer = cli("report", model, "--data", small_data, "--only", "training", "--output", tmp_path / "file")
     assert answer.exit_code == 1
@@ -101,10 +104,10 @@ def test_a_failed_section_decides_the_exit_code(
     cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from edge_fmnist.errors import MissingExtraError
-    from edge_fmnist_export.report.base import Context, Section
+    from edge_fmnist_export.report.base import ReportContext, ReportSection
     from edge_fmnist_export.report.sections import gallery
 
-    def fail(context: Context) -> Section:
+    def fail(context: ReportContext) -> ReportSection:
         raise MissingExtraError("report", "umap", "the section")
 
     monkeypatch.setattr(gallery, "build", fail)
@@ -139,7 +142,7 @@ def test_a_run_is_exported_and_compared_with_its_float_model(
     assert facts["top-1 accuracy"] == pytest.approx(evaluated["top1"], abs=1e-6)
     exported = warm_command("export", tiny_run, "--data", tiny_data, "--output", tmp_path, "--max-drop", 100, "--json")
     assert facts["float model: top-1 accuracy"] == pytest.approx(exported.json[0]["float_top1"], abs=1e-6)
-    agreement = facts["file and float model name the same class"]
+    agreement = facts["same prediction by file and float model"]
     assert agreement == pytest.approx(exported.json[0]["agreement"], abs=1e-6)
     assert sections["gallery"]["differing"] == round((1 - agreement) * 200)
     # The file of this very run is not exported again.

@@ -8,11 +8,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import UsageError
 from edge_fmnist_export.report import figures
-from edge_fmnist_export.report.base import Figure, Section, Table
+from edge_fmnist_export.report.base import ReportFigure, ReportSection, ReportTable, Tile
 from edge_fmnist_export.report.page import cell_text, render_page
-from edge_fmnist_export.report.store import draw
+from edge_fmnist_export.report.store import BuiltSection, drawn
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +20,25 @@ def style() -> Iterator[None]:
         yield
 
 
-def line_chart() -> Figure:
+def line_chart() -> ReportFigure:
     axes = figures.new_axes(2)
     axes.plot([1, 2], [3, 4], color=figures.BLUE)
     axes.set_xlabel("number")
-    return Figure("line", figures.figure_of(axes), 'A "line" & more.')
+    return ReportFigure("line", figures.figure_of(axes), 'A "line" & more.')
 
 
-def page(section: Section, problems: tuple[str, ...] = ()) -> str:
-    return render_page("edge <report>", {"model": "a & b"}, [draw("result", section, 1.0)], problems)
+def svg_of(figure: ReportFigure) -> str:
+    content = drawn(ReportSection("t", figures=[figure])).figures[0].content
+    assert isinstance(content, bytes)
+    return content.decode()
 
 
-def test_page_needs_nothing_from_outside() -> None:
-    html = page(Section("Result", ["One < two."], [line_chart()], [Table("t", ["a"], [[1]], "A table.")]))
+def page(section: ReportSection, *problems: str) -> str:
+    return render_page("edge <report>", [BuiltSection("result", drawn(section), 1.0)], {"model": "a & b"}, problems)
+
+
+def test_page_has_no_external_references() -> None:
+    html = page(ReportSection("Result", ["One < two."], [line_chart()], [ReportTable("t", ["a"], [[1]], "A table.")]))
     svg = base64.b64decode(re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)[0]).decode()
     for text in (html, svg):
         addresses = re.findall(r'(?:src|href|url|@import)\s*[=(]\s*"?([^")\s>]+)', text)
@@ -42,20 +47,25 @@ def test_page_needs_nothing_from_outside() -> None:
 
 
 def test_page_escapes_text() -> None:
-    html = page(Section("<b>", ["1 < 2"], [line_chart()], [Table("t", ["<i>"], [["<u>"]], "c")]), ("bad <model>",))
-    for wrong in ("<report>", "<b>", "1 < 2", "<i>", "<u>", "<model>", '"line"'):
+    table = ReportTable("t", ["<i>"], [["<u>"]], "c")
+    section = ReportSection("<b>", ["1 < 2"], [line_chart()], [table], tiles=[Tile("<dt>x", "<dd>y", "<p>z")])
+    html = page(section, "bad <model>")
+    for wrong in ("<report>", "<b>", "1 < 2", "<i>", "<u>", "<model>", '"line"', "<dt>x", "<dd>y", "<p>z"):
         assert wrong not in html
 
 
-def test_page_shows_some_rows_and_says_where_the_rest_is() -> None:
-    html = page(Section("Result", tables=[Table("t", ["number"], [[n] for n in range(1000, 1030)], "c", shown=3)]))
-    assert re.findall(r"<td[^>]*>([^<]*)</td>", html) == ["1,000", "1,001", "1,002"]
-    assert "3 of 30 rows; all of them are in result/t.csv." in html
+def test_page_opens_with_tiles_and_ends_with_about() -> None:
+    html = page(ReportSection("Result", ["A paragraph."], tiles=[Tile("Top-1 accuracy", "94.43%", "a note")]))
+    places = [html.index(text) for text in ("<h1>", "94.43%", "<h2>Result", "A paragraph.", "About this report")]
+    assert places == sorted(places)
 
 
-def test_page_aligns_columns_of_numbers() -> None:
-    html = page(Section("Result", tables=[Table("t", ["name", "value"], [["a", None], ["b", 1.5]], "c")]))
-    assert re.findall(r'<t[hd][^>]*class="(\w+)"', html) == ["number", "short", "number", "short", "number"]
+def test_page_shortens_tables_and_aligns_numbers() -> None:
+    rows = [["a", n if n % 2 else None] for n in range(1001, 1031)]
+    html = page(ReportSection("Result", tables=[ReportTable("t", ["name", "number"], rows, "c", shown=2)]))
+    cells = re.findall(r'<td class="(\w+)">([^<]*)</td>', html)
+    assert cells == [("short", "a"), ("number", "1,001"), ("short", "a"), ("number", "-")]
+    assert "2 of 30 rows; all rows: result/t.csv." in html
 
 
 @pytest.mark.parametrize(
@@ -68,56 +78,37 @@ def test_page_aligns_columns_of_numbers() -> None:
         (2.7e-9, "2.7e-09"),
         (0.0, "0.0000"),
         (True, "True"),
-        ("Shirt", "Shirt"),
+        ("text", "text"),
     ],
 )
 def test_cells(value: object, text: str) -> None:
     assert cell_text(value) == text
 
 
-def test_the_same_figure_gives_the_same_bytes() -> None:
-    assert figures.render(line_chart().content) == figures.render(line_chart().content)
-
-
-def test_figures_follow_dark_and_light() -> None:
-    content, suffix = figures.render(line_chart().content)
-    text = content.decode()
-    assert suffix == ".svg"
-    rules = text[text.index("<style>") : text.index("</style>")]
+def test_figures_are_reproducible_and_have_a_dark_mode() -> None:
+    svg = svg_of(line_chart())
+    assert svg == svg_of(line_chart())
+    rules, rest = svg.split("</style>", 1)
     assert "prefers-color-scheme: dark" in rules
     assert f'[style*="stroke: {figures.BLUE}"]{{stroke:{figures.DARK[figures.BLUE]}!important}}' in rules
-    # The selectors find what matplotlib writes.
-    assert f"stroke: {figures.BLUE}" in text[text.index("</style>") :]
-    assert f"fill: {figures.PAPER}" in text[text.index("</style>") :]
+    # The selectors match what matplotlib writes.
+    assert f"stroke: {figures.BLUE}" in rest
+    assert f"fill: {figures.PAPER}" in rest
 
 
-def test_long_labels_are_not_cut_off() -> None:
-    images = np.zeros((1, 28, 28), np.uint8)
-    content, _ = figures.render(figures.image_tiles(images, ["a caption far wider than its image " * 3], columns=4))
-    width = re.search(rb'width="([\d.]+)pt"', content)
-    assert width is not None
-    assert float(width[1]) > figures.WIDTH * 72
-
-
-def test_long_names_of_classes_leave_room_for_the_cells() -> None:
-    labels = ["a name of a class that is as long as names may ever be", "b"]
-    texts, colours = [["1", ""], ["", "1"]], np.full((2, 2), figures.CELL_BLUE)
-    # Matplotlib warns where labels leave no room, and warnings are errors here.
-    assert figures.render(figures.heat_map(np.eye(2), texts, labels, colours))[1] == ".svg"
-
-
-def test_images_keep_their_own_pixels() -> None:
-    image = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)
-    content, _ = figures.render(figures.image_tiles(image, ["one"], columns=4))
-    found = re.search(rb"base64,([A-Za-z0-9+/=\s]+)", content)
-    assert found is not None
-    header = base64.b64decode(found[1])[16:24]
+def test_image_tiles_embed_the_original_pixels() -> None:
+    images = np.arange(784, dtype=np.uint8).reshape(1, 28, 28)
+    svg = svg_of(ReportFigure("tiles", figures.image_tiles(images, ["one\ntwo"], columns=4), "c"))
+    (embedded,) = re.findall(r"base64,([A-Za-z0-9+/=\s]+)", svg)
+    header = base64.b64decode(embedded)[16:24]
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (28, 28)
 
 
-def test_bytes_of_pictures_are_taken_as_they_are() -> None:
-    png = figures.PNG_START + b"rest"
-    assert figures.render(png) == (png, ".png")
-    assert figures.render(b"<svg></svg>") == (b"<svg></svg>", ".svg")
-    with pytest.raises(UsageError, match="expected a figure, or the bytes of an SVG or PNG"):
-        figures.render(b"GIF89a")
+def test_confusion_matrix_shows_counts_and_truncates_long_names() -> None:
+    confusion = np.array([[5, 0], [2, 7]])
+    # matplotlib warns if labels leave no room, and warnings are errors.
+    figure = figures.confusion_figure(confusion, ["a class name that is as long as it can be", "b"])
+    svg_of(ReportFigure("confusion", figure, "c"))
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts if text.get_visible()] == ["5", "2", "7"]
+    assert axes.get_yticklabels()[0].get_text() == "a class name …"

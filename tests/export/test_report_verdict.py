@@ -55,4 +55,4 @@ def test_numbers() -> None:
     assert verdict.trend_epochs == 5
     step = RISING[-1] - RISING[-2]
     assert verdict.trend == pytest.approx(step / np.mean(RISING[-5:]))
-    assert "epoch 10 and ended 50.0% above" in verdict.sentences()
+    assert "epoch 10 and ended 50.0% higher" in verdict.sentences()

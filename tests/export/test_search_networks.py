@@ -7,7 +7,7 @@ import pytest
 
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export import architectures
 from edge_fmnist_export.architectures import edge
 from edge_fmnist_export.architectures.residual import MOST_BLOCKS, Network, Stage, parse
@@ -83,4 +83,4 @@ def test_parameters_and_shapes_are_those_that_keras_builds(run_function: Callabl
 
 
 def test_multiply_accumulates_are_those_of_the_written_file() -> None:
-    assert read_structure(read_model("edge").content, "edge").macs == edge.NETWORK.macs
+    assert read_graph(read_model("edge").content, "edge").macs == edge.NETWORK.macs

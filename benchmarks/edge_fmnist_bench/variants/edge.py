@@ -16,7 +16,7 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
 from edge_fmnist.model.registry import ModelBytes, read_model, shipped_models
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_bench.float32_reference import float32_reference
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 
@@ -93,14 +93,14 @@ def quantization(model: ModelBytes) -> str:
         ModelError: not a model, or a damaged one.
     """
     try:
-        structure = read_structure(model.content, model.source)
+        graph = read_graph(model.content, model.source)
     except InterpreterError:
         metadata = extract(model.content, model.source)
         stated = str(metadata.settings.get("quantization", "")) if metadata else ""
         return stated.partition(",")[0] or "mixed"
-    if not any(tensor.type == "INT8" for tensor in structure.tensors):
+    if not any(tensor.type == "INT8" for tensor in graph.tensors):
         return FLOAT32
-    return "mixed" if structure.stray_operators() else "int8"
+    return "mixed" if graph.stray_operators() else "int8"
 
 
 class ClassifierVariant(BenchmarkVariant):

@@ -1,1 +1,1 @@
-"""Classical baselines beside the networks: xgboost and scikit-learn on the same images, with the same metrics."""
+"""Classical baselines: xgboost and scikit-learn on the same images and with the same metrics as the networks."""

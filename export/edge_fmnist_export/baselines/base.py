@@ -1,11 +1,13 @@
-"""What every baseline is: features, an estimator, settings and their grid, importance, and a file to keep it in."""
+"""The interface of a classical baseline: features, estimator, search grid, pixel importance and file format."""
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,28 +15,29 @@ import numpy as np
 
 from edge_fmnist_export.training.batches import Subset
 
-# What is being done, how much of it is done, and of how much; None where that is not known.
-Advance = Callable[[str, int, int | None], None]
+# Called with the current step, the number of items done, and the total (None if unknown).
+StepProgress = Callable[[str, int, int | None], None]
+Predict = Callable[[np.ndarray], np.ndarray]
 Settings = Mapping[str, Any]
-Grid = Mapping[str, Sequence[Any]]
+# Edge of the square blocks that permutation importance shuffles, in pixels, and the number of images it uses.
+BLOCK, BLOCK_IMAGES = 4, 1000
 
 
-def silent(message: str, done: int, of: int | None) -> None:
-    """Tell nobody."""
+def no_progress(step: str, done: int, total: int | None) -> None:
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """What a baseline is fitted on.
+class BaselineData:
+    """Training and validation data of a baseline.
 
     Attributes:
-        features: one row for each training image, shape (N, F).
-        classes: the class of each, counted from 0 without a gap, shape (N,).
-        validation_features: rows of images that are not trained on, shape (M, F).
-        validation_classes: their classes, shape (M,).
-        seed: decides all chance.
-        threads: how many cores may be used.
-        advance: is told how far the fit is.
+        features: float32, shape (N, F), one row per training image.
+        classes: int, shape (N,), numbered from 0 without gaps.
+        validation_features: float32, shape (M, F).
+        validation_classes: int, shape (M,).
+        seed: random seed.
+        threads: maximum number of CPU cores.
     """
 
     features: np.ndarray
@@ -43,95 +46,136 @@ class Material:
     validation_classes: np.ndarray
     seed: int
     threads: int
-    advance: Advance = silent
-
-    def part(self, chosen: np.ndarray, advance: Advance) -> Material:
-        """Return the training images that indexes choose, with the same validation images."""
-        return replace(self, features=self.features[chosen], classes=self.classes[chosen], advance=advance)
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A fitted estimator of scikit-learn's interface, and what is worth telling of the fit, as plain values."""
-
-    estimator: Any
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Baseline(ABC):
-    """A classical method. Subclasses say how it sees images and how it is fitted.
+    """A classical classifier.
 
     Attributes:
-        name: what the command line calls it.
-        title: what it is, for people.
-        defaults: its settings, as its library names them. They were chosen on validation images.
-        grid: the values that a grid search tries for some of the settings.
-        file_name: the name of the file that keeps the fitted model.
-        importance_method: how the importance of a pixel is measured.
-        trusted: types beyond those that skops trusts, which ``load`` checks itself.
-        modules: the modules it needs.
+        name: name on the command line.
+        title: human-readable description.
+        defaults: estimator settings, named as in the estimator's library; chosen on validation images.
+        grid: values that a grid search tries.
+        file_name: file name of the fitted model.
+        importance_method: how pixel importance is measured.
+        trusted: types that ``load`` accepts beyond those that skops trusts.
+        modules: required modules.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     defaults: ClassVar[Settings]
-    grid: ClassVar[Grid]
+    grid: ClassVar[Mapping[str, Sequence[Any]]]
     file_name: ClassVar[str] = "model.skops"
-    importance_method: ClassVar[str]
+    importance_method: ClassVar[str] = "accuracy lost when a block of 4x4 pixels is shuffled among validation images"
     trusted: ClassVar[tuple[str, ...]] = ()
     modules: ClassVar[tuple[str, ...]] = ("sklearn", "skops")
 
-    def features(self, images: np.ndarray, advance: Advance = silent) -> np.ndarray:  # noqa: ARG002 - for subclasses
-        """Return what the estimator sees of images: here the pixels, float32, shape (N, 784), 0 to 1.
+    def features(self, images: np.ndarray, progress: StepProgress = no_progress) -> np.ndarray:  # noqa: ARG002
+        """Return the estimator's input for images; by default the pixels.
 
         Args:
             images: uint8, shape (N, 28, 28).
-            advance: is told how many images are done.
+            progress: called with the number of images done.
+
+        Returns:
+            float32, shape (N, F); pixels are scaled to 0..1.
         """
         pixels: np.ndarray = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
         return pixels
 
     @abstractmethod
-    def fit(self, material: Material, settings: Settings) -> Fit:
-        """Fit an estimator.
+    def estimator(self, data: BaselineData, settings: Settings) -> Any:
+        """Return an unfitted estimator with scikit-learn's interface."""
 
-        Args:
-            material: what to fit it on.
-            settings: all of its settings, as in ``defaults``.
-        """
+    def fit_arguments(self, data: BaselineData) -> dict[str, Any]:  # noqa: ARG002
+        """Return extra keyword arguments of the estimator's ``fit``."""
+        return {}
+
+    def fit(self, data: BaselineData, settings: Settings, progress: StepProgress = no_progress) -> Any:
+        """Return an estimator that was fitted on the training data."""
+        progress("fitting", 0, None)
+        with convergence_warnings_ignored():
+            return self.estimator(data, settings).fit(data.features, data.classes, **self.fit_arguments(data))
+
+    def facts(self, estimator: Any) -> dict[str, Any]:
+        """Return facts about a fitted estimator for the results file."""
+        return {"features": int(estimator.n_features_in_)}
 
     def importance(
         self,
-        estimator: Any,
-        predict: Callable[[np.ndarray], np.ndarray],  # noqa: ARG002 - for subclasses
-        validation: Subset,  # noqa: ARG002
-        seed: int,  # noqa: ARG002
-        advance: Advance = silent,  # noqa: ARG002
+        estimator: Any,  # noqa: ARG002
+        predict: Predict,
+        validation: Subset,
+        seed: int,
+        progress: StepProgress = no_progress,
     ) -> np.ndarray:
-        """Return how much each pixel counts, float64, shape (28, 28); by default the estimator's own measure.
+        """Return the importance of each pixel, by default by permutation of blocks.
 
         Args:
             estimator: the fitted estimator.
-            predict: from images, uint8 (N, 28, 28), to the indexes of their classes.
-            validation: images that were not trained on.
-            seed: decides all chance.
-            advance: is told how far it is.
+            predict: maps images, uint8 (N, 28, 28), to class indexes, shape (N,).
+            validation: images that were not used for training.
+            seed: random seed.
+            progress: called with the number of blocks done.
+
+        Returns:
+            float64, shape (28, 28).
         """
-        values = np.asarray(estimator.feature_importances_, np.float64)
-        return values.reshape(28, 28)
+        return block_importance(predict, validation, seed, progress)
 
     def save(self, estimator: Any, path: Path) -> None:
-        """Write a fitted estimator in skops' format, which holds no code (https://skops.readthedocs.io)."""
+        """Write a fitted estimator in the skops format, which contains no code (https://skops.readthedocs.io)."""
         from skops import io
 
         io.dump(estimator, path, compression=zipfile.ZIP_DEFLATED)
 
     def load(self, path: Path) -> Any:
-        """Return the estimator in a file; only types that skops trusts, of scikit-learn and NumPy, are made.
+        """Read a fitted estimator; only types of scikit-learn and NumPy that skops trusts are created.
 
         Raises:
-            ValueError, OSError, KeyError, zipfile.BadZipFile: the file is damaged, or holds other types.
+            ValueError, OSError, KeyError, zipfile.BadZipFile: the file is damaged or contains other types.
         """
         from skops import io
 
         return io.load(path, trusted=list(self.trusted))
+
+
+@contextmanager
+def convergence_warnings_ignored() -> Iterator[None]:
+    """Ignore scikit-learn's ConvergenceWarning; the results file records whether a fit converged."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield
+
+
+def block_importance(predict: Predict, validation: Subset, seed: int, progress: StepProgress) -> np.ndarray:
+    """Return the permutation importance of 4x4 pixel blocks (Breiman 2001, "Random forests", section 10).
+
+    A single pixel has almost no importance when its neighbours carry the same information, so whole blocks are
+    shuffled among images. Values below 0 are noise.
+
+    Args:
+        predict: maps images, uint8 (N, 28, 28), to class indexes, shape (N,).
+        validation: images that were not used for training; at most 1,000 of them are used.
+        seed: random seed.
+        progress: called with the number of blocks done.
+
+    Returns:
+        Accuracy lost, float64, shape (28, 28), at most 1; the same for all pixels of a block.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(len(validation))[:BLOCK_IMAGES]
+    images, targets = validation.images[chosen], validation.targets[chosen]
+    accuracy = float((predict(images) == targets).mean())
+    edge = images.shape[1] // BLOCK
+    losses = np.zeros((edge, edge))
+    for number, (row, column) in enumerate(np.ndindex(edge, edge), start=1):
+        block = np.s_[:, row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK]
+        shuffled = images.copy()
+        shuffled[block] = images[block][rng.permutation(len(images))]
+        losses[row, column] = accuracy - float((predict(shuffled) == targets).mean())
+        progress("importance of blocks", number, edge * edge)
+    return losses.repeat(BLOCK, axis=0).repeat(BLOCK, axis=1)

@@ -1,4 +1,4 @@
-"""A fitted baseline: it names the classes of images, and is read back from the folder it was written to."""
+"""A fitted baseline: predicts the classes of images, and can be read from its results folder."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from edge_fmnist.errors import ModelError, ModelNotFoundError
 from edge_fmnist.model.quantization import check_images
-from edge_fmnist_export.baselines.base import Advance, Baseline, silent
-from edge_fmnist_export.baselines.registry import BASELINES
+from edge_fmnist_export.baselines.base import Baseline, StepProgress, no_progress
+from edge_fmnist_export.baselines.methods import BASELINES
 
 RESULTS = "results.json"
-# Images that are predicted at a time: what they need beside the model stays small, and progress is told often.
+# Images per batch: limits memory and keeps progress moving.
 BATCH = 1000
-
-
-class Answers(NamedTuple):
-    """Indexes of the labels of images, int64, shape (N,), and probabilities, float64, shape (N, labels), or None."""
-
-    indexes: np.ndarray
-    probabilities: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +25,10 @@ class FittedBaseline:
     """A fitted baseline.
 
     Attributes:
-        baseline: how images are seen, and how the estimator is kept.
-        estimator: of scikit-learn's interface.
-        classes: the index of the label of each class that the estimator knows, increasing.
-        labels: the names of the classes.
+        baseline: computes features, reads and writes the estimator.
+        estimator: fitted estimator with scikit-learn's interface.
+        classes: label index of each class that the estimator knows, in increasing order.
+        labels: class names.
     """
 
     baseline: Baseline
@@ -43,15 +36,20 @@ class FittedBaseline:
     classes: tuple[int, ...]
     labels: tuple[str, ...]
 
-    def answers(self, images: np.ndarray, advance: Advance = silent) -> Answers:
-        """Return the indexes of the labels of images, and the probabilities where the method has any.
+    def predict_batch(
+        self, images: np.ndarray, progress: StepProgress = no_progress
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return predicted label indexes and class probabilities.
 
         Args:
-            images: uint8, shape (N, 28, 28), garments bright on black (0).
-            advance: is told how many images are done.
+            images: uint8, shape (N, 28, 28), the garment bright on black (0).
+            progress: called with the number of images done.
+
+        Returns:
+            Indexes, int64, shape (N,), and probabilities, float64, shape (N, labels); None if the estimator has none.
 
         Raises:
-            ImageError: another dtype or shape.
+            ImageError: wrong dtype or shape.
         """
         check_images(images, 3)
         known, count = np.array(self.classes), len(images)
@@ -65,28 +63,27 @@ class FittedBaseline:
             else:
                 probabilities[part, known] = self.estimator.predict_proba(rows)
                 indexes[part] = probabilities[part].argmax(axis=1)
-            advance("predicting", part.stop, count)
-        return Answers(indexes, probabilities)
+            progress("predicting", part.stop, count)
+        return indexes, probabilities
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Return the indexes of the labels of images (uint8, shape (N, 28, 28)), shape (N,)."""
-        return self.answers(images).indexes
+        """Return the label indexes of images, uint8 (N, 28, 28), as int64, shape (N,)."""
+        return self.predict_batch(images)[0]
 
 
 def load_baseline(folder: Path) -> FittedBaseline:
-    """Return the fitted baseline in a folder that ``edge-fmnist baseline`` wrote.
+    """Read the fitted baseline in a folder that ``edge-fmnist baseline`` wrote.
 
-    Nothing is unpickled: xgboost's model is JSON, scikit-learn's are read by skops, which makes trusted types only.
+    Nothing is unpickled: xgboost models are JSON, scikit-learn models are read by skops, which creates trusted types
+    only.
 
     Raises:
-        ModelNotFoundError: the folder or its files are not there.
-        ModelError: they are damaged.
+        ModelNotFoundError: the folder or one of its files does not exist.
+        ModelError: a file is damaged.
     """
     path = folder / RESULTS
     if not path.is_file():
-        raise ModelNotFoundError(
-            f"{folder}: no fitted baseline, it has no {RESULTS}; fit one with edge-fmnist baseline"
-        )
+        raise ModelNotFoundError(f"{folder}: no fitted baseline (no {RESULTS}); fit one with edge-fmnist baseline")
     try:
         results = json.loads(path.read_text("utf-8"))
         baseline = BASELINES[results["baseline"]]
@@ -97,11 +94,11 @@ def load_baseline(folder: Path) -> FittedBaseline:
 
 
 def load_estimator(baseline: Baseline, path: Path) -> Any:
-    """Return the estimator in a file.
+    """Read the estimator in a file.
 
     Raises:
-        ModelNotFoundError: the file is not there.
-        ModelError: it is damaged.
+        ModelNotFoundError: the file does not exist.
+        ModelError: the file is damaged.
     """
     if not path.is_file():
         raise ModelNotFoundError(f"{path}: no such file; fit the baseline again")
@@ -109,4 +106,4 @@ def load_estimator(baseline: Baseline, path: Path) -> Any:
         return baseline.load(path)
     # xgboost's own error is a ValueError.
     except (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path}: not a whole model of {baseline.name} ({error}); fit the baseline again") from error
+        raise ModelError(f"{path}: not a valid {baseline.name} model ({error}); fit the baseline again") from error

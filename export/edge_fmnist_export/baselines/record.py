@@ -1,13 +1,13 @@
-"""What a baseline leaves behind: the fitted model, the results, and figures.
+"""The results folder of a baseline.
 
 ::
 
     baselines/NAME/
-    ├── model.json or model.skops   the fitted model; holds no code
-    ├── confusion.png               of the test images
-    ├── importance.png, .csv        how much each pixel counts
+    ├── model.json or model.skops   the fitted model; contains no code
+    ├── confusion.png               confusion matrix of the test images
+    ├── importance.png, .csv        importance of each pixel
     ├── report.txt                  scikit-learn's classification report of the test images
-    └── results.json                settings, metrics, times, machine, hashes of the data
+    └── results.json                settings, metrics, durations, machine, hashes of the data
 """
 
 from __future__ import annotations
@@ -23,56 +23,70 @@ import numpy as np
 
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_bytes, write_json, write_text
-from edge_fmnist_export.baselines.figures import draw_confusion, draw_importance
 from edge_fmnist_export.baselines.fitted import RESULTS
-from edge_fmnist_export.baselines.runner import Options, Outcome, save
+from edge_fmnist_export.baselines.runner import BaselineOptions, BaselineResult, save
+from edge_fmnist_export.report.figures import RC, as_png, confusion_figure, new_figure
 
 PACKAGES = ("edge-fmnist", "numpy", "scikit-image", "scikit-learn", "xgboost")
+# Keeps the colour scale valid if all values are 0.
+LEAST_IMPORTANCE = 1e-6
 
 
-def write(folder: Path, outcome: Outcome, options: Options, train: Split, test: Split) -> dict[str, Any]:
-    """Write all files of a baseline, the results last, and return the results.
+def write(folder: Path, result: BaselineResult, options: BaselineOptions, train: Split, test: Split) -> dict[str, Any]:
+    """Write all files of a baseline, ``results.json`` last.
 
     Args:
-        folder: where they go; made where it is not there.
-        outcome: what came of the baseline.
+        folder: created if it does not exist.
+        result: the fitted and evaluated baseline.
         options: how it was run.
-        train: the training split that was given.
-        test: the split that it was measured on.
+        train: the training split.
+        test: the test split.
+
+    Returns:
+        The content of ``results.json``.
 
     Raises:
-        CheckError: the model that was written answers otherwise than the fitted one.
-        OSError: the folder cannot be written to.
+        CheckError: the saved model predicts differently from the fitted one.
+        OSError: the folder is not writable.
     """
-    model = folder / outcome.fitted.baseline.file_name
-    save(outcome, model, test.images)
+    from matplotlib import rc_context
+
+    model = folder / result.fitted.baseline.file_name
+    save(result, model, test.images)
+    with rc_context(RC):
+        confusion = confusion_figure(result.test.confusion, result.test.labels)
+        write_bytes(folder / "confusion.png", as_png(confusion))
+        importance = importance_figure(result.importance, result.fitted.baseline.importance_method)
+        write_bytes(folder / "importance.png", as_png(importance))
+    values = io.StringIO()
+    np.savetxt(values, result.importance, fmt="%.8g", delimiter=",")
+    write_text(folder / "importance.csv", values.getvalue())
+    write_text(folder / "report.txt", result.test.report)
     results = {
-        **outcome.as_dict(),
+        **result.as_dict(),
         "seed": options.seed,
         "model": {"file": model.name, "bytes": model.stat().st_size},
         "data_sha256": {"train": list(train.sha256), "test": list(test.sha256)},
-        "environment": _environment(options.threads),
+        "environment": {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "cores": os.cpu_count(),
+            "threads": options.threads,
+            "versions": {package: version(package) for package in PACKAGES},
+        },
     }
-    write_bytes(folder / "confusion.png", draw_confusion(outcome.test))
-    title = outcome.fitted.baseline.importance_method
-    write_bytes(folder / "importance.png", draw_importance(outcome.importance, title))
-    write_text(folder / "importance.csv", _csv(outcome.importance))
-    write_text(folder / "report.txt", outcome.test.report)
     write_json(folder / RESULTS, results)
     return results
 
 
-def _csv(values: np.ndarray) -> str:
-    stream = io.StringIO()
-    np.savetxt(stream, values, fmt="%.8g", delimiter=",")
-    return stream.getvalue()
-
-
-def _environment(threads: int) -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": threads,
-        "versions": {package: version(package) for package in PACKAGES},
-    }
+def importance_figure(importance: np.ndarray, title: str) -> Any:
+    """Return a matplotlib figure of the importance of each pixel, shape (28, 28), with a colour bar."""
+    figure = new_figure(4.2)
+    axes = figure.add_subplot()
+    # Values below 0 are noise, so the scale starts at 0.
+    highest = max(float(importance.max()), LEAST_IMPORTANCE)
+    shown = axes.imshow(importance, cmap="inferno", vmin=0, vmax=highest, interpolation="nearest")
+    axes.set_title(title, wrap=True)
+    axes.set_axis_off()
+    figure.colorbar(shown, ax=axes, shrink=0.8)
+    return figure

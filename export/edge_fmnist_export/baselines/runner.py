@@ -1,13 +1,13 @@
-"""Fit a baseline, measure it, keep it: what ``edge-fmnist baseline`` does.
+"""Fit, evaluate and save a baseline: the work of ``edge-fmnist baseline``.
 
-The training images are split as for the networks: a part of them validates,
-and the test images are seen once, at the end.
+A part of the training images is held out for validation, as for the networks. The test images are used once, for the
+final evaluation, and never for model selection.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,35 @@ import numpy as np
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import CheckError, DataError, UsageError
-from edge_fmnist_export.baselines.base import Advance, Baseline, Material, silent
+from edge_fmnist_export.baselines.base import (
+    Baseline,
+    BaselineData,
+    StepProgress,
+    convergence_warnings_ignored,
+    no_progress,
+)
 from edge_fmnist_export.baselines.fitted import FittedBaseline, load_estimator
-from edge_fmnist_export.baselines.search import FOLDS, Trial, search
-from edge_fmnist_export.report.metrics import Metrics, measure
+from edge_fmnist_export.report.metrics import ClassificationMetrics, measure
 from edge_fmnist_export.training.batches import Subset, split_validation
 
-# Of 60,000, 5,000 validate, as in the shipped recipes; of fewer, the same share.
+FOLDS = 3
+# One twelfth of the training images, 5,000 of 60,000, is held out for validation, as in the shipped recipes.
 VALIDATION_SHARE = 12
-# A grid search compares settings, for which these suffice; the winner is then fitted on all images.
+# A grid search compares settings on this many images; the best settings are then fitted on all.
 SEARCH_IMAGES = 10_000
-# Images on which a file that was written and read back must answer as before.
+# A saved model is read back and must predict the same on this many images.
 CHECKED_IMAGES = 1000
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a baseline is run.
+class BaselineOptions:
+    """Options of a baseline run.
 
     Attributes:
-        grid: whether a grid search with cross-validation chooses the settings.
-        train_images: how many training images to use, drawn by class; None means all.
-        seed: decides all chance.
-        threads: how many cores may be used.
+        grid: choose settings by grid search with cross-validation.
+        train_images: number of training images, stratified by class; None means all.
+        seed: random seed.
+        threads: maximum number of CPU cores.
     """
 
     grid: bool = False
@@ -48,111 +54,105 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """A fitted baseline and what it is worth.
+class BaselineResult:
+    """A fitted baseline and its evaluation.
 
     Attributes:
-        fitted: the model.
-        settings: the settings that it was fitted with.
-        facts: what is worth telling of the fit.
-        trials: the combinations of the grid search, the best first; empty without one.
-        train_images: how many images it was fitted on.
-        validation: metrics on images that were held out of the training images.
-        test: metrics on the test images, which chose nothing.
-        importance: how much each pixel counts, float64, shape (28, 28).
-        seconds: how long each step took.
+        fitted: the fitted model.
+        settings: the estimator settings used.
+        trials: results of the grid search, best first; empty without one.
+        train_images: number of images it was fitted on.
+        validation: metrics on held-out training images.
+        test: metrics on the test images, which are never used for model selection.
+        importance: importance of each pixel, float64, shape (28, 28).
+        seconds: duration of each step.
     """
 
     fitted: FittedBaseline
     settings: dict[str, Any]
-    facts: dict[str, Any]
-    trials: list[Trial]
+    trials: list[dict[str, Any]]
     train_images: int
-    validation: Metrics
-    test: Metrics
+    validation: ClassificationMetrics
+    test: ClassificationMetrics
     importance: np.ndarray
     seconds: dict[str, float]
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
+        baseline = self.fitted.baseline
         return {
-            "baseline": self.fitted.baseline.name,
-            "title": self.fitted.baseline.title,
+            "baseline": baseline.name,
+            "title": baseline.title,
             "labels": list(self.fitted.labels),
             "classes": list(self.fitted.classes),
             "settings": self.settings,
-            "fit": self.facts,
-            "grid_search": {"folds": FOLDS, "trials": [trial.as_dict() for trial in self.trials]}
-            if self.trials
-            else None,
+            "fit": baseline.facts(self.fitted.estimator),
+            "grid_search": {"folds": FOLDS, "trials": self.trials} if self.trials else None,
             "train_images": self.train_images,
             "validation": self.validation.as_dict(),
             "test": self.test.as_dict(),
-            "importance_method": self.fitted.baseline.importance_method,
+            "importance_method": baseline.importance_method,
             "seconds": {step: round(value, 2) for step, value in self.seconds.items()},
         }
 
 
-@dataclass
-class Clock:
-    """Measures steps one after another.
-
-    Attributes:
-        seconds: how long each step took.
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _since: float = field(default_factory=time.perf_counter)
-
-    def done(self, step: str) -> None:
-        """Note that a step is done, and start the next one."""
-        now = time.perf_counter()
-        self.seconds[step] = now - self._since
-        self._since = now
-
-
-def run(baseline: Baseline, train: Split, test: Split, options: Options, advance: Advance = silent) -> Outcome:
-    """Fit a baseline and measure it.
+def run(
+    baseline: Baseline, train: Split, test: Split, options: BaselineOptions, progress: StepProgress = no_progress
+) -> BaselineResult:
+    """Fit and evaluate a baseline.
 
     Args:
-        baseline: what to fit.
-        train: the training split; validation is taken from it.
-        test: what the finished model is measured on.
-        options: how.
-        advance: is told how far it is.
+        baseline: the method.
+        train: training split; a part of it is held out for validation.
+        test: split for the final evaluation.
+        options: how to run.
+        progress: called with the current step.
 
     Raises:
-        UsageError: more training images wanted than there are, or fewer than two for each class.
-        DataError: too few images to hold any out.
+        UsageError: ``train_images`` is out of range.
+        DataError: the data has fewer than two classes, or too few images for validation.
     """
     subset, validation = split(train, options)
-    clock = Clock()
     classes = np.unique(subset.targets)
-    material = _material(baseline, subset, validation, classes, options, advance)
-    clock.done("features")
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def finish(step: str) -> None:
+        nonlocal started
+        now = time.perf_counter()
+        seconds[step], started = now - started, now
+
+    data = _data(baseline, subset, validation, classes, options, progress)
+    finish("features")
     settings = dict(baseline.defaults)
-    trials = _search(baseline, subset, material) if options.grid else []
+    trials = grid_search(baseline, data, progress) if options.grid else []
     if trials:
-        settings |= trials[0].settings
-        clock.done("grid search")
-    fit = baseline.fit(material, settings)
-    clock.done("fit")
-    fitted = FittedBaseline(baseline, fit.estimator, tuple(map(int, classes)), train.labels)
-    validated = _measured(fitted, validation.images, validation.targets, advance)
-    clock.done("validation")
-    tested = _measured(fitted, test.images, test.targets, advance)
-    clock.done("test")
-    importance = baseline.importance(fit.estimator, fitted.predict, validation, options.seed, advance)
-    clock.done("importance")
-    return Outcome(fitted, settings, fit.facts, trials, len(subset), validated, tested, importance, clock.seconds)
+        settings |= trials[0]["settings"]
+        finish("grid search")
+    estimator = baseline.fit(data, settings, progress)
+    finish("fit")
+    fitted = FittedBaseline(baseline, estimator, tuple(map(int, classes)), train.labels)
+    measured = {}
+    for name, images, targets in (
+        ("validation", validation.images, validation.targets),
+        ("test", test.images, test.targets),
+    ):
+        indexes, probabilities = fitted.predict_batch(images, progress)
+        measured[name] = measure(targets, indexes, fitted.labels, probabilities)
+        finish(name)
+    importance = baseline.importance(estimator, fitted.predict, validation, options.seed, progress)
+    finish("importance")
+    return BaselineResult(
+        fitted, settings, trials, len(subset), measured["validation"], measured["test"], importance, seconds
+    )
 
 
-def split(train: Split, options: Options) -> tuple[Subset, Subset]:
-    """Return the images to fit on and those that validate.
+def split(train: Split, options: BaselineOptions) -> tuple[Subset, Subset]:
+    """Return the images for fitting and the images for validation.
 
     Raises:
-        UsageError: more training images wanted than there are, or fewer than two for each class.
-        DataError: too few images to hold any out.
+        UsageError: ``train_images`` is out of range.
+        DataError: the data has fewer than two classes, or too few images for validation.
     """
     classes = len(np.unique(train.targets))
     if classes < 2:
@@ -166,64 +166,98 @@ def split(train: Split, options: Options) -> tuple[Subset, Subset]:
             f"expected {FOLDS * classes:,} to {len(rest):,} training images, got {wanted:,}; "
             f"{len(validation):,} of {len(train):,} are held out for validation"
         )
-    return _drawn(rest, wanted, options.seed), validation
+    return rest.chosen(np.sort(_stratified(rest.targets, wanted, options.seed))), validation
 
 
-def save(outcome: Outcome, path: Path, images: np.ndarray) -> None:
-    """Write the fitted model to a file, read it back, and check that it answers as before.
+def grid_search(baseline: Baseline, data: BaselineData, progress: StepProgress = no_progress) -> list[dict[str, Any]]:
+    """Evaluate all combinations of a baseline's grid by stratified 3-fold cross-validation.
 
     Args:
-        outcome: holds the model.
-        path: where the file goes.
-        images: what is asked, uint8, shape (N, 28, 28); the first 1,000 of them.
+        baseline: the method.
+        data: at most 10,000 of its training images are used.
+        progress: called with the number of fits done.
+
+    Returns:
+        For each combination its ``settings``, and the mean ``accuracy`` and its standard ``deviation`` over the folds,
+        0 to 1; best first.
+    """
+    from sklearn.model_selection import GridSearchCV, ParameterGrid, StratifiedKFold
+
+    fits, done = len(ParameterGrid(dict(baseline.grid))) * FOLDS, 0
+
+    def score(estimator: Any, features: np.ndarray, classes: np.ndarray) -> float:
+        nonlocal done
+        done += 1
+        progress("grid search", done, fits)
+        return float(estimator.score(features, classes))
+
+    search = GridSearchCV(
+        baseline.estimator(data, baseline.defaults),
+        dict(baseline.grid),
+        scoring=score,
+        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=data.seed),
+        refit=False,
+        error_score="raise",
+    )
+    count = len(data.classes)
+    chosen = _stratified(data.classes, SEARCH_IMAGES, data.seed) if count > SEARCH_IMAGES else np.arange(count)
+    progress("grid search", 0, fits)
+    with convergence_warnings_ignored():
+        search.fit(data.features[chosen], data.classes[chosen], **baseline.fit_arguments(data))
+    found = search.cv_results_
+    trials = [
+        {"settings": dict(settings), "accuracy": round(float(mean), 6), "deviation": round(float(deviation), 6)}
+        for settings, mean, deviation in zip(
+            found["params"], found["mean_test_score"], found["std_test_score"], strict=True
+        )
+    ]
+    return sorted(trials, key=lambda trial: -trial["accuracy"])
+
+
+def save(result: BaselineResult, path: Path, images: np.ndarray) -> None:
+    """Write the fitted model, read it back, and check that it predicts the same.
+
+    Args:
+        result: holds the model.
+        path: file to write.
+        images: uint8, shape (N, 28, 28); the first 1,000 are used for the check.
 
     Raises:
-        CheckError: it answers otherwise; nothing is written.
-        OSError: the folder cannot be written to.
+        CheckError: the predictions differ; nothing is written.
+        OSError: the folder is not writable.
     """
-    baseline, fitted, asked = outcome.fitted.baseline, outcome.fitted, images[:CHECKED_IMAGES]
+    fitted, checked = result.fitted, images[:CHECKED_IMAGES]
     with moved_into_place(path) as temporary:
-        baseline.save(fitted.estimator, temporary)
-        again = FittedBaseline(baseline, load_estimator(baseline, temporary), fitted.classes, fitted.labels)
-        if differing := int((again.predict(asked) != fitted.predict(asked)).sum()):
-            raise CheckError(f"{path}: read back, the model answers {differing} of {len(asked)} images differently")
+        fitted.baseline.save(fitted.estimator, temporary)
+        estimator = load_estimator(fitted.baseline, temporary)
+        read_back = FittedBaseline(fitted.baseline, estimator, fitted.classes, fitted.labels)
+        if differing := int((read_back.predict(checked) != fitted.predict(checked)).sum()):
+            raise CheckError(f"{path}: read back, the model predicts {differing} of {len(checked)} images differently")
 
 
-def _drawn(subset: Subset, count: int, seed: int) -> Subset:
-    """Return so many images of a subset, drawn by class, in their order."""
+def _stratified(classes: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Return the positions of a random sample with the class proportions of the whole."""
     from sklearn.model_selection import train_test_split
 
-    chosen, _ = train_test_split(np.arange(len(subset)), train_size=count, stratify=subset.targets, random_state=seed)
-    return subset.chosen(np.sort(chosen))
+    chosen, _ = train_test_split(np.arange(len(classes)), train_size=count, stratify=classes, random_state=seed)
+    return np.asarray(chosen)
 
 
-def _material(
-    baseline: Baseline, subset: Subset, validation: Subset, classes: np.ndarray, options: Options, advance: Advance
-) -> Material:
-    # A class that no training image has can be neither learned nor validated.
+def _data(
+    baseline: Baseline,
+    subset: Subset,
+    validation: Subset,
+    classes: np.ndarray,
+    options: BaselineOptions,
+    progress: StepProgress,
+) -> BaselineData:
+    # A class without training images cannot be predicted, so early stopping ignores it.
     known = validation.chosen(np.isin(validation.targets, classes))
-    return Material(
-        baseline.features(subset.images, advance),
+    return BaselineData(
+        baseline.features(subset.images, progress),
         np.searchsorted(classes, subset.targets),
-        baseline.features(known.images, advance),
+        baseline.features(known.images, progress),
         np.searchsorted(classes, known.targets),
         options.seed,
         options.threads,
-        advance,
     )
-
-
-def _search(baseline: Baseline, subset: Subset, material: Material) -> list[Trial]:
-    if len(subset) <= SEARCH_IMAGES:
-        return search(baseline, baseline.defaults, material)
-    from sklearn.model_selection import train_test_split
-
-    chosen, _ = train_test_split(
-        np.arange(len(subset)), train_size=SEARCH_IMAGES, stratify=material.classes, random_state=material.seed
-    )
-    return search(baseline, baseline.defaults, material.part(chosen, material.advance))
-
-
-def _measured(fitted: FittedBaseline, images: np.ndarray, targets: np.ndarray, advance: Advance) -> Metrics:
-    answers = fitted.answers(images, advance)
-    return measure(targets, answers.indexes, fitted.labels, answers.probabilities)

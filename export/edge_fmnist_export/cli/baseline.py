@@ -1,4 +1,4 @@
-"""``edge-fmnist baseline``: fit a classical method on the same images and measure it alike."""
+"""``edge-fmnist baseline``: fit and evaluate a classical classifier on the same images as the networks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
-from edge_fmnist_export.baselines.registry import BASELINES, find_baseline
+from edge_fmnist_export.baselines.methods import BASELINES, find_baseline
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.baselines.base import Advance
+    from edge_fmnist_export.baselines.base import StepProgress
 
 FOLDER = Path("baselines")
 
@@ -24,31 +24,34 @@ FOLDER = Path("baselines")
 def baseline(
     name: Annotated[str, typer.Argument(help=f"One of {', '.join(BASELINES)}.")],
     grid: Annotated[
-        bool, typer.Option("--grid", help="Choose the settings by grid search with 3-fold cross-validation.")
+        bool, typer.Option("--grid", help="Choose settings by grid search with 3-fold cross-validation.")
     ] = False,
     train_images: Annotated[
         int | None,
         typer.Option(
-            "--train-images", min=1, help="Fit on so many images, drawn by class. Default: all.", show_default=False
+            "--train-images",
+            min=1,
+            help="Number of training images, stratified by class. Default: all.",
+            show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all chance.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", "-t", min=1, max=256, help="Cores to use. Default: all.", show_default=False),
+        typer.Option("--threads", "-t", min=1, max=256, help="CPU cores to use. Default: all.", show_default=False),
     ] = None,
     data: options.Data = None,
     labels: options.Labels = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Folder of results. Default: baselines/NAME.", show_default=False),
+        Path | None, typer.Option("--output", "-o", help="Output folder. Default: baselines/NAME.", show_default=False)
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Fit a classical method on the training images, and measure it on the test images.
+    """Fit a classical classifier on the training images and evaluate it on the test images.
 
-    Writes the fitted model, the metrics, the confusion matrix and an image of what each pixel counts. A twelfth of
-    the training images validates; the test images choose nothing. Interrupted, it writes nothing.
+    Writes the fitted model, its metrics, the confusion matrix and the importance of each pixel. One twelfth of the
+    training images is held out for validation; test images are never used for model selection. If interrupted, nothing
+    is written.
     """
     chosen = find_baseline(name)
     extras.require("report", f"the baseline {name}", ("matplotlib", *chosen.modules))
@@ -57,13 +60,13 @@ def baseline(
     folder = output or FOLDER / name
     names = options.labels_of(labels)
     train, test = dataset.load("train", data, names), dataset.load("test", data, names)
-    how = runner.Options(grid, train_images, seed, threads or os.cpu_count() or 1)
-    # Before hours of work, not after.
+    settings = runner.BaselineOptions(grid, train_images, seed, threads or os.cpu_count() or 1)
+    # Fails now if the folder is not writable, not after hours of work.
     folder.mkdir(parents=True, exist_ok=True)
-    with _progress(name) as advance:
-        outcome = runner.run(chosen, train, test, how, advance)
-        advance("writing", 0, None)
-        results = record.write(folder, outcome, how, train, test)
+    with _progress(name) as progress:
+        result = runner.run(chosen, train, test, settings, progress)
+        progress("writing", 0, None)
+        results = record.write(folder, result, settings, train, test)
     if json:
         console.emit_json({"folder": str(folder), **results})
     else:
@@ -71,8 +74,8 @@ def baseline(
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Advance]:
-    """Give a function that shows the current step with a bar."""
+def _progress(name: str) -> Iterator[StepProgress]:
+    """Show the current step with a bar on standard error."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -83,56 +86,46 @@ def _progress(name: str) -> Iterator[Advance]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console.stderr_console()) as bar:
-        task, showing = bar.add_task(name, total=None), ""
+        task, current = bar.add_task(name, total=None), ""
 
-        def advance(step: str, done: int, of: int | None) -> None:
-            nonlocal task, showing
-            if step != showing:
-                showing = step
+        def progress(step: str, done: int, total: int | None) -> None:
+            nonlocal task, current
+            if step != current:
+                current = step
                 bar.remove_task(task)
-                task = bar.add_task(f"{name}: {step}", total=of)
+                task = bar.add_task(f"{name}: {step}", total=total)
             bar.update(task, completed=done)
 
-        yield advance
+        yield progress
 
 
 def _show(folder: Path, results: dict[str, Any]) -> None:
-    seconds, test = results["seconds"], results["test"]
+    test, validation, search = results["test"], results["validation"], results["grid_search"]
+    rows = [(m["label"], m, m["support"], m["predicted"]) for m in test["classes"]]
+    rows += [(f"{kind} average", test[kind], test["images"], test["images"]) for kind in ("macro", "weighted")]
     console.show_table(
         f"{results['title']}: {test['top1']:.2%} top-1 on {test['images']:,} test images, "
-        f"{results['validation']['top1']:.2%} on {results['validation']['images']:,} validation images",
+        f"{validation['top1']:.2%} on {validation['images']:,} validation images",
         ["class", "precision", "recall", "F1", "images", "predicted"],
         [
-            *(_row(metrics["label"], metrics, metrics["support"], metrics["predicted"]) for metrics in test["classes"]),
-            *(_row(f"{kind} average", test[kind], test["images"], test["images"]) for kind in ("macro", "weighted")),
+            (label, *(f"{metrics[key]:.3f}" for key in ("precision", "recall", "f1")), f"{images:,}", f"{predicted:,}")
+            for label, metrics, images, predicted in rows
         ],
     )
-    if results["grid_search"]:
-        _show_trials(results["grid_search"])
+    if search:
+        names = list(search["trials"][0]["settings"])
+        console.show_table(
+            f"Grid search, {search['folds']}-fold cross-validation",
+            [*names, "accuracy", "deviation"],
+            [
+                (*trial["settings"].values(), f"{trial['accuracy']:.4f}", f"{trial['deviation']:.4f}")
+                for trial in search["trials"]
+            ],
+            numbers_from=len(names),
+        )
     console.say(
-        f"Fitted on {results['train_images']:,} images in {seconds['fit']:.1f} s with "
+        f"Fitted on {results['train_images']:,} images in {results['seconds']['fit']:.1f} s with "
         + ", ".join(f"{key} = {value}" for key, value in results["settings"].items())
     )
-    console.say(f"Importance of a pixel: {results['importance_method']}")
+    console.say(f"Pixel importance: {results['importance_method']}")
     console.say(f"Results, model ({results['model']['bytes']:,} bytes) and figures: {folder}")
-
-
-def _row(label: str, metrics: dict[str, float], *counts: int) -> tuple[str, ...]:
-    return (
-        label,
-        *(f"{metrics[key]:.3f}" for key in ("precision", "recall", "f1")),
-        *(f"{count:,}" for count in counts),
-    )
-
-
-def _show_trials(search: dict[str, Any]) -> None:
-    names = list(search["trials"][0]["settings"])
-    console.show_table(
-        f"Grid search, {search['folds']}-fold cross-validation",
-        [*names, "accuracy", "deviation"],
-        [
-            (*trial["settings"].values(), f"{trial['accuracy']:.4f}", f"{trial['deviation']:.4f}")
-            for trial in search["trials"]
-        ],
-        numbers_from=len(names),
-    )

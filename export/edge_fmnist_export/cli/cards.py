@@ -1,6 +1,7 @@
-"""The figures of the model cards: ``python -m edge_fmnist_export.cli.cards`` in a checkout updates docs/models.md.
+"""The figures of the model cards: ``python -m edge_fmnist_export.quantize.cards`` in a checkout fills docs/models.md.
 
-The text is written by hand; this command replaces the figures between the two markers of each model.
+What a model is for and bad at is written by hand there; between the two marks of
+each model stands what this command measured.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import DEFAULT_MODEL, ShippedModel, shipped_models
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.latency import Latency, compare_latency
 from edge_fmnist_export.report import markdown, metrics
-from edge_fmnist_export.report.metrics import Metrics
+from edge_fmnist_export.report.metrics import ClassificationMetrics
 from edge_fmnist_export.search.zoo import measured_with
 from edge_fmnist_export.training.run_folder import open_run
 
@@ -29,9 +30,9 @@ WORST_PAIRS = 5
 
 
 def marks(name: str) -> tuple[str, str]:
-    """Return the lines before and after the figures of a model."""
+    """Return the lines between which the figures of a model stand."""
     return (
-        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->",
+        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.quantize.cards` -->",
         f"<!-- end of {name} -->",
     )
 
@@ -67,7 +68,7 @@ def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
         ("the same, float", f"{model.float_top1:.2%}"),
         ("macro F1, log loss", f"{found.macro.f1:.4f}, {found.log_loss:.4f} nats"),
         ("size", f"{model.bytes:,} bytes"),
-        ("MACs", f"{read_structure(content, model.name).macs:,}"),
+        ("MACs", f"{read_graph(content, model.name).macs:,}"),
         (
             "latency, one thread, p50",
             f"{latency.microseconds:.0f} µs, {latency.ratio:.2f} times that of `{DEFAULT_MODEL}`",
@@ -78,20 +79,20 @@ def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
     return "\n\n".join([markdown.table(("", ""), rows), _classes(found), _confusion(found), _worst(found)])
 
 
-def _classes(found: Metrics) -> str:
+def _classes(found: ClassificationMetrics) -> str:
     return markdown.table(
         ("class", "precision", "recall", "F1"),
         [(each.label, f"{each.precision:.3f}", f"{each.recall:.3f}", f"{each.f1:.3f}") for each in found.classes],
     )
 
 
-def _confusion(found: Metrics) -> str:
+def _confusion(found: ClassificationMetrics) -> str:
     """Return the confusion matrix: rows true, columns predicted."""
     rows = [(f"**{label}**", *counts) for label, counts in zip(found.labels, found.confusion.tolist(), strict=True)]
     return "Rows are true, columns predicted:\n\n" + markdown.table(("", *found.labels), rows)
 
 
-def _worst(found: Metrics) -> str:
+def _worst(found: ClassificationMetrics) -> str:
     pairs = [f"{pair.true} for {pair.predicted} ({pair.images})" for pair in found.most_confused(WORST_PAIRS)]
     return f"Most often taken for something else: {', '.join(pairs)}."
 

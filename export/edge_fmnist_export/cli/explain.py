@@ -1,4 +1,4 @@
-"""``edge-fmnist explain``: how much each pixel of an image counts for the answer."""
+"""``edge-fmnist explain``: the importance of each pixel of an image for a prediction."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edge_fmnist.data.files import write_bytes, write_json
 from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.report.explain.pictures import Subject
+    from edge_fmnist_export.report.explain.explain_input import ExplainInput
     from edge_fmnist_export.report.explain.scorer import Scorer
 
-# What every method needs of the extra [report], which brings [export], and what each needs besides.
+# Modules that every method needs, from the extras [report] and [export], and those of each method.
 MODULES = ("matplotlib", "pydantic", "tomli_w")
 METHODS: dict[str, tuple[str, ...]] = {"shap": ("shap",), "lime": ("lime", "skimage"), "occlusion": (), "gradcam": ()}
 EXPLANATIONS = Path("explanations")
 NAMES = {"shap": "SHAP", "lime": "LIME", "occlusion": "Occlusion", "gradcam": "Grad-CAM"}
 KINDS = {"file": "model file", "float": "float model"}
-# Bulk work, not latency.
+# For throughput; a network of this size does not profit from more threads.
 THREADS = min(4, os.cpu_count() or 1)
 
 
@@ -32,31 +32,29 @@ def explain(
     model: Annotated[str, typer.Argument(help="A shipped model's name, a .tflite file, or a run folder (float).")],
     images: Annotated[
         list[str],
-        typer.Argument(help="Files, folders, globs, - for standard input, or images of the data set, as test:17."),
+        typer.Argument(help="Files, folders, globs, - for standard input, or images of the data set, such as test:17."),
     ],
     method: Annotated[str, typer.Option("--method", help="shap, lime, occlusion or gradcam.")] = "shap",
     use_float: Annotated[
         bool,
-        typer.Option("--float", help="Explain the float model that the file was made from; gradcam always does."),
+        typer.Option("--float", help="Explain the float model that the file was exported from; implied by gradcam."),
     ] = False,
     wanted: Annotated[
         str | None,
-        typer.Option("--class", help="The class to explain, by label or index. Default: the model's answer."),
+        typer.Option("--class", help="Class to explain, by label or index. Default: the predicted class."),
     ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the pictures and JSON files.")
-    ] = EXPLANATIONS,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of all chance.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
     threads: options.Threads = THREADS,
     interpreter: options.Interpreter = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON line for each image.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
 ) -> None:
-    """Show which pixels of an image speak for the model's answer, and which against it.
+    """Show which pixels of an image support a prediction, and which oppose it.
 
-    A picture and a JSON file for each image go to the output folder. A photograph is preprocessed as for classify;
-    the explanation is shown on what the model sees, and mapped back onto the photograph. The same call writes the
-    same bytes. An image that cannot be explained is reported and the rest still done; the exit code is then 1.
+    Writes a picture and a JSON file per image. Photographs are preprocessed as in classify; the explanation is shown on
+    the model's input and mapped back to the photograph. Results are reproducible. An image that cannot be explained is
+    reported and skipped; the exit code is then 1.
     """
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}, got {method!r}", param_hint="--method")
@@ -68,25 +66,20 @@ def explain(
 
 
 def _scorer(name: str, use_float: bool, threads: int, interpreter: str | None) -> Scorer:
-    """Return the model to explain, ready: what it says of itself when it starts is out by then."""
+    """Return the model to explain, after a warm-up, while messages of native code are suppressed."""
     import numpy as np
 
     from edge_fmnist.model.classifier import Classifier
+    from edge_fmnist_export.report.explain.scorer import of_file
 
     with console.quiet_native_log():
         if Path(name).is_dir():
             scorer = _float_scorer(name, None)
         else:
             classifier = Classifier.load(name, threads=threads, interpreter=interpreter)
-            scorer = _float_scorer(name, classifier) if use_float else _file_scorer(name, classifier)
+            scorer = _float_scorer(name, classifier) if use_float else of_file(classifier, name)
         scorer.scores(np.zeros((128, 28, 28), np.uint8))
     return scorer
-
-
-def _file_scorer(name: str, classifier: Any) -> Scorer:
-    from edge_fmnist_export.report.explain.scorer import of_file
-
-    return of_file(classifier, name)
 
 
 def _float_scorer(name: str, classifier: Any | None) -> Scorer:
@@ -114,15 +107,15 @@ def _class_index(wanted: str | None, labels: tuple[str, ...]) -> int | None:
 
 @dataclass
 class Explainer:
-    """Explains pictures one after the other, and writes and tells what comes of it.
+    """Explains images one by one, and writes and prints the results.
 
     Attributes:
         scorer: the model.
         method: one of ``METHODS``.
-        seed: decides all chance.
-        target: the class to explain; None takes the model's answer.
-        output: the folder for files.
-        stems: the names of files that are taken.
+        seed: random seed.
+        target: index of the class to explain; None means the predicted class.
+        output: output folder.
+        stems: file names that are already used.
     """
 
     scorer: Scorer
@@ -133,86 +126,81 @@ class Explainer:
     stems: set[str] = field(default_factory=set)
 
     def run(self, arguments: list[str], data: Path | None, *, json: bool) -> bool:
-        """Explain all that the arguments stand for, and tell whether all went well."""
-        from edge_fmnist_export.report.explain.pictures import Pictures
+        """Explain all images of the arguments; return whether all succeeded."""
+        from edge_fmnist_export.report.explain.explain_input import ExplainInputs
 
-        pictures, well = Pictures(data, self.scorer.labels), True
+        inputs, succeeded = ExplainInputs(data, self.scorer.labels), True
         for argument in arguments:
             try:
-                sources = list(pictures.find(argument))
+                sources = list(inputs.find(argument))
             except SourceError as error:
-                sources, well = [], self._report(argument, error, json=json)
+                sources, succeeded = [], self._failed(argument, error, json=json)
             for source in sources:
                 try:
                     with console.status(f"{source}: {NAMES[self.method]}"):
-                        answer = self.explain(pictures.read(source))
+                        values = self.explain(inputs.read(source))
                 except (ImageError, SourceError, DataError) as error:
-                    well = self._report(source, error, json=json)
+                    succeeded = self._failed(source, error, json=json)
                     continue
                 if json:
-                    console.emit_json(answer, indent=None)
+                    console.emit_json(values, indent=None)
                 else:
-                    chosen = answer["class"]
-                    print(f"{source}: {chosen['label']} {chosen['score']:.1%}: {answer['picture']}", flush=True)
-        return well
+                    chosen = values["class"]
+                    print(f"{source}: {chosen['label']} {chosen['score']:.1%}: {values['picture']}", flush=True)
+        return succeeded
 
-    def _report(self, source: str, error: Exception, *, json: bool) -> bool:
-        """Tell what is wrong with a source, and return that something is."""
+    def _failed(self, source: str, error: Exception, *, json: bool) -> bool:
+        """Report an error and return False."""
         console.say(f"Error: {error}")
         if json:
             console.emit_json({"file": source, "error": str(error)}, indent=None)
         return False
 
-    def explain(self, subject: Subject) -> dict[str, Any]:
-        """Explain one picture, write its files, and return plain values for JSON."""
-        from edge_fmnist_export.report.explain.base import Question
+    def explain(self, source: ExplainInput) -> dict[str, Any]:
+        """Explain one image, write its files, and return plain values for JSON."""
+        from edge_fmnist_export.report.explain.base import ExplainRequest
         from edge_fmnist_export.report.explain.drawing import draw
         from edge_fmnist_export.report.explain.methods import explain as explain_by
 
-        scores = self.scorer.scores(subject.image[None])[0]
-        answer = int(scores.argmax())
-        target = answer if self.target is None else self.target
-        explanation = explain_by(self.method, Question(self.scorer, subject.image, target, self.seed))
-        path = self.output / f"{self._stem(subject)}.png"
+        scores = self.scorer.scores(source.image[None])[0]
+        predicted = int(scores.argmax())
+        target = predicted if self.target is None else self.target
+        explanation = explain_by(self.method, ExplainRequest(self.scorer, source.image, target, self.seed))
+        path = self.output / f"{self._stem(source)}.png"
         values = {
-            "file": subject.source,
+            "file": source.source,
             "model": self.scorer.name,
             "kind": self.scorer.kind,
-            "answer": self._class(answer, scores),
+            "answer": self._class(predicted, scores),
             "class": self._class(target, scores),
             "picture": str(path),
             **explanation.as_dict(),
-            **_photograph(subject),
+            **_photograph(source),
         }
-        write_bytes(path, draw(subject, explanation, self._title(values), self._note(explanation.unit)))
+        title = f"{self.scorer.labels[target]} {scores[target] * 100:.1f} %"
+        if target != predicted:
+            title += f" (predicted: {self.scorer.labels[predicted]})"
+        note = f"{NAMES[self.method]}: {explanation.unit}\n{self.scorer.name}, {KINDS[self.scorer.kind]}"
+        write_bytes(path, draw(source, explanation, title, note))
         write_json(path.with_suffix(".json"), values)
         return values
 
     def _class(self, index: int, scores: Any) -> dict[str, Any]:
         return {"label": self.scorer.labels[index], "index": index, "score": round(float(scores[index]), 6)}
 
-    def _title(self, values: dict[str, Any]) -> str:
-        answer, target = values["answer"], values["class"]
-        title = f"{target['label']} {target['score']:.1%}".replace("%", " %")
-        return title if answer == target else f"{title} (the answer is {answer['label']})"
-
-    def _note(self, unit: str) -> str:
-        return f"{NAMES[self.method]}: {unit}\n{self.scorer.name}, {KINDS[self.scorer.kind]}"
-
-    def _stem(self, subject: Subject) -> str:
-        """Return a name for the files of a picture that no other picture of this call has."""
-        suffix = f"{self.method}-float" if self.scorer.kind == "float" else self.method
-        names = [subject.stem, *(f"{subject.stem}-{number}" for number in range(2, len(self.stems) + 3))]
+    def _stem(self, source: ExplainInput) -> str:
+        """Return a file name that no other image of this call has."""
+        names = [source.stem, *(f"{source.stem}-{number}" for number in range(2, len(self.stems) + 3))]
         stem = next(name for name in names if name not in self.stems)
         self.stems.add(stem)
-        return f"{stem}-{suffix}"
+        return f"{stem}-{self.method}{'-float' if self.scorer.kind == 'float' else ''}"
 
 
-def _photograph(subject: Subject) -> dict[str, Any]:
-    """Return where the image came from in a photograph; nothing for an image."""
-    if subject.garment is None:
+def _photograph(source: ExplainInput) -> dict[str, Any]:
+    """Return where the image is in its photograph; nothing without a photograph."""
+    if source.garment is None:
         return {}
     from edge_fmnist_export.report.explain.placement import placement
 
-    height, width = subject.garment.frame_shape
-    return {"photograph": {"width": width, "height": height, **placement(subject.garment).as_dict()}}
+    height, width = source.garment.frame_shape
+    return {"photograph": {"width": width, "height": height, **placement(source.garment).as_dict()}}

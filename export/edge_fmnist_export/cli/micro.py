@@ -8,7 +8,7 @@ from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.model.registry import read_model, shipped_models
-from edge_fmnist.model.tflite_graph import Structure, read_structure
+from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.micro.arena import Arena, estimate
 from edge_fmnist_export.micro.carray import write_c_files
 
@@ -59,16 +59,16 @@ def make(wanted: Wanted, name: str, target: Path, *, quiet: bool) -> dict[str, A
         if not quiet:
             console.say(f"C header and source: {header}, {source}")
     if wanted.arena:
-        structure = read_structure(model.content, model.source)
-        arena = estimate(structure, model.source)
+        graph = read_graph(model.content, model.source)
+        arena = estimate(graph, model.source)
         made["arena"] = arena.as_dict()
         if not quiet:
-            _show(model.source, arena, structure)
+            _show(model.source, arena, graph)
     return made
 
 
-def _show(source: str, arena: Arena, structure: Structure) -> None:
-    names = ["input", *(operator.name for operator in structure.operators)]
+def _show(source: str, arena: Arena, graph: Graph) -> None:
+    names = ["input", *(operator.name for operator in graph.operators)]
     console.show_table(
         f"{source}: tensor arena of about {arena.total:,} bytes "
         f"({arena.planned:,} of activations and {arena.overhead:,} of overhead)",
@@ -76,7 +76,7 @@ def _show(source: str, arena: Arena, structure: Structure) -> None:
         [
             (
                 names[placed.first],
-                "x".join(map(str, structure.tensors[placed.tensor].shape)),
+                "x".join(map(str, graph.tensors[placed.tensor].shape)),
                 f"{placed.bytes:,}",
                 f"{placed.offset:,}",
                 placed.first,

@@ -1,4 +1,4 @@
-"""``edge-fmnist report``: one page on a model's data, training, results and mistakes."""
+"""``edge-fmnist report``: one HTML page about a model's accuracy, mistakes, quantization, data and training."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.model.registry import DEFAULT_MODEL
+from edge_fmnist.model.registry import DEFAULT_MODEL, shipped_models
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.report.base import Context
-    from edge_fmnist_export.report.builder import Report
+    from edge_fmnist_export.report.base import ReportContext
+    from edge_fmnist_export.report.builder import WrittenReport
     from edge_fmnist_export.report.progress import ReportProgress
-    from edge_fmnist_export.report.subject import Subject
+    from edge_fmnist_export.report.report_input import ReportInput
 
 REPORTS = Path("reports")
-# What every section needs; a section that needs more says so itself.
+# Modules that every section needs; a section checks for further ones itself.
 MODULES = ("jinja2", "matplotlib", "pydantic", "scipy", "sklearn", "tomli_w")
-# Bulk work, not latency: all cores, up to where more stop helping a network this small.
+# For throughput; a network of this size does not profit from more threads.
 DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 STDERR = 2
 
@@ -34,37 +34,35 @@ def report(
     ] = DEFAULT_MODEL,
     run: Annotated[
         str | None,
-        typer.Option(
-            "--run", help="The run that a .tflite file came from: a folder or a checkpoint.", show_default=False
-        ),
+        typer.Option("--run", help="Training run of a .tflite file: a folder or a checkpoint.", show_default=False),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder. Default: reports/NAME.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="Output folder. Default: reports/NAME.", show_default=False)
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="A section to build; may be repeated.", show_default=False)
+        list[str] | None, typer.Option("--only", help="Section to build; can be repeated.", show_default=False)
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option("--skip", help="A section to leave out; may be repeated.", show_default=False)
+        list[str] | None, typer.Option("--skip", help="Section to leave out; can be repeated.", show_default=False)
     ] = None,
     data: options.Data = None,
     labels: options.ModelLabels = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all chance.")] = 0,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Compute all sections again.")] = False,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Recompute all sections.")] = False,
     threads: options.Threads = DEFAULT_THREADS,
     json: options.Json = False,
 ) -> None:
-    """Write a report on a model: one HTML page that opens offline, with its figures and tables as files.
+    """Write a report about a model: one HTML page that opens offline, with its figures and tables as files.
 
-    A run folder is exported as int8 first. Sections of an earlier report on the same model and data are taken from
-    its folder. A section that fails is left out and told of; the exit code is then that of the failure.
+    A run folder is exported as int8 first. Sections of an earlier report on the same model and data are reused. If a
+    section fails, the others are still written, and the exit code is that of the failure.
     """
     extras.require("report", "the report", MODULES)
     from edge_fmnist_export.report.builder import build_report, choose_sections
-    from edge_fmnist_export.report.subject import find_subject
+    from edge_fmnist_export.report.report_input import find_input
 
     names = choose_sections(only or [], skip or [])
-    found = find_subject(model, run)
+    found = find_input(model, run)
     with _progress(len(names)) as progress, console.quiet_native_log():
         context = _context(found, output or REPORTS / found.name, data, labels, seed, threads, progress)
         written = build_report(context, names, fresh=fresh, started=progress.section_started)
@@ -81,40 +79,46 @@ def report(
 
 @contextmanager
 def _progress(sections: int) -> Iterator[ReportProgress]:
-    """Show progress on standard error, also while the chatter of native code is kept off it."""
     from rich.console import Console
 
     from edge_fmnist_export.report.progress import ReportProgress
 
-    # A descriptor of its own: that of standard error leads elsewhere inside quiet_native_log.
+    # A duplicate, since quiet_native_log redirects the file descriptor of standard error.
     with os.fdopen(os.dup(STDERR), "w") as stream, ReportProgress(Console(file=stream), sections) as progress:
         yield progress
 
 
 def _context(
-    found: Subject, folder: Path, data: Path | None, labels: Path | None, seed: int, threads: int, tell: ReportProgress
-) -> Context:
-    """Load all that the report is on, after exporting the run where there is no file yet."""
+    found: ReportInput,
+    folder: Path,
+    data: Path | None,
+    labels: Path | None,
+    seed: int,
+    threads: int,
+    progress: ReportProgress,
+) -> ReportContext:
+    """Load the data and the model, after exporting the run if there is no file yet."""
     from edge_fmnist.data import dataset
     from edge_fmnist.model.classifier import Classifier
     from edge_fmnist_export.cli.export import NAME_ITS_DATA
-    from edge_fmnist_export.report import subject
-    from edge_fmnist_export.report.base import Context
+    from edge_fmnist_export.report import report_input
+    from edge_fmnist_export.report.base import ReportContext
     from edge_fmnist_export.training.training_data import of_another_set
 
     names = None if labels is None else options.labels_of(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)
     if found.run is not None and of_another_set(found.run, "train", train):
-        console.warn(f"{found.name}: was trained on another data set than this report is on; {NAME_ITS_DATA}")
+        console.warn(f"{found.name}: was trained on another data set; {NAME_ITS_DATA}")
     model = found.model
-    if model is None:
-        tell.preparing("exporting the run as int8")
-        model = str(subject.exported(found, folder, train))
-    # By its name, so that a shipped file is checked against its hash.
-    classifier = Classifier.load(model, threads=threads, labels=names)
-    return Context(
+    if model is None and found.run is not None:
+        progress.preparing("exporting the run as int8")
+        model = str(report_input.exported(found.run, folder, train))
+    # By name if possible, so that the hash of a shipped file is verified.
+    classifier = Classifier.load(str(model), threads=threads, labels=names)
+    shipped = shipped_models().get(str(model))
+    return ReportContext(
         name=found.name,
-        model_path=subject.model_path(model),
+        model_path=shipped.path if shipped else Path(str(model)),
         classifier=classifier,
         run=found.run,
         train=train,
@@ -122,19 +126,18 @@ def _context(
         labels=classifier.labels,
         output=folder,
         seed=seed,
-        progress=tell.moved,
+        progress=progress.section_progress,
     )
 
 
-def _show(written: Report) -> None:
+def _show(written: WrittenReport) -> None:
     summary = written.summary
-    rows = [
-        (name, f"{section['seconds']:.1f}", "from an earlier report" if section["cached"] else "computed")
-        for name, section in summary["sections"].items()
-    ]
     console.show_table(
-        f"{summary['name']}: {summary['seconds']:.1f} s, at most {summary['peak_memory_bytes'] / 1e9:.2f} GB of memory",
+        f"{summary['name']}: {summary['seconds']:.1f} s, peak memory {summary['peak_memory_bytes'] / 1e9:.2f} GB",
         ["section", "seconds to compute", ""],
-        rows,
+        [
+            (name, f"{section['seconds']:.1f}", "cached" if section["cached"] else "computed")
+            for name, section in summary["sections"].items()
+        ],
     )
     console.say(f"Report: {written.page}")

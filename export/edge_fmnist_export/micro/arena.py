@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import Structure
+from edge_fmnist.model.tflite_graph import Graph
 
 # Alignment of buffers in the arena, in bytes.
 ALIGNMENT = 16
@@ -97,7 +97,7 @@ class Arena:
         }
 
 
-def estimate(structure: Structure, source: str, *, pointer_bytes: int = POINTER_BYTES) -> Arena:
+def estimate(graph: Graph, source: str, *, pointer_bytes: int = POINTER_BYTES) -> Arena:
     """Estimate the tensor arena for one image.
 
     Not included: scratch memory of optimized kernels (such as the convolutions of CMSIS-NN and ESP-NN), variables,
@@ -105,7 +105,7 @@ def estimate(structure: Structure, source: str, *, pointer_bytes: int = POINTER_
     ``arena_used_bytes()``.
 
     Args:
-        structure: the model's graph.
+        graph: the model's graph.
         source: the model's name in messages.
         pointer_bytes: size of a pointer on the device.
 
@@ -113,16 +113,16 @@ def estimate(structure: Structure, source: str, *, pointer_bytes: int = POINTER_
         ModelError: a damaged model, or an activation of a type that TFLM does not support.
     """
     try:
-        return Arena(_plan(structure, source), _overhead(structure, pointer_bytes))
+        return Arena(_plan(graph, source), _overhead(graph, pointer_bytes))
     except IndexError as error:
         raise ModelError(f"{source}: a damaged model: an operator refers to a missing tensor") from error
 
 
-def _plan(structure: Structure, source: str) -> tuple[Placed, ...]:
+def _plan(graph: Graph, source: str) -> tuple[Placed, ...]:
     """Place the largest activation first, each in the first gap between those with an overlapping lifetime."""
     placed: list[Placed] = []
-    lifetimes = _lifetimes(structure, source)
-    sizes = {index: _bytes(structure, index, source) for index in lifetimes}
+    lifetimes = _lifetimes(graph, source)
+    sizes = {index: _bytes(graph, index, source) for index in lifetimes}
     for index in sorted(lifetimes, key=lambda index: (-sizes[index], index)):
         first, last = lifetimes[index]
         beside = [other for other in placed if other.first <= last and first <= other.last]
@@ -139,11 +139,11 @@ def _first_gap(beside: list[Placed], size: int) -> int:
     return offset
 
 
-def _lifetimes(structure: Structure, source: str) -> dict[int, tuple[int, int]]:
+def _lifetimes(graph: Graph, source: str) -> dict[int, tuple[int, int]]:
     """Return the first and last operator, counted from 1, of each computed tensor and each input (first is 0)."""
-    first = dict.fromkeys(structure.inputs, 0)
+    first = dict.fromkeys(graph.inputs, 0)
     last = dict(first)
-    for position, operator in enumerate(structure.operators, 1):
+    for position, operator in enumerate(graph.operators, 1):
         for index in operator.outputs:
             if index in first:
                 raise ModelError(f"{source}: a damaged model: tensor {index} is written twice")
@@ -152,30 +152,30 @@ def _lifetimes(structure: Structure, source: str) -> dict[int, tuple[int, int]]:
             # Constants stay in the file; a missing optional input is -1.
             if index in first:
                 last[index] = position
-    last.update({index: len(structure.operators) for index in structure.outputs if index in first})
+    last.update({index: len(graph.operators) for index in graph.outputs if index in first})
     return {index: (first[index], last[index]) for index in first}
 
 
-def _bytes(structure: Structure, index: int, source: str) -> int:
-    tensor = structure.tensors[index]
+def _bytes(graph: Graph, index: int, source: str) -> int:
+    tensor = graph.tensors[index]
     if tensor.type not in TYPE_BYTES:
         raise ModelError(f"{source}: an activation of the unsupported type {tensor.type}")
     # A dynamic batch size is -1; a microcontroller runs one image at a time.
     return _aligned(TYPE_BYTES[tensor.type] * math.prod(max(size, 1) for size in tensor.shape))
 
 
-def _overhead(structure: Structure, pointer_bytes: int) -> int:
+def _overhead(graph: Graph, pointer_bytes: int) -> int:
     channels = sum(
-        structure.tensors[operator.inputs[1]].shape[CHANNEL_AXIS[operator.name]]
-        for operator in structure.operators
+        graph.tensors[operator.inputs[1]].shape[CHANNEL_AXIS[operator.name]]
+        for operator in graph.operators
         if operator.name in CHANNEL_AXIS
     )
     pointers = (
-        TENSOR_POINTERS * len(structure.tensors)
-        + OPERATOR_POINTERS * len(structure.operators)
-        + END_POINTERS * (len(structure.inputs) + len(structure.outputs))
+        TENSOR_POINTERS * len(graph.tensors)
+        + OPERATOR_POINTERS * len(graph.operators)
+        + END_POINTERS * (len(graph.inputs) + len(graph.outputs))
     )
-    return FIXED_BYTES + pointer_bytes * pointers + KERNEL_BYTES * len(structure.operators) + CHANNEL_BYTES * channels
+    return FIXED_BYTES + pointer_bytes * pointers + KERNEL_BYTES * len(graph.operators) + CHANNEL_BYTES * channels
 
 
 def _aligned(size: int) -> int:

@@ -23,7 +23,7 @@ from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.metadata import Metadata, extract
 from edge_fmnist.model.registry import ModelBytes
-from edge_fmnist.model.tflite_graph import Structure, file_schema, read_structure
+from edge_fmnist.model.tflite_graph import Graph, file_schema, read_graph
 from edge_fmnist_export.micro.arena import estimate
 
 # Kernels read weights in place; the file format aligns them to 16 bytes.
@@ -90,7 +90,7 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     """
     if not name.isprintable() or not name or set(name) & set('"\\'):
         raise UsageError(f"{name!r}: expected a name for C files without quotes, backslashes, control characters")
-    structure = read_structure(model.content, model.source)
+    structure = read_graph(model.content, model.source)
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
     labels = metadata.labels if metadata else ()
@@ -123,7 +123,7 @@ def quoted(text: str) -> str:
     return '"' + "".join(ESCAPES.get(character, character) for character in characters) + '"'
 
 
-def _ends(model: ModelBytes, structure: Structure) -> tuple[_End, _End]:
+def _ends(model: ModelBytes, structure: Graph) -> tuple[_End, _End]:
     if len(structure.inputs) != 1 or len(structure.outputs) != 1:
         raise ModelError(
             f"{model.source}: expected a model with one input and one output, "
@@ -136,7 +136,7 @@ def _ends(model: ModelBytes, structure: Structure) -> tuple[_End, _End]:
     )
 
 
-def _end(name: str, graph: Any, structure: Structure, index: int, source: str) -> _End:
+def _end(name: str, graph: Any, structure: Graph, index: int, source: str) -> _End:
     if not 0 <= index < len(structure.tensors):
         raise ModelError(f"{source}: a damaged model: its {name} is tensor {index} of {len(structure.tensors)}")
     tensor, quantization = structure.tensors[index], graph.tensors[index].quantization
@@ -150,9 +150,7 @@ def _end(name: str, graph: Any, structure: Structure, index: int, source: str) -
     return _End(name, C_TYPES[tensor.type], shape, tensor.scale, zero_point)
 
 
-def _provenance(
-    name: str, model: ModelBytes, array: bytes, structure: Structure, metadata: Metadata | None
-) -> list[str]:
+def _provenance(name: str, model: ModelBytes, array: bytes, structure: Graph, metadata: Metadata | None) -> list[str]:
     file = Path(model.source).name
     lines = [
         f"{name}: a model for TensorFlow Lite for Microcontrollers.",
@@ -166,7 +164,7 @@ def _provenance(
     accuracy = metadata.settings.get("accuracy") if metadata else None
     if isinstance(accuracy, dict) and isinstance(accuracy.get("top1"), float):
         lines.append(f"Top-1 accuracy on {accuracy.get('images')} images: {accuracy['top1']:.2%}.")
-    if metadata and metadata.mirrored:
+    if metadata and metadata.flip_tta:
         lines.append("With flip test-time augmentation: outputs averaged over each image and its mirror image.")
     calls = sorted({f"Add{_camel(operator.name)}()" for operator in structure.operators})
     return [*lines, "", "Operators to register in a MicroMutableOpResolver:", f"  {', '.join(calls)}."]
@@ -193,7 +191,7 @@ def _header(
     array: bytes,
     ends: tuple[_End, _End],
     labels: Sequence[str],
-    structure: Structure,
+    structure: Graph,
     source: str,
 ) -> str:
     upper = prefix.upper()

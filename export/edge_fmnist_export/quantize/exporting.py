@@ -14,7 +14,7 @@ from edge_fmnist.errors import CheckError, DataError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.quantization import PIXEL_SCALE, TensorInfo
-from edge_fmnist.model.tflite_graph import Structure, read_structure
+from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
@@ -136,9 +136,9 @@ class Exporter:
         settings = self._settings(kind)
         with moved_into_place(path) as temporary:
             temporary.write_bytes(embed(flatbuffer, settings, self.labels))
-            classifier, structure = self._check(kind, temporary)
+            classifier, graph = self._check(kind, temporary)
             settings["io"] = {"input": _tensor(classifier.input), "output": _tensor(classifier.output)}
-            parity = self._parity(classifier, structure)
+            parity = self._parity(classifier, graph)
             if parity is not None:
                 settings["accuracy"] = self._accuracy(parity, classifier)
                 _check_drop(kind, parity, max_drop)
@@ -150,8 +150,8 @@ class Exporter:
             path=path,
             bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
-            operators=tuple(operator.name for operator in structure.operators),
-            macs=structure.macs,
+            operators=tuple(operator.name for operator in graph.operators),
+            macs=graph.macs,
             parity=parity,
         )
 
@@ -192,30 +192,30 @@ class Exporter:
             settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
         return settings
 
-    def _check(self, kind: str, path: Path) -> tuple[Classifier, Structure]:
+    def _check(self, kind: str, path: Path) -> tuple[Classifier, Graph]:
         """Check the types, operators and metadata of a written file."""
         classifier = Classifier.load(path)
-        structure = read_structure(path.read_bytes(), str(path))
+        graph = read_graph(path.read_bytes(), str(path))
         expected = self.io if kind in (INT8, PTQ) else "float32"
         for name, tensor in (("input", classifier.input), ("output", classifier.output)):
             if str(tensor.dtype) != expected:
                 raise CheckError(f"{kind}: expected an {name} of {expected}, the written file has {tensor.dtype}")
-        if unsupported := structure.unsupported_operators():
+        if unsupported := graph.unsupported_operators():
             raise CheckError(
                 f"{kind}: the written file needs operators that the interpreter lacks: {', '.join(unsupported)}"
             )
-        if kind in (INT8, PTQ) and (stray := structure.stray_operators()):
+        if kind in (INT8, PTQ) and (stray := graph.stray_operators()):
             raise CheckError(f"{kind}: not fully quantized: {'; '.join(stray)}")
         if classifier.metadata is None or classifier.metadata.labels != self.labels:
             raise CheckError(f"{kind}: labels or settings cannot be read back from the written file")
-        return classifier, structure
+        return classifier, graph
 
-    def _parity(self, classifier: Classifier, structure: Structure) -> Parity | None:
+    def _parity(self, classifier: Classifier, graph: Graph) -> Parity | None:
         if self.test is None:
             return None
         if self._reference is None:
             self._reference = float_reference(self.model, self.test, flip_tta=self._flip_tta)
-        return compare(classifier, self._reference, self.test, structure.output_step)
+        return compare(classifier, self._reference, self.test, graph.output_step)
 
     def _accuracy(self, parity: Parity, classifier: Classifier) -> dict[str, Any]:
         return {

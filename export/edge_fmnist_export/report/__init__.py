@@ -1,1 +1,1 @@
-"""The report on a model: its data, training, results and mistakes on one page."""
+"""The report on a model: accuracy, mistakes, quantization, data and training on one page."""

@@ -1,8 +1,7 @@
-"""What a section of the report is given, and what it gives back.
+"""The inputs and outputs of a report section.
 
-A section is a module of :mod:`edge_fmnist_export.report.sections` with a
-``VERSION``, raised whenever what it says changes, and a function
-``build(context) -> Section``.
+A section is a module of :mod:`edge_fmnist_export.report.sections` with a ``VERSION``, increased whenever its content
+changes, and a function ``build(context) -> ReportSection``.
 """
 
 from __future__ import annotations
@@ -18,48 +17,45 @@ import numpy as np
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.predictions import Predictions
-from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.report.explain.scorer import Scorer, load_float_model, of_network
 from edge_fmnist_export.training.run_folder import Run
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
+    from matplotlib.figure import Figure
 
-# What is being done, and the share of the section that is done, 0 to 1.
-Progress = Callable[[str, float], None]
+# Called with the current step and the share of the section that is done, 0 to 1.
+ShareProgress = Callable[[str, float], None]
 
 
-def _silent(message: str, share: float) -> None:
-    """Tell nobody."""
+def no_progress(step: str, share: float) -> None:
+    """Ignore progress."""
 
 
 @dataclass(frozen=True, eq=False)
-class Figure:
+class ReportFigure:
     """A figure of a section.
 
     Attributes:
-        name: the file's name without suffix, unique in the section: lower case, words joined by hyphens.
-        content: a matplotlib figure (written as SVG), or the bytes of an SVG or PNG file. What
-            :mod:`edge_fmnist_export.report.figures` draws reads on a phone, and dark and light.
-        caption: what it shows, in a sentence or two; also read to those who cannot see it.
-        wide: whether it takes the whole width of the page; else two stand side by side where there is room.
+        name: file name without suffix, unique in the section; lower case, words joined by hyphens.
+        content: a matplotlib figure, or the bytes of an SVG file.
+        caption: one or two sentences; also the alternative text for screen readers.
     """
 
     name: str
-    content: Drawing | bytes
+    content: Figure | bytes
     caption: str
-    wide: bool = False
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """A table of a section.
 
     Attributes:
-        name: the file's name without suffix, unique in the section: lower case, words joined by hyphens.
-        columns: the headings.
-        rows: plain values: text, numbers, None.
-        caption: what it shows.
-        shown: how many rows the page shows; None shows all. The files hold all of them.
+        name: file name without suffix, unique in the section; lower case, words joined by hyphens.
+        columns: column headings.
+        rows: cells: text, numbers or None.
+        caption: what the table shows.
+        shown: number of rows on the page; None shows all. The CSV and JSON files contain all rows.
     """
 
     name: str
@@ -69,40 +65,51 @@ class Table:
     shown: int | None = None
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A headline figure at the top of the page: a label, a value, and a short note."""
+
+    label: str
+    value: str
+    note: str
+
+
 @dataclass(frozen=True, eq=False)
-class Section:
+class ReportSection:
     """A section of the report.
 
     Attributes:
-        title: its heading.
-        text: paragraphs of plain text, above figures and tables.
-        figures: in the order of the page.
-        tables: in the order of the page.
+        title: heading.
+        text: paragraphs of plain text.
+        figures: figures, in the order of the page.
+        tables: tables, in the order of the page.
         summary: plain values for ``--json`` and ``report.json``.
+        tiles: headline figures for the top of the page.
     """
 
     title: str
     text: Sequence[str] = ()
-    figures: Sequence[Figure] = ()
-    tables: Sequence[Table] = ()
+    figures: Sequence[ReportFigure] = ()
+    tables: Sequence[ReportTable] = ()
     summary: Mapping[str, Any] = field(default_factory=dict)
+    tiles: Sequence[Tile] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
-    """What a section may use. What takes long is computed when it is first asked for.
+class ReportContext:
+    """What sections are built from. Slow values are computed on first use.
 
     Attributes:
-        name: what the report calls the model.
-        model_path: the ``.tflite`` file that is reported on.
+        name: name of the model in the report.
+        model_path: the ``.tflite`` file.
         classifier: that file, loaded.
-        run: the run the file came from, with its history and float weights; None where it is not known.
-        train: the training split.
-        test: the test split.
-        labels: the names of the classes.
-        output: the folder of the report.
-        seed: decides all chance.
-        progress: is told how far the section is.
+        run: the training run of the file, with its history and float weights; None if unknown.
+        train: training split.
+        test: test split.
+        labels: class names.
+        output: folder of the report.
+        seed: random seed.
+        progress: called with the progress of the section.
     """
 
     name: str
@@ -114,46 +121,47 @@ class Context:
     labels: tuple[str, ...]
     output: Path
     seed: int = 0
-    progress: Progress = _silent
+    progress: ShareProgress = no_progress
 
     @functools.cached_property
     def predictions(self) -> Predictions:
-        """What the file answers on the test split."""
+        """The file's predictions for the test split."""
         return self.classifier.predict_batch(self.test.images)
 
     @functools.cached_property
-    def float_model(self) -> Any | None:
-        """The run's float Keras model, float32 (N, 28, 28, 1), 0 to 1, to logits; None without a run.
+    def float_scorer(self) -> Scorer | None:
+        """The float Keras model of the run, with the file's temperature; None without a run.
 
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
             RunError: the weights are missing, damaged or do not fit.
         """
-        from edge_fmnist_export.report.subject import load_float_model
-
-        return None if self.run is None else load_float_model(self.run)
+        if self.run is None:
+            return None
+        return of_network(
+            load_float_model(self.run),
+            self.name,
+            self.labels,
+            flip_tta=self.classifier.flip_tta,
+            temperature=self.classifier.temperature,
+        )
 
     @functools.cached_property
     def float_scores(self) -> np.ndarray | None:
-        """The float model's probabilities on the test split, float32 (N, classes), at the file's temperature."""
-        from edge_fmnist_export.training.inference import logits_of
-
-        if self.float_model is None:
-            return None
-        logits = logits_of(self.float_model, self.test.images, flip_tta=self.classifier.mirrored)
-        return softmax(logits / np.float32(self.classifier.temperature))
+        """The float model's probabilities for the test split, float32, shape (N, classes); None without a run."""
+        return None if self.float_scorer is None else self.float_scorer.scores(self.test.images)
 
 
 class SectionModule(Protocol):
-    """What a module of a section offers."""
+    """The interface of a section module."""
 
     @property
     def VERSION(self) -> int:  # noqa: N802 - a constant of a module
-        """Raised whenever what the section says changes, so that nothing old is shown."""
+        """Increased whenever the section's content changes, so that cached sections are rebuilt."""
 
-    def build(self, context: Context) -> Section:
-        """Compute the section.
+    def build(self, context: ReportContext) -> ReportSection:
+        """Build the section.
 
         Raises:
-            EdgeFmnistError: it cannot be computed.
+            EdgeFmnistError: the section cannot be computed.
         """

@@ -1,4 +1,4 @@
-"""How far scores can be believed: calibration, and accuracy where only the surest images are answered."""
+"""Calibration of scores, and accuracy when only the most confident predictions are accepted."""
 
 from __future__ import annotations
 
@@ -11,50 +11,57 @@ BINS = 15
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How often answers are right beside how sure they are.
+    """Accuracy by score, in bins of equal width.
 
     Attributes:
-        edges: of the bins of the score, float64, shape (bins + 1,); a bin holds its upper edge, not its lower.
-        counts: images in each bin, int64, shape (bins,).
-        scores: mean score in each bin, float64, shape (bins,), NaN where it is empty.
-        accuracies: share of right answers in each bin, float64, shape (bins,), NaN where it is empty.
-        error: the expected calibration error, 0 to 1: the mean of the differences of score and accuracy,
-            each bin weighed by its images (Guo et al. 2017, arXiv:1706.04599).
+        counts: images per bin, int64, shape (bins,).
+        scores: mean score of each bin, float64, shape (bins,), NaN if empty.
+        accuracies: accuracy of each bin, float64, shape (bins,), NaN if empty.
     """
 
-    edges: np.ndarray
     counts: np.ndarray
     scores: np.ndarray
     accuracies: np.ndarray
-    error: float
+
+    @property
+    def edges(self) -> np.ndarray:
+        """Bin edges, float64, shape (bins + 1,); a bin includes its upper edge."""
+        return np.linspace(0, 1, len(self.counts) + 1)
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error, 0 to 1 (Guo et al. 2017, arXiv:1706.04599)."""
+        gaps = np.nan_to_num(np.abs(self.scores - self.accuracies))
+        return float(np.average(gaps, weights=self.counts))
 
 
-def reliability(scores: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
-    """Compare scores with how often they are right, in bins of equal width.
+def reliability(scores: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
+    """Compare scores with accuracy, by scikit-learn's calibration curve.
 
     Args:
-        scores: of the answers, 0 to 1, shape (N,), N at least 1.
-        right: whether each answer is right, bool, shape (N,).
-        bins: how many.
+        scores: scores of the predicted classes, float, shape (N,), 0 to 1, N at least 1.
+        correct: whether each prediction is correct, bool, shape (N,).
+        bins: number of bins.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    bin_of = np.searchsorted(edges[1:-1], scores)
-    counts = np.bincount(bin_of, minlength=bins)
-    sums = np.bincount(bin_of, scores.astype(np.float64), minlength=bins)
-    rights = np.bincount(bin_of, right.astype(np.float64), minlength=bins)
-    filled = np.where(counts > 0, counts, np.nan)
-    error = float(np.abs(sums - rights).sum() / len(scores))
-    return Reliability(edges, counts, sums / filled, rights / filled, error)
+    from sklearn.calibration import calibration_curve
+
+    counts = np.bincount(np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores), minlength=bins)
+    accuracies, means = np.full(bins, np.nan), np.full(bins, np.nan)
+    # It leaves out empty bins.
+    accuracies[counts > 0], means[counts > 0] = calibration_curve(
+        correct.astype(int), scores.astype(np.float64), n_bins=bins, strategy="uniform", pos_label=1
+    )
+    return Reliability(counts, means, accuracies)
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """Accuracy where only images with at least a score are answered, from the highest such score to the lowest.
+class Coverage:
+    """Accuracy against coverage, for every distinct score as the threshold, from the highest to the lowest.
 
     Attributes:
-        thresholds: the least score that is answered, shape (steps,), falling.
-        shares: share of the images that is answered, 0 to 1, shape (steps,), rising to 1.
-        accuracies: share of right answers among those, 0 to 1, shape (steps,).
+        thresholds: minimum score of an accepted prediction, shape (steps,), decreasing.
+        shares: share of images that are accepted (coverage), 0 to 1, shape (steps,), increasing to 1.
+        accuracies: accuracy of the accepted predictions, 0 to 1, shape (steps,).
     """
 
     thresholds: np.ndarray
@@ -62,26 +69,24 @@ class Answered:
     accuracies: np.ndarray
 
     def at_share(self, share: float) -> int:
-        """Return the step that answers at least this share of the images, and as few more as can be."""
+        """Return the first step that accepts at least this share of the images."""
         return int(np.argmax(self.shares >= share - 1e-12))
 
     def at_threshold(self, threshold: float) -> int | None:
-        """Return the step that answers all images with this score and above; None where there is none."""
+        """Return the step that accepts all images with at least this score; None if there are none."""
         within = np.flatnonzero(self.thresholds >= threshold)
         return int(within[-1]) if len(within) else None
 
 
-def answered(scores: np.ndarray, right: np.ndarray) -> Answered:
-    """Return the accuracy for each share of the images that is answered, the surest first.
-
-    Images of one score are answered together, since no threshold parts them.
+def coverage(scores: np.ndarray, correct: np.ndarray) -> Coverage:
+    """Return accuracy against coverage; images with equal scores are accepted together.
 
     Args:
-        scores: of the answers, 0 to 1, shape (N,), N at least 1.
-        right: whether each answer is right, bool, shape (N,).
+        scores: scores of the predicted classes, float, shape (N,), 0 to 1, N at least 1.
+        correct: whether each prediction is correct, bool, shape (N,).
     """
     order = np.argsort(-scores, kind="stable")
     ordered, counts = scores[order], np.arange(1, len(scores) + 1)
     last = np.append(ordered[1:] != ordered[:-1], True)
-    accuracies = np.cumsum(right[order]) / counts
-    return Answered(ordered[last], counts[last] / len(scores), accuracies[last])
+    accuracies = np.cumsum(correct[order]) / counts
+    return Coverage(ordered[last], counts[last] / len(scores), accuracies[last])

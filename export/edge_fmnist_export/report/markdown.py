@@ -1,4 +1,4 @@
-"""Pages in GitHub's Markdown: tables, and the part of a page that a command writes between two marks."""
+"""GitHub Markdown: tables, and pages with a generated part between two markers."""
 
 from __future__ import annotations
 
@@ -13,45 +13,37 @@ SUFFIX = ".md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], text_columns: int | None = None) -> str:
-    """Return a table, without a line break at its end.
+    """Return a table without a trailing line break.
 
     Args:
-        header: the headings.
-        rows: the cells; a ``|`` in one is escaped.
-        text_columns: how many columns on the left are words, aligned as such; those beyond are numbers, aligned to
-            the right. None for all.
+        header: column headings.
+        rows: cells; ``|`` is escaped.
+        text_columns: number of left-aligned columns on the left; the others are right-aligned. None means all.
     """
-    words = len(header) if text_columns is None else text_columns
-    lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
+    left = len(header) if text_columns is None else text_columns
+    lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def with_part(page: str, begin: str, end: str, content: str) -> str | None:
-    """Return a page with what stands between two marks replaced; None where it lacks one of them.
-
-    Args:
-        page: the page.
-        begin: the line above the part.
-        end: the line below it.
-        content: the new part, without a line break at its end.
-    """
+    """Return a page with the text between two marker lines replaced; None if a marker is missing."""
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
     return f"{before}{begin}\n\n{content}\n\n{end}{after}" if begun and ended else None
 
 
 def check_name(path: Path) -> None:
-    """Check that a path names a Markdown file.
+    """Check that a path ends in ``.md``.
 
     Raises:
         UsageError: it does not.
     """
     if path.suffix != SUFFIX:
-        raise UsageError(f"{path}: expected the name of a Markdown file, one that ends in {SUFFIX}")
+        raise UsageError(f"{path}: expected the name of a Markdown file (ending in {SUFFIX})")
 
 
 def write_page(path: Path, page: str, document: Any) -> Path:
-    """Write a page, and the same as JSON beside it; return the path of the JSON file.
+    """Write a page and the same content as JSON next to it; return the path of the JSON file.
 
     Raises:
         OSError: a file cannot be written.

@@ -1,4 +1,4 @@
-"""Metrics of a classifier's answers, each computed by scikit-learn."""
+"""Classification metrics, computed by scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ import numpy as np
 from edge_fmnist.errors import DataError
 from edge_fmnist.model.evaluation import ClassMetrics
 
-# What probabilities may miss of a sum of 1: float32 arithmetic over a few classes.
-SUM_TOLERANCE = 1e-3
 DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Average:
+class AverageMetrics:
     """Precision, recall and F1 averaged over the classes, 0 to 1."""
 
     precision: float
@@ -26,7 +24,7 @@ class Average:
 
 
 class Confused(NamedTuple):
-    """How many images of one class are taken for another."""
+    """The number of images of one class that are predicted as another."""
 
     true: str
     predicted: str
@@ -34,37 +32,36 @@ class Confused(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Metrics:
-    """What a classifier's answers on a set of images are worth.
+class ClassificationMetrics:
+    """Metrics of a classifier on a set of images.
 
     Attributes:
-        images: how many images.
-        top1: share of right answers, 0 to 1.
+        images: number of images.
+        top1: top-1 accuracy, 0 to 1.
         classes: metrics of each class, in the order of the labels.
-        macro: averages in which each class weighs the same.
-        weighted: averages in which each image weighs the same.
+        macro: unweighted averages over the classes.
+        weighted: averages over the classes, weighted by their images.
         confusion: int64, shape (classes, classes), rows true, columns predicted.
-        log_loss: mean negative logarithm of the probability given to the right class, in nats;
-            None without probabilities.
+        log_loss: mean negative log-likelihood of the true class, in nats; None without probabilities.
         report: scikit-learn's classification report, as text.
     """
 
     images: int
     top1: float
     classes: tuple[ClassMetrics, ...]
-    macro: Average
-    weighted: Average
+    macro: AverageMetrics
+    weighted: AverageMetrics
     confusion: np.ndarray
     log_loss: float | None
     report: str
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The names of the classes."""
+        """Class names."""
         return tuple(metrics.label for metrics in self.classes)
 
     def most_confused(self, count: int = 10) -> list[Confused]:
-        """Return the pairs of classes with the most mistakes, the worst first; at most ``count``."""
+        """Return the ``count`` most frequent pairs of true and predicted class, the most frequent first."""
         mistakes = self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-mistakes, axis=None, kind="stable")[:count]
         rows, columns = np.unravel_index(order, mistakes.shape)
@@ -90,70 +87,55 @@ class Metrics:
 
 def measure(
     targets: np.ndarray, predicted: np.ndarray, labels: Sequence[str], probabilities: np.ndarray | None = None
-) -> Metrics:
-    """Measure a classifier's answers with scikit-learn.
+) -> ClassificationMetrics:
+    """Compute the metrics of a classifier's predictions.
 
     Args:
-        targets: indexes of the right classes, integers, shape (N,).
-        predicted: indexes of the classes answered, integers, shape (N,).
-        labels: the names of the classes, in the order of their indexes.
-        probabilities: float, shape (N, classes), rows that sum to 1; None where the classifier gives none.
+        targets: true class indexes, integers, shape (N,).
+        predicted: predicted class indexes, integers, shape (N,).
+        labels: class names, in the order of their indexes.
+        probabilities: float, shape (N, classes), rows that sum to 1; None if the classifier has none.
 
     Raises:
-        DataError: no images, arrays of different lengths, an index without a label, or rows that are no
-            probabilities.
+        DataError: no images, arrays that do not fit each other, or an index without a label.
     """
-    _check(targets, predicted, len(labels), probabilities)
     from sklearn import metrics
 
+    if not len(targets) or targets.shape != predicted.shape:
+        raise DataError(f"expected one prediction per image, at least one; got {len(predicted)} for {len(targets)}")
+    for name, values in (("target", targets), ("prediction", predicted)):
+        if values.min() < 0 or values.max() >= len(labels):
+            raise DataError(f"expected each {name} to be 0 to {len(labels) - 1}, got {values.min()} to {values.max()}")
+    if probabilities is not None and probabilities.shape != (len(targets), len(labels)):
+        raise DataError(f"expected probabilities of shape {(len(targets), len(labels))}, got {probabilities.shape}")
     indexes = range(len(labels))
-    settings = {"labels": indexes, "target_names": list(labels), "zero_division": 0}
-    # Distinct names for the dictionary: two classes of one name would become one entry.
-    facts = metrics.classification_report(
-        targets, predicted, labels=indexes, target_names=list(map(str, indexes)), zero_division=0, output_dict=True
-    )
-    confusion = metrics.confusion_matrix(targets, predicted, labels=indexes)
-    named = confusion.sum(axis=0)
+    each = metrics.precision_recall_fscore_support(targets, predicted, labels=indexes, zero_division=0)
+    confusion = metrics.confusion_matrix(targets, predicted, labels=indexes).astype(np.int64)
     loss = None
     if probabilities is not None:
-        # In float64: scikit-learn warns of sums that are off by what float32 rounds away.
+        # scikit-learn warns about sums that are off by float32 rounding.
         rows = probabilities.astype(np.float64)
         loss = float(metrics.log_loss(targets, rows / rows.sum(axis=1, keepdims=True), labels=indexes))
-    return Metrics(
+    macro, weighted = (
+        metrics.precision_recall_fscore_support(targets, predicted, labels=indexes, average=average, zero_division=0)
+        for average in ("macro", "weighted")
+    )
+    return ClassificationMetrics(
         images=len(targets),
         top1=float(metrics.accuracy_score(targets, predicted)),
         classes=tuple(
-            ClassMetrics(label, *_three(facts[str(i)]), support=int(facts[str(i)]["support"]), predicted=int(named[i]))
-            for i, label in enumerate(labels)
+            ClassMetrics(label, float(precision), float(recall), float(f1), int(support), int(count))
+            for label, precision, recall, f1, support, count in zip(labels, *each, confusion.sum(axis=0), strict=True)
         ),
-        macro=Average(*_three(facts["macro avg"])),
-        weighted=Average(*_three(facts["weighted avg"])),
-        confusion=confusion.astype(np.int64),
+        macro=AverageMetrics(*map(float, macro[:3])),
+        weighted=AverageMetrics(*map(float, weighted[:3])),
+        confusion=confusion,
         log_loss=loss,
-        report=str(metrics.classification_report(targets, predicted, digits=4, **settings)),
+        report=metrics.classification_report(
+            targets, predicted, labels=indexes, target_names=list(labels), digits=4, zero_division=0
+        ),
     )
 
 
-def _check(targets: np.ndarray, predicted: np.ndarray, classes: int, probabilities: np.ndarray | None) -> None:
-    if not len(targets) or targets.shape != predicted.shape:
-        raise DataError(f"expected as many answers as images, at least one; got {len(predicted)} for {len(targets)}")
-    for name, indexes in (("target", targets), ("answer", predicted)):
-        if indexes.min() < 0 or indexes.max() >= classes:
-            wrong = indexes[(indexes < 0) | (indexes >= classes)][0]
-            raise DataError(f"expected each {name} to be one of {classes} classes, 0 to {classes - 1}; got {wrong}")
-    if probabilities is None:
-        return
-    if probabilities.shape != (len(targets), classes):
-        raise DataError(f"expected probabilities of shape ({len(targets)}, {classes}), got {probabilities.shape}")
-    sums = probabilities.sum(axis=1)
-    # Written so that NaN fails too.
-    if not (probabilities.min() >= 0 and np.abs(sums - 1).max() <= SUM_TOLERANCE):
-        raise DataError("expected probabilities of 0 to 1 whose rows sum to 1; give None for other scores")
-
-
-def _three(facts: dict[str, float]) -> tuple[float, float, float]:
-    return float(facts["precision"]), float(facts["recall"]), float(facts["f1-score"])
-
-
-def _rounded(metrics: ClassMetrics | Average) -> dict[str, Any]:
+def _rounded(metrics: ClassMetrics | AverageMetrics) -> dict[str, Any]:
     return {name: round(value, DIGITS) if isinstance(value, float) else value for name, value in vars(metrics).items()}

@@ -1,4 +1,4 @@
-"""The page: one HTML file with all in it, no reference to anything outside."""
+"""The HTML page: one file with all figures embedded, without external references."""
 
 from __future__ import annotations
 
@@ -7,73 +7,64 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
-from edge_fmnist_export.report.base import Table
-from edge_fmnist_export.report.store import StoredFigure, StoredSection
+from edge_fmnist_export.report.base import ReportFigure, ReportTable
+from edge_fmnist_export.report.store import BuiltSection
 
 TEMPLATE = "page.html.j2"
-MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
-# Smaller numbers would be all zeros.
+# Smaller numbers are written with an exponent, since four decimals would be all zeros.
 LEAST_PLAIN = 0.001
-# From here on four decimals are more than anyone reads.
+# From this number on, one decimal is enough.
 LEAST_COARSE = 10
 
 
-def render_page(
-    title: str, facts: Mapping[str, str], sections: Sequence[StoredSection], problems: Sequence[str]
-) -> str:
+def render_page(title: str, sections: Sequence[BuiltSection], about: Mapping[str, str], problems: Sequence[str]) -> str:
     """Return the page as HTML.
 
     Args:
-        title: its heading.
-        facts: what the report is on: names and texts, shown below the heading.
-        sections: in the order of the page.
-        problems: what could not be computed, and why.
+        title: page title.
+        sections: sections, in the order of the page; their headline tiles come first.
+        about: names and values about the report, shown at the end.
+        problems: messages about sections that could not be computed.
     """
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"data_uri": data_uri, "cell": cell_text}
+    environment.filters |= {"data_uri": _data_uri, "cell": cell_text}
     source = files("edge_fmnist_export.report").joinpath(TEMPLATE).read_text("utf-8")
     return environment.from_string(source).render(
         title=title,
-        facts=facts,
+        tiles=[tile for built in sections for tile in built.section.tiles],
         sections=sections,
+        about=about,
         problems=problems,
-        shown_rows=shown_rows,
-        numeric_columns=numeric_columns,
+        numeric_columns=_numeric_columns,
     )
 
 
-def data_uri(figure: StoredFigure) -> str:
-    """Return a figure's file as a ``data:`` address."""
-    return f"data:{MEDIA_TYPES[figure.suffix]};base64,{base64.b64encode(figure.content).decode()}"
-
-
-def shown_rows(table: Table) -> Sequence[Sequence[Any]]:
-    """Return the rows of a table that the page shows."""
-    return table.rows if table.shown is None else table.rows[: table.shown]
-
-
-def numeric_columns(table: Table) -> list[bool]:
-    """Tell of each column whether it holds numbers and at most gaps besides, and so is aligned to the right."""
-    return [
-        all(row[index] is None or is_number(row[index]) for row in table.rows) for index in range(len(table.columns))
-    ]
-
-
-def is_number(value: Any) -> bool:
-    """Tell whether a cell holds a number; truth values do not count."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
 def cell_text(value: Any) -> str:
-    """Return a cell as a reader wants it: thousands apart, no more decimals than matter, a dash for nothing."""
+    """Return the text of a table cell: thousands separators, no more decimals than needed, a dash for None."""
     if value is None:
         return "-"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
     if 0 < abs(value) < LEAST_PLAIN:
         return f"{value:.3g}"
     return f"{value:,.{4 if abs(value) < LEAST_COARSE else 1}f}"
+
+
+def _data_uri(figure: ReportFigure) -> str:
+    assert isinstance(figure.content, bytes)  # noqa: S101 - for the type checker: drawn before
+    return f"data:image/svg+xml;base64,{base64.b64encode(figure.content).decode()}"
+
+
+def _numeric_columns(table: ReportTable) -> list[bool]:
+    """Return for each column whether it contains only numbers and None, and is aligned to the right."""
+    return [
+        all(row[index] is None or _is_number(row[index]) for row in table.rows) for index in range(len(table.columns))
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

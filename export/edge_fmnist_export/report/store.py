@@ -1,13 +1,13 @@
-"""Sections as files: figures as SVG or PNG, tables as CSV and JSON, and what the cache needs to take them again.
+"""Sections on disk: figures as SVG, tables as CSV and JSON, and a record for the cache.
 
 ::
 
     REPORT/
     ├── index.html            the page
-    ├── report.json           what it is on, the summaries, seconds, memory
+    ├── report.json           model, summaries, durations, memory
     └── SECTION/
-        ├── section.json      text, captions, summary; what it was computed from
-        ├── NAME.svg          a figure (or NAME.png)
+        ├── section.json      text, captions, summary, and the cache key
+        ├── NAME.svg          a figure
         └── NAME.csv, .json   a table
 """
 
@@ -18,83 +18,52 @@ import hashlib
 import io
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge_fmnist.data.files import write_bytes, write_json, write_text
-from edge_fmnist.errors import UsageError
-from edge_fmnist_export.report.base import Section, Table
-from edge_fmnist_export.report.figures import render
+from edge_fmnist_export.report.base import ReportFigure, ReportSection, ReportTable, Tile
+from edge_fmnist_export.report.figures import as_svg
 
 RECORD = "section.json"
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-@dataclass(frozen=True)
-class StoredFigure:
-    """A figure's file: name without suffix, suffix, bytes, caption and whether it takes the whole width."""
-
-    name: str
-    suffix: str
-    content: bytes
-    caption: str
-    wide: bool
-
-
-@dataclass(frozen=True)
-class StoredSection:
+@dataclass(frozen=True, eq=False)
+class BuiltSection:
     """A section with its figures drawn.
 
     Attributes:
-        name: of its module, and of its folder.
-        title: its heading.
-        text: paragraphs.
-        figures: in the order of the page.
-        tables: in the order of the page.
-        summary: plain values.
-        seconds: how long it took to compute.
-        cached: whether it was taken from an earlier report.
+        name: name of its module and its folder.
+        section: the content; figures are the bytes of SVG files.
+        seconds: time to compute.
+        cached: whether it was loaded from an earlier report.
     """
 
     name: str
-    title: str
-    text: tuple[str, ...]
-    figures: tuple[StoredFigure, ...]
-    tables: tuple[Table, ...]
-    summary: dict[str, Any]
+    section: ReportSection
     seconds: float
     cached: bool = False
 
 
-def draw(name: str, section: Section, seconds: float) -> StoredSection:
-    """Turn a section's figures into files' bytes.
-
-    Raises:
-        UsageError: a name that is no file's or is taken, or content that is no figure.
-    """
-    for kind, names in (("figure", [f.name for f in section.figures]), ("table", [t.name for t in section.tables])):
-        if len(set(names)) < len(names) or not all(map(NAME.fullmatch, names)) or "section" in names:
-            raise UsageError(
-                f"section {name}: expected for each {kind} a name of its own, of lower-case letters, digits and "
-                f"hyphens, and not 'section'; got {', '.join(names)}"
-            )
-    drawn = []
-    for figure in section.figures:
-        content, suffix = render(figure.content)
-        drawn.append(StoredFigure(figure.name, suffix, content, figure.caption, figure.wide))
-    tables = tuple(replace(table, rows=plain(table.rows)) for table in section.tables)
-    return StoredSection(
-        name, section.title, tuple(section.text), tuple(drawn), tables, plain(section.summary), round(seconds, 3)
+def drawn(section: ReportSection) -> ReportSection:
+    """Return a section with figures as SVG files and all values as JSON can hold them."""
+    return replace(
+        section,
+        figures=[
+            replace(f, content=f.content if isinstance(f.content, bytes) else as_svg(f.content))
+            for f in section.figures
+        ],
+        tables=[replace(table, rows=plain(table.rows)) for table in section.tables],
+        summary=plain(section.summary),
     )
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: NumPy's numbers as Python's, None for what is not finite."""
+    """Return a value as JSON can hold it: Python numbers for NumPy's, None for NaN and infinity."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Mapping):
@@ -104,104 +73,97 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def save(section: StoredSection, folder: Path, key: dict[str, Any]) -> None:
-    """Write a section's files into its folder, in place of older ones of the section.
+def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
+    """Write the files of a section, in place of those of an earlier report.
 
     Args:
-        section: what to write.
-        folder: the section's folder.
-        key: what it was computed from.
+        built: the section.
+        folder: folder of the section.
+        key: everything that the content depends on.
 
     Raises:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_old(folder)
+    section, figures = built.section, []
     for figure in section.figures:
-        write_bytes(folder / f"{figure.name}{figure.suffix}", figure.content)
+        content = bytes(figure.content)  # type: ignore[arg-type] # drawn
+        write_bytes(folder / f"{figure.name}.svg", content)
+        sha256 = hashlib.sha256(content).hexdigest()
+        figures.append({"name": figure.name, "caption": figure.caption, "sha256": sha256})
     for table in section.tables:
-        write_text(folder / f"{table.name}.csv", as_csv(table))
+        write_text(folder / f"{table.name}.csv", _as_csv(table))
         write_json(folder / f"{table.name}.json", {"columns": list(table.columns), "rows": table.rows})
-    # Last, so that it vouches for files that are all there.
-    write_json(folder / RECORD, _record(section, key))
-
-
-def _record(section: StoredSection, key: dict[str, Any]) -> dict[str, Any]:
-    return {
+    record = {
         "key": key,
         "title": section.title,
         "text": list(section.text),
-        "figures": [
-            {
-                "file": f"{figure.name}{figure.suffix}",
-                "caption": figure.caption,
-                "wide": figure.wide,
-                "sha256": hashlib.sha256(figure.content).hexdigest(),
-            }
-            for figure in section.figures
-        ],
-        "tables": [{"name": t.name, "caption": t.caption, "shown": t.shown} for t in section.tables],
+        "figures": figures,
+        "tables": [{"name": table.name, "caption": table.caption, "shown": table.shown} for table in section.tables],
         "summary": section.summary,
-        "seconds": section.seconds,
+        "tiles": [asdict(tile) for tile in section.tiles],
+        "seconds": built.seconds,
     }
+    # Written last: if it exists, so do all other files.
+    write_json(folder / RECORD, record)
 
 
-def load(name: str, folder: Path, key: dict[str, Any]) -> StoredSection | None:
-    """Return a section as it was written, or None where there is none of this key, or its files were changed.
+def load(name: str, folder: Path, key: dict[str, Any]) -> BuiltSection | None:
+    """Return a cached section, or None if there is none with this key or its files were changed.
 
     Args:
-        name: the section's.
-        folder: the section's folder.
-        key: what it must have been computed from.
+        name: name of the section.
+        folder: folder of the section.
+        key: everything that the content depends on.
     """
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
         if record["key"] != key:
             return None
-        found = tuple(_load_figure(folder, entry) for entry in record["figures"])
-        tables = tuple(_load_table(folder, entry) for entry in record["tables"])
-        return StoredSection(
-            name, record["title"], tuple(record["text"]), found, tables, record["summary"], record["seconds"], True
+        section = ReportSection(
+            record["title"],
+            record["text"],
+            [_load_figure(folder, entry) for entry in record["figures"]],
+            [_load_table(folder, entry) for entry in record["tables"]],
+            record["summary"],
+            [Tile(**tile) for tile in record["tiles"]],
         )
+        return BuiltSection(name, section, record["seconds"], cached=True)
     except (OSError, ValueError, KeyError, TypeError):
-        # Whatever is wrong with it, it is computed again.
+        # Damaged: compute it again.
         return None
 
 
-def _load_figure(folder: Path, entry: dict[str, Any]) -> StoredFigure:
-    path = folder / entry["file"]
+def _load_figure(folder: Path, entry: dict[str, Any]) -> ReportFigure:
+    path = folder / f"{entry['name']}.svg"
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise ValueError(f"{path}: was changed")
-    return StoredFigure(path.stem, path.suffix, content, entry["caption"], entry["wide"])
+    return ReportFigure(entry["name"], content, entry["caption"])
 
 
-def _load_table(folder: Path, entry: dict[str, Any]) -> Table:
+def _load_table(folder: Path, entry: dict[str, Any]) -> ReportTable:
     content = json.loads((folder / f"{entry['name']}.json").read_text("utf-8"))
-    return Table(entry["name"], content["columns"], content["rows"], entry["caption"], entry["shown"])
+    return ReportTable(entry["name"], content["columns"], content["rows"], entry["caption"], entry["shown"])
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove the files of the section that the folder's record names; nothing else."""
+    """Remove the files that the folder's record lists, and nothing else."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
-        names = [entry["file"] for entry in record["figures"]]
+        names = [f"{entry['name']}.svg" for entry in record["figures"]]
         names += [f"{entry['name']}{suffix}" for entry in record["tables"] for suffix in (".csv", ".json")]
     except (OSError, ValueError, KeyError, TypeError):
         return
     for name in [*names, RECORD]:
-        # The name alone: a record that was tampered with reaches no other folder.
+        # Only the last part: a changed record must not remove files elsewhere.
         (folder / Path(name).name).unlink(missing_ok=True)
 
 
-def as_csv(table: Table) -> str:
-    """Return a table as CSV with a line of headings; None becomes an empty cell."""
+def _as_csv(table: ReportTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(table.columns)
-    writer.writerows(_cells(table.rows))
+    # None becomes an empty cell.
+    writer.writerows([table.columns, *table.rows])
     return stream.getvalue()
-
-
-def _cells(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [["" if cell is None else cell for cell in row] for row in rows]

@@ -13,7 +13,7 @@ from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.registry import DEFAULT_MODEL
-from edge_fmnist.model.tflite_graph import read_structure
+from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import export_run, page_with, train_or_resume
@@ -66,7 +66,7 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
     path = folder / MODEL
     try:
         content = path.read_bytes()
-        metadata, macs = extract(content, str(path)), read_structure(content, str(path)).macs
+        metadata, macs = extract(content, str(path)), read_graph(content, str(path)).macs
     except (FileNotFoundError, ModelError):
         return None
     accuracy = metadata.settings.get("accuracy", {}) if metadata else {}

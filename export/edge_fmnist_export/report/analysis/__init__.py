@@ -1,1 +1,1 @@
-"""What happens inside a model: quantization layer by layer, and how its features part the classes."""
+"""Analysis of a model: quantization layer by layer, and projections of its features."""

@@ -1,4 +1,4 @@
-"""What every operator of a model file puts out, and every layer of the float model beside it."""
+"""Outputs of every operator of a model file, and of every layer of its float model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.quantization import TensorInfo, input_table
 from edge_fmnist_export.training.batches import scaled
 
-# They change the type or the shape and nothing else.
+# Operators that change only the type or the shape.
 WITHOUT_ARITHMETIC = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE"})
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
 
 @dataclass(frozen=True, eq=False)
-class Weights:
-    """The weights of an operator.
+class OperatorWeights:
+    """Weights of an operator.
 
     Attributes:
-        low: the smallest, as a real number.
-        high: the largest.
-        scales: the size of a quantization step, one for each channel or one in all; empty where they are floats.
+        low: smallest weight, dequantized.
+        high: largest weight, dequantized.
+        scales: quantization scales, one per channel or one in all; empty for float weights.
     """
 
     low: float
@@ -34,15 +35,15 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Activation:
-    """What an operator of a model file puts out.
+    """Output of an operator of a model file.
 
     Attributes:
-        index: the operator's place in the graph, from 0.
-        operator: ``CONV_2D`` …
+        index: index of the operator in the graph, from 0.
+        operator: name of the operator, such as ``CONV_2D``.
         values: dequantized, float32, shape (N, ...).
-        scale: the size of a quantization step; 0 where the output is float.
-        zero_point: what stands for 0.
-        weights: None for an operator without.
+        scale: quantization scale; 0 for a float output.
+        zero_point: quantization zero point.
+        weights: None for an operator without weights.
     """
 
     index: int
@@ -50,26 +51,26 @@ class Activation:
     values: np.ndarray
     scale: float
     zero_point: int
-    weights: Weights | None
+    weights: OperatorWeights | None
 
 
 def file_activations(content: bytes, images: np.ndarray, source: str) -> list[Activation]:
-    """Run a model file and return what each of its operators puts out.
+    """Run a model file and return the output of each operator.
 
-    The interpreter's own kernels run, without XNNPACK, which keeps no
-    intermediate tensors; the two differ by a quantization step at most.
+    Uses the interpreter's built-in kernels, since XNNPACK does not keep intermediate tensors. The two differ by at most
+    one quantization step.
 
     Args:
-        content: the bytes of the model file.
-        images: uint8, shape (N, 28, 28), as many as the memory holds all activations of.
-        source: what messages call the model.
+        content: bytes of the model file.
+        images: uint8, shape (N, 28, 28); all activations must fit into memory.
+        source: name of the model in messages.
 
     Returns:
-        One for each operator, in the order of the graph; those that only convert or reshape are left out.
+        One per operator, in the order of the graph, without operators that only convert or reshape.
 
     Raises:
-        ModelError: not a model, or a damaged one.
-        InterpreterError: no interpreter can be used, or none that keeps intermediate tensors.
+        ModelError: not a model, or damaged.
+        InterpreterError: no interpreter that keeps intermediate tensors.
     """
     interpreter = _interpreter(content, source)
     try:
@@ -97,61 +98,58 @@ def _interpreter(content: bytes, source: str) -> Any:
         resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     except (ImportError, AttributeError) as error:
         raise InterpreterError(
-            f"the interpreter {name} keeps no intermediate tensors; pip install ai-edge-litert ({error})"
+            f"the interpreter {name} does not keep intermediate tensors; pip install ai-edge-litert ({error})"
         ) from error
     try:
         return module.Interpreter(
             model_content=content, experimental_preserve_all_tensors=True, experimental_op_resolver_type=resolver
         )
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
+        raise ModelError(f"{source}: not a TensorFlow Lite model, or damaged ({error})") from error
 
 
 def _activation(interpreter: Any, operation: dict[str, Any], details: dict[int, dict[str, Any]]) -> Activation:
     output = details[int(operation["outputs"][0])]
-    scales, zero_points = _quantization(output)
+    parameters = output["quantization_parameters"]
     values = interpreter.get_tensor(int(output["index"]))
-    scale, zero_point = (float(scales[0]), int(zero_points[0])) if len(scales) else (0.0, 0)
-    if scale:
+    scale, zero_point = 0.0, 0
+    if len(parameters["scales"]):
+        scale, zero_point = float(parameters["scales"][0]), int(parameters["zero_points"][0])
         values = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    weights = None
+    if operation["op_name"] in WEIGHTED:
+        weights = _weights(interpreter, details[int(operation["inputs"][1])])
     return Activation(
         index=int(operation["index"]),
         operator=str(operation["op_name"]),
         values=values.astype(np.float32, copy=False),
         scale=scale,
         zero_point=zero_point,
-        weights=_weights(interpreter, operation, details),
+        weights=weights,
     )
 
 
-def _quantization(tensor: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    parameters = tensor["quantization_parameters"]
-    return parameters["scales"], parameters["zero_points"]
-
-
-def _weights(interpreter: Any, operation: dict[str, Any], details: dict[int, dict[str, Any]]) -> Weights | None:
-    if operation["op_name"] not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-        return None
-    tensor = details[int(operation["inputs"][1])]
+def _weights(interpreter: Any, tensor: dict[str, Any]) -> OperatorWeights:
     values = interpreter.get_tensor(int(tensor["index"])).astype(np.float32)
-    scales, _ = _quantization(tensor)
+    parameters = tensor["quantization_parameters"]
+    scales = parameters["scales"]
     if len(scales):
         # Weights are symmetric: their zero point is 0.
         shape = [1] * values.ndim
-        shape[int(tensor["quantization_parameters"]["quantized_dimension"]) if len(scales) > 1 else 0] = len(scales)
+        shape[int(parameters["quantized_dimension"]) if len(scales) > 1 else 0] = len(scales)
         values = values * scales.reshape(shape)
-    return Weights(float(values.min()), float(values.max()), tuple(map(float, scales)))
+    return OperatorWeights(float(values.min()), float(values.max()), tuple(map(float, scales)))
 
 
 def layer_activations(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what each layer of a float Keras model puts out.
+    """Return the output of each layer of a float Keras model.
 
     Args:
         model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        images: uint8, shape (N, 28, 28), as many as the memory holds all activations of.
+        images: uint8, shape (N, 28, 28); all activations must fit into memory.
 
     Returns:
-        float32, shape (N, ...), by the name of the layer, in the order of the model.
+        float32, shape (N, ...), by layer name, in the order of the model.
     """
     import keras
 

@@ -1,12 +1,11 @@
-"""Images as points in the plane: UMAP and t-SNE of what the last layer sees, and of the pixels.
+"""UMAP and t-SNE projections of images: of the penultimate layer's features and of the pixels.
 
-Points that lie near each other are alike to the model. Distances between far
-groups, and the sizes of groups, mean nothing in either method.
+Neighbouring points are similar. Distances between groups and the sizes of groups have no meaning in either method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,27 +17,25 @@ from edge_fmnist.errors import DataError, ModelError
 from edge_fmnist_export.report.analysis.activations import file_activations
 
 IMAGES = 1500
-# Of whose points it is asked whether they are of the same class; also UMAP's own idea of near.
-NEIGHBOURS = 15
 LEAST_IMAGES = 50
+# Number of nearest neighbours in purity, trustworthiness and UMAP.
+NEIGHBOURS = 15
 PERPLEXITY = 30
-# All activations of these many fit into memory.
+# Images per batch: all their activations must fit into memory.
 BATCH = 100
 METHODS = ("umap", "tsne")
-Advance = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, eq=False)
 class Projection:
-    """Images as points in the plane.
+    """A two-dimensional projection of images.
 
     Attributes:
         space: ``"features"`` or ``"pixels"``.
         method: ``"umap"`` or ``"tsne"``.
         points: float32, shape (N, 2).
-        purity: mean share of a point's nearest neighbours in the plane that are of its class, 0 to 1.
-        trustworthiness: how many of the neighbours in the plane are neighbours in the space too, 0 to 1
-            (Venna and Kaski 2001).
+        purity: mean share of a point's nearest neighbours that are of its class, 0 to 1.
+        trustworthiness: how far neighbours in the projection were neighbours before, 0 to 1 (Venna and Kaski 2001).
     """
 
     space: str
@@ -50,13 +47,13 @@ class Projection:
 
 @dataclass(frozen=True, eq=False)
 class Projections:
-    """All projections of the same images.
+    """All projections of a sample of images.
 
     Attributes:
-        chosen: the indexes of the images in their split, int64, shape (N,).
-        targets: their classes, uint8, shape (N,).
-        purity: of each space before projection: mean share of nearest neighbours of the same class, 0 to 1.
-        projections: one for each space and method.
+        chosen: indexes of the images in their split, int64, shape (N,).
+        targets: class indexes, uint8, shape (N,).
+        purity: purity of each space before projection.
+        projections: one per space and method.
     """
 
     chosen: np.ndarray
@@ -70,31 +67,31 @@ def project(
     source: str,
     split: Split,
     seed: int,
-    advance: Advance,
+    progress: Callable[[str, float], None],
     *,
     count: int = IMAGES,
-    methods: tuple[str, ...] = METHODS,
+    methods: Sequence[str] = METHODS,
 ) -> Projections:
     """Project a sample of a split.
 
     Args:
-        content: the bytes of the model file.
-        source: what messages call it.
+        content: bytes of the model file.
+        source: name of the model in messages.
         split: images and targets.
-        seed: decides the sample and where the methods start.
-        advance: told what is being done, and the share that is done.
-        count: how many images.
-        methods: of ``METHODS``.
+        seed: random seed.
+        progress: called with the current step and the share that is done, 0 to 1.
+        count: number of images.
+        methods: some of ``METHODS``.
 
     Raises:
         MissingExtraError: the extra ``[report]`` is not installed.
         DataError: fewer than 50 images.
-        ModelError: a file that cannot be run, or has no layer before its last.
+        ModelError: the file cannot be run, or has only one layer with weights.
     """
     extras.require("report", "projecting", ("sklearn", *(["umap"] if "umap" in methods else [])))
     chosen = sample(split, count, seed)
     images, targets = split.images[chosen], split.targets[chosen]
-    advance("penultimate layer", 0.0)
+    progress("penultimate layer", 0.0)
     spaces = {
         "features": features(content, images, source),
         "pixels": images.reshape(len(images), -1) / np.float32(255),
@@ -102,14 +99,15 @@ def project(
     found: list[Projection] = []
     for space, values in spaces.items():
         for method in methods:
-            advance(f"{method} of {space}", (1 + len(found)) / (1 + len(spaces) * len(methods)))
+            progress(f"{method} of {space}", (1 + len(found)) / (1 + len(spaces) * len(methods)))
             found.append(_projection(space, method, values, targets, seed))
-    purity_before = {space: purity(values, targets) for space, values in spaces.items()}
-    return Projections(chosen, targets, purity_before, tuple(found))
+    return Projections(
+        chosen, targets, {space: purity(values, targets) for space, values in spaces.items()}, tuple(found)
+    )
 
 
 def sample(split: Split, count: int, seed: int) -> np.ndarray:
-    """Return the sorted indexes of a sample in which each class has its share, int64.
+    """Return the sorted indexes of a sample that is stratified by class, int64.
 
     Raises:
         DataError: fewer than 50 images.
@@ -122,44 +120,43 @@ def sample(split: Split, count: int, seed: int) -> np.ndarray:
     if count >= len(split):
         return everything
     counts = np.bincount(split.targets)
-    # A class with a single image cannot be shared out.
+    # A class with a single image cannot be stratified.
     stratify = split.targets if counts[counts > 0].min() > 1 and len(split) - count >= len(counts) else None
     _, chosen = train_test_split(everything, test_size=count, stratify=stratify, random_state=seed)
-    result: np.ndarray = np.sort(chosen)
-    return result
+    return np.sort(chosen)
 
 
 def features(content: bytes, images: np.ndarray, source: str) -> np.ndarray:
-    """Return what the last layer with weights of a model file is given: the penultimate layer's output.
+    """Return the penultimate layer's output: the input of the last layer with weights, dequantized.
 
     Args:
-        content: the bytes of the file.
+        content: bytes of the model file.
         images: uint8, shape (N, 28, 28).
-        source: what messages call it.
+        source: name of the model in messages.
 
     Returns:
-        Dequantized, float32, shape (N, features).
+        float32, shape (N, features).
 
     Raises:
-        ModelError: a file that cannot be run, or has no layer before its last.
+        ModelError: the file cannot be run, or has only one layer with weights.
     """
     parts = []
     for start in range(0, len(images), BATCH):
         activations = file_activations(content, images[start : start + BATCH], source)
         weighted = [place for place, activation in enumerate(activations) if activation.weights is not None]
         if not weighted or weighted[-1] == 0:
-            raise ModelError(f"{source}: expected a layer before the last one with weights, and there is none")
+            raise ModelError(f"{source}: expected a layer before the last layer with weights")
         values = activations[weighted[-1] - 1].values
         parts.append(values.reshape(len(values), -1))
     return np.concatenate(parts)
 
 
 def purity(values: np.ndarray, targets: np.ndarray) -> float:
-    """Return the mean share of the nearest neighbours of each point that are of its class, 0 to 1.
+    """Return the mean share of each point's nearest neighbours that are of its class, 0 to 1.
 
     Args:
         values: float, shape (N, dimensions).
-        targets: shape (N,).
+        targets: class indexes, shape (N,).
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -184,7 +181,7 @@ def _tsne(values: np.ndarray, seed: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     method = TSNE(perplexity=min(PERPLEXITY, len(values) // 4), init="pca", random_state=seed)
-    # So few points take seconds on one thread; several wait for one another, for minutes where a core is busy.
+    # With few points, several threads are much slower than one when a core is busy.
     with threadpool_limits(1):
         return method.fit_transform(values)
 
@@ -192,5 +189,5 @@ def _tsne(values: np.ndarray, seed: int) -> Any:
 def _umap(values: np.ndarray, seed: int) -> Any:
     import umap
 
-    # A seed makes UMAP run on one thread; saying so keeps it from warning.
+    # With a seed, UMAP uses one thread; n_jobs=1 avoids its warning.
     return umap.UMAP(n_neighbors=_neighbours(len(values)), random_state=seed, n_jobs=1).fit_transform(values)

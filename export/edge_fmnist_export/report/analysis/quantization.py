@@ -1,49 +1,54 @@
-"""Quantization, layer by layer: ranges, steps, noise, and what each layer costs."""
+"""Quantization layer by layer: ranges, scales, noise, and the accuracy that each layer costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from edge_fmnist_export.report.analysis.activations import Activation, file_activations, layer_activations
-from edge_fmnist_export.report.analysis.matching import match, signal_to_noise
-from edge_fmnist_export.report.analysis.rounding import rounded_activations
-from edge_fmnist_export.report.analysis.simulation import Cost, Simulation, Step
+from edge_fmnist_export.report.analysis.simulation import (
+    LayerRounding,
+    RoundingCost,
+    RoundingSimulation,
+    rounded_activations,
+)
 from edge_fmnist_export.training.batches import Subset
 
-# As many as hold all activations of both models in about 200 MB; each gives thousands of values.
+# All activations of both models for these images take about 200 MB.
 NOISE_IMAGES = 128
-# Enough to tell layers apart by how far they move the scores; a fifth of a point of top-1 is one image.
+# Enough to compare layers by their effect on the scores; one image is a fifth of a point of top-1.
 COST_IMAGES = 500
-# What is being done, and the share of it that is done, 0 to 1.
-Advance = Callable[[str, float], None]
+# Minimum signal-to-noise ratio, in dB, for an operator to match a layer.
+LEAST_SNR = 3.0
+# Value for identical outputs, which have no noise.
+MOST_SNR = 120.0
 
 
 @dataclass(frozen=True)
 class LayerQuantization:
-    """One operator of a quantized file beside its layer of the float model.
+    """An operator of a quantized file, compared with its layer of the float model.
 
     Attributes:
-        index: the operator's place in the graph, from 0.
-        operator: ``CONV_2D`` …
-        layer: the last of the float layers that it stands for; None where no layer comes near.
-        shape: of what it puts out, for one image.
-        weight_low: the smallest weight, as a real number; None without weights.
-        weight_high: the largest.
-        weight_step_low: the smallest step of its weights; None without weights.
-        weight_step_high: the largest; the same where there is one step for all.
-        scale: the size of a step of what it puts out; 0 where that is float.
-        zero_point: what stands for 0.
-        snr: signal-to-noise ratio of what the file puts out beside the float model, in dB: all the noise up to
-            here, and what quantization-aware training changed; None without a layer.
-        own_snr: the same of the float model's own output, rounded with this scale: the noise this step alone adds.
-        divergence: how far rounding this layer alone moves the scores (Kullback-Leibler), in nats; None where it was
-            not measured.
-        points_lost: percentage points of top-1 that it costs; below 0 where it gains.
-        agreement: share of images with the same answer as in float, 0 to 1.
+        index: index of the operator in the graph, from 0.
+        operator: name of the operator, such as ``CONV_2D``.
+        layer: the last float layer that it implements; None without a match.
+        shape: output shape for one image.
+        weight_low: smallest weight, dequantized; None without weights.
+        weight_high: largest weight.
+        weight_step_low: smallest scale of the weights; None without weights.
+        weight_step_high: largest scale of the weights.
+        scale: scale of the output; 0 for a float output.
+        zero_point: zero point of the output.
+        snr: signal-to-noise ratio of the output against the float model, in dB: includes the noise of all layers
+            before, and weight changes by quantization-aware training. None without a match.
+        own_snr: signal-to-noise ratio of the float output, rounded as in the file, in dB: noise of this layer alone.
+        divergence: Kullback-Leibler divergence of the scores when only this layer is rounded, in nats; None if not
+            measured.
+        points_lost: top-1 accuracy lost when only this layer is rounded, in percentage points; negative for a gain.
+        agreement: share of unchanged predictions when only this layer is rounded, 0 to 1.
     """
 
     index: int
@@ -64,25 +69,25 @@ class LayerQuantization:
 
     @property
     def name(self) -> str:
-        """What to call it: its place, and its layer or else its operator."""
+        """Its index, and its layer or else its operator."""
         return f"{self.index} {self.layer or self.operator}"
 
 
 @dataclass(frozen=True)
-class Quantization:
+class QuantizationAnalysis:
     """A quantized file, layer by layer.
 
     Attributes:
         layers: in the order of the graph.
         float_cost: the float model on the validation images.
-        all_cost: the same with every layer rounded at once; None where none could be.
-        noise_images: how many images the noise was measured on.
-        cost_images: how many validation images the cost was.
+        all_cost: the float model with all layers rounded; None if none can be rounded.
+        noise_images: number of images for the noise.
+        cost_images: number of validation images for the cost.
     """
 
     layers: tuple[LayerQuantization, ...]
-    float_cost: Cost
-    all_cost: Cost | None
+    float_cost: RoundingCost
+    all_cost: RoundingCost | None
     noise_images: int
     cost_images: int
 
@@ -92,7 +97,7 @@ class Quantization:
 
     @property
     def costliest(self) -> LayerQuantization | None:
-        """The layer whose rounding moves the scores most; None where none was measured."""
+        """The layer with the largest effect on the scores; None if none was measured."""
         measured = [layer for layer in self.layers if layer.divergence is not None]
         return max(measured, key=lambda layer: layer.divergence or 0.0) if measured else None
 
@@ -103,49 +108,63 @@ def analyse(
     model: Any,
     train: Subset,
     validation: Subset,
-    advance: Advance,
-) -> Quantization:
+    progress: Callable[[str, float], None],
+) -> QuantizationAnalysis:
     """Compare a quantized file with its float model, layer by layer.
 
     Args:
-        content: the bytes of the file.
-        source: what messages call it.
+        content: bytes of the model file.
+        source: name of the model in messages.
         model: the float model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        train: images that the noise is measured on: the first ``NOISE_IMAGES``.
-        validation: images that the cost is measured on: the first ``COST_IMAGES``.
-        advance: told how far it is.
+        train: images for the noise: the first ``NOISE_IMAGES``.
+        validation: images for the cost: the first ``COST_IMAGES``.
+        progress: called with the current step and the share that is done, 0 to 1.
 
     Raises:
-        ModelError: not a model, or a damaged one.
-        InterpreterError: no interpreter can be used, or none that keeps intermediate tensors.
+        ModelError: not a model, or damaged.
+        InterpreterError: no interpreter that keeps intermediate tensors.
     """
-    advance("activations", 0.0)
+    progress("activations", 0.0)
     images = train.images[:NOISE_IMAGES]
-    activations = file_activations(content, images, source)
     references = layer_activations(model, images)
-    matches = match(activations, references)
-    layers = [_layer(activation, found, references) for activation, found in zip(activations, matches, strict=True)]
+    layers = [_layer(activation, references) for activation in file_activations(content, images, source)]
     chosen = validation.chosen(np.arange(min(COST_IMAGES, len(validation))))
-    steps = {index: step for index, layer in enumerate(layers) if (step := _step(layer)) is not None}
-    simulation = Simulation(model, list(steps.values()), chosen)
-    for done, (index, step) in enumerate(steps.items(), start=1):
-        layers[index] = _with_cost(layers[index], simulation.cost([step.layer]), simulation.float_cost)
-        advance(f"rounding {step.layer}", done / (len(steps) + 1))
-    everything = simulation.cost([step.layer for step in steps.values()]) if steps else None
-    return Quantization(tuple(layers), simulation.float_cost, everything, len(images), len(chosen))
+    roundings = {
+        index: LayerRounding(
+            layer.layer,
+            layer.scale,
+            layer.zero_point,
+            None if layer.weight_step_low is None else layer.operator != "FULLY_CONNECTED",
+        )
+        for index, layer in enumerate(layers)
+        if layer.layer is not None and layer.scale
+    }
+    simulation = RoundingSimulation(model, list(roundings.values()), chosen)
+    for done, (index, rounding) in enumerate(roundings.items(), start=1):
+        cost = simulation.cost([rounding.layer])
+        layers[index] = replace(
+            layers[index],
+            divergence=cost.divergence,
+            points_lost=(simulation.float_cost.top1 - cost.top1) * 100,
+            agreement=cost.agreement,
+        )
+        progress(f"rounding {rounding.layer}", done / (len(roundings) + 1))
+    everything = simulation.cost([rounding.layer for rounding in roundings.values()]) if roundings else None
+    return QuantizationAnalysis(tuple(layers), simulation.float_cost, everything, len(images), len(chosen))
 
 
-def _layer(
-    activation: Activation, found: tuple[str, float] | None, references: dict[str, np.ndarray]
-) -> LayerQuantization:
-    weights, own = activation.weights, None
-    if found is not None and activation.scale:
-        reference = references[found[0]]
-        own = signal_to_noise(reference, rounded_activations(reference, activation.scale, activation.zero_point))
+def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> LayerQuantization:
+    weights = activation.weights
+    layer, snr, own = nearest_layer(activation.values, references), None, None
+    if layer is not None:
+        reference = references[layer]
+        snr = signal_to_noise(reference, activation.values.reshape(reference.shape))
+        if activation.scale:
+            own = signal_to_noise(reference, rounded_activations(reference, activation.scale, activation.zero_point))
     return LayerQuantization(
         index=activation.index,
         operator=activation.operator,
-        layer=None if found is None else found[0],
+        layer=layer,
         shape=activation.values.shape[1:],
         weight_low=None if weights is None else weights.low,
         weight_high=None if weights is None else weights.high,
@@ -153,23 +172,37 @@ def _layer(
         weight_step_high=max(weights.scales) if weights and weights.scales else None,
         scale=activation.scale,
         zero_point=activation.zero_point,
-        snr=None if found is None else found[1],
+        snr=snr,
         own_snr=own,
     )
 
 
-def _step(layer: LayerQuantization) -> Step | None:
-    """Return how a layer is rounded; None where it is float, or not known."""
-    if layer.layer is None or not layer.scale:
-        return None
-    per_channel = None if layer.weight_step_low is None else layer.operator != "FULLY_CONNECTED"
-    return Step(layer.layer, layer.scale, layer.zero_point, per_channel)
+def nearest_layer(values: np.ndarray, layers: Mapping[str, np.ndarray]) -> str | None:
+    """Return the float layer that an operator implements: the one with the most similar output.
+
+    Names do not identify it, since conversion fuses layers and renames the result. Of layers with equal outputs, such
+    as before and after dropout, the first is returned.
+
+    Args:
+        values: output of the operator, float, shape (N, ...).
+        layers: outputs of the float layers for the same images, by name.
+
+    Returns:
+        None if no layer is similar.
+    """
+    best, best_ratio = None, LEAST_SNR
+    for name, reference in layers.items():
+        if reference.size == values.size and len(reference) == len(values):
+            ratio = signal_to_noise(reference, values.reshape(reference.shape))
+            if ratio > best_ratio:
+                best, best_ratio = name, ratio
+    return best
 
 
-def _with_cost(layer: LayerQuantization, cost: Cost, reference: Cost) -> LayerQuantization:
-    return replace(
-        layer,
-        divergence=cost.divergence,
-        points_lost=(reference.top1 - cost.top1) * 100,
-        agreement=cost.agreement,
-    )
+def signal_to_noise(reference: np.ndarray, values: np.ndarray) -> float:
+    """Return the signal-to-noise ratio of values against a reference of the same shape, in dB, at most 120."""
+    signal = float(np.square(reference, dtype=np.float64).sum())
+    noise = float(np.square(np.subtract(values, reference, dtype=np.float64)).sum())
+    if noise == 0:
+        return MOST_SNR
+    return min(MOST_SNR, float(10 * np.log10(signal / noise))) if signal > 0 else 0.0

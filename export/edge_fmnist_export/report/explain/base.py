@@ -1,4 +1,4 @@
-"""What is asked of an explanation, and what it says."""
+"""The request and the result of an explanation."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from edge_fmnist_export.report.explain.scorer import Scorer
 
-# What a pixel that is taken away becomes: Fashion-MNIST's background.
+# Value of a removed pixel: Fashion-MNIST's background.
 BACKGROUND = 0
-# Digits of what is written: well below one quantization step of a score.
+# Decimals in JSON: well below a quantization step of a score.
 DIGITS = 6
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """Why does this model see this class in this image?
+class ExplainRequest:
+    """Which prediction to explain.
 
     Attributes:
         scorer: the model.
         image: uint8, shape (28, 28), the garment bright on black.
-        target: the index of the class.
-        seed: decides all chance.
+        target: class index.
+        seed: random seed.
     """
 
     scorer: Scorer
@@ -33,21 +33,21 @@ class Question:
     seed: int = 0
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        """Return the score of the target for images (uint8, (N, 28, 28)): float32, shape (N,), 0 to 1."""
+        """Return the target's score for images, uint8 (N, 28, 28): float32, shape (N,), 0 to 1."""
         scores: np.ndarray = self.scorer.scores(images)[:, self.target]
         return scores
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """How much each pixel counts for a class.
+    """The importance of each pixel for a class.
 
     Attributes:
         method: ``"shap"``, ``"lime"``, ``"occlusion"`` or ``"gradcam"``.
-        values: float64, shape (28, 28): above 0 speaks for the class, below against it.
-        unit: what the values are.
-        signed: whether values below 0 occur.
-        details: what else the method says, and the settings it ran with; plain values.
+        values: float64, shape (28, 28): positive values support the class, negative values oppose it.
+        unit: meaning of the values.
+        signed: whether there can be negative values.
+        details: further results and settings of the method; plain values.
     """
 
     method: str
@@ -61,10 +61,9 @@ class Explanation:
         return {
             "method": self.method,
             "unit": self.unit,
-            **{name: _rounded(value) for name, value in self.details.items()},
-            "values": [[round(value, DIGITS) for value in row] for row in self.values.tolist()],
+            **{
+                name: round(value, DIGITS) if isinstance(value, float) else value
+                for name, value in self.details.items()
+            },
+            "values": np.round(self.values, DIGITS).tolist(),
         }
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, DIGITS) if isinstance(value, float) else value

@@ -1,8 +1,7 @@
-"""LIME: a linear model around one image, through the library ``lime`` (Ribeiro et al. 2016, arXiv:1602.04938).
+"""LIME: a local linear model around one image, by the library ``lime`` (Ribeiro et al. 2016, arXiv:1602.04938).
 
-The image is cut into superpixels (SLIC, Achanta et al. 2012); random ones are
-blanked, and a ridge regression, weighted by nearness, is fitted to the scores.
-A superpixel's weight is the value of each of its pixels.
+The image is divided into superpixels (SLIC, Achanta et al. 2012). Random superpixels are removed, and a ridge
+regression, weighted by proximity, is fitted to the scores. A superpixel's weight is the value of each of its pixels.
 """
 
 from __future__ import annotations
@@ -13,25 +12,22 @@ import io
 import numpy as np
 
 from edge_fmnist import extras
-from edge_fmnist_export.report.explain.base import BACKGROUND, Explanation, Question
+from edge_fmnist_export.report.explain.base import BACKGROUND, ExplainRequest, Explanation
 
 SUPERPIXELS = 60
-# SLIC's balance of nearness against likeness, for grey values of 0 to 1: superpixels follow the garment's outline,
-# and a chequered cloth still falls into many.
+# SLIC's balance of proximity and similarity for grey values of 0 to 1: superpixels follow the outline of the garment,
+# and a chequered fabric still has many.
 COMPACTNESS = 0.3
 SAMPLES = 1000
 BATCH = 128
 
 
-def explain(question: Question) -> Explanation:
+def explain(request: ExplainRequest) -> Explanation:
     """Explain a score by a local linear model.
 
-    Args:
-        question: what is asked; its seed draws which superpixels are blanked.
-
     Returns:
-        The weight of each pixel's superpixel; ``fit`` among the details is the linear model's weighted R²,
-        1 at best: near 0 the weights say little.
+        The weight of each pixel's superpixel. ``fit`` in the details is the weighted R² of the linear model, at most 1;
+        near 0 the weights are not meaningful.
 
     Raises:
         MissingExtraError: the extra ``[report]`` is not installed.
@@ -40,23 +36,23 @@ def explain(question: Question) -> Explanation:
     from lime.lime_image import LimeImageExplainer
 
     def scores(images: np.ndarray) -> np.ndarray:
-        return question.scorer.scores(np.ascontiguousarray(images[..., 0], dtype=np.uint8)).astype(np.float64)
+        return request.scorer.scores(np.ascontiguousarray(images[..., 0], dtype=np.uint8)).astype(np.float64)
 
-    explainer = LimeImageExplainer(random_state=question.seed)
-    # It shows a progress bar whatever is asked.
+    explainer = LimeImageExplainer(random_state=request.seed)
+    # Its progress bar cannot be turned off.
     with contextlib.redirect_stderr(io.StringIO()):
         answer = explainer.explain_instance(
-            question.image,
+            request.image,
             scores,
-            labels=(question.target,),
+            labels=(request.target,),
             top_labels=None,
             hide_color=BACKGROUND,
             num_samples=SAMPLES,
             batch_size=BATCH,
             segmentation_fn=superpixels,
-            random_seed=question.seed,
+            random_seed=request.seed,
         )
-    weights = dict(answer.local_exp[question.target])
+    weights = dict(answer.local_exp[request.target])
     return Explanation(
         method="lime",
         values=np.array([weights[index] for index in range(len(weights))], np.float64)[answer.segments],
@@ -65,20 +61,17 @@ def explain(question: Question) -> Explanation:
             "fit": float(answer.score),
             "superpixels": len(weights),
             "samples": SAMPLES,
-            "seed": question.seed,
+            "seed": request.seed,
             "covered_with": BACKGROUND,
         },
     )
 
 
 def superpixels(image: np.ndarray) -> np.ndarray:
-    """Return the number of each pixel's superpixel, from 0 without gaps.
+    """Return the superpixel of each pixel, int64, shape (28, 28), numbered from 0 without gaps.
 
     Args:
-        image: uint8, shape (28, 28, 3), its channels alike.
-
-    Returns:
-        int64, shape (28, 28).
+        image: uint8, shape (28, 28, 3), with equal channels.
     """
     from skimage.segmentation import slic
 

@@ -1,4 +1,4 @@
-"""The methods by name."""
+"""The explanation methods by name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.report.explain import gradcam, lime_weights, occlusion, shap_values
-from edge_fmnist_export.report.explain.base import Explanation, Question
+from edge_fmnist_export.report.explain.base import ExplainRequest, Explanation
 
-METHODS: dict[str, Callable[[Question], Explanation]] = {
+METHODS: dict[str, Callable[[ExplainRequest], Explanation]] = {
     "shap": shap_values.explain,
     "lime": lime_weights.explain,
     "occlusion": occlusion.explain,
@@ -16,15 +16,13 @@ METHODS: dict[str, Callable[[Question], Explanation]] = {
 }
 
 
-def explain(method: str, question: Question) -> Explanation:
-    """Explain with the method of this name.
+def explain(method: str, request: ExplainRequest) -> Explanation:
+    """Explain a prediction by the method of this name.
 
     Raises:
-        UsageError: no such method, or one that cannot explain this model.
+        UsageError: an unknown method, or one that cannot explain this model.
         MissingExtraError: the method's library is not installed.
     """
-    try:
-        chosen = METHODS[method]
-    except KeyError:
-        raise UsageError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}") from None
-    return chosen(question)
+    if method not in METHODS:
+        raise UsageError(f"unknown method {method!r}; expected one of {', '.join(METHODS)}")
+    return METHODS[method](request)

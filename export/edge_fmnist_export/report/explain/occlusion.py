@@ -1,8 +1,7 @@
-"""Occlusion: cover a patch of the image and see what the score loses (Zeiler and Fergus 2014, arXiv:1311.2901).
+"""Occlusion: cover a patch of the image and measure the change of the score (Zeiler and Fergus 2014, arXiv:1311.2901).
 
-The patch visits every place, also those that lie half outside, so that each
-pixel is covered equally often. A pixel's value is the mean of what the score
-lost under the patches that covered it.
+The patch visits every position, including those partly outside the image, so that each pixel is covered equally often.
+A pixel's value is the mean loss of score over the patches that cover it.
 """
 
 from __future__ import annotations
@@ -11,22 +10,15 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from edge_fmnist.vision.preprocess import SIZE
-from edge_fmnist_export.report.explain.base import BACKGROUND, Explanation, Question
+from edge_fmnist_export.report.explain.base import BACKGROUND, ExplainRequest, Explanation
 
-# Wide enough to hide a sleeve or a strap, small enough to tell one from the next.
+# Large enough to hide a sleeve or a strap, small enough to distinguish them.
 PATCH = 5
 
 
-def explain(question: Question) -> Explanation:
-    """Explain a score by occlusion.
-
-    Args:
-        question: what is asked; there is no chance in the answer.
-
-    Returns:
-        The mean loss of score, -1 to 1, under the patches that cover each pixel.
-    """
-    lost = float(question.scores(question.image[None])[0]) - question.scores(occluded(question.image))
+def explain(request: ExplainRequest) -> Explanation:
+    """Explain a score by occlusion: the mean loss of score, -1 to 1, where a pixel is covered."""
+    lost = float(request.scores(request.image[None])[0]) - request.scores(occluded(request.image))
     places = SIZE + PATCH - 1
     windows = sliding_window_view(lost.reshape(places, places), (PATCH, PATCH))
     return Explanation(
@@ -38,17 +30,17 @@ def explain(question: Question) -> Explanation:
 
 
 def occluded(image: np.ndarray) -> np.ndarray:
-    """Return copies of an image with a patch covered in each.
+    """Return copies of an image with one patch covered in each.
 
     Args:
         image: uint8, shape (28, 28).
 
     Returns:
-        uint8, shape (32 * 32, 28, 28): the patch's last row and column go from 0 to 31, row by row.
+        uint8, shape (32 * 32, 28, 28), the last row and column of the patch from 0 to 31, in row-major order.
     """
     ends = np.arange(SIZE + PATCH - 1)[:, None]
     pixels = np.arange(SIZE)[None, :]
-    # Shape (places, pixels): whether the patch that ends at a place covers a row, and alike a column.
+    # Shape (places, pixels): whether a patch that ends at a place covers a row or column.
     covers = (pixels <= ends) & (pixels > ends - PATCH)
     patches = covers[:, None, :, None] & covers[None, :, None, :]
     return np.where(patches.reshape(-1, SIZE, SIZE), np.uint8(BACKGROUND), image)

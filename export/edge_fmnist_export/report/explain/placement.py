@@ -1,4 +1,4 @@
-"""Where the pixels of a 28x28 image came from in its photograph: preprocessing, backwards."""
+"""Map pixels of a 28x28 image back to its photograph: preprocessing in reverse."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edge_fmnist.vision.preprocess import SIZE
 
 
 class Placement(NamedTuple):
-    """Which part of the image shows the garment, and which part of the photograph that is.
+    """The part of the image that shows the garment, and its place in the photograph.
 
     Attributes:
-        part: in pixels of the image; around it is nothing but black.
+        part: in pixels of the image; everything outside is black.
         box: in pixels of the photograph.
     """
 
@@ -28,13 +28,9 @@ class Placement(NamedTuple):
 
 
 def placement(garment: Garment) -> Placement:
-    """Return where the image of a garment came from.
+    """Return where the image of a detected garment came from.
 
-    :mod:`edge_fmnist.vision.preprocess` shrinks the bounds of the mask to a longest
-    edge of 28 pixels and centres them; so the mask tells the part.
-
-    Args:
-        garment: what was found in a photograph; ``found`` is True.
+    :mod:`edge_fmnist.vision.preprocess` scales the bounds of the mask to a longest edge of 28 pixels and centres them.
     """
     _, _, width, height = cv2.boundingRect(garment.mask)
     factor = SIZE / max(height, width)
@@ -43,24 +39,24 @@ def placement(garment: Garment) -> Placement:
 
 
 def onto_photograph(values: np.ndarray, garment: Garment, shape: tuple[int, int]) -> np.ndarray:
-    """Map values of the pixels of an image back onto its photograph.
+    """Map values of an image's pixels to its photograph.
 
     Args:
-        values: float, shape (28, 28), one for each pixel of the garment's image.
-        garment: what was found in the photograph; ``found`` is True.
-        shape: height and width of the photograph as it is shown: its own, or those of a smaller copy.
+        values: float, shape (28, 28).
+        garment: the detected garment.
+        shape: height and width of the photograph, or of a resized copy.
 
     Returns:
-        float64, of that shape: the values, smoothly enlarged, in the garment's box, and 0 around it.
+        float64, of this shape: the values, resized by linear interpolation, in the garment's box, and 0 outside.
     """
     part, box = placement(garment)
     down, across = shape[0] / garment.frame_shape[0], shape[1] / garment.frame_shape[1]
     top, left = round(box.top * down), round(box.left * across)
     height, width = max(1, round(box.height * down)), max(1, round(box.width * across))
     inside = values[part.top : part.top + part.height, part.left : part.left + part.width].astype(np.float64)
-    enlarged = cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
     result = np.zeros(shape, np.float64)
-    # Two halves that are both rounded up would lead out of the picture.
+    # Rounding may place the last row or column outside.
     room = result[top : top + height, left : left + width]
-    room[:] = enlarged[: room.shape[0], : room.shape[1]]
+    room[:] = resized[: room.shape[0], : room.shape[1]]
     return result

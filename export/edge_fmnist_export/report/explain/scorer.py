@@ -1,7 +1,8 @@
-"""The models that are explained: a written file as a black box, or the float Keras model it came from."""
+"""The models to explain: a model file as a black box, or the float Keras model of a run."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,112 +15,117 @@ from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
-from edge_fmnist_export.quantize.exporting import run_labels
-from edge_fmnist_export.report.subject import load_float_model
-from edge_fmnist_export.training import calibration
-from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 RUNS = Path("runs")
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """A float Keras model.
-
-    Attributes:
-        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        mirrored: whether logits are averaged over an image and its mirror image.
-    """
-
-    model: Any
-    mirrored: bool
-
-
-@dataclass(frozen=True, eq=False)
 class Scorer:
-    """A model that scores images.
+    """A model that returns scores for images.
 
     Attributes:
-        name: its name or path.
+        name: name or path of the model.
         kind: ``"file"`` for a model file, ``"float"`` for a Keras model.
-        labels: the names of the classes.
-        scores: from images, uint8, shape (N, 28, 28), to probabilities, float32, shape (N, classes).
-        network: what lies behind the scores where they are a Keras model's, else None.
+        labels: class names.
+        scores: maps images, uint8 (N, 28, 28), to probabilities, float32, shape (N, classes).
+        network: the Keras model, float32 (N, 28, 28, 1), 0 to 1, to logits; None for a model file.
+        flip_tta: whether the Keras model uses flip test-time augmentation.
     """
 
     name: str
     kind: str
     labels: tuple[str, ...]
     scores: Callable[[np.ndarray], np.ndarray]
-    network: Network | None = None
+    network: Any | None = None
+    flip_tta: bool = False
 
 
 def of_file(classifier: Classifier, name: str) -> Scorer:
-    """Return a model file as a black box: images in, scores out."""
+    """Return a scorer for a model file."""
     return Scorer(name, "file", classifier.labels, lambda images: classifier.predict_batch(images).scores)
 
 
-def of_network(model: Any, name: str, labels: tuple[str, ...], *, mirrored: bool, temperature: float) -> Scorer:
-    """Return a float Keras model.
+def of_network(network: Any, name: str, labels: tuple[str, ...], *, flip_tta: bool, temperature: float) -> Scorer:
+    """Return a scorer for a float Keras model.
 
     Args:
-        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        name: what to call it.
-        labels: the names of its classes.
-        mirrored: whether logits are averaged over an image and its mirror image.
-        temperature: logits are divided by it before the softmax.
+        network: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
+        name: name of the model.
+        labels: class names.
+        flip_tta: average the logits of an image and its mirror image (flip test-time augmentation).
+        temperature: divisor of the logits before the softmax.
     """
+    from edge_fmnist_export.training.inference import logits_of
 
     def scores(images: np.ndarray) -> np.ndarray:
-        return softmax(logits_of(model, images, flip_tta=mirrored) / np.float32(temperature))
+        return softmax(logits_of(network, images, flip_tta=flip_tta) / np.float32(temperature))
 
-    return Scorer(name, "float", labels, scores, Network(model, mirrored))
+    return Scorer(name, "float", labels, scores, network, flip_tta)
 
 
 def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
-    """Return the float model of a run; its scores are calibrated as those of the run's files.
+    """Return a scorer for the float model of a run, calibrated as the files exported from the run.
 
     Args:
-        run: the run folder.
-        labels: the names of its classes; None takes those it was trained with.
+        run: the training run.
+        labels: class names; None means those that it was trained with.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
         UsageError: Keras does not run on TensorFlow.
-        RunError: the run's float weights, calibration or labels are missing, damaged or do not fit.
+        RunError: the float weights, the calibration or the labels are missing, damaged or do not fit.
     """
+    from edge_fmnist_export.quantize.exporting import run_labels
+    from edge_fmnist_export.training import calibration
+
     return of_network(
         load_float_model(run),
         run.recipe.name,
         labels or filled(run_labels(run), CLASSES),
-        mirrored=run.recipe.flip_tta,
+        flip_tta=run.recipe.flip_tta,
         temperature=float((calibration.recorded(run) or {}).get("temperature", 1.0)),
     )
 
 
-def run_of(classifier: Classifier, name: str) -> Run:
-    """Return the run that a model file was exported from: a shipped checkpoint, or a folder of ``runs/``.
-
-    The file carries the record of its training, which tells that run from another of the same name.
-
-    Args:
-        classifier: the file, loaded.
-        name: what messages call it.
+def load_float_model(run: Run) -> Any:
+    """Return the float Keras model of a run, on TensorFlow.
 
     Raises:
-        UsageError: no such run is here.
-        RunError: a run folder that is damaged.
+        MissingExtraError: the extra ``[export]`` is not installed.
+        RunError: the weights are missing, damaged or do not fit.
+        UsageError: Keras already runs on another back end in this process.
+    """
+    # Gradients come from TensorFlow, whichever back end trained.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.float_model import float_model
+
+    return float_model(run, backend.keras_on_tensorflow("the float model"))
+
+
+def run_of(classifier: Classifier, name: str) -> Run:
+    """Return the run that a model file was exported from: a shipped checkpoint, or a folder in ``runs/``.
+
+    The training record in the file's metadata distinguishes runs of the same name.
+
+    Args:
+        classifier: the model file, loaded.
+        name: name of the model in messages.
+
+    Raises:
+        UsageError: the run was not found.
+        RunError: a run folder is damaged.
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
-    called = str(settings.get("name", ""))
-    places = [place for place in (shipped_runs().get(called), RUNS / called) if place is not None]
-    for place in places if called else []:
+    run_name = str(settings.get("name", ""))
+    places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
+    for place in places if run_name else []:
         if (place / "recipe.toml").is_file():
             run = open_run(place)
             if run.read_json("run.json", {}) == settings.get("training"):
                 return run
     raise UsageError(
-        f"{name}: the float model it was made from is not here, neither as a shipped checkpoint nor in {RUNS}/; "
-        "name the run folder in place of the file"
+        f"{name}: the float model of this file was not found among the shipped checkpoints or in {RUNS}/; "
+        "give the run folder instead of the file"
     )

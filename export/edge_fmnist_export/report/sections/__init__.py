@@ -6,11 +6,11 @@ from edge_fmnist_export.report.base import SectionModule
 from edge_fmnist_export.report.sections import data, explanation, gallery, projection, quantization, result, training
 
 SECTIONS: dict[str, SectionModule] = {
-    "data": data,
-    "training": training,
     "result": result,
     "gallery": gallery,
     "quantization": quantization,
     "projection": projection,
     "explanation": explanation,
+    "data": data,
+    "training": training,
 }

@@ -1,50 +1,51 @@
-"""Section Quantization: ranges and steps of each layer, the noise in it, and which layer costs accuracy."""
+"""Section Quantization: ranges and scales of each layer, its noise, and the layer that costs most accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from edge_fmnist_export.report import figures
-from edge_fmnist_export.report.analysis.quantization import LayerQuantization, Quantization, analyse
-from edge_fmnist_export.report.base import Context, Figure, Section, Table
-from edge_fmnist_export.training import training_data as material
+from edge_fmnist_export.report.analysis.quantization import QuantizationAnalysis, analyse
+from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSection, ReportTable
+from edge_fmnist_export.training import training_data
 from edge_fmnist_export.training.batches import Subset
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
+    from collections.abc import Sequence
 
-VERSION = 2
+    from matplotlib.axes import Axes
+
+VERSION = 3
 TITLE = "Quantization"
-# Inches for each layer and for what lies around them.
+# Inches for each layer, and for everything around the layers.
 ROW, AROUND = 0.2, 0.75
 COLUMNS = (
     "layer",
     "operator",
     "output",
-    "least weight",
+    "smallest weight",
     "largest weight",
-    "least weight step",
-    "largest weight step",
-    "output step",
+    "smallest weight scale",
+    "largest weight scale",
+    "output scale",
     "zero point",
     "SNR, dB",
-    "SNR of this step alone, dB",
+    "SNR of this layer alone, dB",
     "score divergence, 1/1000 nats",
     "points of top-1 lost",
-    "same answer as float",
+    "unchanged predictions",
 )
 
 
-def build(context: Context) -> Section:
+def build(context: ReportContext) -> ReportSection:
     """Compare the file with the float model, layer by layer."""
-    if context.run is None or context.float_model is None:
-        return Section(TITLE, text=["Without the run that the file came from there is no float model to compare with."])
-    train, validation = material.split(context.run.recipe, context.train)
+    if context.run is None or context.float_scorer is None:
+        return ReportSection(TITLE, text=["Without the training run there is no float model to compare with."])
+    train, validation = training_data.split(context.run.recipe, context.train)
     found = analyse(
         context.model_path.read_bytes(),
         str(context.model_path),
-        context.float_model,
+        context.float_scorer.network,
         Subset(train.images, train.targets),
         validation,
         context.progress,
@@ -52,124 +53,105 @@ def build(context: Context) -> Section:
     return section_of(found)
 
 
-def section_of(found: Quantization) -> Section:
-    """Return the section on what was found."""
+def section_of(found: QuantizationAnalysis) -> ReportSection:
+    """Return the section about an analysis."""
     if not any(layer.scale for layer in found.layers):
-        return Section(TITLE, text=["The file computes in floats: nothing in it is quantized."])
-    return Section(TITLE, text=_text(found), figures=_figures(found), tables=[_table(found)], summary=_summary(found))
+        return ReportSection(TITLE, text=["The file computes in float: it is not quantized."])
+    ratios = [layer.snr for layer in found.layers if layer.snr is not None]
+    return ReportSection(
+        TITLE,
+        text=_text(found),
+        figures=_figures(found),
+        tables=[_table(found)],
+        summary={
+            "least_snr_db": round(min(ratios), 2) if ratios else None,
+            "costliest_layer": found.costliest.name if found.costliest else None,
+            "all_layers_top1": found.all_cost.top1 if found.all_cost else None,
+            "float_top1": found.float_cost.top1,
+            "images": found.cost_images,
+        },
+    )
 
 
-def _text(found: Quantization) -> list[str]:
+def _text(found: QuantizationAnalysis) -> list[str]:
     text = [
-        "Each operator of the file is matched with the float layer whose output it is nearest to. The signal-to-noise "
-        f"ratio compares the two on {found.noise_images} training images: 20 dB is noise of a tenth of the signal. It "
-        "holds the noise of all layers before, and what quantization-aware training changed in the weights. The "
-        "second figure of a layer is the noise of its own step alone: the float output, rounded and clipped as the "
-        "file does. The interpreter's own kernels ran, without XNNPACK, which keeps no intermediate results.",
-        f"What a layer costs was measured on {found.cost_images} validation images: the float model ran with this "
-        "layer's weights and output rounded, and all others in float. How far that moves the scores "
-        "(Kullback-Leibler divergence) tells layers apart long before an answer changes.",
+        "Each operator of the file is matched with the float layer that has the most similar output. The "
+        f"signal-to-noise ratio (SNR) compares both on {found.noise_images} training images: at 20 dB, the noise is a "
+        "tenth of the signal. It includes the noise of all layers before, and weight changes by quantization-aware "
+        "training. The second SNR is that of this layer alone: the float output, rounded and clipped as in the file. "
+        "The interpreter's built-in kernels are used, since XNNPACK does not keep intermediate results.",
+        f"The cost of a layer is measured on {found.cost_images} validation images: only this layer's weights and "
+        "output are rounded, all others are float. The divergence of the scores (Kullback-Leibler) is more sensitive "
+        "than changes of predictions.",
     ]
     if found.costliest is not None and found.all_cost is not None:
-        answer, everything = found.costliest, found.all_cost
         text.append(
-            f"Of all layers, {answer.name} moves the scores most when it is rounded, and costs "
-            f"{answer.points_lost or 0.0:.2f} points of top-1. "
-            f"All layers together take the float model from {found.float_cost.top1:.2%} to {everything.top1:.2%} on "
-            f"these images; {everything.agreement:.1%} of its answers stay."
+            f"Rounding {found.costliest.name} has the largest effect on the scores and costs "
+            f"{found.costliest.points_lost or 0.0:.2f} points of top-1. Rounding all layers changes the float model's "
+            f"accuracy from {found.float_cost.top1:.2%} to {found.all_cost.top1:.2%} on these images; "
+            f"{found.all_cost.agreement:.1%} of its predictions are unchanged."
         )
     unmatched = [layer.name for layer in found.layers if layer.layer is None]
     if unmatched:
-        text.append(f"No float layer comes near {', '.join(unmatched)}.")
+        text.append(f"No float layer matches {', '.join(unmatched)}.")
     return text
 
 
-def _figures(found: Quantization) -> list[Figure]:
-    matched = [layer for layer in found.layers if layer.snr is not None]
-    measured = [layer for layer in found.layers if layer.divergence is not None]
+def _figures(found: QuantizationAnalysis) -> list[ReportFigure]:
     drawn = []
+    matched = [layer for layer in found.layers if layer.snr is not None]
     if matched:
-        drawn.append(
-            Figure(
-                "signal-to-noise",
-                _noise(matched),
-                "Signal-to-noise ratio of each layer beside the float model, in dB: all the noise up to there (dot), "
-                "and that of its own step alone (ring). More is better.",
-            )
+        axes = _layer_axes([layer.name for layer in matched], "signal-to-noise ratio, dB", "both")
+        places = range(len(matched))
+        axes.plot([layer.snr or 0.0 for layer in matched], places, "o", color=figures.BLUE, label="all layers so far")
+        own = [float("nan") if layer.own_snr is None else layer.own_snr for layer in matched]
+        axes.plot(own, places, "o", color=figures.AMBER, markerfacecolor="none", label="this layer alone")
+        axes.set_xlim(left=0)
+        figures.figure_of(axes).legend(loc="outside upper right", ncols=2)
+        caption = (
+            "Signal-to-noise ratio of each layer against the float model, in dB: with the noise of all layers so far "
+            "(dot), and of this layer alone (ring). Higher is better."
         )
+        drawn.append(ReportFigure("signal-to-noise", figures.figure_of(axes), caption))
+    measured = [layer for layer in found.layers if layer.divergence is not None]
     if measured:
-        drawn.append(
-            Figure(
-                "layer-cost",
-                _costs(measured),
-                "How far rounding one layer alone moves the scores on validation images, in thousandths of a nat.",
-            )
-        )
+        axes = _layer_axes([layer.name for layer in measured], "divergence of the scores, 1/1000 nats", "x")
+        values = [1000 * (layer.divergence or 0.0) for layer in measured]
+        axes.barh(range(len(measured)), values, height=0.65, color=figures.RED)
+        caption = "Divergence of the scores on validation images when only this layer is rounded, in 1/1000 nats."
+        drawn.append(ReportFigure("layer-cost", figures.figure_of(axes), caption))
     return drawn
 
 
-def _noise(layers: Sequence[LayerQuantization]) -> Drawing:
-    axes = figures.new_axes(AROUND + ROW * len(layers), grid="both")
-    places = range(len(layers))
-    own = [(place, layer.own_snr) for place, layer in enumerate(layers) if layer.own_snr is not None]
-    axes.plot([layer.snr or 0.0 for layer in layers], places, "o", color=figures.BLUE, label="up to here")
-    axes.plot(
-        [ratio for _, ratio in own],
-        [place for place, _ in own],
-        "o",
-        color=figures.AMBER,
-        markerfacecolor="none",
-        label="own step alone",
-    )
-    axes.set_yticks(places, [layer.name for layer in layers])
-    axes.set(ylim=(len(layers) - 0.4, -0.6), xlabel="signal-to-noise ratio, dB")
-    axes.set_xlim(left=0)
-    figures.figure_of(axes).legend(loc="outside upper right", ncols=2)
-    return figures.figure_of(axes)
+def _layer_axes(names: Sequence[str], xlabel: str, grid: str) -> Axes:
+    axes = figures.new_axes(AROUND + ROW * len(names), grid=grid)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel=xlabel)
+    return axes
 
 
-def _costs(layers: Sequence[LayerQuantization]) -> Drawing:
-    axes = figures.new_axes(AROUND + ROW * len(layers), grid="x")
-    places = range(len(layers))
-    axes.barh(places, [1000 * (layer.divergence or 0.0) for layer in layers], height=0.65, color=figures.RED)
-    axes.set_yticks(places, [layer.name for layer in layers])
-    axes.set(ylim=(len(layers) - 0.4, -0.6), xlabel="divergence of the scores, 1/1000 nats")
-    return figures.figure_of(axes)
-
-
-def _table(found: Quantization) -> Table:
+def _table(found: QuantizationAnalysis) -> ReportTable:
     rows = [
         [
             layer.name,
             layer.operator,
             " x ".join(map(str, layer.shape)),
-            *(
-                _digits(value, 5)
-                for value in (layer.weight_low, layer.weight_high, layer.weight_step_low, layer.weight_step_high)
-            ),
-            _digits(layer.scale, 5),
+            _rounded(layer.weight_low, 5),
+            _rounded(layer.weight_high, 5),
+            _rounded(layer.weight_step_low, 5),
+            _rounded(layer.weight_step_high, 5),
+            _rounded(layer.scale, 5),
             layer.zero_point,
-            _digits(layer.snr, 1),
-            _digits(layer.own_snr, 1),
-            _digits(None if layer.divergence is None else 1000 * layer.divergence, 4),
-            _digits(layer.points_lost, 2),
-            _digits(layer.agreement, 4),
+            _rounded(layer.snr, 1),
+            _rounded(layer.own_snr, 1),
+            _rounded(None if layer.divergence is None else 1000 * layer.divergence, 4),
+            _rounded(layer.points_lost, 2),
+            _rounded(layer.agreement, 4),
         ]
         for layer in found.layers
     ]
-    return Table("layers", COLUMNS, rows, "Each operator of the file beside its layer of the float model.")
+    return ReportTable("layers", COLUMNS, rows, "Operators of the file, compared with the layers of the float model.")
 
 
-def _digits(value: float | None, digits: int) -> float | None:
+def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def _summary(found: Quantization) -> dict[str, object]:
-    ratios = [layer.snr for layer in found.layers if layer.snr is not None]
-    return {
-        "least_snr_db": round(min(ratios), 2) if ratios else None,
-        "costliest_layer": found.costliest.name if found.costliest else None,
-        "all_layers_top1": found.all_cost.top1 if found.all_cost else None,
-        "float_top1": found.float_cost.top1,
-        "images": found.cost_images,
-    }

@@ -9,7 +9,7 @@ import pytest
 
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.metadata import embed
-from edge_fmnist.model.tflite_graph import Structure, read_structure
+from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export import architectures
 
 # Output height x width x filters x kernel height x width x depth, layer by layer.
@@ -48,23 +48,23 @@ def edge() -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def structures(edge: dict[str, bytes]) -> dict[str, Structure]:
-    return {kind: read_structure(content, kind) for kind, content in edge.items()}
+def structures(edge: dict[str, bytes]) -> dict[str, Graph]:
+    return {kind: read_graph(content, kind) for kind, content in edge.items()}
 
 
-def test_macs(structures: dict[str, Structure]) -> None:
-    assert {structure.macs for structure in structures.values()} == {sum(EDGE)}
+def test_macs(structures: dict[str, Graph]) -> None:
+    assert {graph.macs for graph in structures.values()} == {sum(EDGE)}
     counted = [operator.macs for operator in structures["float32"].operators if operator.macs]
     assert sorted(counted) == sorted(EDGE)
 
 
-def assert_integer(structure: Structure) -> None:
-    assert structure.stray_operators() == []
-    assert structure.unsupported_operators() == []
-    assert [structure.tensors[index].type for index in (*structure.inputs, *structure.outputs)] == ["UINT8"] * 2
+def assert_integer(graph: Graph) -> None:
+    assert graph.stray_operators() == []
+    assert graph.unsupported_operators() == []
+    assert [graph.tensors[index].type for index in (*graph.inputs, *graph.outputs)] == ["UINT8"] * 2
 
 
-def test_int8(structures: dict[str, Structure]) -> None:
+def test_int8(structures: dict[str, Graph]) -> None:
     assert_integer(structures["int8"])
     assert structures["int8"].output_step is not None
     # Batch normalization and ReLU are folded.
@@ -75,39 +75,37 @@ def test_int8(structures: dict[str, Structure]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", architectures.names())
 def test_every_architecture(name: str) -> None:
-    structure = read_structure(convert(name, "int8")["int8"], name)
-    assert_integer(structure)
-    assert f"{structure.macs:,}" in re.findall(r"[\d,]+\d", str(architectures.builder(name).__doc__))
+    graph = read_graph(convert(name, "int8")["int8"], name)
+    assert_integer(graph)
+    assert f"{graph.macs:,}" in re.findall(r"[\d,]+\d", str(architectures.builder(name).__doc__))
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "dynamic"])
-def test_float_operators_are_found(structures: dict[str, Structure], kind: str) -> None:
+def test_float_operators_are_found(structures: dict[str, Graph], kind: str) -> None:
     assert any("CONV_2D on FLOAT32" in problem for problem in structures[kind].stray_operators())
     assert structures[kind].unsupported_operators() == []
     assert structures[kind].output_step is None
 
 
-def test_weights_have_the_bytes_of_their_type(structures: dict[str, Structure]) -> None:
-    weights = {
-        kind: sum(tensor.constant_bytes for tensor in structure.tensors) for kind, structure in structures.items()
-    }
+def test_weights_have_the_bytes_of_their_type(structures: dict[str, Graph]) -> None:
+    weights = {kind: sum(tensor.constant_bytes for tensor in graph.tensors) for kind, graph in structures.items()}
     assert weights["float32"] / 4 > 58_000
     assert 0.45 < weights["float16"] / weights["float32"] < 0.55
     assert 0.2 < weights["dynamic"] / weights["float32"] < 0.35
     assert 0.2 < weights["int8"] / weights["float32"] < 0.35
 
 
-def test_metadata_does_not_change_the_structure(edge: dict[str, bytes], structures: dict[str, Structure]) -> None:
+def test_metadata_does_not_change_the_structure(edge: dict[str, bytes], structures: dict[str, Graph]) -> None:
     described = embed(edge["int8"], {"output": "logits"}, tuple("abcdefghij"))
-    assert read_structure(described, "described") == structures["int8"]
+    assert read_graph(described, "described") == structures["int8"]
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", bytes(1000), b"\xff" * 1000])
 def test_garbage_is_no_model(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"x\.tflite: not a TensorFlow Lite model, or a damaged one"):
-        read_structure(content, "x.tflite")
+        read_graph(content, "x.tflite")
 
 
 def test_truncated_model(edge: dict[str, bytes]) -> None:
     with pytest.raises(ModelError, match="damaged"):
-        read_structure(edge["int8"][: len(edge["int8"]) // 2], "x.tflite")
+        read_graph(edge["int8"][: len(edge["int8"]) // 2], "x.tflite")

@@ -1,0 +1,141 @@
+"""The input of a report: a model file, and the training run that it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import write_json
+from edge_fmnist.errors import ModelError, ModelNotFoundError
+from edge_fmnist.model.registry import shipped_models
+from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.quantize.convert import Representative
+
+REPRESENTATIVE_IMAGES = 500
+# Files of a run that determine the exported model and the content of the report.
+RUN_FILES = ("recipe.toml", "run.json", "history.json", "calibration.json", "float.npz", "qat.npz")
+EXPORT_RECORD = "export.json"
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """What to report on.
+
+    Attributes:
+        name: name of the model in the report.
+        model: a shipped model's name or a ``.tflite`` file; None if it must be exported from the run.
+        run: the training run; None if unknown.
+    """
+
+    name: str
+    model: str | None
+    run: Run | None
+
+
+def find_input(wanted: str, run: str | None = None) -> ReportInput:
+    """Find the model file and the run for a name or path.
+
+    A shipped model comes with the shipped checkpoint of its name. A run folder or another checkpoint is exported. A
+    model file has no run unless one is given.
+
+    Args:
+        wanted: a shipped model's or checkpoint's name, a ``.tflite`` file, or a run folder.
+        run: the run of a model file: a folder or a shipped checkpoint's name.
+
+    Raises:
+        ModelNotFoundError: ``wanted`` is none of these.
+        RunNotFoundError: ``run`` is neither a folder nor a checkpoint.
+        RunError: a folder that is not a run.
+    """
+    named = open_run(run) if run is not None else None
+    if wanted in shipped_models():
+        return ReportInput(wanted, wanted, named or (open_run(wanted) if wanted in shipped_runs() else None))
+    path = Path(wanted)
+    if path.is_file():
+        return ReportInput(path.stem, wanted, named)
+    if path.is_dir() or wanted in shipped_runs():
+        return ReportInput(path.resolve().name, None, open_run(wanted))
+    raise ModelNotFoundError(
+        f"{wanted}: not a run folder, a model file, a shipped model ({', '.join(shipped_models())}) "
+        f"or a shipped checkpoint ({', '.join(shipped_runs())})"
+    )
+
+
+def run_sha256(run: Run | None) -> str | None:
+    """Return a hash of the files of a run that the report depends on; None without a run."""
+    if run is None:
+        return None
+    digest = hashlib.sha256()
+    for name in RUN_FILES:
+        path = run.folder / name
+        if path.is_file():
+            digest.update(f"{name} {file_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def exported(run: Run, folder: Path, train: Split) -> Path:
+    """Export a run as int8 into a folder, unless it is there already.
+
+    A run without quantization-aware weights is exported with post-training quantization.
+
+    Args:
+        run: the training run.
+        folder: where to write the file.
+        train: source of representative images for post-training quantization.
+
+    Raises:
+        MissingExtraError: the extra ``[export]`` is not installed.
+        RunError: the weights are missing or do not fit.
+        CheckError: the exported file failed a check.
+    """
+    kind = "int8" if run.has("qat") else "int8-ptq"
+    path, record = folder / f"{run.recipe.name}-{kind}.tflite", folder / EXPORT_RECORD
+    source = run_sha256(run)
+    if _is_current(path, record, source):
+        return path
+    # Conversion needs TensorFlow, whichever back end trained.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    from edge_fmnist_export.quantize.exporting import Exporter
+
+    representative = _representative(run, train) if kind == "int8-ptq" else None
+    # A report on a file with a large accuracy drop is useful, so the drop is not limited.
+    written = Exporter(run, representative=representative).export(kind, path, max_drop=math.inf)
+    write_json(record, {"run_sha256": source, "model_sha256": written.sha256})
+    return path
+
+
+def _is_current(path: Path, record: Path, source: str | None) -> bool:
+    """Return whether a file was exported from the run with this hash."""
+    try:
+        known: Any = json.loads(record.read_text("utf-8"))
+        return bool(known == {"run_sha256": source, "model_sha256": file_sha256(path)})
+    except (OSError, ValueError, ModelError):
+        return False
+
+
+def _representative(run: Run, train: Split) -> Representative:
+    from edge_fmnist_export.quantize.convert import representative_dataset
+    from edge_fmnist_export.training import training_data
+
+    rest, _ = training_data.split(run.recipe, train)
+    return representative_dataset(rest, REPRESENTATIVE_IMAGES, run.recipe.seed)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -396,7 +396,7 @@ install_all() {
     make_link
     if [ "$service" = yes ]; then install_settings; fi
     update_service
-    [ "$dry_run" = yes ] || say "installed $("$command" --version) in $prefix; try: $NAME live --source demo --serve"
+    [ "$dry_run" = yes ] || say "installed $NAME $("$command" --version) in $prefix; try: $NAME live --source demo"
 }
 
 rollback() {
@@ -405,7 +405,7 @@ rollback() {
     "$prefix/$target/bin/$NAME" --version >/dev/null || fail 1 "--rollback: the previous version no longer runs"
     activate "$target"
     update_service
-    [ "$dry_run" = yes ] || say "rolled back to $("$command" --version); --rollback again undoes this"
+    [ "$dry_run" = yes ] || say "rolled back to $NAME $("$command" --version); --rollback again undoes this"
 }
 
 remove_service() {

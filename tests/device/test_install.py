@@ -15,7 +15,6 @@ import pytest
 
 DEVICE = Path(__file__).parents[2] / "device"
 INSTALLER = DEVICE / "install.sh"
-SCRIPTS = sorted([*DEVICE.glob("*.sh"), *DEVICE.glob("*/*.sh")])
 
 COMMANDS = {
     "apt-get": "exit 9",
@@ -41,12 +40,7 @@ esac"""
 
 
 class Machine:
-    """A simulated machine.
-
-    Attributes:
-        root: folder in place of /.
-        prefix: default installation folder.
-    """
+    """A simulated machine: ``root`` is used in place of /, ``prefix`` is the default installation folder."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.prefix = folder / "root", folder / "prefix"
@@ -62,13 +56,12 @@ class Machine:
         self.link = self.root / "usr/local/bin/edge-fmnist"
 
     def command(self, name: str, lines: str) -> None:
-        """Define a stub command."""
         self._script(self._bin / name, lines)
 
     def wheel(self, version: str, *lines: str) -> Path:
         """Return a wheel of a version; ``lines`` are added to its command."""
         path = self.root.parent / f"edge_fmnist-{version}-py3-none-any.whl"
-        path.write_text("\n".join(["#!/bin/sh", f'[ "$1" != --version ] || echo edge-fmnist {version}', *lines, ""]))
+        path.write_text("\n".join(["#!/bin/sh", f'[ "$1" != --version ] || echo {version}', *lines, ""]))
         return path
 
     def install(self, *arguments: object, prefix: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -98,9 +91,6 @@ class Machine:
         """Return the version of the active environment."""
         command = [str(self.prefix / "venv/bin/edge-fmnist"), "--version"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    def environments(self) -> int:
-        return len(list(self.prefix.glob("env-*")))
 
     def _script(self, path: Path, lines: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,9 +178,9 @@ def test_invalid_arguments(machine: Machine, arguments: tuple[str, ...], code: i
 def test_update_keeps_one_previous_environment(machine: Machine) -> None:
     for version in ("1", "2", "3"):
         machine.installed(version)
-    assert machine.version() == "edge-fmnist 3"
-    assert machine.environments() == 2
-    assert os.readlink(machine.link) == f"{machine.prefix}/venv/bin/edge-fmnist"
+    assert machine.version() == "3"
+    assert len(list(machine.prefix.glob("env-*"))) == 2
+    assert machine.link.readlink() == machine.prefix / "venv/bin/edge-fmnist"
 
 
 def test_failed_update_leaves_the_old_environment_active(machine: Machine) -> None:
@@ -198,8 +188,8 @@ def test_failed_update_leaves_the_old_environment_active(machine: Machine) -> No
     result = machine.install("--wheel", machine.wheel("2", '[ "$1" != doctor ]'))
     assert result.returncode == 1
     assert "the new version has the problems above; nothing was changed" in result.stderr
-    assert machine.version() == "edge-fmnist 1"
-    assert machine.environments() == 1
+    assert machine.version() == "1"
+    assert len(list(machine.prefix.glob("env-*"))) == 1
 
 
 def test_update_whose_service_does_not_start_is_undone(machine: Machine) -> None:
@@ -208,7 +198,7 @@ def test_update_whose_service_does_not_start_is_undone(machine: Machine) -> None
     result = machine.install("--wheel", machine.wheel("2", "# fails-to-start"))
     assert result.returncode == 1
     assert "the old one was restored" in result.stderr
-    assert machine.version() == "edge-fmnist 1"
+    assert machine.version() == "1"
     assert machine.unit.read_text("utf-8") == unit
     # Once for the new version, once for the old one.
     assert (machine.root / "systemctl.log").read_text().count("restart") == 3
@@ -227,7 +217,7 @@ def test_rollback_and_back_again(machine: Machine) -> None:
     for version in ("1", "2"):
         result = machine.install("--rollback")
         assert result.returncode == 0, result.stderr
-        assert machine.version() == f"edge-fmnist {version}"
+        assert machine.version() == version
     # Installation, update and two rollbacks.
     assert (machine.root / "systemctl.log").read_text().count("restart") == 4
 
@@ -264,7 +254,7 @@ def test_uninstalling_one_of_two_leaves_the_other(machine: Machine, tmp_path: Pa
     assert f"kept Debian packages that are now used by: {machine.prefix}" in result.stdout
     assert not other.exists()
     assert sorted(machine.root.rglob("*")) == files
-    assert machine.version() == "edge-fmnist 1"
+    assert machine.version() == "1"
     assert "disable" not in (machine.root / "systemctl.log").read_text()
 
 
@@ -304,12 +294,13 @@ def test_help_lists_every_option(machine: Machine) -> None:
         assert f"  {option} " in result.stdout
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_shellcheck(script: Path) -> None:
+def test_scripts_pass_shellcheck() -> None:
     program = shutil.which("shellcheck")
     if program is None:
         if os.environ.get("EDGE_FMNIST_REQUIRE_SHELLCHECK") == "1":
             pytest.fail("EDGE_FMNIST_REQUIRE_SHELLCHECK=1, but shellcheck is not installed: apt install shellcheck")
         pytest.skip("shellcheck is not installed")
-    result = subprocess.run([program, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [program, *map(str, DEVICE.rglob("*.sh"))], capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.returncode == 0, result.stdout

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Prove the package on another processor: Debian 12 for it, below qemu-user, in a folder.
+# Test the package on another processor architecture: Debian 12 under qemu-user, in a chroot.
 set -euo pipefail
 
 PROJECT=$(cd "$(dirname "$0")/.." && pwd)
@@ -18,21 +18,21 @@ cache=${EDGE_FMNIST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/edge-fmnist}
 usage() {
     cat <<END
 Usage: emulate.sh [OPTION]...
-Install the wheel with device/install.sh on an emulated Debian 12, run it there, and compare its answers with this machine's.
+Install the wheel with device/install.sh on emulated Debian 12, run it there, and compare the results with this machine.
 
-  --arch ARCH       arm64 (default), armhf (32-bit), or amd64 (this processor itself, to try the installer)
-  --cpu NAME        of arm64: cortex-a76 (default, as in a Raspberry Pi 5) or cortex-a72 (as in a Pi 4)
-  --wheel FILE      the wheel; default: built from this checkout
-  --python FILE     a Python here with the same version of edge-fmnist; default: .venv/bin/python, else python3
+  --arch ARCH       arm64 (default), armhf (32-bit), or amd64 (not emulated, to test the installer)
+  --cpu NAME        for arm64: cortex-a76 (default; Raspberry Pi 5) or cortex-a72 (Pi 4)
+  --wheel FILE      wheel to test; default: built from this checkout
+  --python FILE     Python on this machine with the same version of edge-fmnist; default: .venv/bin/python, else python3
   --output FILE     write the comparison to this JSON file
-  --installer       instead: install twice on a clean system, uninstall, and list what is left behind
-  --fresh           build the system anew
-  --help            show this
+  --installer       instead: install on a clean system, update, roll back, purge, and list the remaining changes
+  --fresh           create the Debian system again
+  --help            print this help
 
-Needs root, and the Debian packages debootstrap, qemu-user-static and binfmt-support. Systems are kept in
-$cache/emulation (EDGE_FMNIST_CACHE). A machine that cannot do it is told so, with exit code 0;
+Needs root and the Debian packages debootstrap, qemu-user-static and binfmt-support. Systems are cached in
+$cache/emulation (EDGE_FMNIST_CACHE). If this machine cannot run the test, it is skipped with exit code 0;
 with EDGE_FMNIST_ARM64=1 that is an error.
-Exit codes: 0 done, or skipped; 1 a check failed; 2 usage.
+Exit codes: 0 success or skipped; 1 a check failed; 2 usage error.
 END
 }
 
@@ -82,11 +82,11 @@ parse() {
 check_machine() {
     [ "$(id -u)" = 0 ] || skip "needs root"
     command -v debootstrap >/dev/null || skip "debootstrap is not installed"
-    [ "$arch" != amd64 ] || [ "$(dpkg --print-architecture)" = amd64 ] || skip "this processor is no amd64"
-    [ -z "$emulator" ] || register_emulator || skip "the kernel does not let $emulator be registered (binfmt_misc)"
+    [ "$arch" != amd64 ] || [ "$(dpkg --print-architecture)" = amd64 ] || skip "this machine is not amd64"
+    [ -z "$emulator" ] || register_emulator || skip "cannot register $emulator with the kernel (binfmt_misc)"
 }
 
-# Tell the kernel to run programs of the other processor with qemu.
+# Register qemu with the kernel for programs of the other architecture.
 register_emulator() {
     local binfmt=/proc/sys/fs/binfmt_misc
     command -v "$emulator-static" >/dev/null || skip "qemu-user-static is not installed"
@@ -98,7 +98,7 @@ register_emulator() {
 choose_python() {
     [ -n "$python" ] || python=$PROJECT/.venv/bin/python
     [ -x "$python" ] || python=$(command -v python3)
-    "$python" -c 'import edge_fmnist' 2>/dev/null || fail 1 "$python has no edge-fmnist to compare with; name one with --python"
+    "$python" -c 'import edge_fmnist' 2>/dev/null || fail 1 "$python has no edge-fmnist to compare with; choose another with --python"
 }
 
 choose_wheel() {
@@ -108,21 +108,21 @@ choose_wheel() {
     }
 }
 
-# The archive that this machine's apt uses; empty leaves the choice to debootstrap.
+# The Debian mirror of this machine's apt; empty for debootstrap's default.
 mirror() {
-    # shellcheck disable=SC2016 # apt-get fills these in
+    # shellcheck disable=SC2016 # placeholders of apt-get
     apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Identifier: Packages' 2>/dev/null |
         awk -v suite=$SUITE '$1 == suite { print $2; exit }' || true
 }
 
-# A minimal Debian, made once.
+# Create a minimal Debian system, unless cached.
 make_system() {
     [ "$fresh" = no ] || rm -rf "$store"
     [ ! -d "$store/system" ] || return 0
-    say "making Debian 12 for $arch in $store, once"
+    say "creating Debian 12 for $arch in $store"
     rm -rf "$store/system.new"
     mkdir -p "$store"
-    # shellcheck disable=SC2046 # no mirror is no argument
+    # shellcheck disable=SC2046 # no argument if empty
     debootstrap --variant=minbase --arch="$arch" $SUITE "$store/system.new" $(mirror) >"$store/debootstrap.log" 2>&1 || {
         tail -n 20 "$store/debootstrap.log" >&2
         skip "debootstrap failed: $store/debootstrap.log"
@@ -130,27 +130,27 @@ make_system() {
     mv "$store/system.new" "$store/system"
 }
 
-# mount_system LOWER UPPER: what is changed in $root goes to UPPER, so that the layers below stay as they are.
+# mount_system LOWER UPPER: changes in $root are written to UPPER; LOWER is not modified.
 mount_system() {
     mkdir -p "$root" "$2" "$2.work"
     mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$2.work" "$root" 2>/dev/null ||
         skip "cannot mount an overlay in $store"
     mkdir -p "$root/mnt/project" "$root/mnt/work"
     mount -t proc proc "$root/proc"
-    # LiteRT asks /sys how many processors there are, and runs without XNNPACK where it gets no answer.
+    # LiteRT reads the number of processors from /sys and does not use XNNPACK without it.
     mount -t sysfs -o ro sysfs "$root/sys"
     if [ "$arch" = arm64 ]; then
         cpuinfo >"$work/cpuinfo"
         mount --bind "$work/cpuinfo" "$root/proc/cpuinfo"
     fi
-    # Devices can be written to all the same, but none removed.
+    # Read-only: devices can still be written to, but not removed.
     mount --bind -o ro /dev "$root/dev"
     mount --bind -o ro "$PROJECT" "$root/mnt/project"
     mount --bind "$work" "$root/mnt/work"
     cat /etc/resolv.conf >"$root/etc/resolv.conf"
 }
 
-# What the kernel says of such processors. qemu 7.2 shows this machine's own instead, at which LiteRT crashes.
+# /proc/cpuinfo of a real board. qemu 7.2 exposes the host's, with which LiteRT crashes.
 cpuinfo() {
     local number features revision
     case $cpu in
@@ -163,12 +163,12 @@ cpuinfo() {
     for ((number = 0; number < $(nproc); number++)); do
         printf 'processor\t: %d\nBogoMIPS\t: 108.00\nFeatures\t: %s\n' "$number" "$features"
         printf 'CPU implementer\t: 0x41\nCPU architecture: 8\n'
-        # shellcheck disable=SC2086 # three words
+        # shellcheck disable=SC2086 # three arguments
         printf 'CPU variant\t: %s\nCPU part\t: %s\nCPU revision\t: %s\n\n' $revision
     done
 }
 
-# Lazily where something still runs there, so that in any case nothing of this machine is left below $root.
+# Lazily if it is still in use, so that no folder of this machine remains mounted below $root.
 unmount_system() {
     ! mountpoint -q "$root" || umount -R "$root" 2>/dev/null || umount -R -l "$root"
 }
@@ -177,13 +177,13 @@ clean_up() {
     unmount_system && rm -rf --one-file-system "$work"
 }
 
-# What pip is told on this machine about where packages come from, as environment variables.
+# Print this machine's pip index, proxy and certificate settings as environment variables.
 pip_environment() {
     local key value
     for key in index-url extra-index-url trusted-host proxy cert; do
         value=$("$python" -m pip config get ":env:.$key" 2>/dev/null || "$python" -m pip config get "global.$key" 2>/dev/null) ||
             continue
-        # Folders of this machine are not there.
+        # Folders of this machine are not available in the chroot.
         value=$(tr ' ' '\n' <<<"$value" | grep -v '^file:' | tr '\n' ' ') || continue
         if [ $key = cert ]; then
             cp -L "${value% }" "$work/certificates.crt"
@@ -202,25 +202,25 @@ inside() {
 }
 
 install_inside() {
-    inside sh /mnt/project/device/install.sh --wheel "/mnt/work/$(basename "$wheel")" >"$work/install.log" 2>&1 || {
+    inside sh /mnt/project/device/install.sh "$@" >"$work/install.log" 2>&1 || {
         tail -n 40 "$work/install.log" >&2
-        fail 1 "device/install.sh failed"
+        fail 1 "device/install.sh $* failed"
     }
 }
 
-# Another installer or other requirements make another layer.
+# Changes with the installer and the package's requirements.
 layer_key() {
     { cat "$PROJECT/device/install.sh" && unzip -p "$wheel" '*/METADATA' | grep '^Requires-Dist'; } | sha256sum | cut -c1-12
 }
 
-# The system with all that the package needs, made once; then the wheel goes in as an update.
+# Create the system with the package and all dependencies, unless cached.
 make_layer() {
     layer=$store/installed-$(layer_key)
     [ ! -d "$layer" ] || return 0
-    say "installing for the first time"
+    say "installing"
     rm -rf "$store"/installed-*
     mount_system "$store/system" "$layer.new"
-    install_inside
+    install_inside --wheel "$wheel_inside"
     unmount_system
     rm -rf "$layer.new.work"
     mv "$layer.new" "$layer"
@@ -229,16 +229,16 @@ make_layer() {
 compare() {
     make_layer
     mount_system "$layer:$store/system" "$work/changes"
-    say "updating"
-    install_inside
-    say "running it"
+    # The cached layer has the same requirements but possibly another version of the package.
+    inside $venv/python -m pip --quiet install --no-cache-dir --force-reinstall --no-deps "$wheel_inside"
+    say "running"
     "$python" "$PROJECT/device/emulation/first_images.py" $IMAGES "$work/data"
-    inside sh /mnt/project/device/emulation/exercise.sh /opt/edge-fmnist/venv/bin/python /mnt/work/data /mnt/work/there
-    sh "$PROJECT/device/emulation/exercise.sh" "$python" "$work/data" "$work/here"
-    "$python" "$PROJECT/device/emulation/compare.py" "$work/here" "$work/there" ${output:+--output "$output"}
+    inside sh /mnt/project/device/emulation/run_commands.sh $venv/python /mnt/work/data /mnt/work/emulated
+    sh "$PROJECT/device/emulation/run_commands.sh" "$python" "$work/data" "$work/native"
+    "$python" "$PROJECT/device/emulation/compare.py" "$work/native" "$work/emulated" ${output:+--output "$output"}
 }
 
-# Every path below the root but those of apt's and dpkg's own books, with what a regular file holds.
+# List all paths with the hashes of regular files, except the records of apt and dpkg.
 list_files() {
     (cd "$root" && find . -xdev \( -path ./var/cache -o -path ./var/log -o -path ./var/lib/apt -o -path ./var/lib/dpkg -o \
         -path ./mnt -o -path ./etc/ld.so.cache \) -prune -o -type f -exec sha256sum {} + -o -print | sort -k 2)
@@ -250,21 +250,21 @@ check_installer() {
     mount_system "$store/system" "$work/changes"
     list_files >"$work/files.before"
     list_packages >"$work/packages.before"
-    for time in first second; do
-        say "installing for the $time time"
-        install_inside
-    done
+    say "installing"
+    install_inside --wheel "$wheel_inside"
     say "$(du -sm "$root/opt/edge-fmnist" | cut -f1) MB in /opt/edge-fmnist"
+    say "updating and rolling back"
+    install_inside --wheel "$wheel_inside"
+    install_inside --rollback
     inside edge-fmnist samples --output /tmp/samples
     inside edge-fmnist classify /tmp/samples
     rm -rf "$root/tmp/samples"
-    inside sh /mnt/project/device/install.sh --uninstall >"$work/install.log" 2>&1 || fail 1 "$(tail -n 20 "$work/install.log")"
+    install_inside --purge
     list_files >"$work/files.after"
     list_packages >"$work/packages.after"
-    # A line that is on one side only.
-    diff "$work/packages.before" "$work/packages.after" || fail 1 "packages were left behind, or taken (above)"
-    diff "$work/files.before" "$work/files.after" || fail 1 "files were left behind, or changed (above)"
-    say "installed twice, removed, nothing left behind"
+    diff "$work/packages.before" "$work/packages.after" || fail 1 "the installed packages changed (see above)"
+    diff "$work/files.before" "$work/files.after" || fail 1 "files changed (see above)"
+    say "installed, updated, rolled back and purged: no changes remain"
 }
 
 parse "$@"
@@ -274,9 +274,11 @@ choose_python
 mkdir -p "$store"
 work=$(mktemp -d "$store/run.XXXXXX")
 root=$work/root
+venv=/opt/edge-fmnist/venv/bin
 trap clean_up EXIT
 choose_wheel
 cp "$wheel" "$work"
+wheel_inside=/mnt/work/$(basename "$wheel")
 mapfile -t environment < <(pip_environment)
 make_system
 if [ "$installer" = yes ]; then check_installer; else compare; fi

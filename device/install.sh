@@ -1,44 +1,61 @@
 #!/bin/sh
-# Install edge-fmnist on a Raspberry Pi or any other Debian machine, and remove it again.
+# Install, update, roll back and uninstall edge-fmnist on Raspberry Pi OS or Debian.
+#
+# The prefix contains:
+#   env-N         virtual environments, each with the systemd unit of its version
+#   venv          link to the active environment
+#   previous      link to the environment that was active before, for --rollback
+#   packages      names of the Debian packages that the installation added
+#   .edge-fmnist  marks the folder as an installation
 set -eu
+umask 022
 
 NAME=edge-fmnist
-LINK=/usr/local/bin/$NAME
-UNIT=/etc/systemd/system/$NAME.service
-SETTINGS=/etc/$NAME.toml
-# The unit's StateDirectory; systemd keeps that of a dynamic user in private/ and links to it.
-STATE=/var/lib/$NAME
-PRIVATE_STATE=/var/lib/private/$NAME
-# The environment takes about 260 MB on aarch64 (emulation/README.md). Debian's packages, the wheels that pip fetches, and
-# Picamera2 on a Pi come on top: 983 MB in all on a minimal armhf system.
-NEEDED_MB=1100
+# Prepended to all paths outside of the prefix; only the tests set it.
+ROOT=${EDGE_FMNIST_ROOT:-}
+PYTHON=$ROOT/usr/bin/python3
+LINK=$ROOT/usr/local/bin/$NAME
+UNIT=$ROOT/etc/systemd/system/$NAME.service
+SETTINGS=$ROOT/etc/$NAME.toml
+# User name and password of the MQTT broker.
+SECRETS=$ROOT/etc/$NAME.env
+# The unit's StateDirectory. For a dynamic user, systemd keeps it in private/ and links to it.
+STATE=$ROOT/var/lib/$NAME
+PRIVATE_STATE=$ROOT/var/lib/private/$NAME
+# Free disk space. An environment takes about 260 MB on aarch64 (emulation/README.md); a first installation on a minimal
+# armhf system used 983 MB with Debian's packages and downloads.
+INSTALL_MB=1100
+UPDATE_MB=400
 
 prefix=/opt/$NAME
 wheel=
-python=/usr/bin/python3
 action=install
 dry_run=no
 service=no
 keep_settings=no
+purge=no
 picamera2=auto
 
 usage() {
     cat <<END
 Usage: install.sh [OPTION]...
-Install edge-fmnist and its browser page into a virtual environment of its own.
+Install or update edge-fmnist with browser view and MQTT in its own virtual environment.
 
-  --wheel FILE      install this wheel; default: the checkout that this script lies in
-  --prefix DIR      where it goes; default: $prefix
-  --service         also a systemd service that starts with the machine ($NAME.service, $SETTINGS)
-  --picamera2       bring Picamera2 for the camera connector; default on a Raspberry Pi
-  --no-picamera2    leave it out, as for a USB camera
-  --dry-run         change nothing, say what would be done
-  --uninstall       remove all of it, with the Debian packages that it brought
-  --keep-settings   with --uninstall: leave $SETTINGS and what the service wrote in $STATE
-  --help            show this
+  --wheel FILE      wheel to install; default: built from the checkout that contains this script
+  --prefix DIR      installation folder; default: $prefix
+  --service         also install and start the systemd service ($NAME.service, $SETTINGS)
+  --picamera2       install Picamera2 for the camera connector; default on a Raspberry Pi
+  --no-picamera2    do not install Picamera2, for example with a USB camera
+  --dry-run         print the commands without running them
+  --rollback        switch back to the environment before the last update
+  --uninstall       remove the installation and the Debian packages that it added; keep settings and data
+  --purge           uninstall, and also delete $SETTINGS, $SECRETS and $STATE
+  --keep-settings   accepted with --uninstall, where it is the default
+  --help            print this help
 
-Safe to run again: what is there is kept or brought up to date, and settings are never overwritten.
-Exit codes: 0 done; 1 a step failed, or not for this machine; 2 usage; 3 a file to install is not there.
+An update builds a new environment and activates it if its \`doctor\` passes; otherwise the old one stays active.
+Existing settings are never overwritten.
+Exit codes: 0 success; 1 a step failed or the system is not supported; 2 usage error; 3 a file to install is missing.
 END
 }
 
@@ -51,13 +68,9 @@ fail() {
     exit "$code"
 }
 
-# Do it, or with --dry-run say it.
+# Run a command; with --dry-run, only print it.
 run() {
-    if [ "$dry_run" = yes ]; then
-        echo "would run: $*"
-    else
-        "$@"
-    fi
+    if [ "$dry_run" = yes ]; then echo "would run: $*"; else "$@"; fi
 }
 
 parse() {
@@ -74,15 +87,17 @@ parse() {
         --picamera2) picamera2=yes ;;
         --no-picamera2) picamera2=no ;;
         --dry-run) dry_run=yes ;;
+        --rollback) action=rollback ;;
         --uninstall) action=uninstall ;;
+        --purge) action=uninstall purge=yes ;;
         --keep-settings) keep_settings=yes ;;
         --help | -h) usage && exit 0 ;;
         *) fail 2 "unknown argument '$1'; see --help" ;;
         esac
         shift
     done
-    if [ "$keep_settings" = yes ] && [ "$action" = install ]; then
-        fail 2 "--keep-settings goes with --uninstall; installing never overwrites settings"
+    if [ "$keep_settings" = yes ] && { [ "$action" != uninstall ] || [ "$purge" = yes ]; }; then
+        fail 2 "--keep-settings is only valid with --uninstall and without --purge"
     fi
 }
 
@@ -90,18 +105,19 @@ check_arguments() {
     prefix=${prefix%/}
     case $prefix in
     /?*) ;;
-    *) fail 2 "--prefix: expected an absolute path below /, got '$prefix'" ;;
+    *) fail 2 "--prefix: expected an absolute path other than /, got '$prefix'" ;;
     esac
-    # It goes into the service's unit, where blanks and % have meanings of their own.
+    # The path becomes part of the systemd unit, where spaces and % have a special meaning.
     case $prefix in
-    *[!A-Za-z0-9/._-]* | *..*) fail 2 "--prefix: expected letters, digits, and / . _ - only, got '$prefix'" ;;
+    *[!A-Za-z0-9/._-]* | *..*) fail 2 "--prefix: expected only letters, digits and / . _ -, got '$prefix'" ;;
     esac
     if [ -n "$(ls -A "$prefix" 2>/dev/null)" ] && [ ! -f "$prefix/.$NAME" ]; then
-        fail 2 "--prefix: $prefix holds files of something else; name a new or empty folder"
+        fail 2 "--prefix: $prefix contains files that do not belong to $NAME; choose a new or empty folder"
     fi
+    command=$prefix/venv/bin/$NAME
     [ "$action" = install ] || return 0
     case $wheel in
-    '') [ -f "$source/pyproject.toml" ] || fail 3 "$source is no checkout of $NAME; name a wheel with --wheel FILE" ;;
+    '') [ -f "$source/pyproject.toml" ] || fail 3 "$source is not a checkout of $NAME; use --wheel FILE" ;;
     edge_fmnist-*.whl | */edge_fmnist-*.whl) [ -f "$wheel" ] || fail 3 "--wheel: $wheel: no such file" ;;
     *) fail 2 "--wheel: expected a file edge_fmnist-VERSION-py3-none-any.whl, got '$wheel'" ;;
     esac
@@ -109,36 +125,33 @@ check_arguments() {
 
 check_system() {
     if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-        fail 1 "expected Debian or Raspberry Pi OS, with apt-get; elsewhere: docs/install.md"
+        fail 1 "expected Debian or Raspberry Pi OS with apt-get; for other systems see docs/install.md"
     fi
     machine=$(uname -m)
     architecture=$(dpkg --print-architecture)
     case $architecture/$machine in
     arm64/* | amd64/*) ;;
-    armhf/armv6l) fail 1 "this processor (ARMv6: Pi 1, Zero) has no TensorFlow Lite wheel; a Pi Zero 2 W or later has" ;;
-    armhf/*) warn_32_bit ;;
-    *) fail 1 "expected a 64-bit (arm64, amd64) or armhf system, got $architecture; there are no wheels for it" ;;
+    armhf/armv6l) fail 1 "ARMv6 (Pi 1, Zero, Zero W) is not supported; use a Pi Zero 2 W or later" ;;
+    armhf/*)
+        # The figures are from export/RESULTS.md, "The same file in three interpreters".
+        say "Warning: 32-bit system: LiteRT has no 32-bit wheel, and tflite-runtime is slower: it classified 1,746"
+        say "images per second where LiteRT classified 13,877 (x86-64, one thread). Use a 64-bit system if possible."
+        ;;
+    *) fail 1 "expected an arm64, amd64 or armhf system, got $architecture, for which there are no wheels" ;;
     esac
     # shellcheck source=/dev/null
     say "system: $architecture, kernel $machine, $(. /etc/os-release && echo "${PRETTY_NAME:-unknown}")"
 }
 
-# The figures: export/RESULTS.md, "The same file in three interpreters".
-warn_32_bit() {
-    say "32-bit system: LiteRT has no wheels for it, so tflite-runtime runs the models. Its wheel does not use XNNPACK"
-    say "for int8: it named 1,746 images a second where LiteRT named 13,877 (x86-64, one thread). The way to full speed"
-    say "is a 64-bit system, which every Pi from the Zero 2 W and the Pi 3 on can run."
-}
-
 check_python() {
-    if [ ! -x $python ]; then
-        say "Python: not here yet, comes with python3-venv"
+    if [ ! -x "$PYTHON" ]; then
+        say "Python: not installed yet, comes with python3-venv"
         return 0
     fi
-    version=$($python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    version=$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     case $architecture/$version in
     armhf/3.10 | armhf/3.11 | arm64/3.1[0-3] | amd64/3.1[0-3]) say "Python: $version" ;;
-    armhf/*) fail 1 "expected Python 3.10 or 3.11 on a 32-bit system (tflite-runtime has no later wheel), got $version; take a 64-bit system" ;;
+    armhf/*) fail 1 "expected Python 3.10 or 3.11 on a 32-bit system, got $version; use a 64-bit system" ;;
     *) fail 1 "expected Python 3.10 to 3.13, got $version" ;;
     esac
 }
@@ -147,133 +160,124 @@ check_disk() {
     folder=$prefix
     while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
     free=$(df -Pk "$folder" | awk 'NR == 2 { print int($4 / 1024) }')
-    # An update writes little.
-    [ -x "$prefix/venv/bin/$NAME" ] || [ "$free" -ge $NEEDED_MB ] ||
-        fail 1 "expected $NEEDED_MB MB free at $folder, got $free MB; make room, or name another disk with --prefix"
-    say "disk: $free MB free at $folder"
+    if [ -x "$command" ]; then needed=$UPDATE_MB; else needed=$INSTALL_MB; fi
+    [ "$free" -ge $needed ] ||
+        fail 1 "expected $needed MB free in $folder, got $free MB; free space, or choose another disk with --prefix"
+    say "disk: $free MB free in $folder"
 }
-
-is_pi() { grep -qs "Raspberry Pi" /proc/device-tree/model; }
 
 check_camera() {
     if [ "$picamera2" = auto ]; then
         picamera2=no
-        if is_pi; then picamera2=yes; fi
+        if grep -qs "Raspberry Pi" /proc/device-tree/model; then picamera2=yes; fi
     fi
-    cameras=
-    for device in /dev/video[0-9]*; do [ ! -e "$device" ] || cameras="$cameras $device"; done
-    say "cameras:${cameras:- none; \`$NAME live --source demo\` draws a scene}"
-    say "Picamera2: $picamera2"
+    cameras=$(find /dev -maxdepth 1 -name 'video[0-9]*' | sort | xargs)
+    say "cameras: ${cameras:-none; try \`$NAME live --source demo\`}; Picamera2: $picamera2"
 }
 
 check_root() {
-    [ "$dry_run" = yes ] || [ "$(id -u)" = 0 ] || fail 1 "needs root, for apt-get and $prefix: run it with sudo"
+    [ "$dry_run" = yes ] || [ "$(id -u)" = 0 ] || fail 1 "needs root for apt-get and $prefix; run it with sudo"
 }
+
+# The program that the installed unit runs.
+unit_program() { sed -n 's/^ExecStart=\([^ ]*\).*/\1/p' "$UNIT" 2>/dev/null || true; }
+
+owns_unit() { [ "$(unit_program)" = "$command" ]; }
+
+owns_link() { [ "$(readlink "$LINK")" = "$command" ]; }
 
 check_service() {
     [ "$service" = yes ] || return 0
-    command -v systemctl >/dev/null || fail 1 "--service needs systemd, which is not here"
+    command -v systemctl >/dev/null || fail 1 "--service needs systemd, which is not installed"
     for file in "$NAME.service" "$NAME.toml"; do
-        [ -f "$here/$file" ] || fail 3 "--service: $here/$file: no such file; run install.sh from its folder in the checkout"
+        [ -f "$here/$file" ] || fail 3 "--service: $here/$file: no such file; run install.sh in the checkout"
     done
+    owner=$(unit_program)
+    [ -z "$owner" ] || [ "$owner" = "$command" ] || [ ! -x "$owner" ] ||
+        fail 1 "--service: $UNIT already runs $owner; uninstall that first, or omit --service"
 }
 
-check_link() {
-    if [ -e "$LINK" ] && [ "$(readlink "$LINK")" != "$prefix/venv/bin/$NAME" ]; then
-        fail 1 "$LINK belongs to something else; remove it first"
-    fi
-}
-
-# Whether the environment takes modules from the system's Python.
+# Whether the environment uses modules of the system's Python.
 sees_system() { [ "$picamera2" = yes ] || [ "$architecture" = armhf ]; }
-
-system_numpy() { $python -c 'import numpy; print(numpy.__version__)' 2>/dev/null; }
 
 packages() {
     echo python3-venv
     [ "$picamera2" = no ] || echo python3-picamera2
-    # No wheels of these two for 32-bit ARM; Debian compiles both.
+    # These two have no wheels for 32-bit ARM, but Debian packages.
     [ "$architecture" != armhf ] || printf '%s\n' python3-numpy python3-opencv
 }
 
 is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 
-list_installed() { dpkg-query -W -f '${Package} ${Status}\n' | awk '/ ok installed$/ { print $1 }' | sort; }
-
-# Install what is missing, and write down what came with it, for --uninstall.
+# Install missing packages. All new ones are recorded first, for --uninstall.
 apt_install() {
     missing=
     for package in "$@"; do is_installed "$package" || missing="$missing $package"; done
     if [ -z "$missing" ]; then
-        say "Debian packages: all there"
+        say "Debian packages: already installed"
         return 0
     fi
     run apt-get update -q
-    check_picamera2
-    if [ "$dry_run" = no ]; then list_installed >"$prefix/before"; fi
-    # shellcheck disable=SC2086 # one word each
-    run env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
-    if [ "$dry_run" = no ]; then
-        list_installed | comm -13 "$prefix/before" - >>"$prefix/packages"
-        rm "$prefix/before"
+    if [ "$picamera2" = yes ] && ! run apt-cache show python3-picamera2 >/dev/null; then
+        fail 1 "no package python3-picamera2 (Raspberry Pi OS has it); for a USB camera use --no-picamera2"
     fi
+    # shellcheck disable=SC2086 # one word per package
+    set -- install -q -y --no-install-recommends $missing
+    [ "$dry_run" = yes ] || apt-get -s "$@" | awk '/^Inst [^ ]+ \(/ { print $2 }' >>"$prefix/packages"
+    run env DEBIAN_FRONTEND=noninteractive apt-get "$@"
 }
 
-check_picamera2() {
-    [ "$picamera2" = yes ] && [ "$dry_run" = no ] || return 0
-    apt-cache show python3-picamera2 >/dev/null 2>&1 ||
-        fail 1 "this system's archives have no python3-picamera2 (Raspberry Pi OS has); for a USB camera: --no-picamera2"
+# Delete all environments but the active and the previous one: old versions, and leftovers of failed updates.
+remove_unused() {
+    for environment in "$prefix"/env-*; do
+        [ "${environment##*/}" = "$(readlink "$prefix/venv")" ] ||
+            [ "${environment##*/}" = "$(readlink "$prefix/previous")" ] || rm -rf "$environment"
+    done
 }
 
-make_prefix() {
-    run mkdir -p "$prefix"
-    run touch "$prefix/.$NAME"
-}
-
-make_environment() {
+build_environment() {
+    number=1
+    while [ -e "$prefix/env-$number" ]; do number=$((number + 1)); done
+    new=$prefix/env-$number
+    [ "$dry_run" = yes ] || trap remove_unused EXIT
+    trap 'exit 1' HUP INT TERM
     options=
     if sees_system; then options=--system-site-packages; fi
-    # After an upgrade of Debian the old environment's Python is gone.
-    if [ -d "$prefix/venv" ] && ! same_python; then options="$options --clear"; fi
-    # shellcheck disable=SC2086 # one word each
-    run $python -m venv $options "$prefix/venv"
+    # shellcheck disable=SC2086 # no word if empty
+    run "$PYTHON" -m venv $options "$new"
+    install_package
+    # The unit is kept with its version, so that a rollback restores it.
+    if [ "$dry_run" = no ] && [ -f "$here/$NAME.service" ]; then
+        sed "s|^ExecStart=[^ ]*|ExecStart=$command|" "$here/$NAME.service" >"$new/$NAME.service"
+    fi
+    run "$new/bin/$NAME" doctor || fail 1 "the new version has the problems above; nothing was changed"
 }
 
-same_python() {
-    tag='import sys; print(sys.version_info[:2])'
-    [ "$("$prefix/venv/bin/python" -c "$tag" 2>/dev/null)" = "$($python -c "$tag")" ]
-}
-
-pip() { run "$prefix/venv/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
-
-# The checkout as a wheel.
-build_wheel() {
-    [ -z "$wheel" ] || return 0
-    run rm -rf "$prefix/wheel"
-    pip wheel --no-deps --wheel-dir "$prefix/wheel" "$source"
-    for wheel in "$prefix"/wheel/edge_fmnist-*.whl; do :; done
-}
+pip() { run "$new/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
 
 install_package() {
-    build_wheel
-    # The same version with other contents counts as installed for pip, unless forced.
-    pip install --force-reinstall --no-deps "$wheel"
-    if [ "$dry_run" = yes ]; then
-        echo "would write: $prefix/requirements.txt and $prefix/constraints.txt, from what the wheel requires"
-    else
-        requirements >"$prefix/requirements.txt"
-        constraints >"$prefix/constraints.txt"
+    if [ -z "$wheel" ]; then
+        pip wheel --no-deps --wheel-dir "$new/wheel" "$source"
+        for wheel in "$new"/wheel/edge_fmnist-*.whl; do :; done
     fi
-    # Wheels only: compiling one of these takes hours on a Pi. Pip would warn of a conflict: OpenCV's other build.
-    pip install --only-binary :all: --no-warn-conflicts --requirement "$prefix/requirements.txt" --constraint "$prefix/constraints.txt"
+    pip install --no-deps "$wheel"
+    if [ "$dry_run" = yes ]; then
+        echo "would write: $new/requirements.txt and $new/constraints.txt, from the requirements of the wheel"
+    else
+        requirements >"$new/requirements.txt"
+        constraints >"$new/constraints.txt"
+    fi
+    # Wheels only: compiling takes hours on a Pi. No warnings about conflicts: the OpenCV build may be the other one.
+    pip install --only-binary :all: --no-warn-conflicts -r "$new/requirements.txt" -c "$new/constraints.txt"
 }
 
-# What the package requires here, but for
-# - OpenCV: without a desktop the build without windows, which does not need libGL and so not 214 MB of Debian packages;
-# - 32-bit ARM: a 64-bit kernel calls itself aarch64 there as well (Raspberry Pi OS runs one by default), so pip would
-#   look for the wheels of a 64-bit system; and OpenCV and NumPy have none, so these come from Debian.
+# Print the package's requirements for this system, with two differences:
+# - OpenCV: without a desktop, the build without windows. It needs no libGL, which saves 214 MB of Debian packages.
+# - 32-bit ARM: the machine is set here, since the kernel of a 32-bit Raspberry Pi OS is a 64-bit one by default, for
+#   which pip would choose wheels. NumPy and OpenCV have no 32-bit wheels and come from Debian.
 requirements() {
-    "$prefix/venv/bin/python" - "$architecture" "$(opencv)" <<'END'
+    if /sbin/ldconfig -p | grep -q 'libGL\.so\.1'; then opencv=; else opencv=-headless; fi
+    "$new/bin/python" - "$architecture" "opencv-python$opencv" <<'END'
 import sys
 from importlib.metadata import requires
 
@@ -293,65 +297,85 @@ for requirement in map(Requirement, requires("edge-fmnist")):
 END
 }
 
-opencv() {
-    # Both are the module cv2 and cannot be there together; what is there stays.
-    for kind in opencv-python-headless opencv-python; do
-        if "$prefix/venv/bin/python" -m pip --disable-pip-version-check show --quiet $kind 2>/dev/null; then
-            echo $kind
-            return 0
-        fi
-    done
-    if /sbin/ldconfig -p | grep -q 'libGL\.so\.1'; then echo opencv-python; else echo opencv-python-headless; fi
-}
-
-# Picamera2's modules are compiled for Debian's NumPy and fail beside another major version.
+# Picamera2 is compiled for Debian's NumPy and fails with another major version.
 constraints() {
     sees_system || return 0
-    numpy=$(system_numpy) || fail 1 "expected Debian's NumPy beside Picamera2, found none; run: apt-get install python3-numpy"
+    numpy=$("$PYTHON" -c 'import numpy; print(numpy.__version__)' 2>/dev/null) ||
+        fail 1 "expected Debian's NumPy for Picamera2, found none; run: apt-get install python3-numpy"
     echo "numpy==$numpy"
 }
 
-install_service() {
-    [ "$service" = yes ] || return 0
+# point LINK TARGET: renaming is atomic, so that the link is valid even after a power failure.
+point() {
+    run ln -sfn "$2" "$1.new"
+    run mv -T "$1.new" "$1"
+}
+
+# Make env-N the active environment and remember the one before it.
+activate() {
+    older=$(readlink "$prefix/previous" || true)
+    old=$(readlink "$prefix/venv" || true)
+    # Installations by earlier versions of this script have a folder here.
+    if [ -d "$prefix/venv" ] && [ -z "$old" ]; then run mv "$prefix/venv" "$prefix/env-old"; fi
+    was_running=no
+    if owns_unit && systemctl is-active --quiet "$NAME.service"; then was_running=yes; fi
+    run sync -f "$prefix"
+    if [ -n "$old" ]; then point "$prefix/previous" "$old"; fi
+    point "$prefix/venv" "$1"
+}
+
+make_link() {
+    if [ -e "$LINK" ] && ! owns_link; then
+        say "kept $LINK, which belongs to another installation; the command of this one is $command"
+        return 0
+    fi
+    run mkdir -p "$(dirname "$LINK")"
+    run ln -sfn "$command" "$LINK"
+}
+
+install_settings() {
     if [ -f "$SETTINGS" ]; then
         say "settings: kept $SETTINGS"
     else
-        run install -m 644 "$here/$NAME.toml" "$SETTINGS"
+        run install -D -m 640 "$here/$NAME.toml" "$SETTINGS"
+        run chgrp video "$SETTINGS"
     fi
-    if [ "$dry_run" = yes ]; then
-        echo "would write: $UNIT"
-    else
-        sed "s|^ExecStart=[^ ]*|ExecStart=$prefix/venv/bin/$NAME|" "$here/$NAME.service" >"$UNIT.new"
-        mv "$UNIT.new" "$UNIT"
-    fi
-    start_service
+    # Stream URLs may contain passwords. The service reads its settings as a member of the group video.
+    if [ -n "$(find "$SETTINGS" -perm /o=rwx 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
+    for file in "$SETTINGS" "$SECRETS"; do
+        if [ -n "$(find "$file" -perm /o=rwx 2>/dev/null)" ]; then run chmod 640 "$file"; fi
+    done
 }
 
-start_service() {
-    run systemctl enable --quiet "$NAME.service"
-    if [ ! -d /run/systemd/system ]; then
-        say "service: installed; it starts with the machine (systemd does not run now)"
+install_unit() {
+    [ -f "$prefix/venv/$NAME.service" ] || [ "$dry_run" = yes ] || return 0
+    run install -D -m 644 "$prefix/venv/$NAME.service" "$UNIT.new"
+    run mv "$UNIT.new" "$UNIT"
+}
+
+update_service() {
+    [ "$service" = yes ] || owns_unit || return 0
+    install_unit
+    [ "$service" = no ] || run systemctl enable --quiet "$NAME.service"
+    if [ ! -d "$ROOT/run/systemd/system" ]; then
+        say "service: installed; starts at the next boot (systemd is not running)"
         return 0
     fi
     run systemctl daemon-reload
-    run systemctl restart "$NAME.service"
+    if [ "$service" = yes ] || [ $was_running = yes ]; then run systemctl restart "$NAME.service" || restart_failed; fi
 }
 
-remove_service() {
-    [ -f "$UNIT" ] || return 0
-    if [ -d /run/systemd/system ]; then run systemctl stop "$NAME.service"; fi
-    run systemctl disable --quiet "$NAME.service"
-    run rm -f "$UNIT"
-    if [ -d /run/systemd/system ]; then run systemctl daemon-reload; fi
-}
-
-check_works() {
-    if [ "$dry_run" = yes ]; then
-        echo "would run: $LINK doctor"
+restart_failed() {
+    if [ $was_running = no ] || [ -z "$old" ]; then
+        say "Warning: the service did not start yet and retries every 10 s (no camera?): journalctl -u $NAME"
         return 0
     fi
-    "$LINK" doctor || fail 1 "installed, but \`$NAME doctor\` found the problems above"
-    say "installed $("$LINK" --version) in $prefix; try: $NAME live --source demo --serve"
+    point "$prefix/venv" "$old"
+    if [ -n "$older" ]; then point "$prefix/previous" "$older"; else rm -f "$prefix/previous"; fi
+    install_unit
+    systemctl daemon-reload
+    systemctl restart "$NAME.service" || true
+    fail 1 "the service did not start with the new version, so the old one was restored; see: journalctl -u $NAME"
 }
 
 install_all() {
@@ -360,50 +384,89 @@ install_all() {
     check_disk
     check_camera
     check_service
-    check_link
     check_root
-    make_prefix
-    # shellcheck disable=SC2046 # one word each
+    run mkdir -p "$prefix"
+    run touch "$prefix/.$NAME"
+    # shellcheck disable=SC2046 # one word per package
     apt_install $(packages)
-    # It may have come only now.
+    # Python may have been installed just now.
     check_python
-    make_environment
-    install_package
-    run mkdir -p "$(dirname "$LINK")"
-    run ln -sfn "$prefix/venv/bin/$NAME" "$LINK"
-    install_service
-    check_works
+    build_environment
+    activate "${new##*/}"
+    make_link
+    if [ "$service" = yes ]; then install_settings; fi
+    update_service
+    [ "$dry_run" = yes ] || say "installed $NAME $("$command" --version) in $prefix; try: $NAME live --source demo"
 }
 
-# Purge the packages that came with the installation, unless something else needs them by now.
+rollback() {
+    check_root
+    target=$(readlink "$prefix/previous") || fail 1 "--rollback: there is no previous version in $prefix"
+    "$prefix/$target/bin/$NAME" --version >/dev/null || fail 1 "--rollback: the previous version no longer runs"
+    activate "$target"
+    update_service
+    [ "$dry_run" = yes ] || say "rolled back to $NAME $("$command" --version); --rollback again undoes this"
+}
+
+remove_service() {
+    if [ -d "$ROOT/run/systemd/system" ]; then run systemctl stop "$NAME.service"; fi
+    run systemctl disable --quiet "$NAME.service"
+    run rm -f "$UNIT"
+    if [ -d "$ROOT/run/systemd/system" ]; then run systemctl daemon-reload; fi
+}
+
+# Print the prefixes of other installations, found through the unit, the link, and folders beside the prefix.
+other_prefixes() {
+    for folder in "${prefix%/*}"/* "$ROOT"/opt/* "$(unit_program)" "$(readlink "$LINK" || true)"; do
+        folder=${folder%/venv/bin/*}
+        if [ -f "$folder/.$NAME" ] && [ "$folder" != "$prefix" ]; then echo "$folder"; fi
+    done | sort -u
+}
+
+# Purge the packages that the installation added, unless something else needs them now.
 remove_packages() {
     [ -s "$prefix/packages" ] || return 0
-    brought=$(while read -r package; do if is_installed "$package"; then echo "$package"; fi; done <"$prefix/packages")
-    [ -n "$brought" ] || return 0
-    # shellcheck disable=SC2086 # one word each
-    others=$(apt-get -s purge $brought | awk '/^(Purg|Remv) / { print $2 }' | sort -u >"$prefix/after" &&
-        echo "$brought" | sort -u | comm -13 - "$prefix/after" | tr '\n' ' ')
-    rm -f "$prefix/after"
-    if [ -n "$others" ]; then
-        say "kept the Debian packages that came with it, since these need them by now: $others"
+    added=$(sort -u "$prefix/packages" |
+        while read -r name; do if is_installed "$name"; then echo "$name"; fi; done | xargs)
+    [ -n "$added" ] || return 0
+    # shellcheck disable=SC2086 # one word per package
+    users=$({
+        apt-get -s purge $added |
+            awk -v added=" $added " '/^(Purg|Remv) / && !index(added, " " $2 " ") { print $2 }'
+        other_prefixes
+    } | xargs)
+    if [ -n "$users" ]; then
+        say "kept Debian packages that are now used by: $users"
         return 0
     fi
-    # shellcheck disable=SC2086 # one word each
-    run env DEBIAN_FRONTEND=noninteractive apt-get purge -q -y $brought
+    # shellcheck disable=SC2086 # one word per package
+    run env DEBIAN_FRONTEND=noninteractive apt-get purge -q -y $added
+}
+
+# Settings and data belong to the service, which may be that of another prefix.
+remove_settings() {
+    if [ -n "$owner" ] && [ "$owner" != "$command" ]; then
+        say "kept settings and data, which belong to the service of $owner"
+    elif [ "$purge" = yes ]; then
+        run rm -rf "$SETTINGS" "$SECRETS" "$UNIT.d" "$STATE" "$PRIVATE_STATE"
+    else
+        for path in "$SETTINGS" "$SECRETS" "$STATE"; do [ ! -e "$path" ] || say "kept $path; --purge deletes it"; done
+    fi
 }
 
 uninstall_all() {
     check_root
-    if [ ! -e "$prefix/.$NAME" ] && [ ! -e "$UNIT" ]; then
+    owner=$(unit_program)
+    if [ ! -e "$prefix/.$NAME" ] && [ "$purge" = no ] && ! owns_unit; then
         say "nothing to remove: not installed in $prefix"
         return 0
     fi
-    remove_service
-    if [ "$keep_settings" = no ]; then run rm -rf "$SETTINGS" "$STATE" "$PRIVATE_STATE"; fi
-    if [ "$(readlink "$LINK")" = "$prefix/venv/bin/$NAME" ]; then run rm -f "$LINK"; fi
+    if owns_unit; then remove_service; fi
+    if owns_link; then run rm -f "$LINK"; fi
     remove_packages
     run rm -rf "$prefix"
-    if [ "$dry_run" = no ]; then say "removed"; fi
+    remove_settings
+    [ "$dry_run" = yes ] || say "uninstalled from $prefix"
 }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -412,5 +475,6 @@ parse "$@"
 check_arguments
 case $action in
 install) install_all ;;
+rollback) rollback ;;
 uninstall) uninstall_all ;;
 esac

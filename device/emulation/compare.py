@@ -1,7 +1,7 @@
-"""Compare what two machines answered: ``python compare.py HERE THERE [--output FILE]``, both folders of exercise.sh.
+"""Compare results of run_commands.sh on two machines: ``python compare.py NATIVE EMULATED [--output FILE]``.
 
-The same file must give the same labels on both, but for ties within one
-quantization step, where rounding decides. Exit code 1 where something differs.
+The same model file must predict the same labels on both, except for ties within
+one quantization step, where rounding decides. Exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edge_fmnist.data.files import write_json
 
 SAME_LABELS = 0.998
 ACCURACY_POINTS = 0.2
-# Of the processors that have a limit; on 32-bit ARM Debian's OpenCV brings all of its libraries.
+# Limits by architecture. None for 32-bit ARM, where Debian's OpenCV loads many more libraries.
 PEAK_MEGABYTES = {"aarch64": 200, "x86_64": 200}
 LIVE_FRAMES = 100
 MEGABYTE = 1_000_000
@@ -29,13 +29,13 @@ MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is compared.
+    """Result of one comparison.
 
     Attributes:
-        name: what.
-        passed: whether it is as expected.
-        expected: the limit, for people.
-        found: what was found, for people.
+        name: what was compared.
+        passed: whether the result is within the limit.
+        expected: the limit, human-readable.
+        found: the result, human-readable.
     """
 
     name: str
@@ -45,98 +45,98 @@ class Check:
 
 
 def labels(outputs: np.ndarray) -> np.ndarray:
-    """Return the label of each image, int64, shape (N,), from raw outputs, shape (N, classes)."""
+    """Return the predicted class index of each image, int64, shape (N,), from raw outputs, shape (N, classes)."""
     result: np.ndarray = outputs.argmax(axis=1)
     return result
 
 
-def steps_apart(here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Return by how many quantization steps one machine prefers its own label where the other says another one.
+def margins(native: np.ndarray, emulated: np.ndarray) -> np.ndarray:
+    """Return the native margin between the two predicted labels of each image whose labels differ.
 
     Args:
-        here: raw int8 outputs, shape (N, classes).
-        there: the same of the other machine.
+        native: raw int8 outputs, shape (N, classes).
+        emulated: raw int8 outputs of the other machine, same shape.
 
     Returns:
-        int64, one number for each image with two labels; 0 is a tie.
+        int64, one value per image with different labels, in quantization steps; 0 is a tie.
     """
-    ours, theirs = labels(here), labels(there)
+    ours, theirs = labels(native), labels(emulated)
     rows = np.flatnonzero(ours != theirs)
-    values = here.astype(np.int64)
+    values = native.astype(np.int64)
     result: np.ndarray = values[rows, ours[rows]] - values[rows, theirs[rows]]
     return result
 
 
-def compare(here: Path, there: Path) -> Iterator[Check]:
-    """Yield what was compared, from the two folders.
+def compare(native: Path, emulated: Path) -> Iterator[Check]:
+    """Yield the comparisons of two result folders.
 
     Raises:
-        OSError: a folder lacks a file.
+        OSError: a file is missing.
         ValueError: a file is damaged.
     """
-    yield from _health(_json(there / "doctor.json"), _json(there / "verify.json"))
-    yield from _pictures(_lines(here / "classify.jsonl"), _lines(there / "classify.jsonl"))
-    yield from _labels(np.load(here / "answers.npz")["outputs"], np.load(there / "answers.npz")["outputs"])
-    yield from _accuracy(_json(here / "evaluate.json")[0], _json(there / "evaluate.json")[0])
-    limit = PEAK_MEGABYTES.get(_json(there / "doctor.json")["machine"])
-    yield from _live(_lines(there / "live.jsonl"), _json(there / "memory.json")["peak_bytes"], limit)
+    doctor = _json(emulated / "doctor.json")
+    yield from _health(doctor, _json(emulated / "verify.json"))
+    yield _samples(_lines(native / "classify.jsonl"), _lines(emulated / "classify.jsonl"))
+    yield from _labels(*(np.load(folder / "outputs.npz")["outputs"] for folder in (native, emulated)))
+    yield _accuracy(_json(native / "evaluate.json")[0], _json(emulated / "evaluate.json")[0])
+    limit = PEAK_MEGABYTES.get(doctor["machine"])
+    yield from _live(_lines(emulated / "live.jsonl"), _json(emulated / "memory.json")["peak_bytes"], limit)
 
 
-def _health(doctor: dict[str, Any], verified: list[dict[str, Any]]) -> Iterator[Check]:
+def _health(doctor: dict[str, Any], models: list[dict[str, Any]]) -> Iterator[Check]:
     yield Check("doctor", not doctor["problems"], "no problems", "; ".join(doctor["problems"]) or "none")
-    broken = [model["name"] for model in verified if not model["ok"]]
-    yield Check(
-        "models verify", bool(verified) and not broken, "all whole", ", ".join(broken) or f"{len(verified)} whole"
-    )
+    broken = [model["name"] for model in models if not model["ok"]]
+    found = ", ".join(broken) or f"{len(models)} valid"
+    yield Check("models verify", bool(models) and not broken, "all valid", found)
 
 
-def _pictures(here: list[dict[str, Any]], there: list[dict[str, Any]]) -> Iterator[Check]:
-    ours, theirs = ([answer["label"] for answer in answers] for answers in (here, there))
-    yield Check("classify", bool(theirs) and ours == theirs, ", ".join(map(str, ours)), ", ".join(map(str, theirs)))
+def _samples(native: list[dict[str, Any]], emulated: list[dict[str, Any]]) -> Check:
+    ours, theirs = ([result["label"] for result in results] for results in (native, emulated))
+    return Check("classify", bool(theirs) and ours == theirs, ", ".join(map(str, ours)), ", ".join(map(str, theirs)))
 
 
-def _labels(here: np.ndarray, there: np.ndarray) -> Iterator[Check]:
-    same = float((labels(here) == labels(there)).mean())
-    found = f"{same:.2%} of {len(here):,}; {(here == there).mean():.2%} of outputs equal"
-    yield Check("same labels", same >= SAME_LABELS, f"at least {SAME_LABELS:.1%}", found)
-    apart = steps_apart(here, there)
-    most = int(apart.max(initial=0))
-    yield Check("other labels", most <= 1, "ties within 1 step", f"{len(apart)}, at most {most} steps apart")
+def _labels(native: np.ndarray, emulated: np.ndarray) -> Iterator[Check]:
+    same = float((labels(native) == labels(emulated)).mean())
+    found = f"{same:.2%} of {len(native):,}; {(native == emulated).mean():.2%} of outputs identical"
+    yield Check("labels", same >= SAME_LABELS, f"at least {SAME_LABELS:.1%}", found)
+    differing = margins(native, emulated)
+    largest = int(differing.max(initial=0))
+    found = f"{len(differing)}, margin at most {largest} steps"
+    yield Check("different labels", largest <= 1, "ties within 1 step", found)
 
 
-def _accuracy(here: dict[str, Any], there: dict[str, Any]) -> Iterator[Check]:
-    points = (there["top1"] - here["top1"]) * 100
-    found = f"{here['top1']:.2%} here, {there['top1']:.2%} there, on {there['images']:,} images"
-    # A hair's breadth, for decimal fractions that binary ones only come near.
-    near = abs(points) <= ACCURACY_POINTS + 1e-9 and here["images"] == there["images"]
-    yield Check("accuracy", near, f"within {ACCURACY_POINTS} points", found)
+def _accuracy(native: dict[str, Any], emulated: dict[str, Any]) -> Check:
+    points = (emulated["top1"] - native["top1"]) * 100
+    found = f"{native['top1']:.2%} native, {emulated['top1']:.2%} emulated, on {emulated['images']:,} images"
+    # The tolerance covers floating-point rounding of the difference.
+    passed = abs(points) <= ACCURACY_POINTS + 1e-9 and native["images"] == emulated["images"]
+    return Check("accuracy", passed, f"within {ACCURACY_POINTS} points", found)
 
 
 def _live(results: list[dict[str, Any]], peak: int, limit: int | None) -> Iterator[Check]:
-    named = sum(result["label"] is not None for result in results)
-    yield Check(
-        "live", len(results) == LIVE_FRAMES and named > 0, f"{LIVE_FRAMES} results", f"{len(results)}, {named} named"
-    )
-    within = limit is None or peak <= limit * MEGABYTE
+    labelled = sum(result["label"] is not None for result in results)
+    passed = len(results) == LIVE_FRAMES and labelled > 0
+    yield Check("live", passed, f"{LIVE_FRAMES} results", f"{len(results)}, {labelled} with a label")
+    passed = limit is None or peak <= limit * MEGABYTE
     expected = "no limit" if limit is None else f"at most {limit} MB"
-    yield Check("live, peak memory", within, expected, f"{peak / MEGABYTE:.0f} MB")
+    yield Check("live: peak memory", passed, expected, f"{peak / MEGABYTE:.0f} MB")
 
 
-def result(here: Path, there: Path, checks: list[Check]) -> dict[str, Any]:
-    """Return the comparison as plain values for JSON, with what the machines are and sizes in bytes."""
+def report(native: Path, emulated: Path, checks: list[Check]) -> dict[str, Any]:
+    """Return the comparison as JSON-compatible values, with versions and sizes (bytes) of both machines."""
     return {
-        "schema": "edge-fmnist-emulation/1",
+        "schema": "edge-fmnist-emulation/2",
         "passed": all(check.passed for check in checks),
         "checks": [asdict(check) for check in checks],
-        **{name: _machine(folder) for name, folder in (("here", here), ("there", there))},
+        "native": _machine(native),
+        "emulated": _machine(emulated),
     }
 
 
 def _machine(folder: Path) -> dict[str, Any]:
     doctor = _json(folder / "doctor.json")
-    known = ("edge_fmnist", "python", "machine", "numpy", "interpreter")
     return {
-        **{key: doctor[key] for key in known},
+        **{key: doctor[key] for key in ("edge_fmnist", "python", "machine", "numpy", "interpreter")},
         "opencv": doctor["opencv"]["version"],
         "live_peak_bytes": _json(folder / "memory.json")["peak_bytes"],
         **_json(folder / "sizes.json"),
@@ -152,18 +152,19 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    """Show the comparison; return 1 where something is not as expected."""
-    parser = argparse.ArgumentParser(description="Compare what two machines answered.")
-    parser.add_argument("here", type=Path)
-    parser.add_argument("there", type=Path)
-    parser.add_argument("--output", type=Path)
+    """Print the comparison; return 1 if a check failed."""
+    parser = argparse.ArgumentParser(description="Compare results of run_commands.sh on two machines.")
+    parser.add_argument("native", type=Path)
+    parser.add_argument("emulated", type=Path)
+    parser.add_argument("--output", type=Path, help="write the comparison to this JSON file")
     arguments = parser.parse_args()
-    checks = list(compare(arguments.here, arguments.there))
-    document = result(arguments.here, arguments.there, checks)
-    there = document["there"]
-    rows = [(check.name, "ok" if check.passed else "NOT", check.expected, check.found) for check in checks]
-    console.show_table(f"{there['machine']} beside {document['here']['machine']}", ["", "", "expected", "found"], rows)
-    console.say(f"base install on {there['machine']}: {there['base_bytes'] / MEGABYTE:.0f} MB")
+    checks = list(compare(arguments.native, arguments.emulated))
+    document = report(arguments.native, arguments.emulated, checks)
+    emulated = document["emulated"]
+    rows = [(check.name, "ok" if check.passed else "FAILED", check.expected, check.found) for check in checks]
+    title = f"{emulated['machine']} compared with {document['native']['machine']}"
+    console.show_table(title, ["check", "", "expected", "found"], rows)
+    console.say(f"base install on {emulated['machine']}: {emulated['base_bytes'] / MEGABYTE:.0f} MB")
     if arguments.output is not None:
         write_json(arguments.output, document)
     return 0 if document["passed"] else 1

@@ -1,7 +1,4 @@
-"""Write the first images of a data set as a data set of its own, small enough for an emulated processor.
-
-``python first_images.py COUNT FOLDER``: the four IDX files, from the data set that the project finds.
-"""
+"""Write the first images of Fashion-MNIST as a small data set: ``python first_images.py COUNT FOLDER``."""
 
 from __future__ import annotations
 
@@ -13,17 +10,17 @@ from edge_fmnist.data.dataset import IMAGES, TARGETS, find_data, idx_path
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.data.idx import read_bytes
 
-# Magic number, then one 32-bit size for each dimension: three of images, one of labels.
+# Magic number, then one 32-bit size per dimension: three for images, one for labels.
 IMAGE_HEADER, TARGET_HEADER = 16, 8
 
 
 def first(data: bytes, count: int, header: int) -> bytes:
-    """Return an IDX file's first items as an IDX file.
+    """Return the first items of an IDX file as an IDX file.
 
     Args:
-        data: the bytes of the file, unpacked.
-        count: how many items; all where there are fewer.
-        header: bytes of the header.
+        data: uncompressed content of the file.
+        count: maximum number of items.
+        header: size of the header in bytes.
     """
     items = struct.unpack(">I", data[4:8])[0]
     size = (len(data) - header) // items
@@ -32,11 +29,11 @@ def first(data: bytes, count: int, header: int) -> bytes:
 
 
 def write(count: int, folder: Path) -> None:
-    """Write the four files into a folder.
+    """Write the four IDX files of the data set that :func:`find_data` returns, shortened to ``count`` images each.
 
     Raises:
         DataNotFoundError: no data set was found.
-        DataError: one of its files is damaged.
+        DataError: a file is damaged.
     """
     source = find_data()
     for names, header in ((IMAGES, IMAGE_HEADER), (TARGETS, TARGET_HEADER)):

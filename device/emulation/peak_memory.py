@@ -1,6 +1,6 @@
-"""Run a command and write how much memory it took at most: ``python peak_memory.py FILE COMMAND...``.
+"""Run a command and write its peak memory: ``python peak_memory.py FILE COMMAND...``.
 
-Below qemu-user the emulator is part of the process, and its memory part of the figure.
+Under qemu-user the figure includes the emulator, which is part of the process.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run the command; write ``{"peak_bytes": ...}``; return the command's exit code."""
+    """Run the command, write ``{"peak_bytes": ...}``, and return the command's exit code."""
     file, *command = sys.argv[1:]
-    done = subprocess.run(command, check=False)  # noqa: S603 - the command is what the caller wants run
-    # On Linux in kibibytes.
+    done = subprocess.run(command, check=False)  # noqa: S603 - running a given command is the purpose
+    # KiB on Linux.
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     Path(file).write_text(json.dumps({"peak_bytes": peak}) + "\n")
     return done.returncode

@@ -1,4 +1,4 @@
-"""Print how large the installed packages are, as JSON: all of the environment, and those of the base install."""
+"""Print the sizes of the installed packages as JSON: the whole environment, and the base install without extras."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pip._vendor.packaging.requirements import Requirement
 from pip._vendor.packaging.utils import canonicalize_name
 
 PACKAGE = "edge-fmnist"
-# What the installer puts in the other's place.
-INSTEAD = {"opencv-python": "opencv-python-headless"}
+# Replacements made by the installer.
+REPLACED = {"opencv-python": "opencv-python-headless"}
 
 
 def bytes_of(package: Distribution) -> int:
-    """Return the bytes of a package's files, compiled bytecode among them."""
+    """Return the total size of a package's files, including compiled bytecode."""
     paths = (package.locate_file(file) for file in package.files or ())
     return sum(path.stat().st_size for path in paths if path.is_file())  # type: ignore[attr-defined]
 
 
 def closure(name: str) -> set[str]:
-    """Return the installed packages that one needs without its extras, itself among them, by canonical name."""
+    """Return the canonical names of a package and its installed dependencies, without extras."""
     found: set[str] = set()
     waiting = [name]
     while waiting:
@@ -28,8 +28,8 @@ def closure(name: str) -> set[str]:
         try:
             requirements = distribution(name).requires or []
         except PackageNotFoundError:
-            if name in INSTEAD:
-                waiting.append(INSTEAD[name])
+            if name in REPLACED:
+                waiting.append(REPLACED[name])
             continue
         if name not in found:
             found.add(name)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run what is compared between two machines: exercise.sh PYTHON DATA FOLDER. Each answer becomes a file in FOLDER.
+# Run the commands whose results are compared: run_commands.sh PYTHON DATA FOLDER. Writes one file per result to FOLDER.
 set -eu
 python=$1 data=$2 folder=$3
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
@@ -11,7 +11,7 @@ cd "$folder"
 "$python" -m edge_fmnist samples --output samples
 "$python" -m edge_fmnist classify samples --json >classify.jsonl
 "$python" -m edge_fmnist evaluate edge --data "$data" --json >evaluate.json
-"$python" "$here/answers.py" edge "$data" answers.npz
+"$python" "$here/raw_outputs.py" edge "$data" outputs.npz
 "$python" "$here/peak_memory.py" memory.json \
     "$python" -m edge_fmnist live --source demo --frames 100 --quiet --jsonl live.jsonl
 "$python" "$here/sizes.py" >sizes.json

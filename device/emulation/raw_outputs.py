@@ -1,7 +1,4 @@
-"""Write what a model answers for the test images of a data set: ``python answers.py MODEL FOLDER FILE``.
-
-The file is NumPy's .npz with the raw outputs, quantized as the model gives them.
-"""
+"""Write a model's raw outputs for the test images of a data set: ``python raw_outputs.py MODEL FOLDER FILE``."""
 
 from __future__ import annotations
 
@@ -15,10 +12,10 @@ from edge_fmnist.data.dataset import load
 
 
 def write(model: str, folder: Path, file: Path) -> None:
-    """Write ``outputs``, int8, shape (N, 10), and ``targets``, uint8, shape (N,).
+    """Write ``outputs``, int8, shape (N, 10), and ``targets``, uint8, shape (N,), to an .npz file.
 
     Raises:
-        EdgeFmnistError: the model or the data set cannot be used.
+        EdgeFmnistError: the model or the data set cannot be read.
     """
     split = load("test", folder)
     outputs, _ = Classifier.load(model).outputs(split.images)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS
+from edge_fmnist.data.labels import LABELS, MOST_LABELS
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
@@ -300,10 +300,9 @@ class Classifier:
             result: np.ndarray = bound.interpreter.get_tensor(bound.output.index)
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._model.source}: failed while running, so the file is damaged ({error})") from error
-        if result.size != bound.output.elements:
+        if not result.size or result.size % bound.images:
             raise ModelError(
-                f"{self._model.source}: expected an output of shape {bound.output.shape}, got {result.shape} "
-                "when it ran"
+                f"{self._model.source}: expected {bound.images} rows of outputs, got shape {result.shape} when it ran"
             )
         return result.reshape(bound.images, -1)[: len(images)]
 
@@ -332,7 +331,8 @@ class Classifier:
 
 def _choose_output(outputs: list[TensorInfo], images: int, classes: int, source: str) -> TensorInfo:
     """Return the only output, or the only one of several that has a value for each class."""
-    fitting = [output for output in outputs if output.elements == images * classes]
+    # Behind a reshape, an output keeps the shape of one image until the first run.
+    fitting = [output for output in outputs if output.elements in (images * classes, classes)]
     if len(outputs) > 1 and len(fitting) != 1:
         shapes = ", ".join(str(output.shape) for output in outputs)
         raise ModelError(
@@ -340,7 +340,7 @@ def _choose_output(outputs: list[TensorInfo], images: int, classes: int, source:
             "class scores as the only output"
         )
     output = (fitting or outputs)[0]
-    if output.elements % images or not 2 <= output.elements // images <= 1000:
+    if not any(count in range(2, MOST_LABELS + 1) for count in (output.elements / images, output.elements)):
         raise ModelError(f"{source}: expected a model with output (1, classes) of 2 to 1000, got {output.shape}")
     return output
 

@@ -58,7 +58,7 @@ def test_a_model_without_metadata_is_warned_about(
 ) -> None:
     path = model_path("logits_uint8")
     result = run_cli("classify", "-m", path, picture("a.png", images[0]))
-    assert f"Warning: {path} has no metadata; taking it for a Fashion-MNIST model" in result.stderr
+    assert f"Warning: {path} has no labels: using Fashion-MNIST's" in result.stderr
 
 
 @pytest.mark.parametrize(("top_k", "shown"), [(1, 1), (99, 10)])

@@ -170,7 +170,7 @@ def test_a_camera_unplugged_and_plugged_in_again(capture: Install, device: str) 
         ({"opened": False}, "cannot be opened as a camera; another program may be using it"),
         ({"script": ()}, "delivers no frames; a Raspberry Pi.*--source picamera"),
         ({"script": (cv2.error("broken"),)}, "cannot be read"),
-        ({"script": (np.zeros((4, 4, 3), np.float32),)}, "expected a picture of uint8 or uint16, got float32"),
+        ({"script": (np.zeros((4, 4, 3), np.float32),)}, "expected an image of uint8 or uint16, got float32"),
     ],
 )
 def test_a_camera_that_does_not_work(capture: Install, device: str, behaviour: dict[str, object], message: str) -> None:

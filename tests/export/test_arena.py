@@ -40,8 +40,8 @@ RESIDUAL = (((0,), 1), ((1,), 2), ((2,), 3), ((3, 1), 4))
 
 def test_the_first_gap_that_fits_is_taken() -> None:
     """Tensor 3 fits between the two that are needed while it is, since the one that lay there is done."""
-    graph = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
-    assert offsets(estimate(graph, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
+    made = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
+    assert offsets(estimate(made, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
 
 
 def test_sizes_are_aligned_and_count_the_type() -> None:

@@ -11,8 +11,9 @@ const bytes = (floats) => new Uint8ClampedArray(floats);
 // Detects the garment. `picture` is {data: RGBA, width, height} as ImageData is; `previous` is the detection in the
 // previous frame of the same size, or null. Returns {found, image (28 x 28), mask (0 or 1), width and height (of the
 // mask), confidence}.
-export function preprocess(picture, previous, settings) {
+export function preprocess({ data: pixels, width: fullWidth, height: fullHeight }, previous, settings) {
   const { SIZE, WORKING_EDGE, LEAST_EDGE, LARGEST_AREA } = settings;
+  const picture = { data: pixels, width: fullWidth, height: fullHeight, stride: 4 };
   if (picture.width === SIZE && picture.height === SIZE) return asImage(picture);
   if (isTransparent(picture)) {
     const { small, mask } = cutOut(picture, WORKING_EDGE, settings.TINY);
@@ -21,9 +22,9 @@ export function preprocess(picture, previous, settings) {
     if (Math.min(...edges) >= LEAST_EDGE && count(mask) <= LARGEST_AREA * box.width * box.height) {
       return detection(small, { mask, separation: 1 }, settings);
     }
-    picture = onWhite(picture);
+    picture.data = onWhite(picture.data);
   }
-  const { data, width, height } = shrink({ ...picture, stride: 4 }, WORKING_EDGE, 3);
+  const { data, width, height } = shrink(picture, WORKING_EDGE, 3);
   const small = { data: bytes(data), width, height };
   if (Math.min(width, height) < LEAST_EDGE) {
     return detection(small, { mask: new Uint8Array(width * height), separation: 0 }, settings);
@@ -70,12 +71,11 @@ function isTransparent({ data }) {
   return false;
 }
 
-function onWhite({ data, width, height }) {
-  const mixed = data.map((value, i) => {
+function onWhite(data) {
+  return data.map((value, i) => {
     const alpha = data[i | 3];
     return (i & 3) === 3 ? 255 : Math.floor((value * alpha + 255 * (255 - alpha) + 127) / 255);
   });
-  return { data: mixed, width, height };
 }
 
 function shrink(picture, longest, channels) {
@@ -98,7 +98,7 @@ function areaBytes(picture, width, height, channels) {
 
 // The mask in the alpha channel of a photograph, and its colours, weighted by alpha.
 function cutOut(picture, edge, tiny) {
-  const larger = shrink({ ...picture, stride: 4 }, 4 * edge, 4);
+  const larger = shrink(picture, 4 * edge, 4);
   const colours = Float32Array.from(bytes(larger.data));
   for (let i = 0; i < colours.length; i++) if ((i & 3) < 3) colours[i] *= colours[i | 3];
   const { data, width, height } = shrink({ ...larger, data: colours, stride: 4 }, edge, 4);

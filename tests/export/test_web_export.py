@@ -157,15 +157,15 @@ class Fixtures:
 
 
 class Writer:
-    """Appends arrays to a file and returns where they are."""
+    """Collects the bytes of arrays and returns where they are."""
 
-    def __init__(self, path: Path) -> None:
-        self._file, self._at = path.open("wb"), 0
+    def __init__(self) -> None:
+        self.content = bytearray()
 
     def add(self, array: np.ndarray) -> dict[str, int]:
-        at = self._at
-        self._at += self._file.write(np.ascontiguousarray(array).tobytes())
-        return {"at": at, "length": self._at - at}
+        at = len(self.content)
+        self.content += np.ascontiguousarray(array).tobytes()
+        return {"at": at, "length": len(self.content) - at}
 
     def add_garment(self, name: str, picture: np.ndarray, garment: Any) -> dict[str, Any]:
         return {
@@ -177,9 +177,6 @@ class Writer:
             "mask": self.add(garment.mask > 0),
             "image": self.add(garment.image),
         }
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def to_rgba(picture: np.ndarray) -> np.ndarray:
@@ -217,7 +214,7 @@ def pictures() -> Iterator[tuple[str, np.ndarray]]:
 @pytest.fixture(scope="module")
 def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
     made = Fixtures(tmp_path_factory.mktemp("fixtures"))
-    writer = Writer(made.folder / "fixtures.bin")
+    writer = Writer()
     classifier = Classifier.load("camera")
     pipeline, scene, frames, stills = Pipeline(classifier, refresh_interval=30), Scene(640, 480), [], []
     for index in range(FRAMES):
@@ -246,7 +243,7 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
         "data": writer.add(to_rgba(large)),
         "expected": writer.add(to_rgba(read_image(made.folder / "large.png", STILL_EDGE))),
     }
-    writer.close()
+    (made.folder / "fixtures.bin").write_bytes(writer.content)
     content = {"settings": build.page_settings("camera"), "frames": frames, "stills": stills, "reduced": reduced}
     (made.folder / "fixtures.json").write_text(json.dumps(content))
     return made

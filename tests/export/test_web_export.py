@@ -32,7 +32,7 @@ from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.sources.scenery import wardrobe
 from edge_fmnist.vision.preprocess import preprocess
-from edge_fmnist.vision.read_image import STILL_EDGE, read_image
+from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.cli.web import PageHandler, web
 from edge_fmnist_export.web import build, litertjs
 
@@ -241,7 +241,7 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
         "width": large.shape[1],
         "height": large.shape[0],
         "data": writer.add(to_rgba(large)),
-        "expected": writer.add(to_rgba(read_image(made.folder / "large.png", STILL_EDGE))),
+        "expected": writer.add(to_rgba(read_image(made.folder / "large.png"))),
     }
     (made.folder / "fixtures.bin").write_bytes(writer.content)
     content = {"settings": build.page_settings("camera"), "frames": frames, "stills": stills, "reduced": reduced}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import tempfile
 import webbrowser
@@ -53,7 +54,8 @@ def web(
             print(url, flush=True)
             if browser:
                 webbrowser.open(url)
-            server.serve_forever()
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
 
 
 def write_page(model: str, folder: Path, *, quiet: bool) -> dict[str, Any]:

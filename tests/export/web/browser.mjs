@@ -1,5 +1,5 @@
-// Runs in Chromium: the raw outputs of the model, the pipeline on the fixtures, and the page itself, online and offline.
-// Results go to the server at the address after the "#".
+// Runs in Chromium: the raw outputs of the model, the pipeline on the fixtures, and the page itself, online and
+// offline. Results go to the server at the address after the "#".
 
 import { readFixtures } from "./fixtures.mjs";
 import { Classifier } from "./page/classifier.js";
@@ -9,6 +9,7 @@ import { preprocess } from "./page/preprocess.js";
 const report = (name, body) => fetch(`${location.hash.slice(1)}/${name}`, { method: "POST", body });
 const read = async (name) => (await fetch(name)).arrayBuffer();
 const frame = document.getElementById("app");
+const state = () => frame.contentDocument?.body?.dataset.state;
 const inPage = (id) => frame.contentDocument.getElementById(id);
 
 // Waits for a condition that the page reaches on its own.
@@ -35,7 +36,8 @@ async function measureOutputs(classifier) {
 }
 
 async function runPipeline(classifier, settings) {
-  const { frames, stills } = readFixtures(JSON.parse(await (await fetch("fixtures.json")).text()), new Uint8Array(await read("fixtures.bin")));
+  const description = await (await fetch("fixtures.json")).json();
+  const { frames, stills } = readFixtures(description, new Uint8Array(await read("fixtures.bin")));
   const { labels, threshold } = settings.model;
   const tracker = new Tracker(settings);
   const smoother = new Smoother(labels, threshold, settings.smoothing);
@@ -56,14 +58,13 @@ async function runPipeline(classifier, settings) {
 }
 
 async function useCamera() {
-  await until("ready", () => frame.contentDocument?.body?.dataset.state === "waiting" && !inPage("camera").disabled);
+  await until("ready", () => state() === "waiting" && !inPage("camera").disabled);
   const started = performance.now();
   inPage("camera").click();
-  const label = await until("label", () => frame.contentDocument.body.dataset.state === "live" && inPage("label").textContent);
+  await until("garment", () => state() === "live" && frame.contentDocument.body.dataset.prediction === "known");
   const firstLabel = performance.now() - started;
-  await until("garment", () => frame.contentDocument.body.dataset.prediction === "known");
   inPage("camera").click();
-  return { label: inPage("label").textContent || label, firstLabel };
+  return { label: inPage("label").textContent, firstLabel };
 }
 
 async function openPicture(name) {
@@ -71,8 +72,9 @@ async function openPicture(name) {
   const transfer = new DataTransfer();
   transfer.items.add(file);
   frame.contentDocument.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
-  await until(name, () => ["photo", "waiting"].includes(frame.contentDocument.body.dataset.state) && inPage("notice").textContent !== "Reading the picture…");
-  await until(name, () => frame.contentDocument.body.dataset.state === "waiting" || inPage("size").textContent !== "–");
+  // The label of the camera is still shown until the picture's result replaces its frame size.
+  const size = inPage("size").textContent;
+  await until(name, () => state() === "waiting" || inPage("size").textContent !== size);
   return inPage("notice").textContent || inPage("label").textContent;
 }
 
@@ -83,7 +85,7 @@ async function runApp() {
   const pictures = [await openPicture("garment.png"), await openPicture("damaged.png")];
   await report("stop");
   frame.contentWindow.location.reload();
-  await until("reload", () => frame.contentDocument.body?.dataset.state !== "waiting");
+  await until("reload", () => state() === "connecting");
   return { online, pictures, offline: await useCamera() };
 }
 

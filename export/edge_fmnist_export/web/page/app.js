@@ -108,6 +108,7 @@ function stopCamera() {
   video.srcObject?.getTracks().forEach((track) => track.stop());
   video.srcObject = null;
   picture.canvas.classList.remove("mirrored");
+  chart.history = [];
 }
 
 async function startCamera() {
@@ -177,7 +178,8 @@ async function showFile(file) {
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
-    if (session === view.session) setState("waiting", `${file.name || "Picture"}: not a picture that this browser can read`);
+    if (session !== view.session) return;
+    setState("waiting", `${file.name || "Clipboard"}: not a picture that this browser can read`);
     return;
   }
   if (session !== view.session) return;

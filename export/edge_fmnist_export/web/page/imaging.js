@@ -48,27 +48,59 @@ function areaWeights(from, to, whole) {
 export function resizeArea({ data, width, height, stride = 1 }, toWidth, toHeight, channels = stride) {
   // Whole factors: a sum, scaled at the end.
   const whole = width % toWidth === 0 && height % toHeight === 0;
-  const columns = areaWeights(width, toWidth, whole);
+  const [columns, rows] = [areaWeights(width, toWidth, whole), areaWeights(height, toHeight, whole)];
   const result = new Float32Array(toWidth * toHeight * channels);
-  let target = 0;
-  for (const { start: top, weights: rows } of areaWeights(height, toHeight, whole)) {
-    for (const { start: left, weights } of columns) {
-      for (let channel = 0; channel < channels; channel++) {
-        let sum = 0;
-        for (let row = 0; row < rows.length; row++) {
-          let across = 0;
-          let place = ((top + row) * width + left) * stride + channel;
-          for (let column = 0; column < weights.length; column++, place += stride) {
-            across = fround(across + fround(data[place] * weights[column]));
-          }
-          sum = fround(sum + fround(across * rows[row]));
-        }
-        result[target++] = sum;
-      }
-    }
-  }
+  if (channels === 3) sumColours(data, width * stride, stride, columns, rows, result);
+  else for (let i = 0; i < channels; i++) sumChannel(data, width * stride, stride, columns, rows, result, i, channels);
   const scale = fround((toWidth * toHeight) / (width * height));
   return whole ? result.map((sum) => sum * scale) : result;
+}
+
+function sumChannel(data, rowLength, stride, columns, rows, result, channel, channels) {
+  let target = channel;
+  for (const { start: top, weights: rowWeights } of rows) {
+    for (const { start: left, weights } of columns) {
+      let sum = 0;
+      for (let row = 0; row < rowWeights.length; row++) {
+        let across = 0;
+        let place = (top + row) * rowLength + left * stride + channel;
+        for (let column = 0; column < weights.length; column++, place += stride) {
+          across = fround(across + fround(data[place] * weights[column]));
+        }
+        sum = fround(sum + fround(across * rowWeights[row]));
+      }
+      result[target] = sum;
+      target += channels;
+    }
+  }
+}
+
+// The same for three channels at once. A quarter of the time of a frame goes here, and one by one would take longer.
+function sumColours(data, rowLength, stride, columns, rows, result) {
+  let target = 0;
+  for (const { start: top, weights: rowWeights } of rows) {
+    for (const { start: left, weights } of columns) {
+      let [red, green, blue] = [0, 0, 0];
+      for (let row = 0; row < rowWeights.length; row++) {
+        let a = 0;
+        let b = 0;
+        let c = 0;
+        let place = (top + row) * rowLength + left * stride;
+        for (let column = 0; column < weights.length; column++, place += stride) {
+          const weight = weights[column];
+          a = fround(a + fround(data[place] * weight));
+          b = fround(b + fround(data[place + 1] * weight));
+          c = fround(c + fround(data[place + 2] * weight));
+        }
+        red = fround(red + fround(a * rowWeights[row]));
+        green = fround(green + fround(b * rowWeights[row]));
+        blue = fround(blue + fround(c * rowWeights[row]));
+      }
+      result[target++] = red;
+      result[target++] = green;
+      result[target++] = blue;
+    }
+  }
 }
 
 // cv2.resize with INTER_LINEAR of a float32 picture with one channel.
@@ -102,29 +134,38 @@ function reflect(index, size) {
   return index;
 }
 
-// Applies a symmetric kernel along the rows, then along the columns, in the accuracy of the array type `Store`.
-function separable({ data, width, height, stride = 1 }, kernel, Store) {
+// Applies a symmetric kernel down the columns, in the accuracy of the array type `Store`.
+function filterColumns({ data, width, height, stride = 1 }, kernel, Store) {
   const radius = kernel.length >> 1;
-  const pass = (source, length, step, lines, lineStep) => {
-    const result = new Store(source.length);
-    const taps = new Int32Array(length * kernel.length);
-    for (let tap = 0; tap < taps.length; tap++) {
-      const place = Math.floor(tap / kernel.length) + (tap % kernel.length) - radius;
-      taps[tap] = reflect(place, length) * step;
+  const length = width * stride;
+  const result = new Store(data.length);
+  const line = new Float64Array(length);
+  for (let y = 0; y < height; y++) {
+    line.fill(0);
+    for (let k = 0; k < kernel.length; k++) {
+      const weight = kernel[k];
+      const start = reflect(y + k - radius, height) * length;
+      for (let i = 0; i < length; i++) line[i] += weight * data[start + i];
     }
-    for (let line = 0; line < lines; line++) {
-      for (let channel = 0; channel < stride; channel++) {
-        const start = line * lineStep + channel;
-        for (let i = 0, tap = 0; i < length; i++) {
-          let sum = 0;
-          for (let k = 0; k < kernel.length; k++) sum += kernel[k] * source[start + taps[tap++]];
-          result[start + i * step] = sum;
-        }
-      }
+    result.set(line, y * length);
+  }
+  return { data: result, width, height, stride };
+}
+
+function transposed({ data, width, height, stride }) {
+  const result = new data.constructor(data.length);
+  for (let y = 0, source = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const target = (x * height + y) * stride;
+      for (let channel = 0; channel < stride; channel++) result[target + channel] = data[source++];
     }
-    return result;
-  };
-  return pass(pass(data, width, stride, height, width * stride), height, width * stride, width, stride);
+  }
+  return { data: result, width: height, height: width, stride };
+}
+
+function separable(picture, kernel, Store) {
+  const turned = transposed(filterColumns(picture, kernel, Store));
+  return transposed(filterColumns(turned, kernel, Store)).data;
 }
 
 function gaussianKernel(size, sigma) {
@@ -212,17 +253,19 @@ export function rgbToLab(data) {
 
 // cv2.morphologyEx with MORPH_OPEN and a cross of 3 x 3 pixels, of a mask of 0 and 1.
 export function open(mask, width, height) {
-  const pass = (source, extreme) =>
-    source.map((value, i) => {
-      const x = i % width;
-      let result = value;
-      if (x > 0) result = extreme(result, source[i - 1]);
-      if (x < width - 1) result = extreme(result, source[i + 1]);
-      if (i >= width) result = extreme(result, source[i - width]);
-      if (i < width * (height - 1)) result = extreme(result, source[i + width]);
-      return result;
-    });
-  return pass(pass(mask, Math.min), Math.max);
+  // Spreads the pixels of a value to their neighbours.
+  const spread = (source, value) => {
+    const result = Uint8Array.from(source);
+    for (let i = 0, x = 0; i < source.length; i++, x = (x + 1) % width) {
+      if (source[i] !== value) continue;
+      if (x > 0) result[i - 1] = value;
+      if (x < width - 1) result[i + 1] = value;
+      if (i >= width) result[i - width] = value;
+      if (i + width < result.length) result[i + width] = value;
+    }
+    return result;
+  };
+  return spread(spread(mask, 0), 1);
 }
 
 // cv2.connectedComponentsWithStats with connectivity 4 of the pixels whose value is `wanted`.

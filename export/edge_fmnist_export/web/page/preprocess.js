@@ -1,5 +1,5 @@
-// From a picture to the 28x28 image that the model classifies. A port of edge_fmnist/vision/preprocess.py, which explains
-// the steps; `settings` are the constants of that module, with those of segmentation as `segmentation`.
+// From a picture to the 28x28 image that the model classifies. A port of edge_fmnist/vision/preprocess.py, which
+// explains the steps; `settings` are the constants of that module, with those of segmentation as `segmentation`.
 
 import * as imaging from "./imaging.js";
 import { segment } from "./segmentation.js";
@@ -78,13 +78,15 @@ function onWhite(data) {
   });
 }
 
+const scaled = (edge, factor) => Math.max(1, imaging.roundHalfEven(edge * factor));
+
 function shrink(picture, longest, channels) {
   const factor = longest / Math.max(picture.width, picture.height);
   if (factor >= 1) {
     const { data, width, height, stride } = picture;
     return { data: channels === stride ? data : data.filter((_, i) => i % stride < channels), width, height };
   }
-  const [width, height] = [picture.width, picture.height].map((edge) => Math.max(1, imaging.roundHalfEven(edge * factor)));
+  const [width, height] = [scaled(picture.width, factor), scaled(picture.height, factor)];
   return { data: areaBytes(picture, width, height, channels), width, height };
 }
 
@@ -127,10 +129,12 @@ function boundingBox(mask, width) {
     const [x, y] = [i % width, Math.floor(i / width)];
     [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
   });
-  return right < 0 ? { left: 0, top: 0, width: 0, height: 0 } : { left, top, width: right - left + 1, height: bottom - top + 1 };
+  if (right < 0) return { left: 0, top: 0, width: 0, height: 0 };
+  return { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
 
-function isPlausible({ mask, separation }, width, height, { LEAST_SEPARATION, LEAST_AREA, LARGEST_AREA, LARGEST_BORDER }) {
+function isPlausible({ mask, separation }, width, height, settings) {
+  const { LEAST_SEPARATION, LEAST_AREA, LARGEST_AREA, LARGEST_BORDER } = settings;
   const share = count(mask) / mask.length;
   let [border, covered] = [0, 0];
   mask.forEach((value, i) => {
@@ -170,7 +174,7 @@ function garmentImage(small, mask, settings) {
 
 function fit(garment, size) {
   const factor = size / Math.max(garment.width, garment.height);
-  const [columns, rows] = [garment.width, garment.height].map((edge) => Math.max(1, imaging.roundHalfEven(edge * factor)));
+  const [columns, rows] = [scaled(garment.width, factor), scaled(garment.height, factor)];
   const resized = (factor < 1 ? imaging.resizeArea : imaging.resizeLinear)(garment, columns, rows);
   const [top, left] = [Math.floor((size - rows) / 2), Math.floor((size - columns) / 2)];
   const image = new Float32Array(size * size);

@@ -1,5 +1,5 @@
-// Segments the garment: two colour models and a soft mask, updated in turn. A port of edge_fmnist/vision/segmentation.py,
-// which explains the method; `settings` are its constants.
+// Segments the garment: two colour models and a soft mask, updated in turn. A port of
+// edge_fmnist/vision/segmentation.py, which explains the method; `settings` are its constants.
 
 import * as imaging from "./imaging.js";
 

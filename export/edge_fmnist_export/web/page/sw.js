@@ -14,8 +14,8 @@ self.addEventListener("install", (event) => {
 
 self.addEventListener("activate", (event) => {
   const tidy = async () => {
-    const outdated = (await caches.keys()).filter((key) => key.startsWith(`${self.registration.scope} `) && key !== CACHE);
-    await Promise.all(outdated.map((key) => caches.delete(key)));
+    const stored = (await caches.keys()).filter((key) => key.startsWith(`${self.registration.scope} `));
+    await Promise.all(stored.filter((key) => key !== CACHE).map((key) => caches.delete(key)));
     await self.clients.claim();
   };
   event.waitUntil(tidy());

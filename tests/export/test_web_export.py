@@ -266,10 +266,10 @@ def test_node_computes_the_same(fixtures: Fixtures, without_npm: None, tmp_path:
 class Reports(PageHandler):
     """Takes the results that the tests in the browser send."""
 
-    def do_OPTIONS(self) -> None:
+    def do_OPTIONS(self) -> None:  # noqa: N802
         self._answer()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.received(self.path, body)  # type: ignore[attr-defined]
         self._answer()
@@ -346,8 +346,6 @@ def first_test_images(count: int) -> np.ndarray:
         return dataset.load("test").images[:count]
     except DataNotFoundError:
         return np.random.default_rng(0).integers(0, 256, (FEWER_IMAGES, 28, 28), np.uint8)
-
-
 
 
 def write_camera(path: Path) -> None:

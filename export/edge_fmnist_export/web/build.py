@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.data.files import write_bytes
+from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 from edge_fmnist.data.dataset import user_cache
-from edge_fmnist.errors import DownloadError
 from edge_fmnist.data.files import write_bytes
+from edge_fmnist.errors import DownloadError
 
 VERSION = "2.5.3"
 # npm's integrity value of each package: base64 of the SHA-512 of its archive.

@@ -52,7 +52,9 @@ def need(*names: str) -> str:
     found = next((path for path in map(shutil.which, names) if path), None)
     if found is None:
         reason = f"{names[0]} is not installed"
-        pytest.fail(reason) if REQUIRED else pytest.skip(reason)
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
     return found
 
 

@@ -21,10 +21,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edge_fmnist import Classifier
+from edge_fmnist.cli.app import app
 from edge_fmnist.data import dataset
-from edge_fmnist.errors import DataNotFoundError, DownloadError, ModelError
+from edge_fmnist.errors import DataNotFoundError, DownloadError, ModelError, UsageError
 from edge_fmnist.model.photos import find_photos
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Table
@@ -76,6 +78,20 @@ def test_the_folder_holds_the_model_unchanged_and_a_worker_that_stores_all_files
     worker = (tmp_path / "sw.js").read_text("utf-8")
     stored = json.loads(worker.splitlines()[1].removeprefix("const FILES = ").rstrip(";"))
     assert set(stored) == names - {"sw.js"} | {"./"}
+
+
+def test_export_writes_the_page_of_a_model_file(without_npm: None, tmp_path: Path) -> None:
+    model = tmp_path / "mine.tflite"
+    model.write_bytes(read_model("nano").content)
+    result = CliRunner().invoke(app, ["export", str(model), "--web", str(tmp_path / "page"), "--json"])
+    assert (result.exit_code, json.loads(result.stdout)) == (0, [{"path": str(model), "web": str(tmp_path / "page")}])
+    assert json.loads((tmp_path / "page" / "model.json").read_bytes())["model"]["name"] == "nano"
+
+
+def test_a_folder_that_cannot_be_written_is_named(without_npm: None, tmp_path: Path) -> None:
+    (tmp_path / "page").write_text("a file")
+    with pytest.raises(UsageError, match="page: cannot be written to"):
+        build.write_page("edge", tmp_path / "page")
 
 
 def test_the_worker_changes_with_the_model_only(without_npm: None, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def write_page(model: str, folder: Path, *, quiet: bool) -> dict[str, Any]:
     """
     from edge_fmnist_export.web.build import write_page as write
 
-    with console.status("writing the page"):
+    with console.status("writing the page"), console.quiet_native_log():
         written = write(model, folder)
     if not quiet:
         size = sum(path.stat().st_size for path in written)

@@ -73,8 +73,18 @@ function drawOutline(garment, kind) {
   }
 }
 
-// Classifies the pixels of a frame or picture and shows the result.
 async function show(pixels, detect, smoother, captured, session) {
+  try {
+    await classify(pixels, detect, smoother, captured, session);
+  } catch (error) {
+    if (session !== view.session) return;
+    stopCamera();
+    setState("lost", `Classification failed: ${error.message}`);
+  }
+}
+
+// Classifies the pixels of a frame or picture and shows the result.
+async function classify(pixels, detect, smoother, captured, session) {
   const started = performance.now();
   const garment = detect(pixels);
   const preprocessed = performance.now();

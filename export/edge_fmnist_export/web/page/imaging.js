@@ -134,26 +134,24 @@ function reflect(index, size) {
   return index;
 }
 
-// Applies a symmetric kernel down the columns, in the accuracy of the array type `Store`.
-function filterColumns({ data, width, height, stride = 1 }, kernel, Store) {
+// Applies a symmetric kernel down the columns of float64 values.
+function filterColumns({ data, width, height, stride }, kernel) {
   const radius = kernel.length >> 1;
   const length = width * stride;
-  const result = new Store(data.length);
-  const line = new Float64Array(length);
+  const result = new Float64Array(data.length);
   for (let y = 0; y < height; y++) {
-    line.fill(0);
+    const target = y * length;
     for (let k = 0; k < kernel.length; k++) {
       const weight = kernel[k];
       const start = reflect(y + k - radius, height) * length;
-      for (let i = 0; i < length; i++) line[i] += weight * data[start + i];
+      for (let i = 0; i < length; i++) result[target + i] += weight * data[start + i];
     }
-    result.set(line, y * length);
   }
   return { data: result, width, height, stride };
 }
 
 function transposed({ data, width, height, stride }) {
-  const result = new data.constructor(data.length);
+  const result = new Float64Array(data.length);
   for (let y = 0, source = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const target = (x * height + y) * stride;
@@ -163,9 +161,10 @@ function transposed({ data, width, height, stride }) {
   return { data: result, width: height, height: width, stride };
 }
 
-function separable(picture, kernel, Store) {
-  const turned = transposed(filterColumns(picture, kernel, Store));
-  return transposed(filterColumns(turned, kernel, Store)).data;
+// Applies a symmetric kernel in both directions.
+function separable({ data, width, height, stride = 1 }, kernel) {
+  const turned = transposed(filterColumns({ data: new Float64Array(data), width, height, stride }, kernel));
+  return transposed(filterColumns(turned, kernel)).data;
 }
 
 function gaussianKernel(size, sigma) {
@@ -178,13 +177,13 @@ function gaussianKernel(size, sigma) {
 export function gaussianBlurBytes(picture, sigma) {
   const kernel = gaussianKernel(Math.round(6 * sigma + 1) | 1, sigma).map((weight) => Math.round(256 * weight));
   kernel[kernel.length >> 1] += 256 - kernel.reduce((sum, weight) => sum + weight, 0);
-  return new Uint8Array(separable(picture, kernel, Int32Array).map((value) => (value + 32768) >> 16));
+  return new Uint8Array(separable(picture, kernel).map((value) => (value + 32768) >> 16));
 }
 
 // The same of float32 with one channel.
 export function gaussianBlurFloats(picture, sigma) {
   const kernel = gaussianKernel(Math.round(8 * sigma + 1) | 1, sigma).map(fround);
-  return separable(picture, kernel, Float32Array);
+  return new Float32Array(separable(picture, kernel));
 }
 
 // cv2.blur of float32 with one channel, by running sums.
@@ -284,7 +283,8 @@ export function components(mask, width, height, wanted) {
     visit(seed);
     while (stack.length) {
       const place = stack.pop();
-      const [x, y] = [place % width, Math.floor(place / width)];
+      const x = place % width;
+      const y = (place - x) / width;
       part.area += 1;
       part.sumX += x;
       part.sumY += y;

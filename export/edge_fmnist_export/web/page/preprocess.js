@@ -123,12 +123,14 @@ function count(mask) {
 }
 
 function boundingBox(mask, width) {
-  let [left, right, top, bottom] = [Infinity, -1, Infinity, -1];
-  mask.forEach((value, i) => {
-    if (!value) return;
-    const [x, y] = [i % width, Math.floor(i / width)];
-    [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
-  });
+  let [left, right, top, bottom] = [width, -1, -1, -1];
+  for (let i = 0; i < mask.length; i++) {
+    if (!mask[i]) continue;
+    bottom = Math.floor(i / width);
+    if (top < 0) top = bottom;
+    left = Math.min(left, i % width);
+    right = Math.max(right, i % width);
+  }
   if (right < 0) return { left: 0, top: 0, width: 0, height: 0 };
   return { left, top, width: right - left + 1, height: bottom - top + 1 };
 }
@@ -136,13 +138,10 @@ function boundingBox(mask, width) {
 function isPlausible({ mask, separation }, width, height, settings) {
   const { LEAST_SEPARATION, LEAST_AREA, LARGEST_AREA, LARGEST_BORDER } = settings;
   const share = count(mask) / mask.length;
-  let [border, covered] = [0, 0];
-  mask.forEach((value, i) => {
-    const x = i % width;
-    if (i >= width && i < width * (height - 1) && x > 0 && x < width - 1) return;
-    border += 1;
-    covered += value;
-  });
+  let covered = 0;
+  for (let x = 0; x < width; x++) covered += mask[x] + mask[mask.length - 1 - x];
+  for (let y = 1; y < height - 1; y++) covered += mask[y * width] + mask[y * width + width - 1];
+  const border = 2 * (width + height - 2);
   const isGarment = share >= LEAST_AREA && share <= LARGEST_AREA;
   return separation >= LEAST_SEPARATION && isGarment && covered / border <= LARGEST_BORDER;
 }
@@ -161,12 +160,12 @@ function garmentImage(small, mask, settings) {
   const box = boundingBox(mask, small.width);
   const inside = new Float32Array(box.width * box.height);
   const negative = new Float32Array(inside.length);
-  inside.forEach((_, i) => {
+  for (let i = 0; i < inside.length; i++) {
     const place = (box.top + Math.floor(i / box.width)) * small.width + box.left + (i % box.width);
-    const [red, green, blue] = small.data.subarray(3 * place, 3 * place + 3);
-    inside[i] = mask[place];
-    negative[i] = mask[place] ? 255 - imaging.grey(red, green, blue) : 0;
-  });
+    if (!mask[place]) continue;
+    inside[i] = 1;
+    negative[i] = 255 - imaging.grey(small.data[3 * place], small.data[3 * place + 1], small.data[3 * place + 2]);
+  }
   const cover = fit({ data: inside, ...box }, settings.SIZE);
   const weighted = fit({ data: negative, ...box }, settings.SIZE);
   return stretch(weighted.map((value, i) => value / Math.max(cover[i], fround(settings.TINY))), cover, settings);

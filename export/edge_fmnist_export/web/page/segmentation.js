@@ -22,7 +22,7 @@ function separate(colours, width, height, previous, settings) {
   const bins = colourBins(colours, BINS);
   const counts = new Float32Array(BINS[0] * BINS[1] * BINS[2]);
   for (let i = 0; i < bins.length; i++) counts[bins[i]] += 1;
-  const used = [...new Set(bins)];
+  const used = counts.reduce((found, count, bin) => (count && found.push(bin), found), []);
   const { probability, weighted } = previous
     ? followingPrior(previous, width, height, settings)
     : centrePrior(width, height, settings);
@@ -34,8 +34,10 @@ function separate(colours, width, height, previous, settings) {
     const sums = new Float64Array(counts.length);
     for (let i = 0; i < bins.length; i++) sums[bins[i]] += soft[i];
     const garment = new Float32Array(sums);
+    const ground = new Float32Array(counts.length);
+    for (const bin of used) ground[bin] = counts[bin] - garment[bin];
     const garmentModel = model(garment, settings);
-    const groundModel = model(counts.map((count, bin) => count - garment[bin]), settings);
+    const groundModel = model(ground, settings);
     for (const bin of used) {
       const ratio = fround(fround(garmentModel[bin] + fround(TINY)) / fround(groundModel[bin] + fround(TINY)));
       evidence[bin] = imaging.clamp(Math.log(ratio), -MAX_EVIDENCE, MAX_EVIDENCE);
@@ -118,17 +120,20 @@ function model(histogram, { BINS, TINY }) {
     const block = step;
     step /= size;
     for (let start = 0; start < source.length; start += block) {
-      for (let i = start; i < start + block; i++) {
-        const before = i - step < start ? source[i] : source[i - step];
-        const after = i + step >= start + block ? source[i] : source[i + step];
-        smooth[i] = fround(0.25 * before + 0.5 * source[i]) + 0.25 * after;
+      const end = start + block;
+      for (let i = start; i < end; i++) {
+        const value = source[i];
+        const before = i - step < start ? value : source[i - step];
+        const after = i + step >= end ? value : source[i + step];
+        smooth[i] = fround(0.25 * before + 0.5 * value) + 0.25 * after;
       }
     }
   }
   let total = 0;
   for (let i = 0; i < smooth.length; i++) total += smooth[i];
   total = fround(Math.max(total, TINY));
-  return smooth.map((value) => value / total);
+  for (let i = 0; i < smooth.length; i++) smooth[i] /= total;
+  return smooth;
 }
 
 // The mask without specks, distant parts and small holes.
@@ -141,12 +146,12 @@ function cleaned(mask, width, height, { LEAST_PART, LARGEST_HOLE }) {
     return area * (1 - offCentre);
   });
   const least = LEAST_PART * Math.max(...weights);
-  const kept = opened.map((_, i) => Number(parts[i] >= 0 && weights[parts[i]] >= least));
+  const isKept = weights.map((weight) => weight >= least);
+  const kept = opened.map((value, i) => Number(value && isKept[parts[i]]));
   const holes = imaging.components(kept, width, height, 0);
-  return kept.map((value, i) => {
-    if (value) return 1;
-    const { area, left, right, top, bottom } = holes.found[holes.parts[i]];
+  const filled = holes.found.map(({ area, left, right, top, bottom }) => {
     const enclosed = left > 0 && top > 0 && right < width - 1 && bottom < height - 1;
-    return Number(enclosed && area < LARGEST_HOLE * kept.length);
+    return enclosed && area < LARGEST_HOLE * kept.length;
   });
+  return kept.map((value, i) => Number(value || filled[holes.parts[i]]));
 }

@@ -100,9 +100,9 @@ async function classify(pixels, detect, smoother, captured, session) {
   showBars(result);
   showModelInput(garment.image);
   if (garment.found) drawOutline(garment, document.body.dataset.prediction === "known" ? "known" : "unknown");
-  const [preprocess, classify, smooth] = [preprocessed - started, classified - preprocessed, finished - classified];
   const now = performance.now();
-  chart.add({ preprocess, classify, smooth, age: Math.max(now - captured, finished - started) }, now);
+  const stages = { preprocess: preprocessed - started, classify: classified - preprocessed, smooth: finished - classified };
+  chart.add({ ...stages, age: Math.max(now - captured, finished - started) }, now);
   if (now - view.updated > NUMBERS_INTERVAL || view.state === "photo") {
     view.updated = now;
     const { history } = chart;

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -52,12 +52,14 @@ SECONDS = 240
 def need(*names: str) -> str:
     """Return the path of the first of these programs that is installed; skip or fail if none is."""
     found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        reason = f"{names[0]} is not installed"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
+    return found or give_up(f"{names[0]} is not installed")
+
+
+def give_up(reason: str) -> NoReturn:
+    """Skip the test, or fail where browsers are required."""
+    if REQUIRED:
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture
@@ -352,8 +354,10 @@ def run_in_browser(site: Path, query: str, profile: Path) -> dict[str, Any]:
 
 def write_site(model: str, folder: Path, images: np.ndarray) -> None:
     """Write the page and its tests to a folder that a server serves."""
-    need("npm")
-    build.write_page(model, folder / "page")
+    try:
+        build.write_page(model, folder / "page")
+    except DownloadError as error:
+        give_up(str(error))
     for name in ("browser.html", "browser.mjs", "fixtures.mjs"):
         shutil.copy(HERE / name, folder)
     (folder / "images.bin").write_bytes(images.tobytes())

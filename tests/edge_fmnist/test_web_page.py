@@ -79,6 +79,7 @@ def get_result(page: WebPage, path: str, serial: int = 1) -> Answer:
     [
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/app.js", "app.js", "text/javascript; charset=utf-8"),
+        ("/display.js", "display.js", "text/javascript; charset=utf-8"),
         ("/style.css", "style.css", "text/css; charset=utf-8"),
         ("/icon.svg", "icon.svg", "image/svg+xml"),
     ],
@@ -98,8 +99,8 @@ def test_the_page_has_no_external_address_and_nothing_inline() -> None:
 
 
 def test_the_script_finds_every_element_that_it_names() -> None:
-    script, markup = (STATIC.joinpath(name).read_text("utf-8") for name in ("app.js", "index.html"))
-    named = set(re.findall(r'element\("([a-z-]+)"\)', script))
+    app, display, markup = (STATIC.joinpath(name).read_text("utf-8") for name in ("app.js", "display.js", "index.html"))
+    named = set(re.findall(r'element\("([a-z-]+)"\)', app + display))
     assert len(named) > 10
     assert named <= set(re.findall(r'id="([a-z-]+)"', markup))
 

@@ -20,6 +20,7 @@ from edge_fmnist.sinks.web.middleware import SecurityMiddleware
 STATIC = {
     "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
+    "/display.js": ("display.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

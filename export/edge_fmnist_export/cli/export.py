@@ -13,6 +13,7 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export.cli import micro
+from edge_fmnist_export.cli.web import write_page
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
@@ -68,6 +69,10 @@ def export(
     arena: Annotated[
         bool, typer.Option("--arena", help="Estimate the tensor arena that a microcontroller needs.")
     ] = False,
+    web: Annotated[
+        Path | None,
+        typer.Option("--web", help="Write a static web page that runs the model in a browser.", metavar="DIR"),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Convert a trained run, or a Keras classifier of your own, to checked TensorFlow Lite files.
@@ -87,6 +92,12 @@ def export(
     named = [kind for kind, wanted in chosen.items() if wanted or every]
     wanted = micro.Wanted(c_array, arena)
     converting = bool(named or io != IO_TYPES[0] or data or labels)
+    if web is not None and micro.is_model(run) and not converting:
+        page = write_page(run, web, quiet=json)
+        if not wanted:
+            if json:
+                console.emit_json([{"path": run, **page}])
+            return
     if micro.is_model(run) and (Path(run).suffix == ".tflite" or (wanted and not converting)):
         _make_of_model(run, wanted, output, converting, json)
         return
@@ -107,6 +118,8 @@ def export(
     if not json:
         _show(results)
     made = [micro.make(wanted, str(result.path), result.path.with_suffix(""), quiet=json) for result in results]
+    for result, extra in zip(results[:1], made, strict=False):
+        extra |= {} if web is None else write_page(str(result.path), web, quiet=json)
     if json:
         console.emit_json([result.as_dict() | extra for result, extra in zip(results, made, strict=True)])
     if failures:

@@ -1,0 +1,74 @@
+"""``edge-fmnist web``: serve the page that runs a model in the browser; ``edge-fmnist export --web`` writes it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+import webbrowser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_fmnist.cli import console
+from edge_fmnist.errors import SinkError
+from edge_fmnist.model.registry import CAMERA_MODEL
+
+DEFAULT_PORT = 8100
+
+
+class PageHandler(SimpleHTTPRequestHandler):
+    """Serves a page from a folder, without a log."""
+
+    extensions_map = {  # noqa: RUF012
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".wasm": "application/wasm",
+        ".webmanifest": "application/manifest+json",
+    }
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Log nothing."""
+
+
+def web(
+    model: Annotated[str, typer.Argument(help="A shipped model or a .tflite file of this package.")] = CAMERA_MODEL,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: any free one.")] = DEFAULT_PORT,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
+) -> None:
+    """Run a model in the browser: serve its page on localhost, until Ctrl-C.
+
+    The page classifies camera frames and pictures in the browser itself; nothing is sent to the server. To put it on
+    a web server, so that phones can use it, write it with `edge-fmnist export MODEL --web DIR`.
+    """
+    with tempfile.TemporaryDirectory(prefix="edge-fmnist-") as folder:
+        write_page(model, Path(folder), quiet=True)
+        try:
+            server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(PageHandler, directory=folder))
+        except OSError as error:
+            raise SinkError(f"port {port}: {error.strerror or error}; choose another one with --port") from error
+        with server:
+            url = f"http://localhost:{server.server_port}/"
+            print(url, flush=True)
+            if browser:
+                webbrowser.open(url)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+
+
+def write_page(model: str, folder: Path, *, quiet: bool) -> dict[str, Any]:
+    """Write the page for a model to a folder, and return plain values for JSON.
+
+    Raises:
+        EdgeFmnistError: as for :func:`edge_fmnist_export.web.build.write_page`.
+    """
+    from edge_fmnist_export.web.build import write_page as write
+
+    with console.status("writing the page"), console.quiet_native_log():
+        written = write(model, folder)
+    if not quiet:
+        size = sum(path.stat().st_size for path in written)
+        console.say(f"web page: {folder} ({len(written)} files, {size / 1e6:.1f} MB)")
+    return {"web": str(folder)}

@@ -1,0 +1,272 @@
+// The page for phones: the camera or a picture is classified in this browser. Nothing is sent anywhere.
+
+import { Classifier } from "./classifier.js";
+import { element, LatencyChart, setText, showBars, showModelInput, showNumbers, showPrediction } from "./display.js";
+import { outline } from "./outline.js";
+import { Smoother, Tracker } from "./pipeline.js";
+import { preprocess, reduce } from "./preprocess.js";
+
+const STALLED = 2000;
+const NUMBERS_INTERVAL = 300;
+// Larger frames and pictures are scaled down before they are read: phones limit the size of a canvas.
+const FRAME_EDGE = 1280;
+const PICTURE_EDGE = 4096;
+const UNSMOOTHED = { TIME_CONSTANT: 0, MARGIN: 0, BAND: 0, ABSENCE: 0 };
+const COLOURS = { known: "#3ccdaa", unknown: "#f5af3c" };
+
+const view = {
+  state: "connecting", // connecting (loading), waiting (ready), live, paused, photo, lost (failed)
+  notice: "Loading the model…",
+  facing: "environment",
+  session: 0, // changes with each start of a camera or picture, so that late results are dropped
+  updated: 0, // time of the last update of the numbers
+};
+const chart = new LatencyChart(STALLED);
+const video = element("video");
+const picture = element("picture").getContext("2d", { willReadFrequently: true });
+let settings, classifier, unsmoothed;
+
+// ---------------------------------------------------------------- state
+
+const STATUS = {
+  connecting: "Loading", waiting: "Ready", live: "Live", paused: "Paused", photo: "Picture", lost: "Failed",
+};
+
+function setState(state, notice = "") {
+  Object.assign(view, { state, notice });
+  document.body.dataset.state = state;
+  const hasCamera = state === "live" || state === "paused";
+  setText(element("status"), STATUS[state]);
+  setText(element("notice"), notice);
+  element("notice").hidden = !notice;
+  setText(element("camera"), hasCamera ? "Stop camera" : "Start camera");
+  setText(element("pause"), state === "paused" ? "Resume" : "Pause");
+  for (const id of ["switch", "pause"]) element(id).hidden = !hasCamera;
+}
+
+// ---------------------------------------------------------------- results
+
+function scaledSize(width, height, edge) {
+  const factor = Math.min(1, edge / Math.max(width, height));
+  return [Math.round(width * factor), Math.round(height * factor)];
+}
+
+function drawPicture(source, width, height) {
+  if (picture.canvas.width !== width || picture.canvas.height !== height) {
+    Object.assign(picture.canvas, { width, height });
+  }
+  picture.setTransform(1, 0, 0, 1, 0, 0);
+  picture.clearRect(0, 0, width, height);
+  picture.drawImage(source, 0, 0, width, height);
+}
+
+function drawOutline(garment, kind) {
+  const { width, height } = picture.canvas;
+  const path = outline(garment.mask, garment.width, garment.height);
+  picture.setTransform(width / garment.width, 0, 0, height / garment.height, 0, 0);
+  const pixel = Math.max(garment.width, garment.height) / 640;
+  picture.lineCap = "round";
+  for (const [colour, thickness] of [["#14181d", 6], [COLOURS[kind], 3]]) {
+    picture.strokeStyle = colour;
+    picture.lineWidth = thickness * pixel;
+    picture.stroke(path);
+  }
+}
+
+async function show(pixels, detect, smoother, captured, session) {
+  try {
+    await classify(pixels, detect, smoother, captured, session);
+  } catch (error) {
+    if (session !== view.session) return;
+    stopCamera();
+    setState("lost", `Classification failed: ${error.message}`);
+  }
+}
+
+// Classifies the pixels of a frame or picture and shows the result.
+async function classify(pixels, detect, smoother, captured, session) {
+  const started = performance.now();
+  const garment = detect(pixels);
+  const preprocessed = performance.now();
+  const scores = garment.found ? await classifier.scores(garment.image) : null;
+  if (session !== view.session) return;
+  const classified = performance.now();
+  const smoothed = smoother.update(scores, captured / 1000);
+  const finished = performance.now();
+  const labelled = Object.fromEntries(settings.model.labels.map((label, i) => [label, smoothed.scores[i]]));
+  const { found, confidence } = garment;
+  const result = { label: smoothed.label, score: smoothed.score, scores: labelled, found, confidence };
+  showPrediction(result);
+  showBars(result);
+  showModelInput(garment.image);
+  if (garment.found) drawOutline(garment, document.body.dataset.prediction === "known" ? "known" : "unknown");
+  const now = performance.now();
+  const stages = { preprocess: preprocessed - started, classify: classified - preprocessed, smooth: finished - classified };
+  chart.add({ ...stages, age: Math.max(now - captured, finished - started) }, now);
+  if (now - view.updated > NUMBERS_INTERVAL || view.state === "photo") {
+    view.updated = now;
+    const { history } = chart;
+    const fps = history.length > 1 ? (1000 * (history.length - 1)) / (now - history[0].time) : 0;
+    showNumbers({ ...result, fps, seen: view.frames, size: [pixels.width, pixels.height] }, chart);
+  }
+}
+
+// ---------------------------------------------------------------- camera
+
+function stopCamera() {
+  view.session += 1;
+  video.srcObject?.getTracks().forEach((track) => track.stop());
+  video.srcObject = null;
+  picture.canvas.classList.remove("mirrored");
+  chart.history = [];
+}
+
+async function startCamera() {
+  stopCamera();
+  const { session } = view;
+  setState("waiting", "Starting the camera…");
+  try {
+    if (!navigator.mediaDevices) throw new Error("the page must be opened over https or from localhost");
+    const size = { width: { ideal: 640 }, height: { ideal: 480 } };
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: view.facing, ...size } });
+    if (session !== view.session) {
+      stream.getTracks().forEach((track) => track.stop());
+      return;
+    }
+    const [track] = stream.getVideoTracks();
+    track.addEventListener("ended", () => session === view.session && endCamera("The camera has stopped"));
+    // A view of oneself is expected to be a mirror image.
+    picture.canvas.classList.toggle("mirrored", track.getSettings().facingMode === "user");
+    video.srcObject = stream;
+    await video.play();
+  } catch (error) {
+    if (session === view.session) endCamera(cameraProblem(error));
+    return;
+  }
+  view.frames = 0;
+  setState("live");
+  const tracker = new Tracker(settings);
+  const smoother = new Smoother(settings.model.labels, settings.model.threshold, settings.smoothing);
+  const next = (callback) =>
+    video.requestVideoFrameCallback?.(callback) ?? requestAnimationFrame((now) => callback(now, {}));
+  const onFrame = async (now, { captureTime, presentedFrames }) => {
+    if (session !== view.session) return;
+    view.frames = presentedFrames ?? view.frames + 1;
+    if (view.state === "live" && video.videoWidth) {
+      const [width, height] = scaledSize(video.videoWidth, video.videoHeight, FRAME_EDGE);
+      drawPicture(video, width, height);
+      const pixels = picture.getImageData(0, 0, width, height);
+      await show(pixels, (frame) => tracker.preprocess(frame), smoother, captureTime ?? now, session);
+    }
+    next(onFrame);
+  };
+  next(onFrame);
+}
+
+function endCamera(notice) {
+  stopCamera();
+  setState("waiting", notice);
+}
+
+function cameraProblem(error) {
+  const problems = {
+    NotAllowedError: "access was denied; allow it in the settings of the browser",
+    NotFoundError: "none was found",
+    NotReadableError: "it is used by another program",
+  };
+  return `Camera: ${problems[error.name] ?? error.message}. A picture works too.`;
+}
+
+// ---------------------------------------------------------------- pictures
+
+async function showFile(file) {
+  if (!file || !classifier) return;
+  stopCamera();
+  const { session } = view;
+  setState("photo", "Reading the picture…");
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" });
+  } catch {
+    if (session !== view.session) return;
+    setState("waiting", `${file.name || "Clipboard"}: not a picture that this browser can read`);
+    return;
+  }
+  if (session !== view.session) return;
+  const started = performance.now();
+  const [width, height] = scaledSize(bitmap.width, bitmap.height, PICTURE_EDGE);
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0, width, height);
+  const pixels = reduce(context.getImageData(0, 0, width, height), settings.stillEdge);
+  drawPicture(bitmap, ...scaledSize(bitmap.width, bitmap.height, FRAME_EDGE));
+  bitmap.close();
+  view.frames = 1;
+  setState("photo");
+  await show(pixels, (still) => preprocess(still, null, settings.preprocess), unsmoothed, started, session);
+}
+
+// ---------------------------------------------------------------- start
+
+function togglePause() {
+  if (view.state === "live") setState("paused");
+  else if (view.state === "paused") setState("live");
+}
+
+function listen() {
+  element("camera").addEventListener("click", () => (video.srcObject ? endCamera("") : startCamera()));
+  element("switch").addEventListener("click", () => {
+    view.facing = view.facing === "user" ? "environment" : "user";
+    startCamera();
+  });
+  element("pause").addEventListener("click", togglePause);
+  element("choose").addEventListener("click", () => element("file").click());
+  element("file").addEventListener("change", ({ target }) => {
+    showFile(target.files[0]);
+    // Choosing the same file again is a change too.
+    target.value = "";
+  });
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    showFile(event.dataTransfer.files[0]);
+  });
+  document.addEventListener("paste", (event) => {
+    showFile([...event.clipboardData.files].find((file) => file.type.startsWith("image/")));
+  });
+  document.addEventListener("keydown", (event) => {
+    // On a button or a link, the space bar already has a meaning.
+    if (event.code !== "Space" || event.repeat || event.target.closest("button, a")) return;
+    event.preventDefault();
+    togglePause();
+  });
+}
+
+async function workOffline() {
+  if (!("serviceWorker" in navigator)) return;
+  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.ready;
+  setText(element("offline"), "This page is stored: it also works offline.");
+}
+
+async function start() {
+  setState("connecting", "Loading the model…");
+  try {
+    settings = await (await fetch("model.json")).json();
+    const { model } = settings;
+    showBars({ label: null, scores: Object.fromEntries(model.labels.map((label) => [label, 0])) });
+    classifier = await Classifier.load(model, document.baseURI);
+    unsmoothed = new Smoother(model.labels, model.threshold, UNSMOOTHED);
+    setText(element("source"), `Model: ${model.name}, ${Math.round(model.bytes / 1000)}\u202fkB`);
+    for (const id of ["camera", "choose"]) element(id).disabled = false;
+    setState("waiting", "Start the camera, or choose, drop or paste a picture");
+  } catch (error) {
+    setState("lost", `The model could not be loaded: ${error.message}`);
+    return;
+  }
+  // After the model, so that both do not compete for the network. Without storage, the page works all the same.
+  workOffline().catch(() => {});
+}
+
+listen();
+start();

@@ -1,0 +1,69 @@
+// The model in LiteRT for the web, and its scores. A port of edge_fmnist/model/classifier.py; `model` is the part of
+// model.json of that name.
+
+import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
+
+const { fround } = Math;
+
+export class Classifier {
+  // Loads the runtime and the model; `folder` is the URL of the page's files.
+  static async load(model, folder) {
+    const response = await fetch(new URL(model.file, folder));
+    const content = response.ok ? new Uint8Array(await response.arrayBuffer()) : new Uint8Array();
+    if (content.length !== model.bytes) {
+      throw new Error(`${model.file}: expected ${model.bytes} bytes, got ${content.length} (HTTP ${response.status})`);
+    }
+    // LiteRT for the web takes no variable batch size: set the sizes of -1 to 1. The file itself stays as it is.
+    const view = new DataView(content.buffer);
+    for (const offset of model.batchOffsets) view.setInt32(offset, 1, true);
+    // The runtime logs to the console unless told otherwise.
+    self.Module = { printErr: () => {} };
+    // The build without relaxed SIMD runs in all browsers, and is as fast.
+    await loadLiteRt(new URL("litert/litert_wasm_compat_internal.js", folder).href);
+    const classifier = new Classifier(model, await loadAndCompile(content, { accelerator: "wasm" }));
+    await classifier.outputs(new Uint8Array(784));
+    return classifier;
+  }
+
+  constructor(model, compiled) {
+    this.model = model;
+    this.compiled = compiled;
+    this.input = new (model.input.type === "uint8" ? Uint8Array : Float32Array)(784);
+  }
+
+  // The raw output tensor for a 28x28 image, uint8 or float32.
+  async outputs(image) {
+    const { table, shape } = this.model.input;
+    image.forEach((pixel, i) => (this.input[i] = table ? table[pixel] : pixel));
+    const tensor = new Tensor(this.input, shape);
+    const [output] = await this.compiled.run(tensor);
+    const values = (await output.data()).slice();
+    // Memory of WebAssembly is not garbage-collected.
+    tensor.delete();
+    output.delete();
+    return values;
+  }
+
+  // The probabilities of all labels for a 28x28 image, float32.
+  async scores(image) {
+    const { flip, labels, output, temperature } = this.model;
+    let values = this.dequantize(await this.outputs(image));
+    if (flip) {
+      const mirrored = this.dequantize(await this.outputs(image.map((_, i) => image[i - (i % 28) + 27 - (i % 28)])));
+      values = values.map((value, i) => fround(value + mirrored[i]) / 2);
+    }
+    values = values.slice(0, labels.length);
+    if (output.kind === "logits") {
+      const logits = values.map((value) => value / fround(temperature));
+      const largest = Math.max(...logits);
+      values = logits.map((value) => Math.exp(fround(value - largest)));
+    }
+    const total = fround(values.reduce((sum, value) => sum + value, 0));
+    return values.map((value) => (total > 0 ? value / total : 1 / labels.length));
+  }
+
+  dequantize(values) {
+    const { scale, zeroPoint, type } = this.model.output;
+    return Float32Array.from(values, (value) => (type === "float32" ? value : (value - zeroPoint) * fround(scale)));
+  }
+}

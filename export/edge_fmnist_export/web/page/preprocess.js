@@ -1,0 +1,191 @@
+// From a picture to the 28x28 image that the model classifies. A port of edge_fmnist/vision/preprocess.py, which
+// explains the steps; `settings` are the constants of that module, with those of segmentation as `segmentation`.
+
+import * as imaging from "./imaging.js";
+import { segment } from "./segmentation.js";
+
+const { fround } = Math;
+// Rounds halves to even, as NumPy and OpenCV do.
+const bytes = (floats) => new Uint8ClampedArray(floats);
+
+// Detects the garment. `picture` is {data: RGBA, width, height} as ImageData is; `previous` is the detection in the
+// previous frame of the same size, or null. Returns {found, image (28 x 28), mask (0 or 1), width and height (of the
+// mask), confidence}.
+export function preprocess({ data: pixels, width: fullWidth, height: fullHeight }, previous, settings) {
+  const { SIZE, WORKING_EDGE, LEAST_EDGE, LARGEST_AREA } = settings;
+  const picture = { data: pixels, width: fullWidth, height: fullHeight, stride: 4 };
+  if (picture.width === SIZE && picture.height === SIZE) return asImage(picture);
+  if (isTransparent(picture)) {
+    const { small, mask } = cutOut(picture, WORKING_EDGE, settings.TINY);
+    const box = boundingBox(mask, small.width);
+    const edges = [picture.width, picture.height, small.width, small.height];
+    if (Math.min(...edges) >= LEAST_EDGE && count(mask) <= LARGEST_AREA * box.width * box.height) {
+      return detection(small, { mask, separation: 1 }, settings);
+    }
+    picture.data = onWhite(picture.data);
+  }
+  const { data, width, height } = shrink(picture, WORKING_EDGE, 3);
+  const small = { data: bytes(data), width, height };
+  if (Math.min(width, height) < LEAST_EDGE) {
+    return detection(small, { mask: new Uint8Array(width * height), separation: 0 }, settings);
+  }
+  const start = previous?.found ? previous.mask : null;
+  let result = segment(small, start, settings.segmentation);
+  if (start && !isPlausible(result, width, height, settings)) result = segment(small, null, settings.segmentation);
+  return detection(small, result, settings);
+}
+
+// A picture reduced by the largest whole factor that keeps its longest edge at `edge` or more, as stills are read.
+export function reduce(picture, edge) {
+  const factor = Math.floor(Math.max(picture.width, picture.height) / edge);
+  if (factor < 2) return picture;
+  const [width, height] = [Math.ceil(picture.width / factor), Math.ceil(picture.height / factor)];
+  const data = new Uint8ClampedArray(width * height * 4);
+  const sums = [0, 0, 0, 0];
+  for (let i = 0; i < data.length; i += 4) {
+    const [left, top] = [((i >> 2) % width) * factor, Math.floor(i / 4 / width) * factor];
+    const [right, bottom] = [Math.min(left + factor, picture.width), Math.min(top + factor, picture.height)];
+    sums.fill(0);
+    for (let y = top; y < bottom; y++) {
+      for (let at = (y * picture.width + left) * 4; at < (y * picture.width + right) * 4; at += 4) {
+        for (let channel = 0; channel < 4; channel++) sums[channel] += picture.data[at + channel];
+      }
+    }
+    const area = (right - left) * (bottom - top);
+    for (let channel = 0; channel < 4; channel++) data[i + channel] = sums[channel] / area;
+  }
+  return { data, width, height };
+}
+
+function asImage({ data, width, height }) {
+  const image = new Uint8Array(width * height);
+  image.forEach((_, i) => {
+    const [red, green, blue] = [0, 1, 2].map((channel) => Math.round((data[4 * i + channel] * data[4 * i + 3]) / 255));
+    image[i] = imaging.grey(red, green, blue);
+  });
+  return { found: true, image, mask: image.map((value) => Number(value > 0)), width, height, confidence: 1 };
+}
+
+function isTransparent({ data }) {
+  for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
+  return false;
+}
+
+function onWhite(data) {
+  return data.map((value, i) => {
+    const alpha = data[i | 3];
+    return (i & 3) === 3 ? 255 : Math.floor((value * alpha + 255 * (255 - alpha) + 127) / 255);
+  });
+}
+
+const scaled = (edge, factor) => Math.max(1, imaging.roundHalfEven(edge * factor));
+
+function shrink(picture, longest, channels) {
+  const factor = longest / Math.max(picture.width, picture.height);
+  if (factor >= 1) {
+    const { data, width, height, stride } = picture;
+    return { data: channels === stride ? data : data.filter((_, i) => i % stride < channels), width, height };
+  }
+  const [width, height] = [scaled(picture.width, factor), scaled(picture.height, factor)];
+  return { data: areaBytes(picture, width, height, channels), width, height };
+}
+
+// OpenCV rounds the mean of 2 x 2 bytes up, and any other half to even.
+function areaBytes(picture, width, height, channels) {
+  const result = imaging.resizeArea(picture, width, height, channels);
+  const isHalved = picture.width === 2 * width && picture.height === 2 * height;
+  const isFloat = picture.data instanceof Float32Array;
+  return isHalved && !isFloat ? result.map((value) => Math.floor(value + 0.5)) : result;
+}
+
+// The mask in the alpha channel of a photograph, and its colours, weighted by alpha.
+function cutOut(picture, edge, tiny) {
+  const larger = shrink(picture, 4 * edge, 4);
+  const colours = Float32Array.from(bytes(larger.data));
+  for (let i = 0; i < colours.length; i++) if ((i & 3) < 3) colours[i] *= colours[i | 3];
+  const { data, width, height } = shrink({ ...larger, data: colours, stride: 4 }, edge, 4);
+  const mask = new Uint8Array(width * height);
+  const rgb = new Float32Array(3 * width * height);
+  mask.forEach((_, i) => {
+    const alpha = data[4 * i + 3];
+    mask[i] = Number(alpha > 127);
+    for (let channel = 0; channel < 3; channel++) {
+      rgb[3 * i + channel] = data[4 * i + channel] / Math.max(alpha, fround(tiny));
+    }
+  });
+  return { small: { data: bytes(rgb), width, height }, mask };
+}
+
+function count(mask) {
+  let sum = 0;
+  for (let i = 0; i < mask.length; i++) sum += mask[i];
+  return sum;
+}
+
+function boundingBox(mask, width) {
+  let [left, right, top, bottom] = [width, -1, -1, -1];
+  for (let i = 0; i < mask.length; i++) {
+    if (!mask[i]) continue;
+    bottom = Math.floor(i / width);
+    if (top < 0) top = bottom;
+    left = Math.min(left, i % width);
+    right = Math.max(right, i % width);
+  }
+  if (right < 0) return { left: 0, top: 0, width: 0, height: 0 };
+  return { left, top, width: right - left + 1, height: bottom - top + 1 };
+}
+
+function isPlausible({ mask, separation }, width, height, settings) {
+  const { LEAST_SEPARATION, LEAST_AREA, LARGEST_AREA, LARGEST_BORDER } = settings;
+  const share = count(mask) / mask.length;
+  let covered = 0;
+  for (let x = 0; x < width; x++) covered += mask[x] + mask[mask.length - 1 - x];
+  for (let y = 1; y < height - 1; y++) covered += mask[y * width] + mask[y * width + width - 1];
+  const border = 2 * (width + height - 2);
+  const isGarment = share >= LEAST_AREA && share <= LARGEST_AREA;
+  return separation >= LEAST_SEPARATION && isGarment && covered / border <= LARGEST_BORDER;
+}
+
+function detection(small, { mask, separation }, settings) {
+  const { width, height } = small;
+  if (!isPlausible({ mask, separation }, width, height, settings)) {
+    const image = new Uint8Array(settings.SIZE ** 2);
+    return { found: false, image, mask: new Uint8Array(mask.length), width, height, confidence: separation };
+  }
+  return { found: true, image: garmentImage(small, mask, settings), mask, width, height, confidence: separation };
+}
+
+// The 28x28 image of the masked garment, negated; weighted by the mask while downscaling.
+function garmentImage(small, mask, settings) {
+  const box = boundingBox(mask, small.width);
+  const inside = new Float32Array(box.width * box.height);
+  const negative = new Float32Array(inside.length);
+  for (let i = 0; i < inside.length; i++) {
+    const place = (box.top + Math.floor(i / box.width)) * small.width + box.left + (i % box.width);
+    if (!mask[place]) continue;
+    inside[i] = 1;
+    negative[i] = 255 - imaging.grey(small.data[3 * place], small.data[3 * place + 1], small.data[3 * place + 2]);
+  }
+  const cover = fit({ data: inside, ...box }, settings.SIZE);
+  const weighted = fit({ data: negative, ...box }, settings.SIZE);
+  return stretch(weighted.map((value, i) => value / Math.max(cover[i], fround(settings.TINY))), cover, settings);
+}
+
+function fit(garment, size) {
+  const factor = size / Math.max(garment.width, garment.height);
+  const [columns, rows] = [scaled(garment.width, factor), scaled(garment.height, factor)];
+  const resized = (factor < 1 ? imaging.resizeArea : imaging.resizeLinear)(garment, columns, rows);
+  const [top, left] = [Math.floor((size - rows) / 2), Math.floor((size - columns) / 2)];
+  const image = new Float32Array(size * size);
+  resized.forEach((value, i) => (image[(top + Math.floor(i / columns)) * size + left + (i % columns)] = value));
+  return image;
+}
+
+function stretch(values, cover, { DARKEST, STRETCH, LEAST_RANGE }) {
+  const inside = values.filter((_, i) => cover[i] > 0.5);
+  const [low, high] = inside.length ? imaging.percentiles(inside, STRETCH) : [0, 255];
+  return Uint8ClampedArray.from(values, (value, i) => {
+    const share = imaging.clamp((value - (low + high) / 2) / Math.max(high - low, LEAST_RANGE) + 0.5, 0, 1);
+    return (DARKEST + (255 - DARKEST) * share) * cover[i];
+  });
+}

@@ -1,0 +1,59 @@
+// Compares the JavaScript port with what Python computed: FIXTURES names the folder of its results, SOURCES the URL of
+// the page's modules.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import test from "node:test";
+import { readFixtures } from "./fixtures.mjs";
+
+const { FIXTURES: folder, SOURCES: sources } = process.env;
+const { Smoother, Tracker } = await import(`${sources}/pipeline.js`);
+const { preprocess, reduce } = await import(`${sources}/preprocess.js`);
+const imaging = await import(`${sources}/imaging.js`);
+
+const { settings, frames, stills, reduced } = readFixtures(
+  JSON.parse(readFileSync(`${folder}/fixtures.json`)), readFileSync(`${folder}/fixtures.bin`),
+);
+
+const largestDifference = (a, b) => a.reduce((largest, value, i) => Math.max(largest, Math.abs(value - b[i])), 0);
+
+function assertSame(garment, expected) {
+  assert.equal(garment.found, expected.found, expected.name);
+  assert.deepEqual(Uint8Array.from(garment.mask), Uint8Array.from(expected.mask), `${expected.name}: mask`);
+  const difference = largestDifference(expected.image, garment.image);
+  assert.ok(difference <= 1, `${expected.name}: image differs by ${difference}`);
+}
+
+test("frames that follow each other have the same masks and images", () => {
+  const tracker = new Tracker(settings);
+  assert.ok(frames.some((frame) => frame.found) && frames.some((frame) => !frame.found));
+  for (const frame of frames) assertSame(tracker.preprocess(frame), frame);
+});
+
+test("still pictures have the same masks and images", () => {
+  for (const still of stills) assertSame(preprocess(still, null, settings.preprocess), still);
+});
+
+test("large pictures are reduced alike", () => {
+  const { data } = reduce(reduced, settings.stillEdge);
+  assert.equal(data.length, reduced.expected.length);
+  assert.ok(largestDifference(reduced.expected, data) <= 1);
+});
+
+test("scores over time give the same labels", () => {
+  const smoother = new Smoother(settings.model.labels, settings.model.threshold, settings.smoothing);
+  const labels = new Set();
+  for (const { name, scores, seconds, label, smoothed } of frames) {
+    const shown = smoother.update(scores, seconds);
+    assert.equal(shown.label, label, name);
+    shown.scores.forEach((score, i) => assert.ok(Math.abs(score - smoothed[i]) < 1e-5, name));
+    labels.add(label);
+  }
+  assert.ok(labels.size > 2);
+});
+
+test("all 256 grey values keep their lightness in Lab", () => {
+  const grey = Uint8Array.from({ length: 768 }, (_, i) => Math.floor(i / 3));
+  const lab = imaging.rgbToLab(grey);
+  for (let i = 0; i < 768; i += 3) assert.deepEqual([lab[i + 1], lab[i + 2]], [128, 128]);
+});

@@ -144,7 +144,7 @@ class ReportHandler(SimpleHTTPRequestHandler):
         self._received = received
         super().__init__(*args)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Pass on a report."""
         self._received(self.path.strip("/"), self.rfile.read(int(self.headers.get("Content-Length", 0))))
         self.send_response(204)

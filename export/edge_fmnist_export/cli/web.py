@@ -6,7 +6,7 @@ import contextlib
 import functools
 import tempfile
 import webbrowser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,22 +15,9 @@ import typer
 from edge_fmnist.cli import console
 from edge_fmnist.errors import SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist_export.web.server import PageHandler
 
 DEFAULT_PORT = 8100
-
-
-class PageHandler(SimpleHTTPRequestHandler):
-    """Serves a page from a folder, without a log."""
-
-    extensions_map = {  # noqa: RUF012
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".wasm": "application/wasm",
-        ".webmanifest": "application/manifest+json",
-    }
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing."""
 
 
 def web(

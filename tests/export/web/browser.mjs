@@ -1,12 +1,10 @@
-// Runs in Chromium: the raw outputs of the model, the pipeline on the fixtures, and the page itself, online and
-// offline. Results go to the server at the address after the "#".
+// Runs in Chromium: the raw outputs of the model, the pipeline on the fixtures, and the page itself, online and offline.
 
 import { readFixtures } from "./fixtures.mjs";
-import { Classifier } from "./page/classifier.js";
+import { measureOutputs, report, reportDone } from "./outputs.mjs";
 import { Smoother, Tracker } from "./page/pipeline.js";
 import { preprocess } from "./page/preprocess.js";
 
-const report = (name, body) => fetch(`${location.hash.slice(1)}/${name}`, { method: "POST", body });
 const read = async (name) => (await fetch(name)).arrayBuffer();
 const frame = document.getElementById("app");
 const state = () => frame.contentDocument?.body?.dataset.state;
@@ -20,19 +18,6 @@ async function until(what, condition) {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   throw new Error(`${what}: not reached; ${inPage("status")?.textContent}: ${inPage("notice")?.textContent}`);
-}
-
-async function measureOutputs(classifier) {
-  const images = new Uint8Array(await read("images.bin"));
-  const outputs = [];
-  const times = [];
-  for (let at = 0; at < images.length; at += 784) {
-    const started = performance.now();
-    outputs.push(await classifier.outputs(images.subarray(at, at + 784)));
-    times.push(performance.now() - started);
-  }
-  await report("outputs", new Blob(outputs));
-  return times.sort((a, b) => a - b)[times.length >> 1];
 }
 
 async function runPipeline(classifier, settings) {
@@ -89,17 +74,8 @@ async function runApp() {
   return { online, pictures, offline: await useCamera() };
 }
 
-const done = { errors: [] };
-addEventListener("unhandledrejection", ({ reason }) => done.errors.push(String(reason)));
-try {
+await reportDone(async () => {
+  const classifier = await measureOutputs();
   const settings = await (await fetch("page/model.json")).json();
-  const classifier = await Classifier.load(settings.model, new URL("page/", location));
-  done.milliseconds = await measureOutputs(classifier);
-  if (!location.search.includes("outputs")) {
-    done.pipeline = await runPipeline(classifier, settings);
-    done.app = await runApp();
-  }
-} catch (error) {
-  done.errors.push(`${error.message}\n${error.stack}`);
-}
-await report("done", JSON.stringify(done));
+  return { pipeline: await runPipeline(classifier, settings), app: await runApp() };
+});

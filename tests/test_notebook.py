@@ -61,6 +61,7 @@ def test_its_links_exist() -> None:
         assert (DOCS / link).exists(), link
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="the notebook trains, which needs the extra [export]")
 def test_it_runs_from_top_to_bottom(real_data: Path, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TFLITE_RUNTIME_VARIABLE = "EDGE_FMNIST_TFLITE_RUNTIME"
 
 

@@ -96,7 +96,7 @@ def test_compare_writes_a_report_and_fails(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / "compare.py", native, emulated, "--output", tmp_path / "out.json"]
     result = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
-    assert "FAILED" in result.stderr
+    assert "FAILED" in result.stdout
     document = json.loads((tmp_path / "out.json").read_text())
     assert document["passed"] is False
     assert document["emulated"]["base_bytes"] == 1

@@ -76,7 +76,7 @@ def test_a_failing_model_among_good_ones_in_json(
     models = [model_path("input_32"), model]
     result = run_cli("evaluate", *models, "--data", small_data, "--json", code=1)
     assert [entry["model"] for entry in json.loads(result.stdout)] == [model]
-    assert "expected a model with input (1, 28, 28, 1) or another of 784 values an image, got (1, 32, 32, 1)" in result.output
+    assert "or another of 784 values an image, got (1, 32, 32, 1)" in result.output
 
 
 def test_a_model_of_fewer_classes_than_the_data(

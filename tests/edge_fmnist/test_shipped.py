@@ -62,7 +62,9 @@ def test_litert_runs_edge_through_xnnpack() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", LEAST_TOP1)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ("camera", "max"))) for name in LEAST_TOP1]
+)
 def test_accuracy_on_the_test_set(name: str, real_data: Path) -> None:
     top1 = evaluate(Classifier(name), load_split(real_data, "test", fashion_mnist=True)).top1
     assert top1 >= LEAST_TOP1[name]

@@ -22,6 +22,8 @@ from edge_fmnist_export.report.analysis.quantization import (
 from edge_fmnist_export.report.analysis.simulation import RoundingCost, rounded_activations, rounded_weights
 from edge_fmnist_export.report.sections.quantization import section_of
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rng() -> np.random.Generator:

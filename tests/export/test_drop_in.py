@@ -17,6 +17,8 @@ from edge_fmnist_export.quantize.exporting import run_labels
 from edge_fmnist_export.training.recipe import Recipe
 from edge_fmnist_export.training.run_folder import Run
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 SHAPES = ("rød", "green", "blue", "black", "white")
 

@@ -12,6 +12,8 @@ import pytest
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.data.samples import bag
 
+pytestmark = pytest.mark.slow
+
 Command = Callable[..., Any]
 
 

@@ -12,6 +12,8 @@ from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export import architectures
 
+pytestmark = pytest.mark.slow
+
 # Output height x width x filters x kernel height x width x depth, layer by layer.
 EDGE = [
     28**2 * 32 * 3**2,

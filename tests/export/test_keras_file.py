@@ -15,6 +15,7 @@ from edge_fmnist.data.dataset import load_split
 
 Command = Callable[..., Any]
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:.*HDF5.*"),
     # From Keras' own saving and loading with NumPy 2.
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),

@@ -13,7 +13,10 @@ import pytest
 
 from edge_fmnist_export.training.torch_network import same_padding
 
-pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed"),
+]
 
 NAMES = ["edge", "lenet5", "cnn-dropout", "cnn-93k", "cnn-1", "cnn-3", "mlp-128", "resnet:8k5/2;12,16/2"]
 RECIPE = """

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import struct
 import textwrap
 import zipfile
 from collections.abc import Sequence
@@ -129,7 +130,10 @@ def _ends(model: ModelBytes, structure: Graph) -> tuple[_End, _End]:
             f"{model.source}: expected a model with one input and one output, "
             f"got {len(structure.inputs)} and {len(structure.outputs)}"
         )
-    graph = file_schema().ModelT.InitFromPackedBuf(model.content, 0).subgraphs[0]
+    try:
+        graph = file_schema().ModelT.InitFromPackedBuf(model.content, 0).subgraphs[0]
+    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError, struct.error) as error:
+        raise ModelError(f"{model.source}: a damaged model ({error})") from error
     return (
         _end("input", graph, structure, structure.inputs[0], model.source),
         _end("output", graph, structure, structure.outputs[0], model.source),

@@ -293,6 +293,7 @@ def test_what_the_command_refuses(
     assert set(tmp_path.iterdir()) == set(files.values())
 
 
+@pytest.mark.slow
 def test_command_converts_a_run_and_writes_its_c_files(
     warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:

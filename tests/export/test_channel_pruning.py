@@ -77,6 +77,7 @@ def test_the_least_important_channel_is_pruned(keras: Any) -> None:
     assert prune_channels(arrays, "resnet:2;3", "resnet:2;3x2", keras)[scale].tolist() == [1.0, -0.5]
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_wider_run(run_command: Callable[..., Any], tiny_data: Path, tmp_path: Path) -> None:
     text = "seed = 1\n[data]\nvalidation = 100\nbatch_size = 250\n[training]\nepochs = 1\n[qat]\nepochs = 0\n"
     wide, narrow = tmp_path / "wide.toml", tmp_path / "narrow.toml"

@@ -130,6 +130,7 @@ def test_without_qat(no_qat_run: tuple[Path, Any]) -> None:
     assert "--ptq" in answer.stderr
 
 
+@pytest.mark.slow
 def test_a_run_with_photographs(photo_run: Path, tiny_data: Path, tiny_photos: Path) -> None:
     assert sorted(path.name for path in photo_run.iterdir()) == FILES
     facts, calibration = read_json(photo_run, "run.json"), read_json(photo_run, "calibration.json")
@@ -142,6 +143,7 @@ def test_a_run_with_photographs(photo_run: Path, tiny_data: Path, tiny_photos: P
     assert 0 < calibration["validation_false_reject_rate"] <= 0.25
 
 
+@pytest.mark.slow
 def test_the_exported_file_carries_and_applies_the_calibration(
     run_command: Command, photo_run: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_resumed_run_gives_the_same_result_with_dropout_and_mixing(tiny_data: 
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_an_interruption_is_reported(
     run_command: Command, tiny_recipe: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +241,7 @@ def test_an_interruption_is_reported(
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(resume: Command, copied: Path, photo_run: Path) -> None:
     answer = resume(copied)
     assert answer.code == 0, answer.stderr
@@ -246,6 +250,7 @@ def test_resuming_a_finished_run_changes_nothing(resume: Command, copied: Path, 
         assert (copied / name).read_bytes() == (photo_run / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_resuming_calibrates_a_run_from_an_earlier_version(
     resume: Command, copied: Path, photo_run: Path, run_command: Command, tmp_path: Path
 ) -> None:
@@ -263,6 +268,7 @@ def test_resuming_calibrates_a_run_from_an_earlier_version(
     assert (copied / "qat.npz").read_bytes() == (photo_run / "qat.npz").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -288,6 +294,7 @@ def test_a_run_folder_that_does_not_fit(
     assert {path: path.read_bytes() for path in copied.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_damaged_calibration_is_not_exported(run_command: Command, copied: Path, tmp_path: Path) -> None:
     (copied / "calibration.json").write_text('{"temperature": -1, "threshold": 0}', "utf-8")
     answer = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
@@ -359,6 +366,7 @@ def test_average_moves_towards_the_weights_and_leaves_counters_alone() -> None:
     assert int(moved[1]) == 9
 
 
+@pytest.mark.slow
 def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
     options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output")
     answer = run_command("train", "lenet5", *options, tmp_path / "run")

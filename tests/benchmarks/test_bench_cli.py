@@ -68,6 +68,7 @@ def test_results_on_standard_output_and_progress_on_standard_error(bench: Any, s
     for text in ("Classifier.predict, int8", "float32 reference", "a data set other than Fashion-MNIST"):
         assert text in result.stdout
     assert "bench: single-stream" in result.stderr
+    assert "Warning: edge: accuracy is measured on another data set than it was trained on" in result.stderr
     assert "bench:" not in result.stdout
     last = result.stdout.splitlines()[-1]
     size = len(read_model("edge").content)

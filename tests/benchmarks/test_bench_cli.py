@@ -77,6 +77,15 @@ def test_results_on_standard_output_and_progress_on_standard_error(bench: Any, s
     )
 
 
+def test_no_figure_is_broken_on_a_narrow_terminal(
+    bench: Any, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = bench(*QUICK, "--data", small_data).stdout
+    assert f"  file bytes: {len(read_model('edge').content):,}" in shown
+    assert re.search(r"^  p50: [\d,.]+$", shown, re.MULTILINE)
+
+
 def test_json(bench: Any, small_data: Path) -> None:
     printed = bench(*QUICK, "--data", small_data, "--json")
     result = json.loads(printed.stdout)

@@ -66,6 +66,8 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter | None, *, warn: War
             interpreters.choose(settings.interpreter)
         with caused_by("model"):
             model = Classifier.load(model, threads=settings.threads, interpreter=settings.interpreter)
+        for assumption in model.assumptions:
+            warn(assumption)
     return LiveLoop(source, model, settings, outputs=outputs, warn=warn, **arguments)
 
 

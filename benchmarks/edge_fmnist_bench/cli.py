@@ -200,6 +200,8 @@ def _plan(
         images = generated_images(settings.seed)
         if data is not None:
             console.warn(f"--data {data} is not used: {reason}")
+    if images.split is not None:
+        options.warn_of_other_data(model, facts["training_data"], "test", images.split)
     # The bare loop in the preferred interpreter.
     reference = next(variant.name for variant in variants if isinstance(variant, InterpreterVariant))
     return Plan(model, facts, variants, reference, images, settings, scenarios)

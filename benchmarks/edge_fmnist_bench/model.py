@@ -38,6 +38,7 @@ def describe(model: str) -> dict[str, Any]:
         "inputs": [_plain(tensor) for tensor in inputs],
         "outputs": [_plain(tensor) for tensor in outputs],
         "takes_images": takes_images(inputs),
+        "training_data": metadata.training_data if metadata else None,
         "float_top1": accuracy.get("float_top1") if isinstance(accuracy, dict) else None,
         **_structure(read.content, read.source, metadata),
     }

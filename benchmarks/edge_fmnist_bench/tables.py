@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from edge_fmnist.cli import console
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
@@ -26,20 +26,8 @@ class ResultTable(NamedTuple):
 
 
 def show(table: ResultTable, *, on_stderr: bool = False) -> None:
-    """Print a table on standard output, or on standard error; long cells wrap."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table as RichTable
-
-    made = RichTable()
-    for position, column in enumerate(table.columns):
-        numbers = position >= table.text_columns
-        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
-    for row in table.rows:
-        made.add_row(*map(escape, row))
-    target = Console(file=sys.stderr if on_stderr else sys.stdout, highlight=False)
-    target.print(f"[bold]{escape(table.title)}[/bold]", soft_wrap=True)
-    target.print(made)
+    """Print a table on standard output, or on standard error."""
+    console.show_table(table.title, table.columns, table.rows, numbers_from=table.text_columns, stderr=on_stderr)
 
 
 def tables(document: Document) -> list[ResultTable]:

@@ -109,7 +109,14 @@ def emit_json(value: Any, *, indent: int | None = 2) -> None:
     print(json.dumps(value, indent=indent), flush=True)
 
 
-def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]], *, numbers_from: int = 1) -> None:
+def show_table(
+    title: str,
+    columns: Iterable[str],
+    rows: Iterable[Iterable[object]],
+    *,
+    numbers_from: int = 1,
+    stderr: bool = False,
+) -> None:
     """Print a table on standard output; where it does not fit the width, its rows are stacked, one cell a line.
 
     Args:
@@ -117,6 +124,7 @@ def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[objec
         columns: the headings; all empty: none is shown.
         rows: the cells.
         numbers_from: columns from this one on are numbers: aligned to the right and never wrapped.
+        stderr: print on standard error instead.
     """
     from rich import box
     from rich.console import Console
@@ -125,7 +133,7 @@ def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[objec
     from rich.table import Table
 
     headings, cells = list(columns), [[str(cell) for cell in row] for row in rows]
-    target = Console(highlight=False)
+    target = Console(stderr=stderr, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(headings))
     for position, heading in enumerate(headings):
         if position >= numbers_from:
@@ -142,7 +150,8 @@ def show_table(title: str, columns: Iterable[str], rows: Iterable[Iterable[objec
         return
     for first, *rest in cells:
         if any(headings):
-            lines = [first, *(f"  {heading}: {cell}" for heading, cell in zip(headings[1:], rest, strict=True))]
+            named = zip(headings[1:], rest, strict=True)
+            lines = [first, *("  " + (f"{heading}: {cell}" if heading else cell) for heading, cell in named)]
         else:
             lines = [": ".join([first, *rest])]
         target.print(escape("\n".join(lines)), soft_wrap=True)

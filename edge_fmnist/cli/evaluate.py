@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.data.dataset import load
+from edge_fmnist.data.dataset import Split, load
 from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.evaluation import Evaluation
@@ -63,6 +63,10 @@ def evaluate(
     for name in [*(models or ()), *(model or ())] or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:
         try:
             classifier = options.load_classifier(name, threads, interpreter, names)
+            if task.images is not None and classifier.metadata is not None:
+                options.warn_of_other_data(
+                    name, classifier.metadata.training_data, "train" if task.split == "train" else "test", task.images
+                )
             results[name] = task.evaluate(classifier)
         except EdgeFmnistError as error:
             console.say(f"Error: {error}")
@@ -88,11 +92,13 @@ class Task(NamedTuple):
         split: name of the images.
         evaluate: returns the metrics of a model.
         show: prints metrics, with the name of the model.
+        images: the split of a data set; None for photographs.
     """
 
     split: str
     evaluate: Callable[[Classifier], Any]
     show: Callable[[str, Any], None]
+    images: Split | None = None
 
 
 def _on_images(data: Path | None, split: str) -> Task:
@@ -108,7 +114,7 @@ def _on_images(data: Path | None, split: str) -> Task:
             classifier.predict_batch(images.images[:128])
         return evaluation.evaluate(classifier, images)
 
-    return Task(split, evaluate_images, show)
+    return Task(split, evaluate_images, show, images)
 
 
 def _on_photos(folder: Path, split: str | None) -> Task:

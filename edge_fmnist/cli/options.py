@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_fmnist.cli import console
+from edge_fmnist.data.dataset import Split, SplitName, of_another_set
 from edge_fmnist.data.labels import LABELS, read_labels
 
 if TYPE_CHECKING:
@@ -75,3 +76,19 @@ def load_classifier(
     for assumption in classifier.assumptions:
         console.warn(assumption)
     return classifier
+
+
+def warn_of_other_data(model: str, recorded: Any, name: SplitName, split: Split) -> None:
+    """Warn if the accuracy of a model is measured on another data set than it was trained on.
+
+    Args:
+        model: its name for the message.
+        recorded: the hashes that the model or run records, as for :func:`edge_fmnist.data.dataset.of_another_set`.
+        name: which split ``split`` is.
+        split: the images.
+    """
+    if of_another_set(recorded, name, split):
+        console.warn(
+            f"{model}: accuracy is measured on another data set than it was trained on; "
+            "give the folder of the data it was trained on with --data"
+        )

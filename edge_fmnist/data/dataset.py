@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -213,3 +213,22 @@ def is_fashion_mnist(split: Split) -> bool:
     return any(
         split.sha256 == (FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]) for name in IMAGES
     )
+
+
+def of_another_set(recorded: Any, name: SplitName, split: Split) -> bool:
+    """Return whether a model is known to be trained on another data set than a split's.
+
+    Models and runs record the hashes of their training files only, so a test split can only be recognized as
+    Fashion-MNIST's or as another one.
+
+    Args:
+        recorded: the recorded ``data_sha256``: hashes of the training images and labels; None if unknown.
+        name: which split ``split`` is.
+        split: the split.
+    """
+    if recorded is None:
+        return False
+    if name == "train":
+        return bool(recorded != list(split.sha256))
+    published = [FASHION_MNIST_SHA256[IMAGES["train"]], FASHION_MNIST_SHA256[TARGETS["train"]]]
+    return bool((recorded == published) != is_fashion_mnist(split))

@@ -79,6 +79,12 @@ class Metadata:
         return self.flip_tta
 
     @property
+    def training_data(self) -> Any:
+        """The hashes of the data set that the model was trained on; None if the file does not state them."""
+        training = self.settings.get("training")
+        return training.get("data_sha256") if isinstance(training, dict) else None
+
+    @property
     def pixel_scale(self) -> float | None:
         """What a pixel value of 0 to 255 is multiplied by; None if the file does not state it."""
         preprocessing = self.settings.get("preprocessing")

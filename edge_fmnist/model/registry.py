@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,10 @@ def read_model(name_or_path: str | Path) -> ModelBytes:
     """
     shipped = shipped_models().get(str(name_or_path))
     path = shipped.path if shipped else Path(name_or_path)
-    if not path.is_file():
+    # Unlike the methods of Path, these are False where permission is missing; opening the file says why.
+    if not os.path.isfile(path) and not _is_hidden(path):  # noqa: PTH113
         what = "the file of this shipped model is missing" if shipped else "neither a file nor a shipped model"
-        if (path / "saved_model.pb").is_file():
+        if os.path.isfile(path / "saved_model.pb"):  # noqa: PTH113
             what = "a SavedModel folder, not a .tflite file; convert it with `edge-fmnist export FOLDER`"
         raise ModelNotFoundError(f"{name_or_path}: {what} (shipped: {', '.join(shipped_models())})")
     try:
@@ -94,6 +96,17 @@ def read_model(name_or_path: str | Path) -> ModelBytes:
     if shipped:
         verify(shipped, content)
     return ModelBytes(content, str(name_or_path))
+
+
+def _is_hidden(path: Path) -> bool:
+    """Return whether a path lies in a folder that may not be entered."""
+    try:
+        path.stat()
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def verify(model: ShippedModel, content: bytes) -> None:

@@ -315,7 +315,10 @@ class LiveLoop:
         finished = time.perf_counter()
         stages = Stages((finished - started) * 1e3, 0.0, 0.0)
         return replace(
-            self._last, frame=frame, stages=stages, **self._counts(self._last.label, stages, finished - frame.captured)
+            self._last,
+            frame=_opaque(frame),
+            stages=stages,
+            **self._counts(self._last.label, stages, finished - frame.captured),
         )
 
     def _classified(self, frame: Frame) -> LiveResult:
@@ -323,12 +326,8 @@ class LiveLoop:
         fps = None if self.realtime else self.source.fps
         output = self._pipeline.run(frame.picture, frame.index / fps if fps else frame.captured)
         smoothed = output.smoothed
-        if frame.picture.shape[2] == BGRA:
-            from edge_fmnist.vision.preprocess import to_bgr
-
-            frame = replace(frame, picture=to_bgr(frame.picture))
         return LiveResult(
-            frame=frame,
+            frame=_opaque(frame),
             garment=output.garment,
             prediction=output.prediction,
             label=smoothed.label,
@@ -348,3 +347,12 @@ class LiveLoop:
             "dropped": self._seen - self._taken,
             "fps": self._meter.add(label, stages, age),
         }
+
+
+def _opaque(frame: Frame) -> Frame:
+    """Return a frame as the outputs take it, without an alpha channel."""
+    if frame.picture.shape[2] != BGRA:
+        return frame
+    from edge_fmnist.vision.preprocess import to_bgr
+
+    return replace(frame, picture=to_bgr(frame.picture))

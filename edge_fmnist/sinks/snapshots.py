@@ -117,7 +117,9 @@ def _files(result: LiveResult, prefix: str, now: datetime) -> dict[str, bytes]:
 
 
 def _encode(suffix: str, picture: np.ndarray) -> bytes:
-    return cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    # OpenCV writes a warning to standard error for a parameter that the format does not have.
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    return cv2.imencode(suffix, picture, parameters)[1].tobytes()
 
 
 def _slug(label: str) -> str:

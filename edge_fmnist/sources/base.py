@@ -80,7 +80,7 @@ class Source(ABC):
         """Return the next frame, waiting for it; None at the end of a source that ends.
 
         Returns:
-            uint8, shape (H, W, 3), BGR, safe to keep.
+            uint8, safe to keep; shape (H, W, 3) BGR, or (H, W, 4) BGRA, whose alpha channel is the garment's mask.
 
         Raises:
             SourceError: the source was lost: a camera unplugged, a stream that stopped. It may be reopened.

@@ -10,7 +10,6 @@ import numpy as np
 from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.capture import CaptureSource
-from edge_fmnist.sources.convert import as_frame
 
 if TYPE_CHECKING:
     import cv2
@@ -36,12 +35,14 @@ class FrameIterator(Source):
         Raises:
             ImageError: a frame of another dtype or shape.
         """
+        from edge_fmnist.vision.preprocess import to_frame
+
         if self._iterator is None:
             raise SourceError(f"{self.name}: not open")
         frame = next(self._iterator, None)
         if frame is not None and not isinstance(frame, np.ndarray):
             raise ImageError(f"{self.name}: expected NumPy arrays, got {type(frame).__name__}")
-        return None if frame is None else as_frame(frame)
+        return None if frame is None else to_frame(frame)
 
     def close(self) -> None:
         """See :meth:`Source.close`."""

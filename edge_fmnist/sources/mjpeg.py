@@ -17,7 +17,6 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
 from edge_fmnist.sources.base import Source, Warn, log_warning
-from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.vision.read_image import decode_picture
 
 MAX_IMAGE_BYTES = 64 << 20
@@ -61,9 +60,11 @@ class MjpegStream(Source):
         first, self._first = self._first, None
         if first is not None:
             return first
+        from edge_fmnist.vision.preprocess import to_frame
+
         for content in self._parts():
             try:
-                return as_frame(decode_picture(content, self.name))
+                return to_frame(decode_picture(content, self.name))
             except ImageError as error:
                 if not self._warned:
                     self._warned = True

@@ -62,7 +62,7 @@ class Stills(Source):
 
     def _next(self, files: Iterator[str], warn: Warn) -> np.ndarray | None:
         """Return the next picture that can be read, None if there is none."""
-        from edge_fmnist.vision.preprocess import convention_warning, to_bgr
+        from edge_fmnist.vision.preprocess import convention_warning, to_frame
 
         for file in files:
             try:
@@ -75,7 +75,7 @@ class Stills(Source):
             if unusual:
                 self._unusual = True
                 self._warn(f"{file}: {unusual}")
-            return picture if picture.shape[2:] == (4,) else to_bgr(picture)
+            return to_frame(picture)
         return None
 
     def close(self) -> None:

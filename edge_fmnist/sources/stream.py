@@ -15,7 +15,6 @@ import numpy as np
 from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources.base import CaptureSettings, ChosenSource, Source, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
-from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.http_auth import request, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream
 from edge_fmnist.vision.read_image import decode_picture
@@ -163,11 +162,13 @@ class Snapshots(Source):
         return self._load()
 
     def _load(self) -> np.ndarray:
+        from edge_fmnist.vision.preprocess import to_frame
+
         response, self._response = self._response or self._request_again(), None
         try:
             with response:
                 content = response.read(MAX_IMAGE_BYTES)
-            return as_frame(decode_picture(content, self.name))
+            return to_frame(decode_picture(content, self.name))
         except ImageError as error:
             raise SourceError(str(error)) from error
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:

@@ -59,6 +59,22 @@ def to_bgr(picture: np.ndarray) -> np.ndarray:
     return _on_ground(picture)
 
 
+def to_frame(picture: np.ndarray) -> np.ndarray:
+    """Return a picture in colour, with the alpha channel that :func:`preprocess` takes for the mask.
+
+    Args:
+        picture: as for :func:`to_grey`.
+
+    Returns:
+        uint8, contiguous, shape (H, W, 4), BGRA, for a picture with an alpha channel; else (H, W, 3), BGR.
+
+    Raises:
+        ImageError: another dtype or shape, or no pixels.
+    """
+    picture = _checked(picture)
+    return np.ascontiguousarray(picture if picture.shape[2:] == (4,) else to_bgr(picture))
+
+
 def to_grey(picture: np.ndarray) -> np.ndarray:
     """Return a picture in grey.
 

@@ -68,12 +68,22 @@ def test_results_on_standard_output_and_progress_on_standard_error(bench: Any, s
     for text in ("Classifier.predict, int8", "float32 reference", "a data set other than Fashion-MNIST"):
         assert text in result.stdout
     assert "bench: single-stream" in result.stderr
+    assert "Warning: edge: accuracy is measured on another data set than it was trained on" in result.stderr
     assert "bench:" not in result.stdout
     last = result.stdout.splitlines()[-1]
     size = len(read_model("edge").content)
     assert re.fullmatch(
         rf"edge: p50 [\d,.]+ µs, [\d.]+ times as fast as float32, top-1 [\d.]+%, {size:,} bytes\.", last
     )
+
+
+def test_no_figure_is_broken_on_a_narrow_terminal(
+    bench: Any, small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = bench(*QUICK, "--data", small_data).stdout
+    assert f"  file bytes: {len(read_model('edge').content):,}" in shown
+    assert re.search(r"^  p50: [\d,.]+$", shown, re.MULTILINE)
 
 
 def test_json(bench: Any, small_data: Path) -> None:

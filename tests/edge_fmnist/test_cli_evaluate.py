@@ -45,6 +45,13 @@ def test_json(run_cli: RunCli, model: str, small_data: Path, split: str, images:
     assert entry["images_per_second"] > 0
 
 
+def test_a_model_of_another_data_set_is_warned_about(run_cli: RunCli, model: str, small_data: Path) -> None:
+    warning = "accuracy is measured on another data set than it was trained on"
+    # Made of a part of Fashion-MNIST, which the shipped model records in its file; the small model records nothing.
+    assert warning in run_cli("evaluate", "edge", "--data", small_data).stderr
+    assert warning not in run_cli("evaluate", model, "--data", small_data).stderr
+
+
 def test_the_shipped_model_is_the_default(
     run_cli: RunCli, ship: Callable[..., Path], model: str, small_data: Path
 ) -> None:
@@ -76,7 +83,10 @@ def test_a_failing_model_among_good_ones_in_json(
     models = [model_path("input_32"), model]
     result = run_cli("evaluate", *models, "--data", small_data, "--json", code=1)
     assert [entry["model"] for entry in json.loads(result.stdout)] == [model]
-    assert "or another of 784 values an image, got (1, 32, 32, 1)" in result.output
+    assert (
+        "expected a model with input (1, 28, 28, 1) or another of 784 values an image, got (1, 32, 32, 1)"
+        in result.output
+    )
 
 
 def test_a_model_of_fewer_classes_than_the_data(

@@ -122,6 +122,32 @@ def test_a_folder_to_all_files(live: RunCli, folder: Path, tmp_path: Path) -> No
     assert (result.stdout, len(result.stderr.splitlines())) == ("", 3)
 
 
+def test_a_picture_with_transparency_reaches_every_output(
+    run_cli: RunCli, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    picture = np.full((120, 160, 4), 235, np.uint8)
+    picture[..., 3] = 0
+    cv2.ellipse(picture, (80, 60), (30, 40), 0, 0, 360, (235, 235, 235, 255), -1)
+    cv2.imwrite(str(tmp_path / "cut-out.png"), picture)
+    result = run_cli(
+        *("live", "--source", tmp_path / "cut-out.png", "--jsonl", "-", "--save", tmp_path / "a.avi"),
+        *("--snapshot", tmp_path / "shots", "--serve", "127.0.0.1:0"),
+    )
+    (line,) = json_lines(result.stdout)
+    assert line["found"]
+    np.testing.assert_allclose(line["box"], [50, 20, 61, 81], atol=1)
+    assert frame_count(tmp_path / "a.avi") == 1
+    (frame,) = (tmp_path / "shots").glob("*-frame.jpg")
+    assert cv2.imread(str(frame)).shape == (120, 160, 3)
+    # Nor does OpenCV write warnings of its own.
+    assert "WARN" not in capfd.readouterr().err
+
+
+def test_what_is_assumed_about_a_model_is_said_once(live: RunCli, folder: Path, model_path: Any) -> None:
+    result = live("--source", folder, "--model", model_path("logits_uint8"), "--jsonl", "-")
+    assert result.stderr.count("has no labels: using Fashion-MNIST's") == 1
+
+
 def test_the_status_line_alone_or_quiet(live: RunCli, folder: Path) -> None:
     result = live("--source", folder)
     assert "fps" in result.stderr.splitlines()[0]

@@ -13,6 +13,7 @@ from edge_fmnist.data.dataset import (
     FASHION_MNIST_SHA256,
     IMAGES,
     TARGETS,
+    Split,
     SplitName,
     find_data,
     idx_path,
@@ -20,6 +21,7 @@ from edge_fmnist.data.dataset import (
     load,
     load_split,
     missing_files,
+    of_another_set,
     search_places,
     user_cache,
 )
@@ -204,3 +206,30 @@ def test_real_data_with_one_pixel_changed(real_data: Path, tmp_path: Path) -> No
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match="wrong hash: expected SHA-256"):
         load_split(tmp_path, "test", fashion_mnist=True)
+
+
+def hashes(name: SplitName) -> tuple[str, str]:
+    return FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "name", "given", "another"),
+    [
+        (None, "train", ("a", "b"), False),
+        (("a", "b"), "train", ("a", "b"), False),
+        (("a", "b"), "train", ("c", "d"), True),
+        (hashes("train"), "test", hashes("test"), False),
+        (hashes("train"), "test", ("c", "d"), True),
+        (("a", "b"), "test", hashes("test"), True),
+        # Of two sets that are both not Fashion-MNIST, nothing is known.
+        (("a", "b"), "test", ("c", "d"), False),
+    ],
+)
+def test_data_of_another_set_than_the_model(
+    recorded: tuple[str, str] | None,
+    name: SplitName,
+    given: tuple[str, str],
+    another: bool,
+) -> None:
+    images, targets = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
+    assert of_another_set(None if recorded is None else list(recorded), name, Split(images, targets, given)) is another

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,14 @@ def test_a_file_too_large_to_be_a_model(ship: Ship, tmp_path: Path, monkeypatch:
     path.write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(ModelError, match="larger than 1 MiB, so not a model for this package"):
         read_model(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any folder")
+def test_a_folder_that_may_not_be_entered(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o000)
+    with pytest.raises(ModelError, match=r"model.tflite: cannot be read \(Permission denied\)"):
+        read_model(folder / "model.tflite")
 
 
 def test_a_file_that_cannot_be_read(ship: Ship, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 from edge_fmnist.errors import DataError, ImageError
 from edge_fmnist.model.photos import GARMENTS, Photo, find_photos
 from edge_fmnist.vision.preprocess import preprocess
-from edge_fmnist.vision.read_image import read_picture
+from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset
 from edge_fmnist_export.training.photo_views import (
     check_folder,
@@ -29,7 +29,7 @@ def silent(done: int, of: int) -> None:
 
 
 def image_of(photo: Photo) -> np.ndarray:
-    return preprocess(read_picture(str(photo.path))).image
+    return preprocess(read_image(str(photo.path))).image
 
 
 def views_of(folder: Path, views: int, seed: int = 0) -> Subset:
@@ -154,3 +154,15 @@ def test_fingerprint_is_that_of_names_and_contents(tiny_photos: Path, own_photos
     renamed = fingerprint(own_photos)
     photo.with_name("9.png").unlink()
     assert len({original, changed, renamed, fingerprint(own_photos)}) == 4
+
+
+def test_the_alpha_channel_is_the_mask_of_every_view(write: Callable[[np.ndarray], Path]) -> None:
+    cut_out = np.full((120, 120, 4), 245, np.uint8)
+    cut_out[..., 3] = 0
+    cv2.ellipse(cut_out, (60, 60), (30, 40), 0, 0, 360, (245, 245, 245, 255), -1)
+    folder = write(cut_out)
+    views = views_of(folder, 8)
+    garments = views.images[views.targets == 0]
+    assert len(garments) == 8
+    # An ellipse of 21 x 28 pixels: white on white, no mask could be found without the channel.
+    assert (garments > 0).mean() == pytest.approx(0.59, abs=0.1)

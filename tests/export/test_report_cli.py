@@ -54,7 +54,7 @@ def test_human_readable_output(
 
 def test_another_data_set_is_reported(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
     options = ("--data", small_data, "--output", tmp_path / "out", "--only", "training")
-    warning = "edge: was trained on another data set; give the folder"
+    warning = "edge: accuracy is measured on another data set than it was trained on"
     assert warning in cli("report", "edge", *options).stderr.replace("\n", " ")
     assert warning not in cli("report", model, *options).stderr.replace("\n", " ")
 

@@ -5,12 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, load_split
+from edge_fmnist.data.dataset import Split, load_split
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN
 from edge_fmnist_export.training.photo_views import training_views
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
-from edge_fmnist_export.training.run_folder import Run
-from edge_fmnist_export.training.training_data import gather, of_another_set, subsets
+from edge_fmnist_export.training.training_data import gather, subsets
 
 
 def silent(done: int, of: int) -> None:
@@ -38,37 +37,6 @@ def test_without_photographs_it_is_the_data_set(plain: Recipe, data: Split) -> N
         np.testing.assert_array_equal(found.images, expected.images)
         np.testing.assert_array_equal(found.targets, expected.targets)
     assert gathered.photos is None
-
-
-def hashes(name: SplitName) -> tuple[str, str]:
-    return FASHION_MNIST_SHA256[IMAGES[name]], FASHION_MNIST_SHA256[TARGETS[name]]
-
-
-@pytest.mark.parametrize(
-    ("recorded", "name", "given", "another"),
-    [
-        (None, "train", ("a", "b"), False),
-        (("a", "b"), "train", ("a", "b"), False),
-        (("a", "b"), "train", ("c", "d"), True),
-        (hashes("train"), "test", hashes("test"), False),
-        (hashes("train"), "test", ("c", "d"), True),
-        (("a", "b"), "test", hashes("test"), True),
-        # Of two sets that are both not Fashion-MNIST, nothing is known.
-        (("a", "b"), "test", ("c", "d"), False),
-    ],
-)
-def test_data_of_another_set_than_the_run(
-    tmp_path: Path,
-    plain: Recipe,
-    recorded: tuple[str, str] | None,
-    name: SplitName,
-    given: tuple[str, str],
-    another: bool,
-) -> None:
-    run = Run(tmp_path, plain)
-    run.write_json("run.json", {} if recorded is None else {"data_sha256": list(recorded)})
-    images, targets = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
-    assert of_another_set(run, name, Split(images, targets, given)) is another
 
 
 def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:

@@ -26,7 +26,6 @@ DEFAULT_RUN = "edge"
 EXPORTS = Path("exports")
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 IO_TYPES = ("uint8", "int8", "float32")
-NAME_ITS_DATA = "give the folder of the data it was trained on with --data"
 
 
 def export(
@@ -140,13 +139,13 @@ def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibra
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
     from edge_fmnist_export.training.run_folder import open_run
-    from edge_fmnist_export.training.training_data import of_another_set
+    from edge_fmnist_export.training.training_data import recorded_data
 
     run = open_run(name)
     names = None if labels is None else options.labels_of(labels)
     test = _test_split(data)
-    if test is not None and of_another_set(run, "test", test):
-        console.warn(f"{name}: accuracy is measured on another data set than it was trained on; {NAME_ITS_DATA}")
+    if test is not None:
+        options.warn_of_other_data(name, recorded_data(run), "test", test)
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.quantize.exporting import Exporter

@@ -100,15 +100,14 @@ def _context(
     """Load the data and the model, after exporting the run if there is no file yet."""
     from edge_fmnist.data import dataset
     from edge_fmnist.model.classifier import Classifier
-    from edge_fmnist_export.cli.export import NAME_ITS_DATA
     from edge_fmnist_export.report import report_input
     from edge_fmnist_export.report.base import ReportContext
-    from edge_fmnist_export.training.training_data import of_another_set
+    from edge_fmnist_export.training.training_data import recorded_data
 
     names = None if labels is None else options.labels_of(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)
-    if found.run is not None and of_another_set(found.run, "train", train):
-        console.warn(f"{found.name}: was trained on another data set; {NAME_ITS_DATA}")
+    if found.run is not None:
+        options.warn_of_other_data(found.name, recorded_data(found.run), "train", train)
     model = found.model
     if model is None and found.run is not None:
         progress.preparing("exporting the run as int8")

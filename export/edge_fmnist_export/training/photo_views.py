@@ -12,8 +12,8 @@ import numpy as np
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ImageError
 from edge_fmnist.model.photos import GARMENTS, Photo, find_photos, ground
-from edge_fmnist.vision.preprocess import preprocess, to_bgr
-from edge_fmnist.vision.read_image import read_picture
+from edge_fmnist.vision.preprocess import preprocess, to_bgr, to_frame
+from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset
 
 TRAIN, VALIDATION = "train", "validation"
@@ -72,11 +72,11 @@ def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return an augmented photograph: rotation, scale, shift, flip, brightness, contrast, blur.
 
     Args:
-        picture: uint8, shape (H, W, 3), BGR.
+        picture: uint8; shape (H, W, 3) BGR, or (H, W, 4) BGRA, whose alpha channel keeps its values.
         rng: the random generator.
 
     Returns:
-        uint8, shape (H, W, 3), BGR.
+        uint8, of the same shape.
     """
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D(
@@ -88,7 +88,8 @@ def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.5:
         varied = np.ascontiguousarray(varied[:, ::-1])
     gamma, gain = np.exp(rng.uniform(-GAMMA, GAMMA)), np.exp(rng.uniform(*GAIN))
-    varied = cv2.LUT(varied, np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8))
+    table = np.clip(255 * gain * (np.arange(256) / 255) ** gamma, 0, 255).astype(np.uint8)
+    varied = np.dstack([cv2.LUT(varied[..., :3], table), varied[..., 3:]])
     if rng.random() < BLURRED:
         varied = cv2.GaussianBlur(varied, (0, 0), rng.uniform(*BLUR))
     return np.asarray(varied)
@@ -129,7 +130,7 @@ def _views(photo: Photo, views: int, rng: np.random.Generator) -> Iterator[tuple
     garment = preprocess(picture)
     if garment.found:
         yield garment.image, target(photo)
-    strip = ground(picture, garment)
+    strip = ground(to_bgr(picture), garment)
     bare = preprocess(strip) if strip is not None else None
     if bare is not None and bare.found:
         yield bare.image, UNKNOWN
@@ -154,7 +155,7 @@ def validation_images(folder: Path) -> Subset:
 
 def _read(photo: Photo) -> np.ndarray:
     try:
-        return to_bgr(read_picture(str(photo.path)))
+        return to_frame(read_image(photo.path))
     except ImageError as error:
         message = str(error) if str(photo.path) in str(error) else f"{photo.path}: {error}"
         raise ImageError(f"{message}; replace or remove it") from error

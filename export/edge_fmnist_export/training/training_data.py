@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, IMAGES, TARGETS, Split, SplitName, is_fashion_mnist
+from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.training import photo_views
 from edge_fmnist_export.training.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
@@ -96,28 +96,14 @@ def sources(data: Split, photos: Path | None) -> dict[str, Any]:
     return hashes if photos is None else {**hashes, "photos_sha256": photo_views.fingerprint(photos)}
 
 
-def of_another_set(run: Run, name: SplitName, data: Split) -> bool:
-    """Return whether a run is known to be trained on another data set than a split's.
-
-    A run records the hashes of its training images only, so a test split can only be recognized as Fashion-MNIST's
-    or as another one.
-
-    Args:
-        run: the run folder.
-        name: which split ``data`` is.
-        data: the split.
+def recorded_data(run: Run) -> Any:
+    """Return the hashes of the data set that a run was trained on, for :func:`of_another_set`; None if unknown.
 
     Raises:
         RunError: the run's record is damaged.
     """
     record = run.read_json("run.json", {})
-    recorded = record.get("data_sha256") if isinstance(record, dict) else None
-    if recorded is None:
-        return False
-    if name == "train":
-        return bool(recorded != list(data.sha256))
-    published = [FASHION_MNIST_SHA256[IMAGES["train"]], FASHION_MNIST_SHA256[TARGETS["train"]]]
-    return bool((recorded == published) != is_fashion_mnist(data))
+    return record.get("data_sha256") if isinstance(record, dict) else None
 
 
 def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_views.Advance) -> TrainingData:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_BYTES = 256 << 20
 # Decoded pixels in memory. Beside the runtime itself, it keeps a process below 200 MB.
-MAX_DECODED = 104_000_000
+MAX_DECODED = 96_000_000
 # What decoding takes where it is not the pixels alone, as measured. Telephones write HEIC of 48 megapixels, of which
-# pillow-heif keeps three bytes a pixel. AVIF takes nine, so that one of 13 megapixels comes to 117 MB.
+# pillow-heif keeps three bytes a pixel. AVIF takes nine, so that one of 12 megapixels comes to 108 MB.
 BYTES_PER_PIXEL = {"AVIF": 8, "HEIC": 2, "JPEG 2000": 20, "WebP": 8}
 # Still pictures are reduced by a whole factor that keeps the longest edge at this many pixels or more: four times the
 # edge that segmentation works on.

@@ -166,7 +166,7 @@ def png_header(width: int, height: int, colour: int = 2) -> bytes:
 
 @pytest.mark.parametrize("size", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (1, 2**30)])
 def test_pictures_that_would_take_too_much_memory(size: tuple[int, int]) -> None:
-    with pytest.raises(ImageError, match=r"^picture: \d+ x \d+ pixels would take [\d,]+ MB to decode, more than 104"):
+    with pytest.raises(ImageError, match=r"^picture: \d+ x \d+ pixels would take [\d,]+ MB to decode, more than 96"):
         read_image(png_header(*size))
 
 
@@ -199,10 +199,10 @@ PEAK = (
 )
 def test_large_photographs_take_little_memory(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
     path = tmp_path / name
-    Image.new("RGB", size, (90, 120, 150)).save(path, **({"speed": 10} if name.endswith("avif") else {}))
+    Image.new("RGB", size, (90, 120, 150)).save(path)
     run = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     peak, height, width, _ = map(int, run.stdout.split())
-    assert 384 <= width <= 500 and height == width * 3 // 4
+    assert height == width * 3 // 4
     assert peak <= 200
 
 

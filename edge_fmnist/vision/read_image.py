@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 STDIN = "-"
 MAX_BYTES = 256 << 20
 # Decoded pixels in memory. Beside the runtime itself, it keeps a process below 200 MB.
-MAX_DECODED = 104_000_000
+MAX_DECODED = 96_000_000
+# What decoding takes where it is not the pixels alone, as measured. Telephones write HEIC of 48 megapixels, of which
+# pillow-heif keeps three bytes a pixel. AVIF takes nine, so that one of 12 megapixels comes to 108 MB.
+BYTES_PER_PIXEL = {"AVIF": 8, "HEIC": 2, "JPEG 2000": 20, "WebP": 8}
 # Still pictures are reduced by a whole factor that keeps the longest edge at this many pixels or more: four times the
 # edge that segmentation works on.
 STILL_EDGE = 384
@@ -262,13 +265,42 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
         image = _load_jpeg(data, source, edge)
     else:
         image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
+        size, reduction = image.size, 0
+        if kind == "JPEG 2000":
+            reduction = _jpeg_2000_reduction(data, max(size) // edge)
+            image.reduce = reduction
         channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
-        # pillow-heif keeps three bytes a pixel, and telephones write HEIC of 48 megapixels.
-        _check_memory(source, image.size, image.width * image.height * (2 if kind == "HEIC" else channels))
-        image.load()
+        pixels = (size[0] >> reduction) * (size[1] >> reduction)
+        _check_memory(source, size, pixels * BYTES_PER_PIXEL.get(kind, channels))
+        if kind != "WebP":
+            image.load()
     turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    if kind == "WebP":
+        image = _load_webp(data)
     array = _to_array(image, edge, data)
     return np.ascontiguousarray(turn(array) if turn else array)
+
+
+def _jpeg_2000_reduction(data: bytes, factor: int) -> int:
+    """Return how many times a JPEG 2000 picture can be halved while decoding: not below 1 / ``factor`` of its size.
+
+    Format: ITU-T T.800, annex A.6.1: the number of decomposition levels in the marker segment COD.
+    """
+    marker = data.find(b"\xff\x52")
+    levels = data[marker + 9] if 0 <= marker < len(data) - 9 else 0
+    return min(levels, max(1, factor).bit_length() - 1)
+
+
+def _load_webp(data: bytes) -> Image.Image:
+    """Return a WebP picture, by OpenCV: Pillow's decoder, made for animations, takes twice as much memory."""
+    import cv2
+    import PIL.Image
+
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("it cannot be decoded")
+    rgba = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGBA)
+    return PIL.Image.frombuffer("RGBA", (rgba.shape[1], rgba.shape[0]), rgba, "raw", "RGBA", 0, 1)
 
 
 # The Exif orientation: how stored pixels become upright. CIPA DC-008, section 4.6.4.

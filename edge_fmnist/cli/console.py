@@ -129,7 +129,6 @@ def show_table(
     from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.measure import Measurement
     from rich.table import Table
 
     headings, cells = list(columns), [[str(cell) for cell in row] for row in rows]
@@ -144,8 +143,12 @@ def show_table(
     for row in cells:
         table.add_row(*map(escape, row))
     target.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
-    # Measured without a limit, to which the result would be cut.
-    if Measurement.get(target, target.options.update(max_width=10_000), table).minimum <= target.width:
+    with target.capture() as drawn:
+        target.print(table)
+    lines_of_table = drawn.get()
+    # Rich cuts what does not fit.
+    numbers = (cell for row in cells for cell in (*row[numbers_from:], *headings[numbers_from:]))
+    if "…" not in lines_of_table and all(cell in lines_of_table for cell in numbers):
         target.print(table)
         return
     for first, *rest in cells:

@@ -12,7 +12,7 @@ EXTRAS ?= dev
 # Test processes at once, of up to 1.3 GB each.
 WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
-	--numprocesses $(WORKERS) --dist loadfile
+	--numprocesses $(WORKERS)
 
 .PHONY: demo test test-slow test-all check format clean
 
@@ -31,10 +31,10 @@ demo: $(VENV)/export.stamp
 
 # The tests that take a few minutes together; test-all adds those that train networks or measure.
 test: check
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/dev.stamp $(OLD_VENV)/stamp
-	$(PYTEST) -m slow
+	$(PYTEST) --dist worksteal -m slow
 
 test-all: test test-slow
 

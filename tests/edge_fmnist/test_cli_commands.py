@@ -54,7 +54,7 @@ def test_without_arguments(command: str, tmp_path: Path) -> None:
         pytest.param("$EDGE doctor 2>/dev/full", id="standard error on a full disk"),
         pytest.param("$EDGE models verify <&- >&1", id="standard input closed"),
         pytest.param("env -u HOME -u XDG_CACHE_HOME $EDGE doctor --json", id="no home folder"),
-        pytest.param("HOME=/root/none XDG_CACHE_HOME= $EDGE doctor", id="a home folder that does not exist"),
+        pytest.param("HOME=/nonexistent/home XDG_CACHE_HOME= $EDGE doctor", id="a home folder that does not exist"),
         pytest.param(f'{sys.executable} -c "{NO_TEMPORARY_FOLDER}" doctor', id="no temporary folder"),
         pytest.param("PYTHONIOENCODING=ascii LC_ALL=C $EDGE doctor", id="only ASCII"),
         pytest.param("$EDGE models --json | head -c 1", id="a reader that stops"),

@@ -147,8 +147,8 @@ def show_table(
         target.print(table)
     lines_of_table = drawn.get()
     # Rich cuts what does not fit.
-    numbers = (cell for row in cells for cell in (*row[numbers_from:], *headings[numbers_from:]))
-    if "…" not in lines_of_table and all(cell in lines_of_table for cell in numbers):
+    words = (word for row in [headings, *cells] for cell in row for word in cell.split())
+    if "…" not in lines_of_table and all(word in lines_of_table for word in words):
         target.print(table)
         return
     for first, *rest in cells:

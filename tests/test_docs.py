@@ -121,8 +121,10 @@ def test_long_commands_start(page: Path, tmp_path: Path) -> None:
         else:
             assert running.returncode in range(5), f"{line}\n{out}{err}"
             assert out or err, line
+        if running.returncode != -signal.SIGINT:
             assert "Traceback" not in err, f"{line}\n{err}"
-        assert "Usage:" not in err, f"{line}\n{err}"
+        # The one recipe that a page names and only an earlier search would have written.
+        assert running.returncode != 2 or "neither a file nor a shipped recipe" in err, f"{line}\n{err}"
 
 
 @pytest.mark.parametrize("page", pages_with("sh", "setup"))

@@ -106,13 +106,13 @@ def averaged(average: Arrays, weights: Arrays, decay: float) -> Arrays:
 
 
 def _validate(phase: Phase, trainer: Trainer, checkpoint: Checkpoint, validation: Subset) -> dict[str, float]:
-    """Validate the weights, or their moving average if there is one, and keep them if they are the best so far."""
+    """Validate the weights, or their moving average if there is one, and keep them if the settings say so."""
     weights = phase.model.weights
     if checkpoint.average:
         last = read_variables(weights)
         assign_variables(weights, checkpoint.average, "the averaged weights")
     found = trainer.evaluate(validation)
-    if found["accuracy"] > checkpoint.best_accuracy:
+    if phase.settings.keep == "last" or found["accuracy"] > checkpoint.best_accuracy:
         checkpoint.best = read_variables(weights)
         checkpoint.best_accuracy, checkpoint.best_epoch = found["accuracy"], checkpoint.epoch
     if checkpoint.average:

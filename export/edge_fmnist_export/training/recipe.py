@@ -161,6 +161,8 @@ class PhaseSettings(Section):
             normalization are excluded.
         dropout: factor on the dropout rates of the architecture.
         ema: decay, from epoch to epoch, of a moving average of the weights, which is validated and kept; 0 is off.
+        keep: weights that are kept: of the epoch with the best validation accuracy, or of the last epoch. Validation
+            images that do not choose are an unbiased measurement.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
@@ -171,6 +173,7 @@ class PhaseSettings(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dropout: Share = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    keep: Literal["best", "last"] = "best"
     epochs: int
     learning_rate: Positive
 

@@ -132,6 +132,8 @@ LIVE = {
     "max_fps": None,
     "idle_fps": None,
     "serve": None,
+    "allow_host": None,
+    "no_token": False,
     "mqtt": None,
     "mqtt_ca": None,
     "show": False,

@@ -145,6 +145,12 @@ class LiveSettings:
             "token in each run.",
         ),
     ] = False
+    tls_cert: Annotated[
+        str | Path | None, Option(Path, "PEM file with the certificate of the page, which is then at https://.")
+    ] = None
+    tls_key: Annotated[
+        str | Path | None, Option(Path, "PEM file with the private key. Default: in the file of --tls-cert.")
+    ] = None
     mqtt: Annotated[
         str | None,
         Option(

@@ -23,7 +23,19 @@ IMAGES_FPS = 1.0
 
 def has_outputs(settings: LiveSettings) -> bool:
     """Return whether the settings name a sink."""
-    names = ("serve", "allow_host", "no_token", "mqtt", "mqtt_ca", "show", "jsonl", "save", "snapshot")
+    names = (
+        "serve",
+        "allow_host",
+        "no_token",
+        "tls_cert",
+        "tls_key",
+        "mqtt",
+        "mqtt_ca",
+        "show",
+        "jsonl",
+        "save",
+        "snapshot",
+    )
     return any(getattr(settings, name) not in (None, False) for name in names)
 
 
@@ -126,7 +138,14 @@ class Outputs:
         from edge_fmnist.sinks.web import WebPage
 
         traffic = None if publisher is None else lambda: publisher.traffic
-        page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic, access=self._access)
+        page = WebPage(
+            *address,
+            stats=lambda: loop.stats,
+            traffic=traffic,
+            access=self._access,
+            certificate=self._settings.tls_cert,
+            key=self._settings.tls_key,
+        )
         self.sinks.append(page)
         self._report.serving(page)
         if page.access.exposed and not page.access.token:
@@ -196,12 +215,19 @@ def _address(serve: str | bool | None) -> Address | None:
 
 def _access(settings: LiveSettings, address: Address | None) -> Access | None:
     if address is None:
-        for name in ("allow_host", "no_token"):
+        for name in ("allow_host", "no_token", "tls_cert", "tls_key"):
             if getattr(settings, name):
                 raise UsageError("expected a browser page as well, such as serve = 0.0.0.0:8000", setting=name)
         return None
     from edge_fmnist.sinks.web import Access
 
+    if settings.tls_key is not None and settings.tls_cert is None:
+        raise UsageError("expected the certificate of the key as well, tls_cert", setting="tls_key")
+    if settings.tls_cert is not None:
+        from edge_fmnist.sources.tls import check_server_certificate
+
+        with caused_by("tls_cert"):
+            check_server_certificate(settings.tls_cert, settings.tls_key)
     return Access.of(address.host, settings.allow_host, token=not settings.no_token)
 
 

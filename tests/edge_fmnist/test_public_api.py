@@ -134,6 +134,8 @@ LIVE = {
     "serve": None,
     "allow_host": None,
     "no_token": False,
+    "tls_cert": None,
+    "tls_key": None,
     "mqtt": None,
     "mqtt_ca": None,
     "show": False,

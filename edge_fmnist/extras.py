@@ -25,7 +25,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plot": ("matplotlib", "adjustText"),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
     "search": (*_EXPORT, "matplotlib", "optuna"),
-    "web": ("starlette", "uvicorn", "prometheus_client"),
+    "web": ("starlette", "uvicorn", "prometheus_client", "segno"),
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from edge_fmnist.errors import RunError
 from edge_fmnist_export.bulk.files import Folder
 from edge_fmnist_export.bulk.labeller import Counts, Job, Row, failed_row
 from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, write_part
@@ -21,6 +22,8 @@ PATIENCE = 60.0
 # Its deadline beyond that: as many times the usual time of its photographs, or seconds for each before any is known.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
 POLL = 0.5
+# A network folder may show a new file late.
+VISIBLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Engine:
         self._deadlines: dict[int, tuple[Job, float]] = {}
         self._split: dict[int, list[Row]] = {}
         self._photographs, self._seconds = 0, 0.0
+        self._visible = False
 
     def run(self, partitions: Iterable[int], finished: Callable[[Counts], None]) -> None:
         """Label partitions until all of them have a part.
@@ -133,7 +137,21 @@ class Engine:
         if isinstance(outcome, list):
             self._join(job.partition, outcome, finished)
         else:
+            self._check_visible(job.partition)
             finished(outcome)
+
+    def _check_visible(self, partition: int) -> None:
+        """Check once that what workers write arrives here.
+
+        Raises:
+            RunError: it does not, as where the nodes of a cluster have a folder of that name each.
+        """
+        until = time.monotonic() + VISIBLE_SECONDS
+        while not self._visible:
+            self._visible = self._layout.part(partition) in self._folder.names()
+            if not self._visible and time.monotonic() > until:
+                raise RunError("the output folder is not shared by all nodes; use a network folder, s3:// or gs://")
+            time.sleep(0 if self._visible else POLL)
 
     def _lost(self, job: Job, lost: Lost, finished: Callable[[Counts], None]) -> None:
         attempts = self._workers.attempts if job.whole else 1 if len(job.chunk) > 1 else 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from edge_fmnist.cli import console
-from edge_fmnist.errors import EdgeFmnistError, ModelError
+from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError, SinkError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, ModelBytes, read_model
 from edge_fmnist.pipeline.stills import StillClassifier
@@ -150,6 +150,14 @@ def _row(number: int, path: str) -> Row:
 def failed_row(number: int, path: str, status: str, error: str) -> Row:
     """Return the row of a photograph without an answer."""
     return _row(number, path) | {"status": status, "error": printable(error)}
+
+
+def attempt(labeller: Labeller, job: Job) -> Counts | list[Row] | EdgeFmnistError:
+    """Run a piece of work; return the error that it raised, since other workers would raise it, too."""
+    try:
+        return labeller.run(job)
+    except Exception as error:
+        return error if isinstance(error, SinkError | ModelError) else RunError(describe(error))
 
 
 def describe(error: Exception) -> str:

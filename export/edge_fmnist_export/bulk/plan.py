@@ -100,7 +100,12 @@ class Plan:
         Args:
             counts: of the partitions finished in this run, by status and answer.
             seconds: of this run.
+
+        Raises:
+            RunError: parts are missing, as where the workers of a cluster write to folders of their own.
         """
+        if missing := len(self.manifest) - len(finished_parts(self.folder, self.spec.layout)):
+            raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.output}")
         photographs = counts.total()
         with ThreadPoolExecutor(READ_THREADS) as threads:
             earlier = threads.map(lambda part: read_counts(self.folder, self.spec.layout, part), self.done)

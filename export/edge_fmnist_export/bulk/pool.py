@@ -12,9 +12,9 @@ import time
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError, SinkError
+from edge_fmnist.errors import EdgeFmnistError, RunError
 from edge_fmnist_export.bulk.engine import Ended, Lost
-from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, describe
+from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, attempt
 
 PR_SET_PDEATHSIG = 1
 # Workers that end before they are ready, one after another: something is wrong with all of them.
@@ -157,12 +157,9 @@ def _serve(pipe: Connection, spec: LabelSpec, parent: int) -> None:
         pipe.send(None)
         while True:
             job: Job = pipe.recv()
-            pipe.send(labeller.run(job))
+            pipe.send(attempt(labeller, job))
     except (EOFError, BrokenPipeError):
         pass
-    except Exception as error:
-        # Whatever is raised here, other workers would raise, too.
-        pipe.send(error if isinstance(error, SinkError | ModelError) else RunError(describe(error)))
 
 
 def _end_with(parent: int) -> None:

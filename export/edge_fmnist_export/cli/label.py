@@ -13,8 +13,10 @@ import typer
 from edge_fmnist.cli import console, options
 from edge_fmnist.errors import RunError, SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist_export.bulk import cluster
 
 if TYPE_CHECKING:
+    from edge_fmnist_export.bulk.engine import Workers
     from edge_fmnist_export.bulk.labeller import Counts
     from edge_fmnist_export.bulk.plan import Plan
 
@@ -61,6 +63,7 @@ def label(
         int | None,
         typer.Option("--workers", min=1, max=4096, help="Worker processes. Default: CPU cores.", show_default=False),
     ] = None,
+    ray: cluster.Ray = None,
     partition_size: Annotated[
         int | None,
         typer.Option(
@@ -97,7 +100,7 @@ def label(
     try:
         plan = plans.prepare(wanted, restart, console.warn)
         with _Progress(plan, json) as progress:
-            _run(plan, workers, progress)
+            _run(plan, ray, workers, progress)
         summary = plan.summarize(progress.counts, time.monotonic() - started)
     except KeyboardInterrupt:
         console.say(f"Interrupted. What is finished is in {output}; run the same command to go on.")
@@ -110,15 +113,22 @@ def label(
         _show(summary, output)
 
 
-def _run(plan: Plan, workers: int | None, progress: _Progress) -> None:
+def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
     from edge_fmnist_export.bulk.engine import Engine
     from edge_fmnist_export.bulk.pool import Pool
 
     if not plan.left:
         return
     with ExitStack() as stack:
-        pool = stack.enter_context(Pool(plan.spec, min(workers or len(os.sched_getaffinity(0)), len(plan.left))))
-        Engine(pool, plan.manifest, plan.folder, plan.spec.layout).run(plan.left, progress.finished)
+        running: Workers
+        if ray is None:
+            cores = len(os.sched_getaffinity(0))
+            running = stack.enter_context(Pool(plan.spec, min(workers or cores, len(plan.left))))
+        else:
+            from edge_fmnist_export.bulk.ray_workers import RayWorkers
+
+            running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
+        Engine(running, plan.manifest, plan.folder, plan.spec.layout).run(plan.left, progress.finished)
 
 
 class _Progress:

@@ -50,8 +50,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
         RunError: Ray cannot connect or start.
         MissingExtraError: Ray is not installed.
     """
-    extras.require("ray", "--ray", ("ray",))
-    _check(address)
+    check(address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stdout_kept())
         stack.enter_context(_environment(address))
@@ -71,12 +70,14 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
         yield ray
 
 
-def _check(address: str) -> None:
-    """Check an address, and that something answers there: Ray itself waits for minutes.
+def check(address: str) -> None:
+    """Check that Ray is installed, and that something answers at an address: Ray itself waits for minutes.
 
     Raises:
         UsageError: not an address, or nothing answers there.
+        MissingExtraError: Ray is not installed.
     """
+    extras.require("ray", "--ray", ("ray",))
     if address in (AUTO, LOCAL):
         return
     host, _, port = address.rpartition(":")

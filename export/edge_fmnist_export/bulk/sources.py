@@ -122,9 +122,9 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
+    system, path = filesystem(source)
     from pyarrow import fs
 
-    system, path = filesystem(source)
     if glob.has_magic(name):
         raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
     try:

@@ -91,6 +91,8 @@ def label(
     from edge_fmnist_export.bulk import plan as plans
 
     names = None if labels is None else options.labels_of(labels)
+    if ray is not None:
+        cluster.check(ray)
     # Reports a model that cannot be used before anything is written.
     options.load_classifier(model or CAMERA_MODEL, 1, interpreter, names)
     wanted = plans.LabelOptions(

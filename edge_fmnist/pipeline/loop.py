@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,6 +28,10 @@ BGRA = 4
 
 class ResultWriter(Protocol):
     """Where results go beside the iteration: files, a browser page, a broker."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of results that each output has dropped because it was too slow."""
 
     def open(self, loop: LiveLoop) -> None:
         """Start, once the source is open."""
@@ -180,13 +185,21 @@ class LiveLoop:
         """End the iteration after the current frame; may be called from any thread or a signal handler."""
         self._stopped = True
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop was told to stop or its time is over, so that outputs must not be waited for."""
+        elapsed = time.perf_counter() - (self._started_at or math.inf)
+        return self._stopped or (self._settings.seconds is not None and elapsed >= self._settings.seconds)
+
     def close(self) -> None:
         """Stop reading, and close the source and the outputs; may be called twice."""
         if self._closed:
             return
-        self._closed = self._stopped = True
+        self._closed = True
         self._ended_at = time.perf_counter()
         try:
+            if self._reader is not None:
+                self._reader.stop()
             if self._opened:
                 self._observer.stopping()
                 if self._outputs is not None:
@@ -221,14 +234,12 @@ class LiveLoop:
             seconds=0.0 if self._started_at is None else now - self._started_at,
             milliseconds=self._meter.percentiles(),
             labels=self._meter.labels,
+            not_written=self._outputs.dropped if self._outputs else {},
         )
 
     def _finished(self) -> bool:
         """Return whether to end: asked to, or after the number of results or seconds in the settings."""
-        if self._stopped or self._meter.results == self._settings.frames:
-            return True
-        elapsed = time.perf_counter() - (self._started_at or 0.0)
-        return self._settings.seconds is not None and elapsed >= self._settings.seconds
+        return self._closed or self.stopping or self._meter.results == self._settings.frames
 
     def _newest_frames(self, reader: ReaderThread) -> Iterator[Frame]:
         seen = 0

@@ -166,8 +166,15 @@ class LiveSettings:
     ] = None
     show: Annotated[bool, Option(bool, "Show results in a window.")] = False
     jsonl: Annotated[
-        str | Path | None, Option(str, "Write a line of JSON per result; - is standard output.", metavar="FILE|-")
+        str | Path | None,
+        Option(str, "Append a line of JSON per result to a file; - is standard output.", metavar="FILE|-"),
     ] = None
+    overwrite: Annotated[bool, Option(bool, "Empty the file of --jsonl instead of appending to it.")] = False
+    jsonl_max_bytes: Annotated[
+        int | None,
+        Option(int, "Rename the file of --jsonl to FILE.1 when it would exceed N bytes. Default: no limit.", above=0),
+    ] = None
+    jsonl_keep: Annotated[int, Option(int, "Number of renamed files that --jsonl-max-bytes keeps.", minimum=0)] = 5
     save: Annotated[str | Path | None, Option(Path, "Write the annotated video, .mp4, .mkv or .avi.")] = None
     snapshot: Annotated[
         str | Path | None, Option(Path, "Write images into this folder whenever the label changes.")

@@ -92,6 +92,7 @@ SIGNATURES = {
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",
+        "stopping": "(self) -> bool",
     },
     LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
     LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},
@@ -108,7 +109,10 @@ FIELDS = {
         *("frame", "garment", "prediction", "label", "score", "scores", "labels"),
         *("stages", "age", "seen", "dropped", "fps"),
     ],
-    LiveStats: ["seen", "dropped", "results", "unusable", "reconnects", "seconds", "milliseconds", "labels"],
+    LiveStats: [
+        *("seen", "dropped", "results", "unusable", "reconnects", "seconds", "milliseconds", "labels"),
+        "not_written",
+    ],
     Stages: ["preprocess", "classify", "smooth"],
 }
 
@@ -140,6 +144,9 @@ LIVE = {
     "mqtt_ca": None,
     "show": False,
     "jsonl": None,
+    "overwrite": False,
+    "jsonl_max_bytes": None,
+    "jsonl_keep": 5,
     "save": None,
     "snapshot": None,
     "on_result": None,

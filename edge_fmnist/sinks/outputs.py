@@ -14,6 +14,7 @@ from edge_fmnist.sources.base import Warn, log_warning
 
 if TYPE_CHECKING:
     from edge_fmnist.pipeline.loop import LiveLoop
+    from edge_fmnist.sinks.collect import Collector
     from edge_fmnist.sinks.mqtt import Broker, MqttPublisher
     from edge_fmnist.sinks.web import Address
 
@@ -23,7 +24,7 @@ IMAGES_FPS = 1.0
 
 def has_outputs(settings: LiveSettings) -> bool:
     """Return whether the settings name a sink."""
-    given = (settings.mqtt, settings.mqtt_ca, settings.jsonl, settings.save, settings.snapshot)
+    given = (settings.mqtt, settings.mqtt_ca, settings.jsonl, settings.save, settings.snapshot, settings.collect)
     return settings.show or settings.serve not in (None, False) or any(value is not None for value in given)
 
 
@@ -77,6 +78,7 @@ class Outputs:
         self._settings = settings
         self._report = report or OutputReport()
         self._needed = needed
+        self._stack = contextlib.ExitStack()
         with caused_by("serve"):
             self._address = _address(settings.serve)
         self._broker = _broker(settings)
@@ -89,9 +91,18 @@ class Outputs:
         """
         settings = self._settings
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
+        collector = None
+        if settings.collect is not None:
+            from edge_fmnist.sinks.collect import Collector
+            from edge_fmnist.teaching.collection import Collection
+
+            with caused_by("collect"):
+                limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
+                collector = Collector(Collection(settings.collect, *limits), settings.collect_below)
+            self.sinks.append(collector)
         if self._address is not None:
             with caused_by("serve"):
-                self._open_page(self._address, loop, publisher)
+                self._open_page(self._address, loop, publisher, collector)
         if settings.jsonl is not None:
             from edge_fmnist.sinks.jsonl import JsonLines
 
@@ -118,11 +129,21 @@ class Outputs:
 
             self.sinks.append(Window("edge-fmnist live"))
 
-    def _open_page(self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
+    def _open_page(
+        self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None, collector: Collector | None
+    ) -> None:
         from edge_fmnist.sinks.web import WebPage, is_local
 
         traffic = None if publisher is None else lambda: publisher.traffic
-        page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic)
+        collect = None
+        if collector is not None:
+            from edge_fmnist.sinks.web.collect import CollectPage
+            from edge_fmnist.teaching.background import BackgroundTeacher
+
+            teacher = BackgroundTeacher(collector.collection.folder, loop)
+            self._stack.callback(teacher.close)
+            collect = CollectPage(collector, teacher, lambda: loop.labels)
+        page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic, collect=collect)
         self.sinks.append(page)
         self._report.serving(page.url)
         if not is_local(address.host):
@@ -163,7 +184,7 @@ class Outputs:
         # The status line first, so that later messages are on lines of their own.
         sinks = [*self.sinks, *([] if self.status is None else [self.status])]
         self.sinks, self.status = [], None
-        with contextlib.ExitStack() as stack:
+        with self._stack as stack:
             for sink in sinks:
                 stack.callback(self._close, sink)
 

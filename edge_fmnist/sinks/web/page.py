@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edge_fmnist.pipeline.stats import LiveStats
     from edge_fmnist.sinks.mqtt import Traffic
+    from edge_fmnist.sinks.web.collect import CollectPage
     from edge_fmnist.sinks.web.latest import LatestResult
     from edge_fmnist.sinks.web.metrics import PrometheusMetrics
 
@@ -47,6 +48,7 @@ class WebPage(Sink):
         *,
         stats: Callable[[], LiveStats] | None = None,
         traffic: Callable[[], Traffic] | None = None,
+        collect: CollectPage | None = None,
     ) -> None:
         """Start serving.
 
@@ -56,6 +58,7 @@ class WebPage(Sink):
             port: TCP port; 0 selects any free port.
             stats: returns the statistics of the loop, for ``/metrics``; called in the server's thread.
             traffic: returns the statistics of the MQTT connection, likewise.
+            collect: lets viewers store frames and teach; None does not.
 
         Raises:
             MissingExtraError: the extra ``web`` is not installed.
@@ -67,6 +70,7 @@ class WebPage(Sink):
         self._hosts = LOCAL_HOSTS | {host.lower()} if is_local(host) else None
         self._stats = stats
         self._traffic = traffic
+        self._collect = collect
         self._uvicorn: uvicorn.Server
         ready: Future[tuple[LatestResult, PrometheusMetrics]] = Future()
         # A daemon thread, so that a program that ends without closing does not hang.
@@ -116,7 +120,7 @@ class WebPage(Sink):
         latest, encoder, viewers = LatestResult(self._loop), ImageEncoder(), Viewers()
         metrics = PrometheusMetrics(latest.age, lambda: viewers.count, self._stats, self._traffic)
         config = uvicorn.Config(
-            make_app(latest, encoder, viewers, metrics, self._hosts),
+            make_app(latest, encoder, viewers, metrics, self._hosts, self._collect),
             http="h11",
             ws="none",
             lifespan="off",

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from edge_fmnist.model.classifier import Classifier
     from edge_fmnist.pipeline.loop import LiveLoop
 
-TAUGHT, FORMER, CANDIDATE = "taught.tflite", "taught.former.tflite", ".candidate.tflite"
+TAUGHT, FORMER = "taught.tflite", "taught.former.tflite"
+# In a hidden folder, which is no class, under its later name, which is the name of the model.
+CANDIDATE = ".new/taught.tflite"
 # Added to the niceness of this process: the loop comes first.
 NICENESS = 10
 

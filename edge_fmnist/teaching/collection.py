@@ -43,7 +43,7 @@ SAME_BITS = 6
 HASH_NOISE = 4
 MOST_HASHES = 5000
 RESERVE_BYTES = 32 << 20
-NO_ANSWER = {"label": None, "score": 0.0, "scores": {}}
+NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 # What a path or a file system such as FAT gives a meaning.
 _SPECIAL = re.compile(r'[/\\:*?"<>|]+')
 

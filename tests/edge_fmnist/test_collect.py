@@ -188,7 +188,7 @@ def test_unsure_frames_are_stored_and_others_kept_for_the_page(tmp_path: Path, m
     (name, answer), *others = collection.unsorted()
     assert others == []
     assert (answer["label"], answer["score"], len(answer["scores"])) == ("unknown", 0.4, 3)
-    stored = cv2.imread(str(tmp_path / "unsorted" / name))
+    stored = np.asarray(cv2.imread(str(tmp_path / "unsorted" / name)))
     assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
 
 
@@ -273,7 +273,7 @@ def test_the_page_stores_and_undoes(page: Page, make_result: MakeResult) -> None
     answer = page.post(action="undo")
     assert counts(answer) == {"T-shirt/top": 1}
     assert [each["name"] for each in answer.body["classes"]] == [*LABELS, "none"]
-    stored = cv2.imread(str(next((page.collection.folder / "T-shirt-top").iterdir())))
+    stored = np.asarray(cv2.imread(str(next((page.collection.folder / "T-shirt-top").iterdir()))))
     assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
 
 

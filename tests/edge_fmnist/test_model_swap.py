@@ -56,12 +56,17 @@ def test_a_swap_happens_between_two_frames(tmp_path: Path) -> None:
 def test_the_loop_takes_the_interpreter_that_was_warmed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Classifier.load("nano")
     made: list[int] = []
-    create = Classifier._make
+    make = Classifier._make
+
+    def count(*arguments: Any) -> Any:
+        made.append(1)
+        return make(*arguments)
+
     loop = live([Scene(320, 240).draw(3.0)] * 4, model="edge")
     for result in loop:
         if result.frame.index == 1:
             in_another_thread(lambda: loop.swap(other))
-            monkeypatch.setattr(Classifier, "_make", lambda *a: made.append(1) or create(*a))
+            monkeypatch.setattr(Classifier, "_make", count)
     assert made == []
 
 
@@ -116,7 +121,8 @@ def test_home_assistant_learns_the_labels_of_another_model(make_result: Callable
 
 def frames_lost_to_swaps(models: list[Classifier]) -> int:
     """Return the frames that were dropped while a demo scene at 30 fps ran with four swaps in it."""
-    dropped, threads = [], []
+    dropped: list[int] = []
+    threads: list[threading.Thread] = []
     loop = live("demo", model="nano", frames=75)
     for result in loop:
         dropped.append(result.dropped)

@@ -78,13 +78,13 @@ def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning
         raise DataNotFoundError(f"{folder}: no such folder of photographs")
     place = folder
     if split is not None:
-        splits = _folders(folder)
+        splits = subfolders(folder)
         if split not in splits:
             raise DataNotFoundError(
                 f"{folder}: expected a folder named {split!r} with photographs in it, got {', '.join(splits) or 'none'}"
             )
         place = splits[split]
-    kinds = _folders(place)
+    kinds = subfolders(place)
     if strange := [name for name in kinds if name not in GARMENTS and name not in LABELS]:
         raise DataError(
             f"{place}: expected folders named {', '.join(GARMENTS)}, or like a label; got {', '.join(strange)}"
@@ -99,7 +99,7 @@ def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning
     return photos
 
 
-def _folders(place: Path) -> dict[str, Path]:
+def subfolders(place: Path) -> dict[str, Path]:
     """Return the folders in a place by name, sorted, without hidden ones."""
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")}
 

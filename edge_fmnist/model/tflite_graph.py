@@ -32,7 +32,8 @@ TYPES = (
     *(("RESOURCE", 0), ("VARIANT", 0), ("UINT32", 4), ("UINT16", 2), ("INT4", 0), ("BFLOAT16", 2)),
 )
 # Values of the schema's enum BuiltinOperator.
-CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED, MUL, CUSTOM, SUB, DIV, QUANTIZE = 3, 4, 6, 9, 18, 32, 41, 42, 114
+CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
+MUL, CUSTOM, SUB, DIV, QUANTIZE = 18, 32, 41, 42, 114
 # Far above any classifier of 28x28 images; stops a damaged shape from filling memory.
 MAX_TENSOR_BYTES = 256 << 20
 MAX_GRAPH_BYTES = 1 << 30

@@ -60,6 +60,11 @@ class Head:
         """Number of features."""
         return int(self.tensor(self.weights).numbers(SHAPE, "<i4")[1])
 
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return int(self.tensor(self.weights).numbers(SHAPE, "<i4")[0])
+
     def values(self) -> tuple[np.ndarray, np.ndarray]:
         """Return weights, float32, shape (classes, features), and bias, float32, shape (classes,), as real numbers."""
         buffers = Table.root(self.content).tables(BUFFERS)

@@ -32,6 +32,7 @@ from edge_fmnist import (
 
 ALL = [
     "Box",
+    "CancelledError",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -60,11 +61,13 @@ ALL = [
     "SinkError",
     "SourceError",
     "Stages",
+    "Taught",
     "UsageError",
     "__version__",
     "live",
     "preprocess",
     "read_image",
+    "teach",
 ]
 
 SIGNATURES = {

@@ -19,6 +19,7 @@ from edge_fmnist.sources.base import Warn, log_warning
 
 if TYPE_CHECKING:
     from edge_fmnist.pipeline.loop import LiveLoop
+    from edge_fmnist.sinks.collect import Collector
     from edge_fmnist.sinks.mqtt import Broker, MqttPublisher
     from edge_fmnist.sinks.web import Access, Address, WebPage
 
@@ -44,6 +45,7 @@ def has_outputs(settings: LiveSettings) -> bool:
         "jsonl",
         "save",
         "snapshot",
+        "collect",
     )
     return any(getattr(settings, name) not in (None, False) for name in names)
 
@@ -124,9 +126,18 @@ class Outputs:
         """
         settings = self._settings
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
+        collector = None
+        if settings.collect is not None:
+            from edge_fmnist.sinks.collect import Collector
+            from edge_fmnist.teaching.collection import Collection
+
+            with caused_by("collect"):
+                limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
+                collector = Collector(Collection(settings.collect, *limits), settings.collect_below)
+            self.sinks.append(collector)
         if self._address is not None:
             with caused_by("serve"):
-                self._open_page(self._address, loop, publisher)
+                self._open_page(self._address, loop, publisher, collector)
         self._stopping = lambda: loop.stopping
         if settings.jsonl is not None:
             from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
@@ -170,10 +181,19 @@ class Outputs:
         self._queued.append(sink)
         self.sinks.append(sink)
 
-    def _open_page(self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
+    def _open_page(
+        self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None, collector: Collector | None
+    ) -> None:
         from edge_fmnist.sinks.web import WebPage
 
         traffic = None if publisher is None else lambda: publisher.traffic
+        collect = None
+        if collector is not None:
+            from edge_fmnist.sinks.web.collect import CollectPage
+            from edge_fmnist.teaching.background import BackgroundTeacher
+
+            teacher = BackgroundTeacher(collector.collection.folder, loop)
+            collect = CollectPage(collector, teacher, lambda: loop.labels)
         page = WebPage(
             *address,
             stats=lambda: loop.stats,
@@ -181,6 +201,7 @@ class Outputs:
             access=self._access,
             certificate=self._settings.tls_cert,
             key=self._settings.tls_key,
+            collect=collect,
         )
         self.sinks.append(page)
         self._report.serving(page)

@@ -72,12 +72,16 @@ ALL = [
 
 SIGNATURES = {
     Classifier: {
+        "content": "(self) -> bytes",
         "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
         "labels: tuple[str, ...] | None = None) -> Classifier",
+        "load_other": "(self, model: str | Path | ModelBytes) -> Classifier",
         "mirrored": "(self) -> bool",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
+        "release": "(self) -> None",
+        "source": "(self) -> str",
         "values": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
     },
     Prediction: {
@@ -90,12 +94,14 @@ SIGNATURES = {
     Predictions: {"indexes": "(self) -> np.ndarray"},
     Garment: {"outline": "(self) -> list[np.ndarray]"},
     LiveLoop: {
+        "classifier": "(self) -> Classifier",
         "close": "(self) -> None",
         "labels": "(self) -> tuple[str, ...]",
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",
         "stopping": "(self) -> bool",
+        "swap": "(self, classifier: Classifier) -> None",
     },
     LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
     LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},
@@ -122,6 +128,7 @@ FIELDS = {
 LIVE = {
     "source": "auto",
     "model": "camera",
+    "watch_model": False,
     "width": None,
     "height": None,
     "fps": None,
@@ -152,6 +159,10 @@ LIVE = {
     "jsonl_keep": 5,
     "save": None,
     "snapshot": None,
+    "collect": None,
+    "collect_below": None,
+    "collect_max_frames": 500,
+    "collect_max_mb": 200.0,
     "on_result": None,
     "observer": None,
     "watcher": None,

@@ -19,6 +19,9 @@ from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, shipped_models
 from edge_fmnist.vision.read_image import find_pictures, read_image
 
+# Loading one that is not a .tflite file says how to convert it.
+MODEL_SUFFIXES = (".tflite", ".keras", ".h5", ".onnx", ".pt", ".pth")
+
 
 def classify(
     images: Annotated[
@@ -48,8 +51,10 @@ def classify(
     and converted to such an image. If none is detected, or the score is below the threshold, the answer says so.
     An image that cannot be read is reported and the rest is still classified; the exit code is then 1.
     """
-    if model is None and len(images) > 1 and _is_model(images[0]):
+    if model is None and _is_model(images[0]):
         model, *images = images
+        if not images:
+            raise typer.BadParameter(f"expected images after the model {model}", param_hint="IMAGES")
     names = None if labels is None else options.labels_of(labels)
     classifiers = Classifiers(model, threads, interpreter, names)
     if model is not None:
@@ -75,7 +80,7 @@ def classify(
 
 
 def _is_model(argument: str) -> bool:
-    return argument.endswith(".tflite") or (argument in shipped_models() and not Path(argument).exists())
+    return argument.endswith(MODEL_SUFFIXES) or (argument in shipped_models() and not Path(argument).exists())
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,29 @@ class LiveSettings:
             metavar="[HOST:PORT]",
         ),
     ] = None
+    allow_host: Annotated[
+        str | None,
+        Option(
+            str,
+            "Further host names that the page answers to, separated by commas: of a proxy, or in DNS. IP addresses and "
+            "this machine's own names are always accepted.",
+            metavar="NAME",
+        ),
+    ] = None
+    no_token: Annotated[
+        bool,
+        Option(
+            bool,
+            "Ask viewers for no token. Default: a page for other machines asks for $EDGE_FMNIST_TOKEN, or for a new "
+            "token in each run.",
+        ),
+    ] = False
+    tls_cert: Annotated[
+        str | Path | None, Option(Path, "PEM file with the certificate of the page, which is then at https://.")
+    ] = None
+    tls_key: Annotated[
+        str | Path | None, Option(Path, "PEM file with the private key. Default: in the file of --tls-cert.")
+    ] = None
     mqtt: Annotated[
         str | None,
         Option(

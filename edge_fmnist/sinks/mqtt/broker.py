@@ -6,10 +6,8 @@ import ipaddress
 import os
 import re
 import socket
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from edge_fmnist.errors import UsageError
@@ -115,20 +113,3 @@ def _is_mqtt_text(text: str) -> bool:
         return "\0" not in text and len(text.encode()) <= MAX_TEXT_BYTES
     except UnicodeEncodeError:  # bytes of the environment that are not UTF-8
         return False
-
-
-def tls_context(authority: str | Path | None = None) -> ssl.SSLContext:
-    """Return a TLS context that verifies the broker's certificate and host name.
-
-    Args:
-        authority: PEM file of the certificate authority; None for the authorities of the system.
-
-    Raises:
-        UsageError: the file cannot be read, or contains no certificate.
-    """
-    try:
-        return ssl.create_default_context(cafile=None if authority is None else str(authority))
-    except ssl.SSLError as error:
-        raise UsageError(f"--mqtt-ca {authority}: expected certificates in PEM format ({error})") from error
-    except OSError as error:
-        raise UsageError(f"--mqtt-ca {authority}: cannot be read ({error.strerror or error})") from error

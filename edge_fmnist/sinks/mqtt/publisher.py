@@ -15,10 +15,11 @@ from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.mqtt.broker import PASSWORD_VARIABLE, USER_VARIABLE, Broker, find_credentials, tls_context
+from edge_fmnist.sinks.mqtt.broker import PASSWORD_VARIABLE, USER_VARIABLE, Broker, find_credentials
 from edge_fmnist.sinks.mqtt.messages import MessageFactory
 from edge_fmnist.sinks.mqtt.queue import QUEUE_LIMIT, MessageQueue, MqttMessage
 from edge_fmnist.sources.base import Warn, log_warning
+from edge_fmnist.sources.tls import client_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -109,7 +110,7 @@ class MqttPublisher(Sink):
         self._retained: dict[str, MqttMessage] = {}
         self._wake = threading.Event()
         self._deadline: float | None = None
-        self._client = self._make_client(tls_context(authority) if broker.tls else None)
+        self._client = self._make_client(client_context(authority) if broker.tls else None)
         self._client.loop_start()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
         self._thread.start()

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from edge_fmnist.sinks.web import streams
+from edge_fmnist.sinks.web.access import Access
 from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, PrometheusMetrics
@@ -104,9 +105,10 @@ def make_app(
     encoder: ImageEncoder,
     viewers: streams.Viewers,
     metrics: PrometheusMetrics,
-    hosts: frozenset[str] | None,
+    access: Access,
+    cookie: str,
 ) -> ASGIApp:
-    """Return the application; ``hosts`` are the accepted host names, None accepts any."""
+    """Return the application; ``cookie`` is the name of the cookie with the token."""
     endpoints = Endpoints(latest, encoder, viewers, metrics)
     routes = [_static(path, *content) for path, content in STATIC.items()]
     routes += [
@@ -118,7 +120,7 @@ def make_app(
         Route("/healthz", endpoints.health),
         Route("/metrics", endpoints.metrics),
     ]
-    return SecurityMiddleware(Starlette(routes=routes), hosts)
+    return SecurityMiddleware(Starlette(routes=routes), access, cookie)
 
 
 def _static(path: str, name: str, media_type: str) -> Route:

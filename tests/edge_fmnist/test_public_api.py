@@ -115,6 +115,8 @@ FIELDS = {
 LIVE = {
     "source": "auto",
     "model": "camera",
+    "ca": None,
+    "insecure": False,
     "width": None,
     "height": None,
     "fps": None,

@@ -20,6 +20,7 @@ from edge_fmnist.cli.doctor import doctor
 from edge_fmnist.cli.evaluate import evaluate
 from edge_fmnist.cli.live import LiveCommand, live
 from edge_fmnist.cli.models import models
+from edge_fmnist.cli.mqtt import mqtt
 from edge_fmnist.cli.samples import samples
 
 COMMAND_GROUP = "edge_fmnist.commands"
@@ -74,6 +75,7 @@ for command in (classify, data, doctor, evaluate, samples):
     app.command()(command)
 app.command(cls=LiveCommand)(live)
 app.add_typer(models, name="models")
+app.add_typer(mqtt, name="mqtt")
 
 
 def _show_version(wanted: bool) -> None:

@@ -91,6 +91,17 @@ class LiveSettings:
     interpreter: Annotated[
         str | None, Option(str, "ai-edge-litert, tflite-runtime or tensorflow. Default: the first installed.")
     ] = None
+    ca: Annotated[
+        str | Path | None,
+        Option(
+            Path,
+            "PEM file of the authority that signed the certificate of an https:// or rtsps:// source. "
+            "Default: the system's.",
+        ),
+    ] = None
+    insecure: Annotated[
+        bool, Option(bool, "Accept any certificate of the source: anyone in the network could pose as it.")
+    ] = False
     width: Annotated[int | None, Option(int, "Frame width in pixels to request from the source.", above=0)] = None
     height: Annotated[int | None, Option(int, "Frame height in pixels to request from the source.", above=0)] = None
     fps: Annotated[float | None, Option(float, "Frame rate (fps) to request from the source.", above=0)] = None

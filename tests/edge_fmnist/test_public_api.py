@@ -129,6 +129,8 @@ LIVE = {
     "source": "auto",
     "model": "camera",
     "watch_model": False,
+    "ca": None,
+    "insecure": False,
     "width": None,
     "height": None,
     "fps": None,

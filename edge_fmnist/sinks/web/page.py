@@ -156,7 +156,7 @@ class WebPage(Sink):
         if self._certificate is not None:
             # Uvicorn does not pass on a limit to the time that a handshake may take; the default is a minute.
             limited = functools.partial(self._loop.create_server, ssl_handshake_timeout=HEADERS_SECONDS)
-            self._loop.create_server = limited
+            self._loop.create_server = limited  # type: ignore[method-assign]
         self._uvicorn = uvicorn.Server(config)
         ready.set_result((latest, metrics))
         try:

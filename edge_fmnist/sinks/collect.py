@@ -23,7 +23,7 @@ from edge_fmnist.teaching.collection import (
 
 # Seconds between two frames that are looked at.
 INTERVAL = 1.0
-MOST_RECENT = 12
+MOST_RECENT = 24
 BEST = 3
 
 
@@ -105,8 +105,8 @@ class Collector(Sink):
             self.collection.add_unsorted(frame)
             return
         with self._lock:
-            # A newer look at the same replaces the older one.
-            self._recent = {n: old for n, old in self._recent.items() if not similar(old.hash, frame.hash)}
+            if any(similar(old.hash, frame.hash) for old in self._recent.values()):
+                return
             self._recent[self._count] = frame
             self._count += 1
             while len(self._recent) > MOST_RECENT:

@@ -60,6 +60,7 @@ class Collector(Sink):
         self._job: Future[None] | None = None
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
+        self._labels: tuple[str, ...] = ()
         self._count = 0
 
     def write(self, result: LiveResult) -> None:
@@ -105,6 +106,9 @@ class Collector(Sink):
             self.collection.add_unsorted(frame)
             return
         with self._lock:
+            if result.labels != self._labels:
+                # Of another model: what the former one answered says nothing about it.
+                self._labels, self._recent = result.labels, {}
             if any(similar(old.hash, frame.hash) for old in self._recent.values()):
                 return
             self._recent[self._count] = frame

@@ -85,9 +85,8 @@ class Regression:
 
     def loss(self, weights: np.ndarray, used: np.ndarray) -> float:
         """Return the mean negative log-likelihood of some examples, in nats."""
-        features, targets = (
-            blocks.reshape(-1, blocks.shape[2])[: len(used)] for blocks in (self._features, self._targets)
-        )
+        both = self._features, self._targets
+        features, targets = (blocks.reshape(-1, blocks.shape[2])[: len(used)] for blocks in both)
         return negative_log_likelihood(features[used] @ weights.T, targets[used], 1.0)
 
 

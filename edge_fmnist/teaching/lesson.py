@@ -15,7 +15,7 @@ from edge_fmnist.errors import DataError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed, without_metadata
-from edge_fmnist.model.photos import GARMENTS
+from edge_fmnist.model.photos import GARMENTS, right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, STRENGTHS_KEEPING, Regression, cross_validate, folds_of
@@ -198,11 +198,12 @@ class Lesson:
         taught = self.parent.settings.get("taught")
         known = str(taught.get("photographs_sha256", "")) if isinstance(taught, dict) else ""
         hashes = {known[start : start + DIGITS] for start in range(0, len(known), DIGITS)}
+        labels = self.parent.classifier.labels
         new = np.array([digest[:DIGITS] not in hashes for digest in self.photographs.hashes])
         if not new.any():
             return None
         before = [
-            not prediction.known if label == NONE else prediction.label in (label, *GARMENTS.get(label, ()))
+            prediction.label in right_labels(label, labels) if label != NONE else not prediction.known
             for prediction, label in zip(
                 self.parent.classifier.predict_batch(self.photographs.images[new]),
                 (self.labels[target] for target in self.targets[new]),

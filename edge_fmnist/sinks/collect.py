@@ -23,7 +23,7 @@ from edge_fmnist.teaching.collection import (
 
 # Seconds between two frames that are looked at.
 INTERVAL = 1.0
-MOST_RECENT = 12
+MOST_RECENT = 24
 BEST = 3
 
 
@@ -60,6 +60,7 @@ class Collector(Sink):
         self._job: Future[None] | None = None
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
+        self._labels: tuple[str, ...] = ()
         self._count = 0
 
     def write(self, result: LiveResult) -> None:
@@ -105,8 +106,11 @@ class Collector(Sink):
             self.collection.add_unsorted(frame)
             return
         with self._lock:
-            # A newer look at the same replaces the older one.
-            self._recent = {n: old for n, old in self._recent.items() if not similar(old.hash, frame.hash)}
+            if result.labels != self._labels:
+                # Of another model: what the former one answered says nothing about it.
+                self._labels, self._recent = result.labels, {}
+            if any(similar(old.hash, frame.hash) for old in self._recent.values()):
+                return
             self._recent[self._count] = frame
             self._count += 1
             while len(self._recent) > MOST_RECENT:

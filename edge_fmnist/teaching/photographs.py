@@ -9,12 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_fmnist.data.labels import check_labels
+from edge_fmnist.data.labels import LABELS, check_labels
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.photos import subfolders
 from edge_fmnist.vision.read_image import Warn, list_pictures, read_image
 
 LEAST_PHOTOGRAPHS = 3
+# Two images show nearly the same below this root mean square difference. Different garments hardly ever do, frames of
+# one garment that nobody moves do.
+SAME = 20.0
+# The images of Fashion-MNIST's training split that keep its classes from being forgotten (MIT licence, Zalando SE): a
+# row for each class, 50 images of 28x28 in it, 16 shades of grey.
+REHEARSAL = Path(__file__).with_name("fashion_mnist.png")
 MOST_CLASSES = 100
 
 
@@ -26,12 +32,14 @@ class Photographs:
         labels: the classes, sorted.
         images: uint8, shape (N, 28, 28), the garment bright on black.
         targets: class of each image, int, shape (N,).
+        groups: number that photographs which show nearly the same have in common, int, shape (N,).
         hashes: SHA-256 of each photograph's pixels, as hexadecimal digits.
     """
 
     labels: tuple[str, ...]
     images: np.ndarray
     targets: np.ndarray
+    groups: np.ndarray
     hashes: tuple[str, ...]
 
 
@@ -78,7 +86,21 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
             f"{folder}: no garment found in any of its {total} photographs; expected one thing at a time, whole, "
             "on ground of another colour"
         )
-    return _checked(folder, Photographs(tuple(files), np.array(images), np.array(targets), tuple(seen)))
+    _check_counts(folder, tuple(files), targets)
+    groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
+    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(seen))
+
+
+def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,)."""
+    from PIL import Image
+
+    with Image.open(REHEARSAL) as picture:
+        sheet = np.asarray(picture.convert("L"))
+    rows = sheet.reshape(len(LABELS), 28, -1, 28).transpose(0, 2, 1, 3)
+    kept = [(rows[place], labels.index(label)) for place, label in enumerate(LABELS) if label in labels]
+    images = np.concatenate([images for images, _ in kept])
+    return images, np.repeat([index for _, index in kept], rows.shape[1])
 
 
 def _files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]]:
@@ -121,13 +143,32 @@ def _check_same(path: Path, target: int, other: Path, other_target: int) -> None
         raise DataError(f"{path}: the same photograph as {other}, in another class; keep it in the class that is right")
 
 
-def _checked(folder: Path, photographs: Photographs) -> Photographs:
-    counts = np.bincount(photographs.targets, minlength=len(photographs.labels))
-    few = [f"{label} has {count}" for label, count in zip(photographs.labels, counts, strict=True)
-           if count < LEAST_PHOTOGRAPHS]  # fmt: skip
+def _check_counts(folder: Path, labels: tuple[str, ...], targets: list[int]) -> None:
+    counts = np.bincount(targets, minlength=len(labels))
+    few = [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < LEAST_PHOTOGRAPHS]
     if few:
         raise DataError(
             f"{folder}: expected at least {LEAST_PHOTOGRAPHS} different photographs of each class in which a garment "
             f"is found; {', '.join(few)}"
         )
-    return photographs
+
+
+def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, warn: Warn) -> np.ndarray:
+    """Return the group of each image: images of a class that show nearly the same have one in common."""
+    groups = np.arange(len(images))
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    squares = (pixels**2).sum(axis=1)
+    for target, label in enumerate(labels):
+        ours = np.flatnonzero(targets == target)
+        for count, index in enumerate(ours):
+            before = ours[:count]
+            distances = squares[before] + squares[index] - 2 * pixels[before] @ pixels[index]
+            near = groups[before[distances < SAME**2 * pixels.shape[1]]]
+            groups[before[np.isin(groups[before], near)]] = index
+        if len(np.unique(groups[ours])) < LEAST_PHOTOGRAPHS:
+            warn(
+                f"{label}: its photographs show nearly the same, so the accuracy of others may be far lower; "
+                "photograph it in other positions and light"
+            )
+            groups[ours] = ours
+    return groups

@@ -37,7 +37,7 @@ from edge_fmnist.vision.read_image import read_image
 # Where index.html takes the part that collects.
 MARKER = b"<!-- collect -->"
 MAX_BODY = 4096
-MOST_IN_STRIP = 24
+MOST_IN_STRIP, MOST_RECENT_SHOWN = 24, 12
 THUMBNAIL_SIDE = 256
 
 
@@ -107,7 +107,9 @@ class CollectPage:
         numbers = {_key(name): count for name, count in counts.items()}
         unsorted = self._collection.unsorted()
         strip = [(f"f-{name}", answer) for name, answer in unsorted[:MOST_IN_STRIP]]
-        strip += [(f"r-{number}", frame.answer) for number, frame in self._collector.recent().items()]
+        # Older ones are still there for a while, in case a viewer is about to tap one.
+        recent = list(self._collector.recent().items())[-MOST_RECENT_SHOWN:]
+        strip += [(f"r-{number}", frame.answer) for number, frame in recent]
         strip.sort(key=lambda entry: float(entry[1]["score"]))
         state = {
             "folder": str(self._collection.folder),

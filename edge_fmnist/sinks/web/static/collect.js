@@ -4,10 +4,13 @@ import { element, percent, setText } from "./display.js";
 
 const REFRESH = 2000;
 const WHILE_TEACHING = 500;
+// The strip does not move under a finger: milliseconds after a touch in which it stays as it is.
+const STILL = 4000;
 // As in teach: a class with fewer photographs is refused.
 const LEAST = 3;
 
 let state = null;
+let touched = -Infinity; // when the strip was last touched, in milliseconds of performance.now()
 let selected = null; // id of the picture in the strip that the next class is for
 
 const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
@@ -30,7 +33,11 @@ async function change(order) {
     const answer = await response.json();
     if (!response.ok) return say(answer.error, true);
     say(answer.said);
-    show(answer);
+    const { children } = element("strip");
+    const focused = [...children].findIndex((item) => item.contains(document.activeElement));
+    show(answer, true);
+    // What had the focus is gone from the strip.
+    if (focused >= 0) (children[focused]?.firstChild ?? element("undo")).focus({ preventScroll: true });
   } catch {
     say("No connection: nothing was stored", true);
   }
@@ -63,8 +70,12 @@ function say(text, failed = false) {
 
 // ---------------------------------------------------------------- state
 
-function show(newest) {
+function show(newest, changed = false) {
+  const teaching = state?.teach.state === "teaching";
+  if (state && !changed && isStill()) newest.strip = state.strip;
   state = newest;
+  if (teaching && state.teach.state === "taught") say(verdict(state.teach.report));
+  if (teaching && state.teach.error) say(state.teach.error, true);
   if (!state.strip.some((entry) => entry.id === selected)) selected = null;
   setText(element("collect-title"), selected === null ? "This is a…" : "The selected picture is a…");
   showClasses();
@@ -78,6 +89,9 @@ function show(newest) {
     `Photographs that you choose are stored in ${state.folder} on the device${unsure}. Nothing leaves it.`,
   );
 }
+
+const isStill = () =>
+  performance.now() - touched < STILL || element("strip").querySelector(":focus-visible") !== null;
 
 // Reuses the children that are there, so that the focus stays where it is.
 function keyed(list, entries, key, create) {
@@ -163,13 +177,19 @@ function showTeaching() {
   if (doing === "taught") showReport(teach.report);
 }
 
-function showReport({ accuracy, photographs: count, classes, comparison, warnings }) {
-  setText(element("verdict"), `${percent(accuracy)} of ${counted(count, "photograph")} right, by cross-validation`);
+const verdict = ({ accuracy, photographs: count }) =>
+  `${percent(accuracy)} of ${counted(count, "photograph")} right, by cross-validation`;
+
+function showReport(report) {
+  const { classes, comparison, warnings } = report;
+  setText(element("verdict"), verdict(report));
   const pairs = comparison === null ? [] : [["Before", comparison.before], ["After", comparison.after]];
   element("compared").replaceChildren(
     ...pairs.map(([name, share]) => {
-      const meter = make("meter", { min: 0, max: 1, value: share, ariaLabel: name });
-      return make("div", { className: name.toLowerCase() }, make("dt", {}, name), make("dd", {}, meter, percent(share)));
+      const fill = make("div", { className: "fill" });
+      fill.style.transform = `translateX(${100 * share - 100}%)`;
+      const track = make("dd", { className: "track", ariaHidden: "true" }, fill);
+      return make("div", { className: name.toLowerCase() }, make("dt", {}, name), track, make("dd", {}, percent(share)));
     }),
   );
   const rows = classes.map(({ label, photographs: all, right, wanted }) =>
@@ -187,6 +207,9 @@ element("new-class").addEventListener("submit", async (event) => {
   await store(input.value);
   if (!element("said").classList.contains("failed")) input.value = "";
 });
+for (const kind of ["pointerdown", "pointermove", "scroll"]) {
+  element("strip").addEventListener(kind, () => (touched = performance.now()), { passive: true });
+}
 element("add").addEventListener("change", () => state && show(state));
 element("teach").addEventListener("click", () => change({ action: "teach", add: element("add").checked }));
 for (const action of ["undo", "use", "cancel", "restore"]) {

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,3 +146,70 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
     refused = cli("label", photos, "--output", photos)
     assert refused.exit_code == 2
     assert "not empty" in refused.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(photos: Path, tmp_path: Path) -> None:
+    paths, output = tmp_path / "paths.txt", tmp_path / "labels"
+    paths.write_text("photos/0.png\n" * 20 + "photos/missing.png\n")
+    arguments = (paths, "--output", output, "--workers", "1", "--partition-size", "7", "--json")
+    with command(*arguments) as running:
+        worker = worker_of(running)
+        exit_of_worker = os.pidfd_open(worker)
+        running.kill()
+    # The descriptor is readable when the process has ended.
+    assert select.select([exit_of_worker], [], [], 60)[0]
+    os.close(exit_of_worker)
+    with command(*arguments) as again:
+        worker = worker_of(again)
+        again.send_signal(signal.SIGINT)
+        _, err = again.communicate()
+    assert again.returncode == 130
+    assert "run the same command to go on" in err
+    assert not Path("/proc", str(worker)).exists()
+    with command(*arguments) as last:
+        # A lost worker is replaced.
+        os.kill(worker_of(last), signal.SIGKILL)
+        _, err = last.communicate()
+    assert last.returncode == 0, err
+    found = rows(output)
+    assert [row["id"] for row in found] == list(range(21))
+    assert [row["status"] for row in found] == ["ok"] * 20 + ["unreadable"]
+
+
+def worker_of(running: subprocess.Popen[str]) -> int:
+    """Wait for a worker process of a command, and return its number."""
+    while running.poll() is None:
+        for child in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split():
+            if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
+                return int(child)
+        time.sleep(0.01)
+    raise AssertionError(running.communicate())
+
+
+def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    (photos / "poison.png").write_bytes((photos / "0.png").read_bytes())
+    search_path = os.pathsep.join([str(tmp_path / "site"), *sys.path])
+    with command(photos, "--output", tmp_path / "labels", "--workers", "1", PYTHONPATH=search_path) as running:
+        _, err = running.communicate()
+    assert running.returncode == 0, err
+    status = {Path(row["path"]).name: row["status"] for row in rows(tmp_path / "labels")}
+    assert status.pop("poison.png") == "crashed"
+    assert status == {**{f"{number}.png": "ok" for number in range(5)}, "damaged.jpg": "undecodable"}
+
+
+def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    parquet.write_table(
+        pyarrow.table({"path": [(photos / "0.png").as_uri(), (photos / "missing.png").as_uri()], "price": [1.5, None]}),
+        tmp_path / "table.parquet",
+    )
+    for source, expected in (
+        (photos.as_uri(), ["ok"] * 3 + ["undecodable"] + ["ok"] * 2),
+        ((tmp_path / "table.parquet").as_uri(), ["ok", "unreadable"]),
+    ):
+        result = cli("label", source, "--output", (tmp_path / "labels").as_uri(), "--workers", "1", "--restart")
+        assert result.exit_code == 0, result.stderr
+        assert [row["status"] for row in rows(tmp_path / "labels")] == expected
+    assert [row["price"] for row in rows(tmp_path / "labels")] == [1.5, None]

@@ -144,6 +144,7 @@ LIVE = {
     "jsonl_max_bytes": None,
     "jsonl_keep": 5,
     "save": None,
+    "save_segment": None,
     "snapshot": None,
     "on_result": None,
     "observer": None,

@@ -190,6 +190,9 @@ class LiveSettings:
     ] = None
     jsonl_keep: Annotated[int, Option(int, "Number of renamed files that --jsonl-max-bytes keeps.", minimum=0)] = 5
     save: Annotated[str | Path | None, Option(Path, "Write the annotated video, .mp4, .mkv or .avi.")] = None
+    save_segment: Annotated[
+        float | None, Option(float, "Start a new, numbered video every N seconds. Default: one video.", minimum=1)
+    ] = None
     snapshot: Annotated[
         str | Path | None, Option(Path, "Write images into this folder whenever the label changes.")
     ] = None

@@ -28,7 +28,7 @@ IMAGES_FPS = 1.0
 # Seconds for which sinks are waited for after the run was told to stop.
 STOP_SECONDS = 2.0
 # Settings that say how another one, whose output must be given as well, is written.
-BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl"}
+BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
 
 
 def has_outputs(settings: LiveSettings) -> bool:
@@ -157,7 +157,9 @@ class Outputs:
             # None measures the rate, as frames may be dropped.
             fps = None if loop.realtime else loop.source.fps or settings.fps or IMAGES_FPS
             path = Path(settings.save)
-            self._open_queued("save", lambda: VideoRecorder(path, fps))
+            self._open_queued(
+                "save", lambda: VideoRecorder(path, fps, segment=settings.save_segment, warn=self._report.warn)
+            )
         if settings.snapshot is not None:
             from edge_fmnist.sinks.snapshots import Snapshots
 

@@ -160,6 +160,7 @@ LIVE = {
     "jsonl_max_bytes": None,
     "jsonl_keep": 5,
     "save": None,
+    "save_segment": None,
     "snapshot": None,
     "collect": None,
     "collect_below": None,

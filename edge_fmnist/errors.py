@@ -18,6 +18,7 @@
     ├── CheckError                  exit code 1   a written model failed one of its checks
     ├── SinkError                   exit code 1   results that cannot be written: a full disk, a port in use
     │   └── SinkClosedError         exit code 0   closed by the user: the window, the reader of a pipe
+    ├── CancelledError              exit code 130 a task that was stopped early, on request
     ├── InterpreterError            exit code 1   no TensorFlow Lite interpreter can be used
     └── MissingExtraError           exit code 2   a command needs an extra that is not installed
 
@@ -124,6 +125,12 @@ class SinkClosedError(SinkError):
     """The user closed the sink: the window, or the reader of a pipe."""
 
     exit_code = 0
+
+
+class CancelledError(EdgeFmnistError):
+    """A task that was stopped early, on request."""
+
+    exit_code = 130
 
 
 class InterpreterError(EdgeFmnistError):

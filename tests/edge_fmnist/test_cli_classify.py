@@ -323,3 +323,10 @@ def test_bad_options(classify: RunCli, picture: Picture, images: np.ndarray, opt
 
 def test_no_images(run_cli: RunCli) -> None:
     assert "Missing argument" in run_cli("classify", code=2).stderr
+    assert "expected images after the model edge" in run_cli("classify", "edge", code=2).stderr
+
+
+def test_models_of_other_formats_as_the_first_argument(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    result = run_cli("classify", tmp_path / "model.h5", "absent.png", code=1)
+    assert result.stderr.startswith(f"Error: {tmp_path / 'model.h5'}: a Keras model (.h5), not a .tflite file; convert")

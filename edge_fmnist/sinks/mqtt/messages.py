@@ -42,6 +42,7 @@ class MessageFactory:
             unix_time: returns seconds, as :func:`time.time` does.
         """
         self._topics = Topics(prefix)
+        self._labels = labels
         self._discovery = tuple(discovery(self._topics, labels))
         self._clock = clock
         self._unix_time = unix_time
@@ -60,6 +61,10 @@ class MessageFactory:
         self._latest, self._received_at = result, now
         if due:
             self._measured_at = now
+        if result.labels != self._labels:
+            # Another model is in use.
+            self._labels, self._discovery = result.labels, tuple(discovery(self._topics, result.labels))
+            yield from self._discovery
         label = None if result.label is None else printable(result.label)
         facts = {"label": label, "score": round(result.score, 4), "frame": result.frame.index}
         if changed:

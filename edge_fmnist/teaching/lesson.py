@@ -18,6 +18,7 @@ from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.photos import GARMENTS, right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
+from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, STRENGTHS_KEEPING, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MOST_CLASSES, Photographs, rehearsal
@@ -39,14 +40,15 @@ def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, .
     Args:
         folders: the names of the folders.
         kept: the labels of the parent, if they are kept. A folder stands for one of them if its name is that label in
-            small or capital letters, or one of the names of :mod:`edge_fmnist.model.photos`.
+            small or capital letters, with ``-`` for what no folder can have in its name, or one of the names of
+            :mod:`edge_fmnist.model.photos`.
 
     Raises:
         DataError: too many classes, or a kept class that nothing can be learned from.
     """
     same = {garment: labels[0] for garment, labels in GARMENTS.items() if len(labels) == 1 and labels[0] in kept}
-    same |= {label.lower(): label for label in kept}
-    named = tuple(same.get(folder.lower(), folder) for folder in folders)
+    same |= {class_key(label): label for label in kept}
+    named = tuple(same.get(class_key(folder), folder) for folder in folders)
     if lost := [label for label in kept if label not in (*LABELS, *named)]:
         raise DataError(
             f"expected folders with photographs of {', '.join(lost)} too: without them, the model would forget these "
@@ -220,7 +222,9 @@ class Lesson:
         if not new.any():
             return None
         before = [
-            prediction.label in right_labels(label, labels) if label != NONE else not prediction.known
+            not prediction.known
+            if label == NONE
+            else class_key(prediction.label) == class_key(label) or prediction.label in right_labels(label, labels)
             for prediction, label in zip(
                 self.parent.classifier.predict_batch(self.photographs.images[new]),
                 (self.labels[target] for target in self.targets[new]),

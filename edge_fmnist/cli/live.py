@@ -86,7 +86,7 @@ def live(**arguments: Any) -> None:
         loop.open()
         with stopped_by_signals(loop.stop), loop:
             _add_status(outputs, report, settings.jsonl == "-")
-            supervisor.start({"source": loop.source.name, "model": settings.model, "config": settings_file})
+            supervisor.start({"source": loop.source.name, "model": loop.model, "config": settings_file})
             for result in loop:
                 supervisor.take(result)
     finally:

@@ -204,6 +204,11 @@ class LiveLoop:
         self.close()
 
     @property
+    def model(self) -> str:
+        """The name or path of the model."""
+        return self._classifier.name
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes."""
         return self._classifier.labels

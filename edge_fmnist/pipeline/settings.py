@@ -12,7 +12,6 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from edge_fmnist.errors import EdgeFmnistError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
 
@@ -81,9 +80,10 @@ class LiveSettings:
             "-s",
         ),
     ] = "auto"
-    model: Annotated[str | Path | Classifier, Option(str, "Name of a shipped model, or a .tflite file.", "-m")] = (
-        CAMERA_MODEL
-    )
+    model: Annotated[
+        str | Path | Classifier | None,
+        Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
+    ] = None
     threads: Annotated[int, Option(int, "Number of interpreter threads.", "-t", minimum=1, maximum=64)] = 1
     interpreter: Annotated[
         str | None, Option(str, "ai-edge-litert, tflite-runtime or tensorflow. Default: the first installed.")

@@ -71,6 +71,7 @@ SIGNATURES = {
     Classifier: {
         "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
         "labels: tuple[str, ...] | None = None) -> Classifier",
+        "name": "(self) -> str",
         "mirrored": "(self) -> bool",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
@@ -89,6 +90,7 @@ SIGNATURES = {
     LiveLoop: {
         "close": "(self) -> None",
         "labels": "(self) -> tuple[str, ...]",
+        "model": "(self) -> str",
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",
@@ -114,7 +116,7 @@ FIELDS = {
 
 LIVE = {
     "source": "auto",
-    "model": "camera",
+    "model": None,
     "width": None,
     "height": None,
     "fps": None,

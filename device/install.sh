@@ -19,6 +19,7 @@ UNIT=$ROOT/etc/systemd/system/$NAME.service
 SETTINGS=$ROOT/etc/$NAME.toml
 # User name and password of the MQTT broker.
 SECRETS=$ROOT/etc/$NAME.env
+ROTATION=$ROOT/etc/logrotate.d/$NAME
 # The unit's StateDirectory. For a dynamic user, systemd keeps it in private/ and links to it.
 STATE=$ROOT/var/lib/$NAME
 PRIVATE_STATE=$ROOT/var/lib/private/$NAME
@@ -189,7 +190,7 @@ owns_link() { [ "$(readlink "$LINK")" = "$command" ]; }
 check_service() {
     [ "$service" = yes ] || return 0
     command -v systemctl >/dev/null || fail 1 "--service needs systemd, which is not installed"
-    for file in "$NAME.service" "$NAME.toml"; do
+    for file in "$NAME.service" "$NAME.toml" "$NAME.logrotate"; do
         [ -f "$here/$file" ] || fail 3 "--service: $here/$file: no such file; run install.sh in the checkout"
     done
     owner=$(unit_program)
@@ -340,6 +341,7 @@ install_settings() {
         run install -D -m 640 "$here/$NAME.toml" "$SETTINGS"
         run chgrp video "$SETTINGS"
     fi
+    run install -D -m 644 "$here/$NAME.logrotate" "$ROTATION"
     # Stream URLs may contain passwords. The service reads its settings as a member of the group video.
     if [ -n "$(find "$SETTINGS" -perm /o=rwx 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
     for file in "$SETTINGS" "$SECRETS"; do
@@ -411,7 +413,7 @@ rollback() {
 remove_service() {
     if [ -d "$ROOT/run/systemd/system" ]; then run systemctl stop "$NAME.service"; fi
     run systemctl disable --quiet "$NAME.service"
-    run rm -f "$UNIT"
+    run rm -f "$UNIT" "$ROTATION"
     if [ -d "$ROOT/run/systemd/system" ]; then run systemctl daemon-reload; fi
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from edge_fmnist.data.files import read_toml
-from edge_fmnist.errors import EdgeFmnistError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, SinkError, UsageError
 from edge_fmnist.pipeline.settings import options
 
 KEY = "edge_fmnist.config"
@@ -58,7 +58,7 @@ def located(ctx: Any, error: EdgeFmnistError) -> str:
     source = None if setting is None else ctx.get_parameter_source(setting)
     if source is not None and source.name == "DEFAULT_MAP":
         return f"{path}: {setting}: {message}"
-    if isinstance(error, UsageError) and setting is not None and not message.startswith("--"):
+    if isinstance(error, (UsageError, SinkError)) and setting is not None and not message.startswith("--"):
         return f"--{setting.replace('_', '-')}: {message}"
     return str(error)
 

@@ -93,6 +93,11 @@ class Report(OutputReport):
         """Report that the source delivers again."""
         self.warn(message)
 
+    def swapped(self, message: str) -> None:
+        """Report that another model is in use."""
+        if not self.quiet:
+            self._say(f"Now using {message}")
+
     def end(self, stats: LiveStats, summary: str) -> None:
         """Report the counts at the end, which ``summary`` has in a few lines."""
         if not self.quiet and stats.seen:
@@ -142,6 +147,10 @@ class JournalReport(Report):
     def back(self, message: str) -> None:
         """See :meth:`Report.back`."""
         say_event("source-back", message, journal.WARNING)
+
+    def swapped(self, message: str) -> None:
+        """See :meth:`Report.swapped`."""
+        self._event("model", {"message": message})
 
     def end(self, stats: LiveStats, summary: str) -> None:  # noqa: ARG002 - human-readable
         """See :meth:`Report.end`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -53,6 +54,17 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON through a temporary file."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def advice(error: OSError, path: Path) -> str:
+    """Return why a file cannot be read or written, and what to do about it where that is known."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        folder = next((each for each in path.absolute().parents if os.path.lexists(each)), path)
+        return f"{reason}: choose another folder, or give this user access to {folder}"
+    if error.errno == errno.EROFS:
+        return f"{reason}: choose another folder"
+    return f"{reason}: free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else reason
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 # Sources have timeouts of their own; a read that takes a second longer is interrupted.
 STALL_TIMEOUT = READ_TIMEOUT + 1
-# Seconds in which an interrupted read must return.
-CLOSE_TIMEOUT = 1.0
+# Seconds in which an interrupted read must return, and for which one is waited for at the end.
+CLOSE_TIMEOUT = 0.4
 # Frames per second of files without a rate of their own: a slide show.
 SLIDE_SHOW_FPS = 1.0
 # Messages kept for a loop that is not iterated.
@@ -164,10 +164,14 @@ class ReaderThread:
         self._interval = 0.0
         self._awake.set()
 
-    def close(self) -> None:
-        """Stop reading and close the source; may be called twice."""
+    def stop(self) -> None:
+        """Stop reading, without waiting for it."""
         for event in (self._stop, self._begin, self._awake):
             event.set()
+
+    def close(self) -> None:
+        """Stop reading and close the source; may be called twice."""
+        self.stop()
         self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
             self._source.interrupt()

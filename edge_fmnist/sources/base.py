@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -29,6 +30,9 @@ class CaptureSettings:
         height: frame height in pixels.
         fps: frames per second.
         timeout: seconds to wait for the first frame.
+        ca: PEM file of the authority that signed the certificate of an ``https://`` or ``rtsps://`` source; None for
+            those of the system.
+        insecure: whether to accept any certificate.
 
     Raises:
         UsageError: a value that is not above zero.
@@ -38,6 +42,8 @@ class CaptureSettings:
     height: int | None = None
     fps: float | None = None
     timeout: float = OPEN_TIMEOUT
+    ca: str | Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "fps", "timeout"):

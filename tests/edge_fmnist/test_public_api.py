@@ -32,6 +32,7 @@ from edge_fmnist import (
 
 ALL = [
     "Box",
+    "CancelledError",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -60,22 +61,28 @@ ALL = [
     "SinkError",
     "SourceError",
     "Stages",
+    "Taught",
     "UsageError",
     "__version__",
     "live",
     "preprocess",
     "read_image",
+    "teach",
 ]
 
 SIGNATURES = {
     Classifier: {
+        "content": "(self) -> bytes",
         "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
         "labels: tuple[str, ...] | None = None) -> Classifier",
+        "load_other": "(self, model: str | Path | ModelBytes) -> Classifier",
         "name": "(self) -> str",
         "mirrored": "(self) -> bool",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
+        "release": "(self) -> None",
+        "source": "(self) -> str",
         "values": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
     },
     Prediction: {
@@ -88,12 +95,14 @@ SIGNATURES = {
     Predictions: {"indexes": "(self) -> np.ndarray"},
     Garment: {"outline": "(self) -> list[np.ndarray]"},
     LiveLoop: {
+        "classifier": "(self) -> Classifier",
         "close": "(self) -> None",
         "labels": "(self) -> tuple[str, ...]",
-        "model": "(self) -> str",
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",
+        "stopping": "(self) -> bool",
+        "swap": "(self, classifier: Classifier) -> None",
     },
     LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
     LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},
@@ -110,13 +119,19 @@ FIELDS = {
         *("frame", "garment", "prediction", "label", "score", "scores", "labels"),
         *("stages", "age", "seen", "dropped", "fps"),
     ],
-    LiveStats: ["seen", "dropped", "results", "unusable", "reconnects", "seconds", "milliseconds", "labels"],
+    LiveStats: [
+        *("seen", "dropped", "results", "unusable", "reconnects", "seconds", "milliseconds", "labels"),
+        "not_written",
+    ],
     Stages: ["preprocess", "classify", "smooth"],
 }
 
 LIVE = {
     "source": "auto",
     "model": None,
+    "watch_model": False,
+    "ca": None,
+    "insecure": False,
     "width": None,
     "height": None,
     "fps": None,
@@ -142,8 +157,16 @@ LIVE = {
     "mqtt_ca": None,
     "show": False,
     "jsonl": None,
+    "overwrite": False,
+    "jsonl_max_bytes": None,
+    "jsonl_keep": 5,
     "save": None,
+    "save_segment": None,
     "snapshot": None,
+    "collect": None,
+    "collect_below": None,
+    "collect_max_frames": 500,
+    "collect_max_mb": 200.0,
     "on_result": None,
     "observer": None,
     "watcher": None,

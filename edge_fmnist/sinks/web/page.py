@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from edge_fmnist.pipeline.stats import LiveStats
     from edge_fmnist.sinks.mqtt import Traffic
+    from edge_fmnist.sinks.web.collect import CollectPage
     from edge_fmnist.sinks.web.latest import LatestResult
     from edge_fmnist.sinks.web.metrics import PrometheusMetrics
 
@@ -52,6 +53,7 @@ class WebPage(Sink):
         access: Access | None = None,
         certificate: str | Path | None = None,
         key: str | Path | None = None,
+        collect: CollectPage | None = None,
     ) -> None:
         """Start serving.
 
@@ -64,6 +66,7 @@ class WebPage(Sink):
                 reached from other machines.
             certificate: PEM file of the certificate for ``https://``; None serves ``http://``.
             key: PEM file of its private key; None: in the same file.
+            collect: lets viewers store frames and teach; None does not.
 
         Raises:
             MissingExtraError: the extra ``web`` is not installed.
@@ -79,6 +82,7 @@ class WebPage(Sink):
         self.url = url_of(self._listener, host, "http" if certificate is None else "https")
         self._stats = stats
         self._traffic = traffic
+        self._collect = collect
         self._uvicorn: uvicorn.Server
         ready: Future[tuple[LatestResult, PrometheusMetrics]] = Future()
         # A daemon thread, so that a program that ends without closing does not hang.
@@ -105,6 +109,8 @@ class WebPage(Sink):
 
     def close(self) -> None:
         """Stop serving; all streams end, including those of viewers that do not read."""
+        if self._collect is not None:
+            self._collect.close()
         # A closed event loop has nothing left to stop.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stop)
@@ -133,8 +139,9 @@ class WebPage(Sink):
         self._loop = asyncio.get_running_loop()
         latest, encoder, viewers = LatestResult(self._loop), ImageEncoder(), Viewers()
         metrics = PrometheusMetrics(latest.age, lambda: viewers.count, self._stats, self._traffic)
+        cookie = f"edge_fmnist_{self._listener.getsockname()[1]}"
         config = uvicorn.Config(
-            make_app(latest, encoder, viewers, metrics, self.access, f"edge_fmnist_{self._listener.getsockname()[1]}"),
+            make_app(latest, encoder, viewers, metrics, self.access, cookie, self._collect),
             http=LimitedConnection,
             ssl_certfile=self._certificate,
             ssl_keyfile=self._key,
@@ -149,7 +156,7 @@ class WebPage(Sink):
         if self._certificate is not None:
             # Uvicorn does not pass on a limit to the time that a handshake may take; the default is a minute.
             limited = functools.partial(self._loop.create_server, ssl_handshake_timeout=HEADERS_SECONDS)
-            self._loop.create_server = limited
+            self._loop.create_server = limited  # type: ignore[method-assign]
         self._uvicorn = uvicorn.Server(config)
         ready.set_result((latest, metrics))
         try:

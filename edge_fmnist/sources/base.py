@@ -115,6 +115,11 @@ class Source(ABC):
         self.close()
 
     @property
+    def has_images(self) -> bool:
+        """Whether its frames are 28x28 images, as far as that is known before it is opened."""
+        return False
+
+    @property
     def frame_name(self) -> str:
         """Name of the frame read last: its file for sources of files, else the source's name."""
         return self.name

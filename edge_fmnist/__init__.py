@@ -18,6 +18,7 @@ import numpy as np
 from edge_fmnist.api import live
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import (
+    CancelledError,
     CheckError,
     DataError,
     DataNotFoundError,
@@ -42,6 +43,8 @@ from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
 from edge_fmnist.pipeline.loop import LiveLoop
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
 from edge_fmnist.pipeline.stats import LiveStats
+from edge_fmnist.teaching.results import Taught
+from edge_fmnist.teaching.teach import teach
 from edge_fmnist.vision.detection import Box, Garment
 
 __version__ = version("edge-fmnist")
@@ -107,6 +110,7 @@ def read_image(source: Any) -> np.ndarray:
 __all__ = [
     "LABELS",
     "Box",
+    "CancelledError",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -134,9 +138,11 @@ __all__ = [
     "SinkError",
     "SourceError",
     "Stages",
+    "Taught",
     "UsageError",
     "__version__",
     "live",
     "preprocess",
     "read_image",
+    "teach",
 ]

@@ -18,14 +18,16 @@ _EXPORT = (
     "tomli_w",
 )
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "bulk": ("pyarrow",),
     "export": _EXPORT,
     "heif": ("pillow_heif",),
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib", "adjustText"),
+    "ray": ("pyarrow", "ray"),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
     "search": (*_EXPORT, "matplotlib", "optuna"),
-    "web": ("starlette", "uvicorn", "prometheus_client"),
+    "web": ("starlette", "uvicorn", "prometheus_client", "segno"),
 }
 
 

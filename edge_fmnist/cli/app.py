@@ -20,7 +20,9 @@ from edge_fmnist.cli.doctor import doctor
 from edge_fmnist.cli.evaluate import evaluate
 from edge_fmnist.cli.live import LiveCommand, live
 from edge_fmnist.cli.models import models
+from edge_fmnist.cli.mqtt import mqtt
 from edge_fmnist.cli.samples import samples
+from edge_fmnist.cli.teach import teach
 
 COMMAND_GROUP = "edge_fmnist.commands"
 HELP = "Classify clothing on edge devices with int8 Fashion-MNIST models."
@@ -70,10 +72,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; "
     "3 a source does not exist; 4 a gate failed; 130 interrupted.",
 )
-for command in (classify, data, doctor, evaluate, samples):
+for command in (classify, data, doctor, evaluate, samples, teach):
     app.command()(command)
 app.command(cls=LiveCommand)(live)
 app.add_typer(models, name="models")
+app.add_typer(mqtt, name="mqtt")
 
 
 def _show_version(wanted: bool) -> None:

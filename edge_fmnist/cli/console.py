@@ -216,5 +216,10 @@ def _temporary_file() -> IO[bytes]:
 @contextlib.contextmanager
 def status(message: str) -> Iterator[None]:
     """Show a message with a spinner while the block runs; only the message if there is no terminal."""
-    with stderr_console().status(message):
+    console = stderr_console()
+    if console.is_terminal:
+        with console.status(message):
+            yield
+    else:
+        say(message)
         yield

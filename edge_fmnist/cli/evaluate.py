@@ -122,9 +122,12 @@ def _on_photos(folder: Path, split: str | None) -> Task:
 
     if split is None and (folder / DEFAULT_SPLIT).is_dir():
         split = DEFAULT_SPLIT
-    photos = find_photos(folder, split, console.warn)
+
+    def evaluate_one(classifier: Classifier) -> PhotoEvaluation:
+        return evaluate_photos(classifier, find_photos(folder, split, console.warn, classifier.labels))
+
     name = folder.resolve().name if split is None else split
-    return Task(name, lambda classifier: evaluate_photos(classifier, photos), show_photos)
+    return Task(name, evaluate_one, show_photos)
 
 
 def show_photos(name: str, result: PhotoEvaluation) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 from collections.abc import Mapping
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from edge_fmnist.cli import console
 from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT, LiveStats
 from edge_fmnist.sinks.outputs import OutputReport
+
+if TYPE_CHECKING:
+    from edge_fmnist.sinks.web import WebPage
 
 # Return to the start of the line and erase it.
 CLEAR_LINE = "\r\x1b[K"
@@ -57,10 +63,13 @@ class Report(OutputReport):
         """See :meth:`OutputReport.failed`."""
         self._say(f"Error: {message}")
 
-    def serving(self, url: str) -> None:
-        """See :meth:`OutputReport.serving`."""
-        if not self.quiet:
-            self._say(f"Watch at {url}")
+    def serving(self, page: WebPage) -> None:
+        """See :meth:`OutputReport.serving`; a terminal shows a token of the environment and a QR code as well."""
+        terminal = sys.stderr.isatty()
+        if not self.quiet or page.access.generated:
+            self._say(f"Watch at {page.login_url if terminal or page.access.generated else page.url}")
+        if terminal and page.access.exposed and not self.quiet:
+            _show_qr_code(page.login_url)
 
     def publishing(self, url: str) -> None:
         """See :meth:`OutputReport.publishing`."""
@@ -84,6 +93,11 @@ class Report(OutputReport):
         """Report that the source delivers again."""
         self.warn(message)
 
+    def swapped(self, message: str) -> None:
+        """Report that another model is in use."""
+        if not self.quiet:
+            self._say(f"Now using {message}")
+
     def end(self, stats: LiveStats, summary: str) -> None:
         """Report the counts at the end, which ``summary`` has in a few lines."""
         if not self.quiet and stats.seen:
@@ -103,9 +117,12 @@ class JournalReport(Report):
         """See :meth:`Report.failed`."""
         say_event("sink-failed", message, journal.ERROR)
 
-    def serving(self, url: str) -> None:
+    def serving(self, page: WebPage) -> None:
         """See :meth:`Report.serving`."""
-        self._event("serving", {"url": url})
+        if page.access.generated:
+            console.say(journal.line("serving", {"url": page.login_url}))
+        else:
+            self._event("serving", {"url": page.url})
 
     def publishing(self, url: str) -> None:
         """Report nothing."""
@@ -131,6 +148,10 @@ class JournalReport(Report):
         """See :meth:`Report.back`."""
         say_event("source-back", message, journal.WARNING)
 
+    def swapped(self, message: str) -> None:
+        """See :meth:`Report.swapped`."""
+        self._event("model", {"message": message})
+
     def end(self, stats: LiveStats, summary: str) -> None:  # noqa: ARG002 - human-readable
         """See :meth:`Report.end`."""
         names = ("results", "seconds", "fps", "seen", "dropped", "unusable", "reconnects")
@@ -140,6 +161,17 @@ class JournalReport(Report):
     def _event(self, event: str, fields: Mapping[str, object]) -> None:
         if not self.quiet:
             console.say(journal.line(event, fields))
+
+
+def _show_qr_code(url: str) -> None:
+    """Draw a QR code on the terminal that is standard error; nothing where its encoding has no block characters."""
+    import segno
+
+    drawn = io.StringIO()
+    segno.make(url, error="l", micro=False).terminal(drawn, border=2, compact=True)
+    with contextlib.suppress(UnicodeEncodeError):
+        drawn.getvalue().encode(sys.stderr.encoding or "ascii")
+        console.say(drawn.getvalue())
 
 
 def say_event(event: str, message: str, priority: int) -> None:

@@ -62,6 +62,10 @@ class Supervisor(Observer):
         self._report.back(message)
         self._show()
 
+    def swapped(self, message: str) -> None:
+        """See :meth:`Observer.swapped`."""
+        self._report.swapped(message)
+
     def take(self, result: LiveResult) -> None:
         """Report a result whose label has changed, at most once a second."""
         now = self._clock()

@@ -23,6 +23,8 @@ LABELS: tuple[str, ...] = (
 
 # The answer when no score reaches the threshold of the model.
 UNKNOWN = "unknown"
+# A class of a taught model: what is not to be named. Its answer is "unknown".
+NONE = "none"
 
 MOST_LABELS = 1000
 MAX_LABEL_LENGTH = 60

@@ -125,6 +125,9 @@ def extract(content: bytes, source: str) -> Metadata | None:
         ModelError: there is metadata, but damaged or of another format.
         ModelHashError: the flatbuffer is not the one that the metadata was written for.
     """
+    if content.startswith(ZIP_MAGIC):
+        # A zip as a whole, such as Keras' format, has no model before it: check_model names its format.
+        return None
     stream = io.BytesIO(content)
     start = content.find(METADATA_NAME.encode()) - ZIP_HEADER_SIZE
     expected = start >= 0 and content.startswith(ZIP_MAGIC, start)
@@ -139,10 +142,22 @@ def extract(content: bytes, source: str) -> Metadata | None:
                 return None
             settings = json.loads(_read(archive, METADATA_NAME))
             labels = parse_labels(_read(archive, LABELS_NAME).decode())
-            flatbuffer = content[: min(entry.header_offset for entry in archive.infolist())]
+            flatbuffer = content[: _start(archive)]
     except DAMAGE as error:
         raise ModelError(f"{source}: its embedded metadata is damaged ({error})") from error
     return _checked(settings, labels, flatbuffer, source)
+
+
+def without_metadata(content: bytes) -> bytes:
+    """Return the flatbuffer of a model's bytes, without what is appended to it.
+
+    Args:
+        content: the bytes of a model file whose metadata :func:`extract` has accepted.
+    """
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        return content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return content[: _start(archive)]
 
 
 def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, ...] | None:
@@ -174,6 +189,11 @@ def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, .
     # Beside the labels there may be translations, named after them.
     name = min(fitting, key=lambda name: ("label" not in name.lower(), len(name), name))
     return _checked_labels(fitting[name], f"{source}: {name}")
+
+
+def _start(archive: zipfile.ZipFile) -> int:
+    """Return where the zip begins, which is where the flatbuffer ends."""
+    return min(entry.header_offset for entry in archive.infolist())
 
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS
+from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.vision.read_image import Warn, list_pictures, log_warning, read_image
 
@@ -62,13 +62,17 @@ class Photo:
     labels: tuple[str, ...]
 
 
-def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning) -> list[Photo]:
+def find_photos(
+    folder: Path, split: str | None = None, warn: Warn = log_warning, labels: Sequence[str] = LABELS
+) -> list[Photo]:
     """Return the photographs of a split, sorted by garment and file name.
 
     Args:
         folder: has a folder for each split.
         split: its name, such as ``validation``; None where the folders of the garments are in ``folder`` itself.
         warn: called with the count of skipped files.
+        labels: those of the model. A folder named like one of them has photographs for which it is right; in others,
+            garments that the model does not have are unknown.
 
     Raises:
         DataNotFoundError: no such folder, no such split, or no photographs in it.
@@ -78,19 +82,19 @@ def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning
         raise DataNotFoundError(f"{folder}: no such folder of photographs")
     place = folder
     if split is not None:
-        splits = _folders(folder)
+        splits = subfolders(folder)
         if split not in splits:
             raise DataNotFoundError(
                 f"{folder}: expected a folder named {split!r} with photographs in it, got {', '.join(splits) or 'none'}"
             )
         place = splits[split]
-    kinds = _folders(place)
-    if strange := [name for name in kinds if name not in GARMENTS and name not in LABELS]:
+    kinds = subfolders(place)
+    if strange := [name for name in kinds if name not in GARMENTS and name not in (*LABELS, *labels, NONE)]:
         raise DataError(
             f"{place}: expected folders named {', '.join(GARMENTS)}, or like a label; got {', '.join(strange)}"
         )
     photos = [
-        Photo(path, name, GARMENTS.get(name, (name,)))
+        Photo(path, name, right_labels(name, labels))
         for name, kind in kinds.items()
         for path in list_pictures(kind, warn)
     ]
@@ -99,7 +103,14 @@ def find_photos(folder: Path, split: str | None = None, warn: Warn = log_warning
     return photos
 
 
-def _folders(place: Path) -> dict[str, Path]:
+def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
+    """Return which labels of a model are right for the photographs of a folder; none where "unknown" is right."""
+    if folder == NONE:
+        return ()
+    return tuple(label for label in ((folder,) if folder in labels else GARMENTS.get(folder, ())) if label in labels)
+
+
+def subfolders(place: Path) -> dict[str, Path]:
     """Return the folders in a place by name, sorted, without hidden ones."""
     return {path.name: path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")}
 

@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from edge_fmnist.data.labels import UNKNOWN
+from edge_fmnist.data.labels import NONE, UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class Prediction:
 
     @property
     def known(self) -> bool:
-        """Whether the score reaches the threshold."""
-        return self.score >= self.threshold
+        """Whether the score reaches the threshold, and the class is not that of what is not to be named."""
+        return self.score >= self.threshold and self.label != NONE
 
     @property
     def answer(self) -> str:
-        """The label, or ``"unknown"`` below the threshold."""
+        """The label, or ``"unknown"`` below the threshold and for the class ``none``."""
         return self.label if self.known else UNKNOWN
 
     def top(self, count: int) -> list[ClassScore]:

@@ -32,7 +32,8 @@ TYPES = (
     *(("RESOURCE", 0), ("VARIANT", 0), ("UINT32", 4), ("UINT16", 2), ("INT4", 0), ("BFLOAT16", 2)),
 )
 # Values of the schema's enum BuiltinOperator.
-CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MUL, CUSTOM, SUB, DIV, QUANTIZE = 3, 4, 9, 18, 32, 41, 42, 114
+CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
+MUL, CUSTOM, SUB, DIV, QUANTIZE = 18, 32, 41, 42, 114
 # Far above any classifier of 28x28 images; stops a damaged shape from filling memory.
 MAX_TENSOR_BYTES = 256 << 20
 MAX_GRAPH_BYTES = 1 << 30
@@ -51,7 +52,7 @@ class Table:
 
     def __init__(self, content: bytes, position: int) -> None:
         """Take the table at a position; :meth:`root` finds the first one."""
-        self._content, self._position = content, position
+        self._content, self.position = content, position
         vtable = position - self._at("<i", position)
         size = self._at("<H", vtable)
         if size % 2 or vtable + size > len(content):
@@ -69,23 +70,24 @@ class Table:
             raise ValueError("offset outside of the file")
         return struct.unpack_from(kind, self._content, position)[0]
 
-    def _field(self, field: int) -> int:
+    def place(self, field: int) -> int:
         """Return where a field lies; 0 if it is absent."""
         offset = self._offsets[field] if field < len(self._offsets) else 0
-        return self._position + offset if offset else 0
+        return self.position + offset if offset else 0
 
-    def _target(self, field: int) -> int:
-        place = self._field(field)
+    def target(self, field: int) -> int:
+        """Return where the table or vector of a field lies; 0 if it is absent."""
+        place = self.place(field)
         return place + self._at("<I", place) if place else 0
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
         """Return a scalar; ``kind`` as in :mod:`struct`."""
-        place = self._field(field)
+        place = self.place(field)
         return int(self._at(f"<{kind}", place)) if place else default
 
     def numbers(self, field: int, dtype: str) -> np.ndarray:
         """Return a vector of numbers, empty if it is absent."""
-        place = self._target(field)
+        place = self.target(field)
         if not place:
             return np.empty(0, dtype)
         return np.frombuffer(self._content, dtype, self._at("<I", place), place + 4)
@@ -96,12 +98,12 @@ class Table:
 
     def table(self, field: int) -> Table | None:
         """Return a table, or None if it is absent."""
-        place = self._target(field)
+        place = self.target(field)
         return Table(self._content, place) if place else None
 
     def tables(self, field: int) -> list[Table]:
         """Return a vector of tables, empty if it is absent."""
-        start = self._target(field) + 4
+        start = self.target(field) + 4
         return [Table(self._content, start + 4 * i + int(o)) for i, o in enumerate(self.numbers(field, "<u4"))]
 
 

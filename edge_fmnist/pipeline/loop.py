@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from edge_fmnist.errors import ImageError, UsageError
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.pipeline.model_watch import ModelWatch
 from edge_fmnist.pipeline.observer import Observer, State
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
@@ -93,6 +94,8 @@ class LiveLoop:
         self._settings = settings = replace(settings or LiveSettings(), **changes)
         self.source = source
         self._classifier = classifier
+        self._next_classifier: Classifier | None = None
+        self._watch = ModelWatch(str(settings.model), self, warn) if settings.watch_model else None
         # Before the camera is opened, so that its first frame does not wait.
         Pipeline(classifier).warm_up()
         self.realtime = settings.realtime or source.realtime
@@ -140,6 +143,8 @@ class LiveLoop:
                 self._motion = MotionDetector()
             if self._outputs is not None:
                 self._outputs.open(self)
+            if self._watch is not None:
+                self._watch.start()
         except BaseException:
             self.close()
             raise
@@ -197,6 +202,8 @@ class LiveLoop:
         try:
             if self._reader is not None:
                 self._reader.stop()
+            if self._watch is not None:
+                self._watch.close()
             if self._opened:
                 self._observer.stopping()
                 if self._outputs is not None:
@@ -213,10 +220,27 @@ class LiveLoop:
     ) -> None:
         self.close()
 
+    def swap(self, classifier: Classifier) -> None:
+        """Use another model from the next frame on; may be called from any thread.
+
+        It is warmed up in the calling thread first, so that the loop does not wait for it. Smoothing starts over.
+
+        Raises:
+            ModelError: a damaged model, as shown by running it; the former one stays in use.
+        """
+        Pipeline(classifier).warm_up()
+        classifier.release()
+        self._next_classifier = classifier
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model that classifies the next frame."""
+        return self._next_classifier or self._classifier
+
     @property
     def labels(self) -> tuple[str, ...]:
         """The names of the classes."""
-        return self._classifier.labels
+        return self.classifier.labels
 
     @property
     def stats(self) -> LiveStats:
@@ -296,8 +320,17 @@ class LiveLoop:
         if self._reader is not None:
             self._reader.wake()
 
+    def _exchange(self, classifier: Classifier) -> None:
+        """Put another model in place of the one in use, between two frames."""
+        self._classifier, self._next_classifier = classifier, None
+        self._pipeline.swap(classifier)
+        self._wake()
+        self._observer.swapped(f"model {classifier.source}, {len(classifier.labels)} classes")
+
     def _result(self, frame: Frame) -> LiveResult | None:
         """Return the result of a frame; None for one that cannot be processed."""
+        if self._next_classifier is not None:
+            self._exchange(self._next_classifier)
         frame = replace(frame, picture=self._adjustment.apply(frame.picture))
         self._seen = frame.index + 1
         self._taken += 1

@@ -37,6 +37,9 @@ class Observer:
         """Handle that a lost source delivers frames again."""
         self._warn(message)
 
+    def swapped(self, message: str) -> None:
+        """Handle that another model is in use from this frame on; the message names it."""
+
     def stopping(self) -> None:
         """Handle that the loop is about to close its outputs and its source."""
 

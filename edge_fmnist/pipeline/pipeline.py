@@ -76,14 +76,21 @@ class Pipeline:
         # Imports OpenCV, which takes a tenth of a second.
         from edge_fmnist.vision.preprocess import preprocess
 
-        self.classifier = classifier
         self._preprocess = preprocess
         self._tracking = tracking
         self._refresh_interval = refresh_interval
-        smoother = Smoother if smoothing else Smoother.off
-        self._smoother = smoother(classifier.labels, classifier.threshold if threshold is None else threshold)
+        self._smoothing = smoothing
+        self._threshold = threshold
+        self.swap(classifier)
         self._previous: Garment | None = None
         self._frames = 0
+
+    def swap(self, classifier: Classifier) -> None:
+        """Use another model from the next frame on; smoothing starts over with its labels, tracking goes on."""
+        self.classifier = classifier
+        smoother = Smoother if self._smoothing else Smoother.off
+        threshold = classifier.threshold if self._threshold is None else self._threshold
+        self._smoother = smoother(classifier.labels, threshold)
 
     def run(self, picture: np.ndarray, seconds: float) -> PipelineOutput:
         """Run all stages on a frame.

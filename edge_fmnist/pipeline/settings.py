@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from edge_fmnist.errors import EdgeFmnistError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
 
@@ -81,13 +81,28 @@ class LiveSettings:
             "-s",
         ),
     ] = "auto"
-    model: Annotated[str | Path | Classifier, Option(str, "Name of a shipped model, or a .tflite file.", "-m")] = (
-        CAMERA_MODEL
-    )
+    model: Annotated[
+        str | Path | Classifier | None,
+        Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
+    ] = None
+    watch_model: Annotated[
+        bool, Option(bool, "Take the model's file again whenever it is replaced; a damaged one is refused.")
+    ] = False
     threads: Annotated[int, Option(int, "Number of interpreter threads.", "-t", minimum=1, maximum=64)] = 1
     interpreter: Annotated[
         str | None, Option(str, "ai-edge-litert, tflite-runtime or tensorflow. Default: the first installed.")
     ] = None
+    ca: Annotated[
+        str | Path | None,
+        Option(
+            Path,
+            "PEM file of the authority that signed the certificate of an https:// or rtsps:// source. "
+            "Default: the system's.",
+        ),
+    ] = None
+    insecure: Annotated[
+        bool, Option(bool, "Accept any certificate of the source: anyone in the network could pose as it.")
+    ] = False
     width: Annotated[int | None, Option(int, "Frame width in pixels to request from the source.", above=0)] = None
     height: Annotated[int | None, Option(int, "Frame height in pixels to request from the source.", above=0)] = None
     fps: Annotated[float | None, Option(float, "Frame rate (fps) to request from the source.", above=0)] = None
@@ -128,6 +143,29 @@ class LiveSettings:
             metavar="[HOST:PORT]",
         ),
     ] = None
+    allow_host: Annotated[
+        str | None,
+        Option(
+            str,
+            "Further host names that the page answers to, separated by commas: of a proxy, or in DNS. IP addresses and "
+            "this machine's own names are always accepted.",
+            metavar="NAME",
+        ),
+    ] = None
+    no_token: Annotated[
+        bool,
+        Option(
+            bool,
+            "Ask viewers for no token. Default: a page for other machines asks for $EDGE_FMNIST_TOKEN, or for a new "
+            "token in each run.",
+        ),
+    ] = False
+    tls_cert: Annotated[
+        str | Path | None, Option(Path, "PEM file with the certificate of the page, which is then at https://.")
+    ] = None
+    tls_key: Annotated[
+        str | Path | None, Option(Path, "PEM file with the private key. Default: in the file of --tls-cert.")
+    ] = None
     mqtt: Annotated[
         str | None,
         Option(
@@ -159,11 +197,43 @@ class LiveSettings:
     snapshot: Annotated[
         str | Path | None, Option(Path, "Write images into this folder whenever the label changes.")
     ] = None
+    collect: Annotated[
+        str | Path | None,
+        Option(
+            Path,
+            "Store frames in this folder, one subfolder per class, as photographs to teach from: those chosen on the "
+            "page (--serve), and those below --collect-below.",
+            metavar="DIR",
+        ),
+    ] = None
+    collect_below: Annotated[
+        float | None,
+        Option(
+            float,
+            "Store frames with a score below this, 0 to 1, in the subfolder unsorted of --collect. Default: none.",
+            minimum=0,
+            maximum=1,
+        ),
+    ] = None
+    collect_max_frames: Annotated[int, Option(int, "Most frames in the subfolder unsorted.", above=0)] = 500
+    collect_max_mb: Annotated[float, Option(float, "Most megabytes in the subfolder unsorted.", above=0)] = 200.0
 
     def __post_init__(self) -> None:
         for name, option in options().items():
             option.check(getattr(self, name), name)
+        if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
+            raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
+        self._check_collect()
         _ = self.adjustment
+
+    def _check_collect(self) -> None:
+        if self.collect is None:
+            if self.collect_below is not None:
+                raise UsageError("expected a folder as well: collect", setting="collect_below")
+        elif self.collect_below is None and self.serve in (None, False):
+            raise UsageError(
+                "expected the page, to choose frames on it (serve), or a score (collect_below)", setting="collect"
+            )
 
     @property
     def adjustment(self) -> Adjustment:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.data.labels import UNKNOWN
+from edge_fmnist.data.labels import NONE, UNKNOWN
 
 # Time constant of the exponential moving average in seconds: a garment held in front of the camera
 # is labelled within half a second, and one bad frame in ten does not change the label.
@@ -122,8 +122,12 @@ class Smoother:
         self._scores = (self._scores + np.float32(share) * (scores - self._scores)).astype(np.float32)
 
     def _choose(self, scores: np.ndarray) -> str:
-        """Return the label to show: the current one unless another leads by the margin."""
-        best = int(scores.argmax())
+        """Return the label to show; the class ``none`` is shown as unknown."""
+        label = self._leading(scores, int(scores.argmax()))
+        return UNKNOWN if label == NONE else label
+
+    def _leading(self, scores: np.ndarray, best: int) -> str:
+        """Return the best label above the threshold; the shown one unless another leads by the margin."""
         if scores[best] < (self._leave if self._shown.label == UNKNOWN else self._enter):
             return UNKNOWN
         if self._shown.label in (None, UNKNOWN):

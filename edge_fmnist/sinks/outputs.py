@@ -19,8 +19,9 @@ from edge_fmnist.sources.base import Warn, log_warning
 
 if TYPE_CHECKING:
     from edge_fmnist.pipeline.loop import LiveLoop
+    from edge_fmnist.sinks.collect import Collector
     from edge_fmnist.sinks.mqtt import Broker, MqttPublisher
-    from edge_fmnist.sinks.web import Address
+    from edge_fmnist.sinks.web import Access, Address, WebPage
 
 # Frame rate of a video saved from images of a folder.
 IMAGES_FPS = 1.0
@@ -32,8 +33,21 @@ BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": 
 
 def has_outputs(settings: LiveSettings) -> bool:
     """Return whether the settings name a sink."""
-    given = (settings.mqtt, settings.mqtt_ca, settings.jsonl, settings.save, settings.snapshot)
-    return settings.show or settings.serve not in (None, False) or any(value is not None for value in given)
+    names = (
+        "serve",
+        "allow_host",
+        "no_token",
+        "tls_cert",
+        "tls_key",
+        "mqtt",
+        "mqtt_ca",
+        "show",
+        "jsonl",
+        "save",
+        "snapshot",
+        "collect",
+    )
+    return any(getattr(settings, name) not in (None, False) for name in names)
 
 
 class OutputReport:
@@ -50,9 +64,12 @@ class OutputReport:
         """Report a sink that failed."""
         self._warn(message)
 
-    def serving(self, url: str) -> None:
-        """Report where the browser page is."""
-        logging.getLogger("edge_fmnist").info("Serving at %s", url)
+    def serving(self, page: WebPage) -> None:
+        """Report where the browser page is; a token that was generated is shown nowhere else."""
+        if page.access.generated:
+            self._warn(f"the browser page is at {page.login_url}")
+        else:
+            logging.getLogger("edge_fmnist").info("Serving at %s", page.url)
 
     def publishing(self, url: str) -> None:
         """Report the MQTT broker."""
@@ -93,6 +110,7 @@ class Outputs:
                 raise UsageError(f"expected the output that it belongs to as well, --{output}", setting=setting)
         with caused_by("serve"):
             self._address = _address(settings.serve)
+        self._access = _access(settings, self._address)
         self._broker = _broker(settings)
 
     @property
@@ -108,9 +126,18 @@ class Outputs:
         """
         settings = self._settings
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
+        collector = None
+        if settings.collect is not None:
+            from edge_fmnist.sinks.collect import Collector
+            from edge_fmnist.teaching.collection import Collection
+
+            with caused_by("collect"):
+                limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
+                collector = Collector(Collection(settings.collect, *limits), settings.collect_below)
+            self.sinks.append(collector)
         if self._address is not None:
             with caused_by("serve"):
-                self._open_page(self._address, loop, publisher)
+                self._open_page(self._address, loop, publisher, collector)
         self._stopping = lambda: loop.stopping
         if settings.jsonl is not None:
             from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
@@ -156,15 +183,32 @@ class Outputs:
         self._queued.append(sink)
         self.sinks.append(sink)
 
-    def _open_page(self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None) -> None:
-        from edge_fmnist.sinks.web import WebPage, is_local
+    def _open_page(
+        self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None, collector: Collector | None
+    ) -> None:
+        from edge_fmnist.sinks.web import WebPage
 
         traffic = None if publisher is None else lambda: publisher.traffic
-        page = WebPage(*address, stats=lambda: loop.stats, traffic=traffic)
+        collect = None
+        if collector is not None:
+            from edge_fmnist.sinks.web.collect import CollectPage
+            from edge_fmnist.teaching.background import BackgroundTeacher
+
+            teacher = BackgroundTeacher(collector.collection.folder, loop)
+            collect = CollectPage(collector, teacher, lambda: loop.labels)
+        page = WebPage(
+            *address,
+            stats=lambda: loop.stats,
+            traffic=traffic,
+            access=self._access,
+            certificate=self._settings.tls_cert,
+            key=self._settings.tls_key,
+            collect=collect,
+        )
         self.sinks.append(page)
-        self._report.serving(page.url)
-        if not is_local(address.host):
-            self._report.warn("the page has no password: everyone who can reach this address sees the camera")
+        self._report.serving(page)
+        if page.access.exposed and not page.access.token:
+            self._report.warn("the page asks for no token: everyone who can reach this address sees the camera")
 
     def _open_mqtt(self, broker: Broker, loop: LiveLoop) -> MqttPublisher:
         from edge_fmnist.sinks.mqtt import MqttPublisher, find_credentials
@@ -240,6 +284,24 @@ def _address(serve: str | bool | None) -> Address | None:
 
     require("web", "--serve")
     return parse_address("" if serve is True else serve)
+
+
+def _access(settings: LiveSettings, address: Address | None) -> Access | None:
+    if address is None:
+        for name in ("allow_host", "no_token", "tls_cert", "tls_key"):
+            if getattr(settings, name):
+                raise UsageError("expected a browser page as well, such as serve = 0.0.0.0:8000", setting=name)
+        return None
+    from edge_fmnist.sinks.web import Access
+
+    if settings.tls_key is not None and settings.tls_cert is None:
+        raise UsageError("expected the certificate of the key as well, tls_cert", setting="tls_key")
+    if settings.tls_cert is not None:
+        from edge_fmnist.sources.tls import check_server_certificate
+
+        with caused_by("tls_cert"):
+            check_server_certificate(settings.tls_cert, settings.tls_key)
+    return Access.of(address.host, settings.allow_host, token=not settings.no_token)
 
 
 def _broker(settings: LiveSettings) -> Broker | None:

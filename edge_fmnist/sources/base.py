@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -32,6 +33,9 @@ class CaptureSettings:
         height: frame height in pixels.
         fps: frames per second.
         timeout: seconds to wait for the first frame.
+        ca: PEM file of the authority that signed the certificate of an ``https://`` or ``rtsps://`` source; None for
+            those of the system.
+        insecure: whether to accept any certificate.
 
     Raises:
         UsageError: a value that is not above zero.
@@ -41,6 +45,8 @@ class CaptureSettings:
     height: int | None = None
     fps: float | None = None
     timeout: float = OPEN_TIMEOUT
+    ca: str | Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "fps", "timeout"):
@@ -107,6 +113,11 @@ class Source(ABC):
     def interrupt(self) -> None:
         """Make a blocked :meth:`open` or :meth:`read` return soon, if possible; called from another thread."""
         self.close()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its frames are 28x28 images, as far as that is known before it is opened."""
+        return False
 
     @property
     def frame_name(self) -> str:

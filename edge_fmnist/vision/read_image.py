@@ -20,7 +20,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -178,12 +178,26 @@ def read_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> np.ndarray:
         ImageError: it cannot be read, is not a picture, is damaged, or would take too much memory.
         MissingExtraError: HEIC without the package pillow-heif.
     """
-    data, name = _read_bytes(source)
-    return decode_picture(data, name, STILL_EDGE)
+    data, name = read_bytes(source)
+    return decode_still(data, name).pixels
 
 
 # The documented name of earlier versions.
 read_picture = read_image
+
+
+class Still(NamedTuple):
+    """A decoded still picture.
+
+    Attributes:
+        pixels: as :func:`read_image` returns them, upright and reduced.
+        width: of the picture as stored in the file, but upright, in pixels.
+        height: the same.
+    """
+
+    pixels: np.ndarray
+    width: int
+    height: int
 
 
 def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarray:
@@ -200,6 +214,14 @@ def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarr
     Raises:
         ImageError: not a picture, a damaged one, or one that would take too much memory.
         MissingExtraError: HEIC without the package pillow-heif.
+    """
+    return decode_still(data, source, edge).pixels
+
+
+def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
+    """Decode the bytes of a picture file, and tell the size that it has in the file.
+
+    Args and errors are those of :func:`decode_picture`; the edge is that of :func:`read_image`.
     """
     if not data:
         raise ImageError(f"{source}: empty, expected a picture")
@@ -222,8 +244,13 @@ def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarr
         raise ImageError(f"{source}: damaged {kind} picture ({error})") from error
 
 
-def _read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:
-    """Return the content of a source and its name for messages."""
+def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:
+    """Return the content of a source, as :func:`read_image` takes it, and its name for messages.
+
+    Raises:
+        SourceError: the file does not exist.
+        ImageError: it cannot be read, or is larger than 256 MiB.
+    """
     if isinstance(source, bytes):
         return source, "picture"
     if not isinstance(source, (str, os.PathLike)):
@@ -259,10 +286,10 @@ def _identify_file(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
+def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
     image: Any
     if kind == "JPEG":
-        image = _load_jpeg(data, source, edge)
+        image, size = _load_jpeg(data, source, edge)
     else:
         image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
         size, reduction = image.size, 0
@@ -274,11 +301,13 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> np.ndarray:
         _check_memory(source, size, pixels * BYTES_PER_PIXEL.get(kind, channels))
         if kind != "WebP":
             image.load()
-    turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    orientation = image.getexif().get(0x0112, 1)
+    turn = _TURNS.get(orientation)
     if kind == "WebP":
         image = _load_webp(data)
     array = _to_array(image, edge, data)
-    return np.ascontiguousarray(turn(array) if turn else array)
+    width, height = size[::-1] if orientation in _SIDEWAYS else size
+    return Still(np.ascontiguousarray(turn(array) if turn else array), width, height)
 
 
 def _jpeg_2000_reduction(data: bytes, factor: int) -> int:
@@ -313,6 +342,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -339,8 +369,8 @@ def _check_memory(source: str, size: tuple[int, int], decoded: int) -> None:
         )
 
 
-def _load_jpeg(data: bytes, source: str, edge: int) -> ImageFile.ImageFile:
-    """Return a JPEG, decoded at reduced size.
+def _load_jpeg(data: bytes, source: str, edge: int) -> tuple[ImageFile.ImageFile, tuple[int, int]]:
+    """Return a JPEG, decoded at reduced size, and the size in its header.
 
     libjpeg fills up damaged data, and Pillow passes on no warning of it. So the end marker of a baseline JPEG is cut
     off: where the data is damaged, the decoder runs out of it (and Pillow says so) or leaves some over.
@@ -359,7 +389,7 @@ def _load_jpeg(data: bytes, source: str, edge: int) -> ImageFile.ImageFile:
     image.load()
     if not progressive and len(data) - stream.tell() > _JPEG_LEFTOVER:
         raise ImageError(f"{source}: damaged JPEG picture (data is left over)")
-    return image  # type: ignore[no-any-return]
+    return image, size
 
 
 def _prepare_jpeg(data: bytes) -> tuple[bytes, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,6 +69,20 @@ def images() -> np.ndarray:
     generator = np.random.default_rng(11)
     brightness = generator.random((300, 2, 2)).repeat(14, 1).repeat(14, 2)
     return (brightness * generator.random((300, 28, 28)) * 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a PEM file with a private key and its self-signed certificate for localhost."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed; on Debian: apt install openssl")
+    path = tmp_path_factory.mktemp("certificate") / "server.pem"
+    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command += ["-keyout", str(path), "-out", str(path), "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run(command, check=True, capture_output=True)
+    return path
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.web.address import Address
+from edge_fmnist.sinks.web import Access, Address
 
 RunLive = Callable[..., Any]
 DEMO = 'source = "demo"\nframes = 2\n'
@@ -68,8 +68,10 @@ def test_serving(
     class Page(Sink):
         url = "http://page/"
 
-        def __init__(self, *address: Any, **_: Any) -> None:
+        def __init__(self, *address: Any, access: Access, **_: Any) -> None:
             pages.append(address)
+            self.access = access
+            self.login_url = f"{self.url}?token={access.token}"
 
         def write(self, result: object) -> None:
             pass
@@ -80,7 +82,8 @@ def test_serving(
     monkeypatch.setattr("edge_fmnist.sinks.web.WebPage", Page)
     result = live(DEMO + setting, *arguments)
     assert pages == ([] if served is None else [served])
-    assert ("Warning: the page has no password" in result.stderr) == (served is not None and served[0] == "0.0.0.0")
+    # A page for other machines has a token, which is shown even where little is.
+    assert (f"{Page.url}?token=" in result.stderr) == (served is not None and served[0] == "0.0.0.0")
 
 
 @pytest.mark.parametrize(

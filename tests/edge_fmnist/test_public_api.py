@@ -32,6 +32,7 @@ from edge_fmnist import (
 
 ALL = [
     "Box",
+    "CancelledError",
     "CheckError",
     "ClassScore",
     "Classifier",
@@ -60,21 +61,28 @@ ALL = [
     "SinkError",
     "SourceError",
     "Stages",
+    "Taught",
     "UsageError",
     "__version__",
     "live",
     "preprocess",
     "read_image",
+    "teach",
 ]
 
 SIGNATURES = {
     Classifier: {
+        "content": "(self) -> bytes",
         "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
         "labels: tuple[str, ...] | None = None) -> Classifier",
+        "load_other": "(self, model: str | Path | ModelBytes) -> Classifier",
+        "name": "(self) -> str",
         "mirrored": "(self) -> bool",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
+        "release": "(self) -> None",
+        "source": "(self) -> str",
         "values": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
     },
     Prediction: {
@@ -87,12 +95,14 @@ SIGNATURES = {
     Predictions: {"indexes": "(self) -> np.ndarray"},
     Garment: {"outline": "(self) -> list[np.ndarray]"},
     LiveLoop: {
+        "classifier": "(self) -> Classifier",
         "close": "(self) -> None",
         "labels": "(self) -> tuple[str, ...]",
         "open": "(self) -> None",
         "stats": "(self) -> LiveStats",
         "stop": "(self) -> None",
         "stopping": "(self) -> bool",
+        "swap": "(self, classifier: Classifier) -> None",
     },
     LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
     LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},
@@ -118,7 +128,10 @@ FIELDS = {
 
 LIVE = {
     "source": "auto",
-    "model": "camera",
+    "model": None,
+    "watch_model": False,
+    "ca": None,
+    "insecure": False,
     "width": None,
     "height": None,
     "fps": None,
@@ -136,6 +149,10 @@ LIVE = {
     "max_fps": None,
     "idle_fps": None,
     "serve": None,
+    "allow_host": None,
+    "no_token": False,
+    "tls_cert": None,
+    "tls_key": None,
     "mqtt": None,
     "mqtt_ca": None,
     "show": False,
@@ -146,6 +163,10 @@ LIVE = {
     "save": None,
     "save_segment": None,
     "snapshot": None,
+    "collect": None,
+    "collect_below": None,
+    "collect_max_frames": 500,
+    "collect_max_mb": 200.0,
     "on_result": None,
     "observer": None,
     "watcher": None,

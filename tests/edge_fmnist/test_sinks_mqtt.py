@@ -17,9 +17,9 @@ from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, find_credentials, parse_broker
-from edge_fmnist.sinks.mqtt.broker import tls_context
 from edge_fmnist.sinks.mqtt.messages import STALLED_AFTER, MessageFactory
 from edge_fmnist.sinks.mqtt.queue import MessageQueue, MqttMessage
+from edge_fmnist.sources.tls import client_context
 
 MakeResult = Callable[..., LiveResult]
 SECRET = "correct-horse"
@@ -99,10 +99,10 @@ def test_credentials_that_mqtt_cannot_carry(value: str) -> None:
 
 def test_bad_authorities(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        tls_context(tmp_path / "absent.pem")
+        client_context(tmp_path / "absent.pem")
     (tmp_path / "text.pem").write_text("no certificate", "utf-8")
     with pytest.raises(UsageError, match="expected certificates in PEM format"):
-        tls_context(tmp_path / "text.pem")
+        client_context(tmp_path / "text.pem")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_missing_extra(run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPa
         (["--mqtt", f"mqtt://me:{SECRET}@broker"], PASSWORD),
         (["--mqtt", "mqtt://broker", "--mqtt-ca", "ca.pem"], "expected an encrypted connection"),
         (["--mqtt-ca", "ca.pem"], "expected a broker"),
-        (["--mqtt", "mqtts://127.0.0.1:9", "--mqtt-ca", "absent.pem"], "--mqtt-ca absent.pem: cannot be read"),
+        (["--mqtt", "mqtts://127.0.0.1:9", "--mqtt-ca", "absent.pem"], "--mqtt-ca: absent.pem: cannot be read"),
     ],
 )
 def test_bad_options(run_cli: Callable[..., Any], arguments: list[str], message: str) -> None:

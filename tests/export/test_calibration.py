@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError
+from edge_fmnist.model.calibration import (
+    choose_threshold,
+    correct_scores,
+    fit_temperature,
+    negative_log_likelihood,
+)
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, one_hot
 from edge_fmnist_export.training.calibration import (
     FILE,
     calibrate,
-    choose_threshold,
-    correct_scores,
-    fit_temperature,
-    negative_log_likelihood,
     recorded,
 )
 from edge_fmnist_export.training.recipe import load_recipe

@@ -17,7 +17,7 @@ INTERVAL = 5.0
 # Seconds without a result after which the camera counts as stalled: longer than one reconnection takes.
 STALLED_AFTER = 10.0
 
-Health = Literal["starting", "running", "stalled"]
+Health = Literal["starting", "running", "stalled", "stopped"]
 
 
 class MessageFactory:
@@ -42,6 +42,7 @@ class MessageFactory:
             unix_time: returns seconds, as :func:`time.time` does.
         """
         self._topics = Topics(prefix)
+        self._labels = labels
         self._discovery = tuple(discovery(self._topics, labels))
         self._clock = clock
         self._unix_time = unix_time
@@ -60,6 +61,10 @@ class MessageFactory:
         self._latest, self._received_at = result, now
         if due:
             self._measured_at = now
+        if result.labels != self._labels:
+            # Another model is in use.
+            self._labels, self._discovery = result.labels, tuple(discovery(self._topics, result.labels))
+            yield from self._discovery
         label = None if result.label is None else printable(result.label)
         facts = {"label": label, "score": round(result.score, 4), "frame": result.frame.index}
         if changed:
@@ -86,13 +91,17 @@ class MessageFactory:
         unchanged = self._state() == self._published_health and self._clock() - self._health_at < INTERVAL
         return None if unchanged else self._health(dropped)
 
+    def stopped(self, dropped: int) -> MqttMessage:
+        """Return the health at the end: the broker keeps it, and would show the last one for ever."""
+        return self._health(dropped, "stopped")
+
     def _state(self) -> Health:
         if self._latest is None:
             return "starting"
         return "running" if self._clock() - self._received_at < STALLED_AFTER else "stalled"
 
-    def _health(self, dropped: int) -> MqttMessage:
-        self._published_health, self._health_at = self._state(), self._clock()
+    def _health(self, dropped: int, state: Health | None = None) -> MqttMessage:
+        self._published_health, self._health_at = state or self._state(), self._clock()
         latest = self._latest
         facts = {
             "state": self._published_health,

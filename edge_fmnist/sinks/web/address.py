@@ -59,6 +59,8 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 def is_local(host: str) -> bool:
     """Return whether ``host`` can be reached from this machine only."""
     address = _ip(host)
+    if isinstance(address, ipaddress.IPv6Address):
+        address = address.ipv4_mapped or address
     return address.is_loopback if address else host.lower() == "localhost"
 
 
@@ -94,11 +96,11 @@ def _advice(error: OSError | UnicodeError, address: Address) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def url_of(listener: socket.socket, host: str) -> str:
+def url_of(listener: socket.socket, host: str, scheme: str = "http") -> str:
     """Return the URL for a browser; for a socket on all networks, with this machine's address in its network."""
     address = _ip(host)
     reachable = _own_address() if address is not None and address.is_unspecified else host
-    return f"http://{_joined(reachable, listener.getsockname()[1])}/"
+    return f"{scheme}://{_joined(reachable, listener.getsockname()[1])}/"
 
 
 def _own_address() -> str:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import re
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from edge_fmnist.sinks.web import streams
+from edge_fmnist.sinks.web.access import Access
 from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, PrometheusMetrics
 from edge_fmnist.sinks.web.middleware import SecurityMiddleware
+
+if TYPE_CHECKING:
+    from edge_fmnist.sinks.web.collect import CollectPage
 
 STATIC = {
     "/": ("index.html", "text/html"),
@@ -24,6 +30,8 @@ STATIC = {
     "/style.css": ("style.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
+# With --collect, also:
+COLLECT = {"/collect.js": ("collect.js", "text/javascript"), "/collect.css": ("collect.css", "text/css")}
 LONG_POLL = 10.0
 STALLED_AFTER = 2.0
 UNHEALTHY_AFTER = 10.0
@@ -104,9 +112,11 @@ def make_app(
     encoder: ImageEncoder,
     viewers: streams.Viewers,
     metrics: PrometheusMetrics,
-    hosts: frozenset[str] | None,
+    access: Access,
+    cookie: str,
+    collect: CollectPage | None = None,
 ) -> ASGIApp:
-    """Return the application; ``hosts`` are the accepted host names, None accepts any."""
+    """Return the application; ``cookie`` is the name of the cookie with the token."""
     endpoints = Endpoints(latest, encoder, viewers, metrics)
     routes = [_static(path, *content) for path, content in STATIC.items()]
     routes += [
@@ -118,12 +128,23 @@ def make_app(
         Route("/healthz", endpoints.health),
         Route("/metrics", endpoints.metrics),
     ]
-    return SecurityMiddleware(Starlette(routes=routes), hosts)
+    if collect is not None:
+        index = collect.extended(_content("index.html"))
+        routes[0] = _served("/", index, "text/html")
+        routes += [_static(path, *content) for path, content in COLLECT.items()]
+        routes += collect.routes(latest)
+    return SecurityMiddleware(Starlette(routes=routes), access, cookie)
 
 
 def _static(path: str, name: str, media_type: str) -> Route:
-    content = files(__package__).joinpath("static", name).read_bytes()
+    return _served(path, _content(name), media_type)
 
+
+def _content(name: str) -> bytes:
+    return files(__package__).joinpath("static", name).read_bytes()
+
+
+def _served(path: str, content: bytes, media_type: str) -> Route:
     async def respond(_: Request) -> Response:
         return Response(content, media_type=media_type)
 
@@ -131,7 +152,10 @@ def _static(path: str, name: str, media_type: str) -> Route:
 
 
 def _kind(request: Request) -> Kind:
-    return "plain" if request.query_params.get("plain", "0") not in {"", "0"} else "outlined"
+    plain = request.query_params.get("plain", "0")
+    if plain not in ("0", "1"):
+        raise HTTPException(400, "plain: expected 0 or 1\n")
+    return "plain" if plain == "1" else "outlined"
 
 
 def _no_result() -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -127,6 +128,28 @@ def convert_ptq(model: Any, representative: Representative, io: IoType) -> bytes
 
 def convert_qat(model: Any, io: IoType) -> bytes:
     """Convert a quantization-aware ``tf_keras`` model to int8."""
-    converter = backend.tensorflow_module().lite.TFLiteConverter.from_keras_model(model)
-    _make_integer(converter, io)
-    return compact(_convert(converter))
+    with tempfile.TemporaryDirectory() as folder:
+        _save_prediction(model, folder)
+        converter = backend.tensorflow_module().lite.TFLiteConverter.from_saved_model(folder)
+        _make_integer(converter, io)
+        return compact(_convert(converter))
+
+
+def _save_prediction(model: Any, folder: str) -> None:
+    """Save the prediction of a ``tf_keras`` model as a SavedModel.
+
+    The converter's ``from_keras_model`` saves the whole model, for which it traces each layer several times; its file
+    has the same bytes.
+    """
+    tensorflow = backend.tensorflow_module()
+    (image,), (output,) = model.input_names, model.output_names
+    signature = tensorflow.TensorSpec(model.input_shape, tensorflow.float32, name=image)
+
+    def serve(images: Any) -> Any:
+        return {output: model(images, training=False)}
+
+    holder = tensorflow.Module()
+    # Without its variables, the function cannot be saved.
+    holder.weights = list(model.variables)
+    holder.serve = tensorflow.function(serve, input_signature=[signature], autograph=False)
+    tensorflow.saved_model.save(holder, folder, signatures=holder.serve.get_concrete_function())

@@ -13,7 +13,7 @@ from edge_fmnist.data.labels import LABELS, filled
 from edge_fmnist.errors import CheckError, DataError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
-from edge_fmnist.model.quantization import PIXEL_SCALE, TensorInfo
+from edge_fmnist.model.quantization import PIXEL_SCALE
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.quantize import convert
@@ -137,7 +137,7 @@ class Exporter:
         with moved_into_place(path) as temporary:
             temporary.write_bytes(embed(flatbuffer, settings, self.labels))
             classifier, graph = self._check(kind, temporary)
-            settings["io"] = {"input": _tensor(classifier.input), "output": _tensor(classifier.output)}
+            settings["io"] = {"input": classifier.input.as_dict(), "output": classifier.output.as_dict()}
             parity = self._parity(classifier, graph)
             if parity is not None:
                 settings["accuracy"] = self._accuracy(parity, classifier)
@@ -239,10 +239,6 @@ def run_labels(run: Run) -> tuple[str, ...]:
     if not isinstance(names, list) or not 1 < len(names) <= CLASSES or not all(isinstance(n, str) for n in names):
         raise RunError(f"{run.folder / 'run.json'}: expected labels, a list of 2 to {CLASSES} names, got {names!r}")
     return tuple(names)
-
-
-def _tensor(tensor: TensorInfo) -> dict[str, Any]:
-    return {"dtype": str(tensor.dtype), "scale": tensor.scale, "zero_point": tensor.zero_point}
 
 
 def _check_drop(kind: str, parity: Parity, max_drop: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import RunError
+from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature, negative_log_likelihood
 from edge_fmnist.model.metadata import Calibration
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.training.batches import Subset
@@ -16,12 +17,6 @@ from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.run_folder import Run
 
 FILE = "calibration.json"
-# Bounds of the logarithm of the temperature.
-LOG_TEMPERATURE = (-2.0, 2.0)
-# Digits of temperature and threshold; they are rounded before they are evaluated.
-DIGITS = 4
-# Lower bound of probabilities before the logarithm.
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -49,61 +44,6 @@ class Calibrated:
             "validation_nll_after": round(self.after, 6),
             "validation_false_reject_rate": round(self.false_reject_rate, 6),
         }
-
-
-def negative_log_likelihood(logits: np.ndarray, rows: np.ndarray, temperature: float) -> float:
-    """Return the mean negative log-likelihood in nats.
-
-    Args:
-        logits: float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each correct class.
-        temperature: divides the logits.
-    """
-    right = (softmax(logits / np.float32(temperature)) * rows).sum(axis=1)
-    return float(-np.log(np.maximum(right, TINY)).mean())
-
-
-def fit_temperature(logits: np.ndarray, rows: np.ndarray) -> float:
-    """Return the temperature that minimizes the negative log-likelihood (Guo et al. 2017, arXiv:1706.04599).
-
-    Args:
-        logits: float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each correct class.
-    """
-    from scipy.optimize import minimize_scalar
-
-    found = minimize_scalar(
-        lambda logarithm: negative_log_likelihood(logits, rows, float(np.exp(logarithm))),
-        bounds=LOG_TEMPERATURE,
-        method="bounded",
-    )
-    return round(float(np.exp(found.x)), DIGITS)
-
-
-def correct_scores(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return the scores of the correct predictions, float32, shape (correct predictions,).
-
-    Args:
-        scores: probabilities, float32, shape (N, classes).
-        rows: float32, shape (N, classes), 1 for each correct class; no prediction is correct for a row of zeros.
-    """
-    correct = rows[np.arange(len(rows)), scores.argmax(axis=1)] > 0
-    chosen: np.ndarray = scores.max(axis=1)[correct]
-    return chosen
-
-
-def choose_threshold(scores: np.ndarray, false_reject_rate: float) -> float:
-    """Return the highest threshold, with DIGITS digits, that rejects at most this share of the correct predictions.
-
-    Args:
-        scores: of correct predictions, 0 to 1; without any, the threshold is 0.
-        false_reject_rate: 0 to 1.
-    """
-    if not len(scores):
-        return 0.0
-    # Rounded down: rounded up, it could exceed the very scores that it is taken from.
-    scale = float(10**DIGITS)
-    return math.floor(float(np.quantile(scores, false_reject_rate, method="lower")) * scale) / scale
 
 
 def calibrate(

@@ -95,6 +95,8 @@ function connect() {
     view.request.abort();
     if (view.connection === "open") view.connection = "lost";
     showState();
+    // A server that was started again may have a new token: the page that asks for it is shown.
+    if (await needsToken()) return location.reload();
     view.connection = (await tooManyViewers()) ? "full" : "lost";
     showState();
     setTimeout(connect, RETRY);
@@ -113,6 +115,15 @@ function connect() {
   };
   events.addEventListener("heartbeat", received);
   events.onerror = disconnect;
+}
+
+async function needsToken() {
+  try {
+    const response = await fetch("result.json", { method: "HEAD", signal: AbortSignal.timeout(RETRY) });
+    return response.status === 401;
+  } catch {
+    return false;
+  }
 }
 
 async function tooManyViewers() {

@@ -1,0 +1,136 @@
+"""``live --collect``: keeps recent frames to choose from, and stores those of which the model is unsure."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from edge_fmnist.errors import SinkError
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.base import Sink
+from edge_fmnist.teaching.collection import (
+    JPEG_QUALITY,
+    CollectedFrame,
+    Collection,
+    perceptual_hash,
+    similar,
+)
+
+# Seconds between two frames that are looked at.
+INTERVAL = 1.0
+MOST_RECENT = 24
+BEST = 3
+
+
+class Collector(Sink):
+    """Keeps a few recent frames of garments that do not look alike, and stores unsure ones in ``unsorted``.
+
+    Attributes:
+        collection: where frames are stored.
+        below: frames with a score below this are stored; None stores none.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        below: float | None = None,
+        *,
+        interval: float = INTERVAL,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Create a collector.
+
+        Args:
+            collection: stores the frames.
+            below: frames with a score below this, 0 to 1, are stored; None stores none.
+            interval: seconds between two frames that are looked at.
+            clock: returns seconds, as :func:`time.monotonic` does.
+        """
+        self.collection = collection
+        self.below = below
+        self._interval, self._clock = interval, clock
+        self._due = -float("inf")
+        # Encoding takes as long as classifying, so not in the thread of the loop.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="collect")
+        self._job: Future[None] | None = None
+        self._lock = threading.Lock()
+        self._recent: dict[int, CollectedFrame] = {}
+        self._labels: tuple[str, ...] = ()
+        self._count = 0
+
+    def write(self, result: LiveResult) -> None:
+        """Look at a frame in another thread, if one is due.
+
+        Raises:
+            SinkError: an earlier frame could not be stored, as with :meth:`Collection.add_unsorted`.
+        """
+        now = self._clock()
+        if now < self._due or not result.garment.found or result.label is None:
+            return
+        if self._job is not None:
+            if not self._job.done():
+                return
+            self._job.result()
+        self._due = now + self._interval
+        self._job = self._thread.submit(self._look, result)
+
+    def close(self) -> None:
+        """Finish the frame that is being stored.
+
+        Raises:
+            SinkError: it could not be stored.
+        """
+        self._thread.shutdown()
+        if self._job is not None:
+            job, self._job = self._job, None
+            job.result()
+
+    def recent(self) -> dict[int, CollectedFrame]:
+        """Return the recent frames by number."""
+        with self._lock:
+            return dict(self._recent)
+
+    def forget(self, number: int) -> None:
+        """Remove a recent frame."""
+        with self._lock:
+            self._recent.pop(number, None)
+
+    def _look(self, result: LiveResult) -> None:
+        frame = capture(result)
+        if self.below is not None and result.score < self.below:
+            self.collection.add_unsorted(frame)
+            return
+        with self._lock:
+            if result.labels != self._labels:
+                # Of another model: what the former one answered says nothing about it.
+                self._labels, self._recent = result.labels, {}
+            if any(similar(old.hash, frame.hash) for old in self._recent.values()):
+                return
+            self._recent[self._count] = frame
+            self._count += 1
+            while len(self._recent) > MOST_RECENT:
+                del self._recent[min(self._recent)]
+
+
+def capture(result: LiveResult) -> CollectedFrame:
+    """Return the frame of a result as it is stored.
+
+    Raises:
+        SinkError: the frame is too large for JPEG.
+    """
+    best = np.argsort(result.scores)[::-1][:BEST]
+    answer = {
+        "label": result.label,
+        "score": round(result.score, 4),
+        "scores": {result.labels[i]: round(float(result.scores[i]), 4) for i in best},
+    }
+    try:
+        jpeg = cv2.imencode(".jpg", result.frame.picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    except cv2.error as error:
+        raise SinkError(f"a frame of shape {result.frame.picture.shape} cannot be stored as JPEG") from error
+    return CollectedFrame(jpeg, time.time(), perceptual_hash(result.garment.image), answer)

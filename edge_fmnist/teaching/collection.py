@@ -1,0 +1,309 @@
+"""The folder of ``live --collect``: photographs in a subfolder for each class, as :func:`edge_fmnist.teach` reads them.
+
+::
+
+    DIR/
+    ├── hat/20260131T142507312.jpg      frames as they came, JPEG of quality 95
+    ├── Ankle boot/…
+    ├── unsorted/…                      frames below --collect-below, not yet in a class
+    └── collected.jsonl                 a line for each change: time, file, class, what was answered
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import threading
+import unicodedata
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from edge_fmnist.data.files import write_bytes
+from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
+from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.teaching.photographs import MOST_CLASSES, UNSORTED
+
+LOG = "collected.jsonl"
+# At 95, the 28x28 image is the same up to a few grey levels, in a fifth of the bytes of a PNG.
+JPEG_QUALITY = 95
+# Two frames count as the same if no more than this many of the 64 bits of their hashes differ.
+SAME_BITS = 6
+# Differences of grey levels below this are noise.
+HASH_NOISE = 4
+MOST_HASHES = 5000
+RESERVE_BYTES = 32 << 20
+NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
+# What a path or a file system such as FAT gives a meaning.
+_SPECIAL = re.compile(r'[/\\:*?"<>|]+')
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class CollectedFrame:
+    """A frame to store, and what was answered.
+
+    Attributes:
+        jpeg: the frame without an outline.
+        time: when it was classified, as Unix time in seconds.
+        hash: perceptual hash of the 28x28 image; see :func:`perceptual_hash`.
+        answer: ``label``, ``score`` and ``scores`` of the three best classes.
+    """
+
+    jpeg: bytes
+    time: float
+    hash: int
+    answer: dict[str, Any]
+
+
+def perceptual_hash(image: np.ndarray) -> int:
+    """Return 64 bits that change little with noise: where grey values rise from left to right (a difference hash).
+
+    Args:
+        image: uint8, shape (28, 28).
+    """
+    small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1] + HASH_NOISE).tobytes(), "big")
+
+
+def similar(one: int, other: int) -> bool:
+    """Return whether two perceptual hashes are those of nearly the same image."""
+    return (one ^ other).bit_count() <= SAME_BITS
+
+
+def folder_name(label: str) -> str:
+    """Return the name of the folder for a class.
+
+    Args:
+        label: a label, or what a person typed: not trusted.
+
+    Raises:
+        UsageError: it is empty, too long, not printable, or has another meaning.
+    """
+    name = " ".join(unicodedata.normalize("NFC", label[: 4 * MAX_LABEL_LENGTH]).split())
+    if not name.isprintable():
+        raise UsageError("expected a name of printable characters for the class")
+    # A name that starts with a dot is hidden, and one that ends with a dot is not allowed on every system.
+    name = _SPECIAL.sub("-", name).strip(" .")
+    if not name or len(name) > MAX_LABEL_LENGTH or len(name.encode()) > 200:
+        raise UsageError(f"expected a name of 1 to {MAX_LABEL_LENGTH} characters for the class")
+    if name.casefold() in (UNSORTED, UNKNOWN):
+        raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
+    return name
+
+
+def class_key(name: str) -> str:
+    """Return what a label and the name of its folder have in common, whatever their case: ``T-shirt/top``, say."""
+    with contextlib.suppress(UsageError):
+        name = folder_name(name)
+    return name.casefold()
+
+
+class Collection:
+    """Stores photographs; may be used from any thread.
+
+    Attributes:
+        folder: has the subfolders.
+    """
+
+    def __init__(self, folder: str | Path, max_frames: int = 500, max_bytes: int = 200_000_000) -> None:
+        """Create the folder, or continue one.
+
+        Args:
+            folder: the folder.
+            max_frames: most frames in the subfolder ``unsorted``.
+            max_bytes: most bytes in it.
+
+        Raises:
+            UsageError: the folder is a file.
+            SinkError: it cannot be created or read.
+        """
+        self.folder = Path(folder)
+        self._max_frames, self._max_bytes = max_frames, max_bytes
+        self._lock = threading.RLock()
+        # What undo does: the file, and where it came from.
+        self._done: list[tuple[Path, Path | None]] = []
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder to collect in, got a file", setting="collect")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lines = self._lines()
+        except OSError as error:
+            raise self._error(error) from error
+        hashes = [str(line.get("hash")) for line in lines]
+        self._hashes = deque((int(text, 16) for text in hashes if re.fullmatch("[0-9a-f]{16}", text)), MOST_HASHES)
+        self._answers = {line["file"]: line["answer"] for line in lines if isinstance(line.get("answer"), dict)}
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of photographs of each class, by the name of its folder."""
+        with self._lock:
+            return {path.name: len(_pictures(path)) for path in self._folders() if path.name != UNSORTED}
+
+    def unsorted(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return the file names in ``unsorted`` with their answers, least sure first."""
+        paths = _pictures(self.folder / UNSORTED)
+        files = [(path.name, {**NO_ANSWER, **self._answers.get(self._relative(path), {})}) for path in paths]
+        return sorted(files, key=lambda file: float(file[1]["score"]))
+
+    def read_unsorted(self, name: str) -> bytes | None:
+        """Return a file of ``unsorted``; None if there is no such file."""
+        path = next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
+        try:
+            return path.read_bytes() if path else None
+        except OSError:
+            return None
+
+    def add(self, frame: CollectedFrame, label: str) -> str:
+        """Store a frame in a class; return the name of its folder.
+
+        Raises:
+            UsageError: a name that cannot be used, or too many classes.
+            SinkError: it cannot be written; nothing is left behind.
+        """
+        with self._lock:
+            folder = self._class_folder(label)
+            path = self._write(folder, frame)
+            self._done.append((path, None))
+            return folder.name
+
+    def sort(self, name: str, label: str) -> str:
+        """Move a file of ``unsorted`` to a class; return the name of its folder.
+
+        Raises:
+            UsageError: no such file, or a name that cannot be used, or too many classes.
+            SinkError: it cannot be moved.
+        """
+        with self._lock:
+            source = next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
+            if source is None:
+                raise UsageError("this frame is not there any more")
+            target = self._class_folder(label)
+            self._move(source, target)
+            self._done.append((target / name, source))
+            return target.name
+
+    def undo(self) -> str | None:
+        """Take back the last stored or sorted frame of this run; return the folder that it was in, or None.
+
+        Raises:
+            SinkError: it cannot be moved or deleted.
+        """
+        with self._lock:
+            if not self._done:
+                return None
+            path, source = self._done.pop()
+            try:
+                if source is not None:
+                    self._move(path, source.parent)
+                else:
+                    path.unlink(missing_ok=True)
+                    self._log({"file": self._relative(path), "undone": True})
+                # teach does not accept a class without photographs.
+                if not any(path.parent.iterdir()):
+                    path.parent.rmdir()
+            except OSError as error:
+                raise self._error(error) from error
+            return path.parent.name
+
+    @property
+    def last(self) -> str | None:
+        """The folder of what :meth:`undo` would take back."""
+        return self._done[-1][0].parent.name if self._done else None
+
+    def add_unsorted(self, frame: CollectedFrame) -> bool:
+        """Store a frame that is not in a class yet; return False for one that looks like a stored one.
+
+        Raises:
+            SinkError: it cannot be written, or the limits are reached; what is stored stays.
+        """
+        with self._lock:
+            if any(similar(frame.hash, known) for known in self._hashes):
+                return False
+            files = _pictures(self.folder / UNSORTED)
+            size = sum(path.stat().st_size for path in files)
+            if len(files) >= self._max_frames or size + len(frame.jpeg) > self._max_bytes:
+                raise SinkError(
+                    f"{self.folder / UNSORTED}: full, with {len(files)} frames and {size / 1e6:.0f} MB; sort or delete "
+                    "some, or raise --collect-max-frames and --collect-max-mb"
+                )
+            self._write(self.folder / UNSORTED, frame)
+            return True
+
+    def _class_folder(self, label: str) -> Path:
+        """Return the folder of a class: an existing one whatever its case, or a new one."""
+        name = folder_name(label)
+        folders = [path for path in self._folders() if path.name != UNSORTED]
+        same = next((path for path in folders if class_key(path.name) == class_key(name)), None)
+        if same is None and len(folders) >= MOST_CLASSES:
+            raise UsageError(f"expected at most {MOST_CLASSES} classes")
+        return same or self.folder / name
+
+    def _folders(self) -> list[Path]:
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(p for p in self.folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name[0] != ".")
+        return []
+
+    def _write(self, folder: Path, frame: CollectedFrame) -> Path:
+        when = datetime.fromtimestamp(frame.time, timezone.utc)
+        stem = f"{when:%Y%m%dT%H%M%S}{when.microsecond // 1000:03d}"
+        path = next(p for n in range(1000) if not (p := folder / f"{stem}{f'-{n}' if n else ''}.jpg").exists())
+        try:
+            if shutil.disk_usage(self.folder).free < len(frame.jpeg) + RESERVE_BYTES:
+                raise OSError(None, f"less than {RESERVE_BYTES >> 20} MiB free")
+            write_bytes(path, frame.jpeg)
+            try:
+                self._log({"file": self._relative(path), "answer": frame.answer, "hash": f"{frame.hash:016x}"}, when)
+            except OSError:
+                path.unlink()
+                raise
+        except OSError as error:
+            raise self._error(error) from error
+        self._hashes.append(frame.hash)
+        self._answers[self._relative(path)] = frame.answer
+        return path
+
+    def _move(self, source: Path, folder: Path) -> None:
+        try:
+            folder.mkdir(exist_ok=True)
+            source.replace(folder / source.name)
+            self._log({"file": self._relative(folder / source.name), "from": self._relative(source)})
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _log(self, facts: dict[str, Any], when: datetime | None = None) -> None:
+        when = when or datetime.now(timezone.utc)
+        with (self.folder / LOG).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": when.isoformat(timespec="milliseconds"), **facts}) + "\n")
+
+    def _lines(self) -> list[dict[str, Any]]:
+        """Return the lines of the log; those that are damaged, such as by a power cut, are left out."""
+        lines: list[dict[str, Any]] = []
+        with contextlib.suppress(FileNotFoundError):
+            for text in (self.folder / LOG).read_text("utf-8", "replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    line = json.loads(text)
+                    if isinstance(line, dict) and isinstance(line.get("file"), str):
+                        lines.append(line)
+        return lines
+
+    def _error(self, error: OSError) -> SinkError:
+        return SinkError(
+            f"{self.folder}: cannot store frames ({error.strerror or error}); what is stored stays; free some space "
+            "or choose another folder"
+        )
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return the files in a folder, without hidden ones; none if there is no such folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_file())
+    return []

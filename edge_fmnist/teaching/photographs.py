@@ -1,0 +1,181 @@
+"""Photographs to teach from: a folder for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_fmnist.data.labels import LABELS, check_labels
+from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
+from edge_fmnist.model.photos import subfolders
+from edge_fmnist.vision.read_image import Warn, list_pictures, read_image
+
+LEAST_PHOTOGRAPHS = 3
+# Two images show nearly the same below this root mean square difference. Different garments hardly ever do, frames of
+# one garment that nobody moves do.
+SAME = 20.0
+# The images of Fashion-MNIST's training split that keep its classes from being forgotten (MIT licence, Zalando SE): a
+# row for each class, 50 images of 28x28 in it, 16 shades of grey.
+REHEARSAL = Path(__file__).with_name("fashion_mnist.png")
+MOST_CLASSES = 100
+# The folder in which ``live --collect`` stores what is not in a class yet.
+UNSORTED = "unsorted"
+
+
+@dataclass(frozen=True, eq=False)
+class Photographs:
+    """What a model is taught from.
+
+    Attributes:
+        labels: the classes, sorted.
+        images: uint8, shape (N, 28, 28), the garment bright on black.
+        targets: class of each image, int, shape (N,).
+        groups: number that photographs which show nearly the same have in common, int, shape (N,).
+        missed: number of photographs of each class in which no garment was found.
+        hashes: SHA-256 of each photograph's pixels, as hexadecimal digits.
+    """
+
+    labels: tuple[str, ...]
+    images: np.ndarray
+    targets: np.ndarray
+    groups: np.ndarray
+    missed: tuple[int, ...]
+    hashes: tuple[str, ...]
+
+
+def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int], object], warn: Warn) -> Photographs:
+    """Read the photographs of a folder, and check that they can be taught.
+
+    Args:
+        folder: has a folder for each class.
+        least_classes: least number of classes.
+        step: called with the number of photographs read and their total.
+        warn: called with what is skipped.
+
+    Raises:
+        DataNotFoundError: no such folder, or no folders in it.
+        DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
+    """
+    files = _files(folder, least_classes, warn)
+    total, done, seen, images, targets = sum(map(len, files.values())), 0, {}, [], []
+    all_missed = []
+    for target, (label, paths) in enumerate(files.items()):
+        missed, repeated = 0, 0
+        for path in paths:
+            try:
+                digest, image = _read(path)
+            except EdgeFmnistError as error:
+                warn(f"skipped {error}")
+                digest, image = "", None
+            done += 1
+            step(done, total)
+            if digest in seen:
+                repeated += 1
+                _check_same(path, target, *seen[digest])
+            elif image is not None:
+                seen[digest] = path, target
+                images.append(image)
+                targets.append(target)
+            elif digest:
+                missed += 1
+        all_missed.append(missed)
+        if missed:
+            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs")
+        if repeated:
+            warn(f"{label}: {repeated} photographs are copies of others and were skipped")
+    if not images:
+        raise DataError(
+            f"{folder}: no garment found in any of its {total} photographs; expected one thing at a time, whole, "
+            "on ground of another colour"
+        )
+    _check_counts(folder, tuple(files), targets)
+    groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
+    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(all_missed), tuple(seen))
+
+
+def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,)."""
+    from PIL import Image
+
+    with Image.open(REHEARSAL) as picture:
+        sheet = np.asarray(picture.convert("L"))
+    rows = sheet.reshape(len(LABELS), 28, -1, 28).transpose(0, 2, 1, 3)
+    kept = [(rows[place], labels.index(label)) for place, label in enumerate(LABELS) if label in labels]
+    images = np.concatenate([images for images, _ in kept])
+    return images, np.repeat([index for _, index in kept], rows.shape[1])
+
+
+def _files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]]:
+    """Return the photographs of each class."""
+    if not folder.is_dir():
+        raise DataNotFoundError(
+            f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
+        )
+    folders = {name: place for name, place in subfolders(folder).items() if name != UNSORTED}
+    files = {name: list_pictures(place, warn) for name, place in folders.items()}
+    if not files:
+        raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
+    if not least_classes <= len(files) <= MOST_CLASSES:
+        raise DataError(
+            f"{folder}: expected folders for {least_classes} to {MOST_CLASSES} classes, got {len(files)}"
+            + (f" ({next(iter(files))})" if len(files) == 1 else "")
+        )
+    for name in files:
+        try:
+            check_labels((name, f"not {name}"[:8]), str(folder))
+        except DataError as error:
+            raise DataError(
+                f"{folder}: the folder {name!r} cannot be the name of a class; expected at most 60 printable "
+                "characters, and not 'unknown', which is the answer for a low score"
+            ) from error
+    return files
+
+
+def _read(path: Path) -> tuple[str, np.ndarray | None]:
+    """Return the hash of a photograph, and its 28x28 image; None if no garment was found."""
+    from edge_fmnist.vision.preprocess import preprocess
+
+    picture = read_image(path)
+    garment = preprocess(picture)
+    digest = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
+    return digest, garment.image if garment.found else None
+
+
+def _check_same(path: Path, target: int, other: Path, other_target: int) -> None:
+    if target != other_target:
+        raise DataError(f"{path}: the same photograph as {other}, in another class; keep it in the class that is right")
+
+
+def _check_counts(folder: Path, labels: tuple[str, ...], targets: list[int]) -> None:
+    counts = np.bincount(targets, minlength=len(labels))
+    few = [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < LEAST_PHOTOGRAPHS]
+    if few:
+        raise DataError(
+            f"{folder}: expected at least {LEAST_PHOTOGRAPHS} different photographs of each class in which a garment "
+            f"is found; {', '.join(few)}"
+        )
+
+
+def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, warn: Warn) -> np.ndarray:
+    """Return the group of each image: images of a class that show nearly the same have one in common."""
+    groups = np.arange(len(images))
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    squares = (pixels**2).sum(axis=1)
+    for target, label in enumerate(labels):
+        ours = np.flatnonzero(targets == target)
+        for count, index in enumerate(ours):
+            before = ours[:count]
+            distances = squares[before] + squares[index] - 2 * pixels[before] @ pixels[index]
+            near = groups[before[distances < SAME**2 * pixels.shape[1]]]
+            groups[before[np.isin(groups[before], near)]] = index
+        if len(np.unique(groups[ours])) < LEAST_PHOTOGRAPHS:
+            warn(
+                f"{label}: its photographs show nearly the same, so the accuracy of others may be far lower; "
+                "photograph it in other positions and light"
+            )
+            groups[ours] = ours
+    return groups

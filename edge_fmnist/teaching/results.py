@@ -1,0 +1,107 @@
+"""What :func:`edge_fmnist.teach` returns and reports."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TeachProgress:
+    """How far teaching has come.
+
+    Attributes:
+        stage: ``"photographs"``, ``"fitting"``, ``"checking"`` or ``"writing"``.
+        done: finished steps of this stage.
+        total: number of its steps.
+    """
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class TaughtClass:
+    """A class and how well it is recognized.
+
+    Attributes:
+        label: its name, which is that of its folder.
+        photographs: number of photographs that were used.
+        missed: number of others in which no garment was found. They count as not recognized, or as recognized in the
+            class ``none``.
+        right: how many of all were recognized by a model that was taught without them.
+        wanted: how many more photographs would help; 0 if there are enough.
+    """
+
+    label: str
+    photographs: int
+    missed: int
+    right: int
+    wanted: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share that was recognized, 0 to 1."""
+        return self.right / (self.photographs + self.missed)
+
+
+@dataclass(frozen=True)
+class BeforeAfter:
+    """The parent model and the taught one on the same photographs, none of which either was taught from.
+
+    Attributes:
+        photographs: number of photographs.
+        before: share that the parent recognized, 0 to 1; a class that it does not have counts as not recognized.
+        after: share that the taught model recognized, by cross-validation.
+    """
+
+    photographs: int
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A taught model file and how good it is.
+
+    Attributes:
+        path: the written file.
+        parent: name or path of the model that it was made from.
+        labels: the classes of the file, in the order of its output.
+        classes: results for each class with photographs, sorted by name.
+        accuracy: cross-validated accuracy, 0 to 1: each photograph is classified by an int8 file that was taught
+            without it. One in which no garment is found counts as not recognized.
+        confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each
+            of ``labels``.
+        comparison: the parent on the photographs that it was not taught from; None if there are none.
+        temperature: of the scores, as in the file's metadata.
+        threshold: the least score of a known class, as in the file's metadata.
+        warnings: what was skipped and what would help, in sentences.
+        seconds: time of it all.
+    """
+
+    path: Path
+    parent: str
+    labels: tuple[str, ...]
+    classes: tuple[TaughtClass, ...]
+    accuracy: float
+    confusion: tuple[tuple[int, ...], ...]
+    comparison: BeforeAfter | None
+    temperature: float
+    threshold: float
+    warnings: tuple[str, ...]
+    seconds: float
+
+    @property
+    def photographs(self) -> int:
+        """Number of photographs that were used."""
+        return sum(each.photographs for each in self.classes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        values = {**asdict(self), "path": str(self.path), "photographs": self.photographs}
+        for each, described in zip(self.classes, values["classes"], strict=True):
+            described["accuracy"] = each.accuracy
+        return values

@@ -1,0 +1,78 @@
+"""The function :func:`edge_fmnist.teach`: photographs in folders, a model taught from them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from edge_fmnist.data.files import write_bytes
+from edge_fmnist.errors import CancelledError, SinkError, UsageError
+from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.teaching.lesson import Lesson
+from edge_fmnist.teaching.parent import Parent
+from edge_fmnist.teaching.photographs import read_photographs
+from edge_fmnist.teaching.results import Taught, TeachProgress
+
+
+def teach(
+    photos: str | Path,
+    output: str | Path,
+    *,
+    model: str | Path = CAMERA_MODEL,
+    add: bool = False,
+    progress: Callable[[TeachProgress], object] | None = None,
+    cancel: Event | None = None,
+) -> Taught:
+    """Teach a model the classes of a folder of photographs, and write it as an int8 ``.tflite`` file.
+
+    The network keeps its weights; its last layer is replaced by a logistic regression on the values before it. No
+    TensorFlow is needed. The file is moved into place when everything has succeeded; until then, an existing file is
+    unchanged.
+
+    Args:
+        photos: has a folder of photographs for each class; the name of the folder is the name of the class. A class
+            named ``none`` is what is not to be named: its answer is ``"unknown"``.
+        output: the file to write.
+        model: the parent: name of a shipped model or path of a ``.tflite`` file, itself taught or not.
+        add: keep the classes of the parent and add those of the folders. Few images of Fashion-MNIST, which come with
+            the package, keep its ten classes from being forgotten.
+        progress: called in the calling thread after each step.
+        cancel: set by another thread to stop early.
+
+    Returns:
+        The classes, their accuracy by cross-validation, and warnings.
+
+    Raises:
+        DataNotFoundError: no such folder, or no photographs in it.
+        DataError: fewer than two classes, a class with fewer than 3 photographs in which a garment was found, the same
+            photograph in two classes, or a folder whose name cannot be a label.
+        ModelNotFoundError: neither a shipped model nor a file.
+        ModelError: a model that is damaged, or whose last layer cannot be replaced.
+        CancelledError: ``cancel`` was set; nothing was written.
+        SinkError: the file cannot be written.
+    """
+    path, warnings, started = Path(output), list[str](), time.perf_counter()
+    if path.is_dir() or not path.name:
+        raise UsageError(f"expected a file to write such as mine.tflite, got the folder {path}", setting="output")
+
+    def step(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(TeachProgress(stage, done, total))
+        if cancel is not None and cancel.is_set():
+            raise CancelledError("teaching was stopped; nothing was written")
+
+    parent = Parent(model)
+    photographs = read_photographs(
+        Path(photos), 1 if add else 2, lambda done, total: step("photographs", done, total), warnings.append
+    )
+    lesson = Lesson(parent, photographs, step, add=add)
+    content = lesson.file(path.stem)
+    step("writing", 0, 1)
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
+    step("writing", 1, 1)
+    return lesson.result(path, tuple(warnings), time.perf_counter() - started)

@@ -1,0 +1,200 @@
+"""Connect to a Ray cluster, or start one here: for ``label``, ``search``, ``zoo`` and ``baseline --grid``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_fmnist import extras
+from edge_fmnist.errors import EdgeFmnistError, RunError, UsageError
+
+AUTO, LOCAL = "auto", "local"
+EXPECTED = "expected HOST:PORT of a cluster's head, auto or local"
+PROBE_SECONDS = 5.0
+WAIT_SECONDS = 1.0
+# The object store holds the models and a few lists of paths; Ray's default is a third of the memory.
+OBJECT_STORE_BYTES = 80 << 20
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        help="Run on a Ray cluster: HOST:PORT of its head, auto for the one on this machine, or local to start one.",
+        show_default=False,
+    ),
+]
+
+
+@contextlib.contextmanager
+def connected(address: str, workers: int | None = None) -> Iterator[Any]:
+    """Connect to a Ray cluster, and yield the module ``ray``; a cluster started here is stopped at the end.
+
+    Standard output is kept for results: what Ray prints goes to standard error.
+
+    Args:
+        address: ``HOST:PORT``, ``auto`` or ``local``.
+        workers: CPUs of a cluster started here; None takes all cores.
+
+    Raises:
+        UsageError: not an address, or nothing answers there.
+        RunError: Ray cannot connect or start.
+        MissingExtraError: Ray is not installed.
+    """
+    check(address)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_stdout_kept())
+        stack.enter_context(_environment(address))
+        settings: dict[str, Any] = {"address": address}
+        if address == LOCAL:
+            # A short path: those of sockets have at most 107 bytes.
+            folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            settings |= {
+                "num_cpus": workers or len(os.sched_getaffinity(0)),
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "_temp_dir": folder,
+            }
+        ray = _init(settings)
+        stack.callback(ray.shutdown)
+        yield ray
+
+
+def run_on_nodes(ray: Any, function: Callable[..., Any], calls: list[tuple[Any, ...]], *shared: Any) -> Iterator[Any]:
+    """Call a function on the nodes of a cluster, each call with all CPUs of a node; what it trains uses all of them.
+
+    Args:
+        ray: the module, connected.
+        function: importable on the nodes, where this package has to be installed with the same extras.
+        calls: first arguments of each call.
+        *shared: further arguments, the same for all calls and sent once to each node.
+
+    Yields:
+        None about once a second, and the result of each call when it ends.
+
+    Raises:
+        EdgeFmnistError: one that a call raised.
+        RunError: another error, or a node was lost four times.
+    """
+    cpus = min((count for node in ray.nodes() if node["Alive"] and (count := node["Resources"].get("CPU"))), default=1)
+    remote = ray.remote(
+        num_cpus=cpus,
+        scheduling_strategy="SPREAD",
+        # A worker process keeps what an earlier task left in memory: each gets one of its own.
+        max_calls=1,
+        # Conversion to TFLite needs the TensorFlow back end.
+        runtime_env={"env_vars": {"KERAS_BACKEND": "tensorflow"}},
+    )(function)
+    sent = [ray.put(each) for each in shared]
+    left = [remote.remote(*call, *sent) for call in calls]
+    while left:
+        ready, left = ray.wait(left, timeout=WAIT_SECONDS)
+        if not ready:
+            yield None
+        for reference in ready:
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, EdgeFmnistError):
+                    raise error.cause from error
+                raise RunError(f"on the cluster: {str(error).strip().splitlines()[-1]}") from error
+            except ray.exceptions.RayError as error:
+                raise RunError(f"on the cluster: {str(error).strip().splitlines()[0]}") from error
+            yield result
+
+
+def check(address: str) -> None:
+    """Check that Ray is installed, and that something answers at an address: Ray itself waits for minutes.
+
+    Raises:
+        UsageError: not an address, or nothing answers there.
+        MissingExtraError: Ray is not installed.
+    """
+    extras.require("ray", "--ray", ("ray",))
+    if address in (AUTO, LOCAL):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in address:
+        hint = "; start with the port of the head, 6379 by default, not with Ray Client's" if "://" in address else ""
+        raise UsageError(f"--ray {address}: {EXPECTED}{hint}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--ray {address}: nothing answers there ({error}); start a cluster with: ray start --head"
+        ) from error
+
+
+@contextlib.contextmanager
+def _environment(address: str) -> Iterator[None]:
+    """Set what Ray takes from the environment, and restore it."""
+    before = dict(os.environ)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    given = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if address == LOCAL and not given:
+        # Else Ray writes one into the home folder, which then is asked for by every other cluster.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    elif "RAY_AUTH_MODE" not in given and (given or (Path.home() / ".ray" / "auth_token").is_file()):
+        # `ray start` asks for the token that is there, but a driver with an explicit address would not send it.
+        os.environ["RAY_AUTH_MODE"] = "token"
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """Send to standard error what is written on standard output by anyone but this module's callers."""
+    sys.stdout.flush()
+    try:
+        own = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:
+        yield
+        return
+    python, is_real = sys.stdout, _is_descriptor_1(sys.stdout)
+    if is_real:
+        sys.stdout = open(own, "w", encoding=python.encoding, errors=python.errors, closefd=False)  # noqa: SIM115
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(own, 1)
+        sys.stdout = python
+        os.close(own)
+
+
+def _is_descriptor_1(stream: Any) -> bool:
+    try:
+        return bool(stream.fileno() == 1)
+    except (AttributeError, OSError, ValueError):
+        return False
+
+
+def _init(settings: dict[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        # Ray's own, about its future versions.
+        warnings.simplefilter("ignore")
+        import ray
+
+        try:
+            ray.init(**settings, log_to_driver=False, logging_level="ERROR")
+        except Exception as error:
+            # Ray raises errors of no common class, among them a bare Exception where a node starts too slowly.
+            ray.shutdown()
+            raise RunError(f"--ray {settings['address']}: {str(error).strip().splitlines()[0]}") from error
+    return ray

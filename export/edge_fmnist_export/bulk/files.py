@@ -1,0 +1,231 @@
+"""Where photographs are read from and parts are written to: local folders, or object stores through pyarrow."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from edge_fmnist import extras
+from edge_fmnist.data.files import moved_into_place
+from edge_fmnist.errors import EdgeFmnistError, ImageError, SourceError
+from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes
+
+# Reads at once from an object store, whose latency is tens of milliseconds.
+READ_THREADS = 16
+
+
+def is_uri(name: str) -> bool:
+    """Return whether a name is a URI such as ``s3://bucket/folder``."""
+    return "://" in name
+
+
+def filesystem(uri: str) -> tuple[Any, str]:
+    """Return the file system of a URI and the path on it.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        SourceError: an unknown kind of URI, or a file system that cannot be reached.
+    """
+    extras.require("bulk", f"reading {urlsplit(uri).scheme}:// locations")
+    from pyarrow import fs
+
+    try:
+        found: tuple[Any, str] = fs.FileSystem.from_uri(uri)
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise SourceError(f"{uri}: {error}; expected s3://, gs:// or file://") from error
+    return found
+
+
+class PhotoReader:
+    """Reads photographs by path or URI; relative paths start from a base."""
+
+    def __init__(self, base: str) -> None:
+        self._base = base
+        self._query = urlsplit(base).query if is_uri(base) else ""
+        self._filesystems: dict[str, tuple[Any, str]] = {}
+
+    def location(self, path: str) -> str:
+        """Return the full path or URI of a photograph."""
+        if is_uri(path) or os.path.isabs(path):  # noqa: PTH117 - a path of any bytes
+            return path
+        return os.path.join(self._base.partition("?")[0], path)  # noqa: PTH118
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a photograph.
+
+        Raises:
+            SourceError: there is none.
+            ImageError: it cannot be read, or is too large.
+            MissingExtraError: pyarrow is not installed.
+        """
+        location = self.location(path)
+        if not is_uri(location):
+            return read_bytes(location)[0]
+        try:
+            system, name = self._on_filesystem(location)
+            with system.open_input_stream(name) as stream:
+                data: bytes = stream.read(MAX_BYTES + 1)
+        except FileNotFoundError as error:
+            raise SourceError(f"{path}: no such file") from error
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{path}: cannot be read ({error})") from error
+        if len(data) > MAX_BYTES:
+            raise ImageError(f"{path}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
+        return data
+
+    def _on_filesystem(self, uri: str) -> tuple[Any, str]:
+        scheme, rest = uri.split("://", 1)
+        host, _, name = rest.partition("/")
+        root = f"{scheme}://{host}"
+        if root not in self._filesystems:
+            # Settings of a store, such as its region, are in the query of the source's URI.
+            query = f"?{self._query}" if self._query and self._base.startswith(root) else ""
+            self._filesystems[root] = filesystem(f"{root}{'/' if scheme == 'file' else ''}{query}")
+        system, start = self._filesystems[root]
+        # Keys of object stores are taken as they are; the paths of file:// are encoded.
+        return system, f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}"
+
+    def read_all(self, paths: Sequence[str]) -> Iterator[bytes | EdgeFmnistError]:
+        """Yield the content of each photograph, or its error; object stores are read ahead by threads."""
+        if not any(is_uri(self.location(path)) for path in paths[:1]):
+            yield from map(self._try, paths)
+            return
+        waiting = iter(paths)
+        with ThreadPoolExecutor(READ_THREADS) as threads:
+            ahead: list[Future[bytes | EdgeFmnistError]] = [
+                threads.submit(self._try, path) for path in islice(waiting, READ_THREADS)
+            ]
+            while ahead:
+                data = ahead.pop(0).result()
+                ahead += [threads.submit(self._try, path) for path in islice(waiting, 1)]
+                yield data
+
+    def _try(self, path: str) -> bytes | EdgeFmnistError:
+        try:
+            return self.read(path)
+        except EdgeFmnistError as error:
+            return error
+
+
+class Folder(ABC):
+    """The output folder; files in it are complete or not there."""
+
+    @abstractmethod
+    def names(self) -> list[str]:
+        """Return the names of the files in it; none if it does not exist."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+
+    @abstractmethod
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, in the place of one of that name."""
+
+    @abstractmethod
+    def take(self, name: str, draft: Path) -> None:
+        """Write a file with the content of a local one."""
+
+    @abstractmethod
+    def open(self, name: str) -> Any:
+        """Return an open binary file."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+
+
+class LocalFolder(Folder):
+    """A folder of this machine, or one that all machines of a cluster mount."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def names(self) -> list[str]:
+        """Return the names of the files in it; none if it does not exist."""
+        return sorted(os.listdir(self.path)) if self.path.is_dir() else []  # noqa: PTH208 - names, not paths
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        return (self.path / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file under a temporary name, sync it and move it into place."""
+        with moved_into_place(self.path / name) as temporary, temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def take(self, name: str, draft: Path) -> None:
+        """Write a file with the content of a local one."""
+        with moved_into_place(self.path / name) as temporary, temporary.open("wb") as stream, draft.open("rb") as data:
+            while chunk := data.read(1 << 20):
+                stream.write(chunk)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+    def open(self, name: str) -> Any:
+        """Return an open binary file."""
+        return (self.path / name).open("rb")
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        (self.path / name).unlink(missing_ok=True)
+
+
+class RemoteFolder(Folder):
+    """A folder on a file system of pyarrow, whose files appear when they are closed: an object store."""
+
+    def __init__(self, system: Any, path: str) -> None:
+        self._system, self._path = system, path.rstrip("/")
+
+    def names(self) -> list[str]:
+        """Return the names of the files in it; none if it does not exist."""
+        from pyarrow import fs
+
+        return sorted(
+            info.base_name for info in self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
+        )
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        with self._system.open_input_stream(f"{self._path}/{name}") as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file with one request."""
+        with self._system.open_output_stream(f"{self._path}/{name}") as stream:
+            stream.write(data)
+
+    def take(self, name: str, draft: Path) -> None:
+        """Write a file with the content of a local one."""
+        with self._system.open_output_stream(f"{self._path}/{name}") as stream, draft.open("rb") as data:
+            while chunk := data.read(1 << 20):
+                stream.write(chunk)
+
+    def open(self, name: str) -> Any:
+        """Return an open binary file."""
+        return self._system.open_input_file(f"{self._path}/{name}")
+
+    def remove(self, name: str) -> None:
+        """Delete a file."""
+        self._system.delete_file(f"{self._path}/{name}")
+
+
+def open_folder(output: str) -> Folder:
+    """Return an output folder by path or URI.
+
+    Raises:
+        MissingExtraError: a URI, and pyarrow is not installed.
+        SourceError: a URI of an unknown kind.
+    """
+    if not is_uri(output):
+        return LocalFolder(Path(output))
+    system, path = filesystem(output)
+    return LocalFolder(Path(path)) if system.type_name == "local" else RemoteFolder(system, path)

@@ -1,0 +1,184 @@
+"""Label the photographs of a partition: the code that every worker runs, in a pool or on a cluster."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edge_fmnist.cli import console
+from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError, SinkError
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, ModelBytes, read_model
+from edge_fmnist.pipeline.stills import StillClassifier
+from edge_fmnist_export.bulk.files import PhotoReader, open_folder
+from edge_fmnist_export.bulk.parts import COLUMNS, Chunk, Layout, printable, write_part
+
+Counts = Counter[tuple[str, str | None]]
+Row = dict[str, Any]
+FAILED = ("unreadable", "undecodable", "crashed")
+
+
+@dataclass(frozen=True)
+class LabelSpec:
+    """What a worker has to know.
+
+    Attributes:
+        model: name or path; None chooses by the kind of picture, as ``classify`` does.
+        files: content of the model files, by name or path.
+        interpreter: name of the interpreter; None chooses.
+        labels: names of the classes instead of those in the files.
+        top_k: number of classes in the column ``top``.
+        threshold: least score of a known class, 0 to 1; None takes the model's.
+        base: folder or URI that relative paths start from.
+        output: absolute path or URI of the output folder.
+        layout: how parts are written.
+        version: of this package.
+    """
+
+    model: str | None
+    files: dict[str, ModelBytes]
+    interpreter: str | None
+    labels: tuple[str, ...] | None
+    top_k: int
+    threshold: float | None
+    base: str
+    output: str
+    layout: Layout
+    version: str
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """The SHA-256 of each model file."""
+        return {name: hashlib.sha256(file.content).hexdigest() for name, file in self.files.items()}
+
+
+def model_files(model: str | None) -> dict[str, ModelBytes]:
+    """Return the model files that a job needs.
+
+    Raises:
+        ModelNotFoundError: neither a shipped model nor a file.
+        ModelError: a file that cannot be read.
+    """
+    return {name: read_model(name) for name in ([DEFAULT_MODEL, CAMERA_MODEL] if model is None else [model])}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A piece of work: a whole partition, whose part the worker writes, or some of it, whose rows it returns.
+
+    Attributes:
+        partition: its number.
+        chunk: the photographs.
+        whole: whether they are the whole partition.
+        attempt: counts the workers that it was handed to.
+        overdue: how many times it was handed out again because no result came in time.
+        seconds: after this time, its worker is ended.
+    """
+
+    partition: int
+    chunk: Chunk
+    whole: bool
+    attempt: int = 1
+    overdue: int = 0
+    seconds: float = 0.0
+
+
+class Labeller:
+    """Labels photographs; made once in each worker."""
+
+    def __init__(self, spec: LabelSpec) -> None:
+        import cv2
+
+        # Every core has a worker.
+        cv2.setNumThreads(1)
+        self._spec = spec
+        self._sha256 = spec.sha256
+        self._reader = PhotoReader(spec.base)
+        self._folder = open_folder(spec.output)
+        self._classifier = StillClassifier(spec.model, self._load)
+
+    def _load(self, name: str) -> Classifier:
+        spec = self._spec
+        with console.quiet_native_log():
+            return Classifier(spec.files[name], interpreter=spec.interpreter, labels=spec.labels)
+
+    def run(self, job: Job) -> Counts | list[Row]:
+        """Label photographs; write the part of a whole partition, and return its counts, else the rows.
+
+        Raises:
+            SinkError: the part cannot be written.
+            ModelError: the model failed.
+        """
+        rows = self.rows(job.chunk)
+        if not job.whole:
+            return rows
+        write_part(self._folder, self._spec.layout, job.partition, rows, job.chunk)
+        return Counter((row["status"], row["answer"]) for row in rows)
+
+    def rows(self, chunk: Chunk) -> list[Row]:
+        """Return the row of each photograph."""
+        contents = self._reader.read_all(chunk.paths)
+        return [
+            self._row(number, path, data)
+            for number, (path, data) in enumerate(zip(chunk.paths, contents, strict=True), chunk.first)
+        ]
+
+    def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
+        from edge_fmnist.vision.read_image import decode_still
+
+        if isinstance(data, EdgeFmnistError):
+            return failed_row(number, path, "unreadable", str(data))
+        try:
+            still = decode_still(data, path)
+            answer = self._classifier.answer(still.pixels)
+        except ModelError:
+            raise
+        except Exception as error:
+            # Whatever one photograph of a million raises, the others go on.
+            return failed_row(number, path, "undecodable", describe(error))
+        row = _row(number, path) | {
+            "status": "no_garment",
+            "confidence": round(answer.confidence, 6),
+            "width": still.width,
+            "height": still.height,
+            "model_sha256": self._sha256[answer.model],
+        }
+        if answer.prediction is None:
+            return row
+        threshold = self._spec.threshold
+        prediction = answer.prediction if threshold is None else replace(answer.prediction, threshold=threshold)
+        values = prediction.as_dict(self._spec.top_k)
+        top = [{"label": choice["label"], "score": choice["score"]} for choice in values["top"]]
+        return row | {key: values[key] for key in ("answer", "label", "score")} | {"status": "ok", "top": top}
+
+
+def _row(number: int, path: str) -> Row:
+    return dict.fromkeys(COLUMNS) | {"id": number, "path": printable(path)}
+
+
+def failed_row(number: int, path: str, status: str, error: str) -> Row:
+    """Return the row of a photograph without an answer."""
+    return _row(number, path) | {"status": status, "error": printable(error)}
+
+
+def attempt(labeller: Labeller, job: Job) -> Counts | list[Row] | EdgeFmnistError:
+    """Run a piece of work; return the error that it raised, since other workers would raise it, too.
+
+    The kernel ends this process when the time of the work is over: a decoder that hangs in native code cannot be
+    interrupted otherwise.
+    """
+    signal.setitimer(signal.ITIMER_REAL, job.seconds)
+    try:
+        return labeller.run(job)
+    except Exception as error:
+        return error if isinstance(error, SinkError | ModelError) else RunError(describe(error))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def describe(error: Exception) -> str:
+    """Return the message of an error; the type of an unexpected one is part of it."""
+    return str(error) if isinstance(error, EdgeFmnistError) else f"{type(error).__name__}: {error}"

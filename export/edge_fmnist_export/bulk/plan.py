@@ -1,0 +1,266 @@
+"""The plan of a job: its options in ``job.json``, its photographs in the manifest, its totals in ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from edge_fmnist import extras
+from edge_fmnist.errors import MissingExtraError, RunError, SourceError, UsageError
+from edge_fmnist.vision.read_image import Warn, log_warning
+from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
+from edge_fmnist_export.bulk.labeller import FAILED, Counts, LabelSpec, model_files
+from edge_fmnist_export.bulk.parts import (
+    LARGEST_PARTITION,
+    LEAST_PARTITION,
+    MOST_PARTITIONS,
+    PART,
+    Layout,
+    Manifest,
+    finished_parts,
+    read_counts,
+    write_manifest,
+)
+from edge_fmnist_export.bulk.sources import open_source
+
+JOB, SUMMARY = "job.json", "summary.json"
+PACKAGE = "edge-fmnist"
+# What else the answers depend on; another version is worth a warning.
+LIBRARIES = ("ai-edge-litert", "numpy", "opencv-python", "pillow")
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What to label, and how.
+
+    Attributes:
+        source: as for :func:`edge_fmnist_export.bulk.sources.open_source`.
+        output: path or URI of the output folder.
+        model: name or path of the model; None takes ``edge`` for images of 28x28 and ``camera`` for photographs.
+        column: of a table, the column of paths; None takes ``path``.
+        top_k: number of classes in the column ``top``.
+        threshold: least score of a known class, 0 to 1; None takes the model's.
+        labels: names of the classes instead of those in the model's file.
+        interpreter: its name; None chooses.
+        limit: label only this many photographs, the first ones; None labels all.
+        partition_size: photographs in a partition; None chooses by their number.
+    """
+
+    source: str
+    output: str
+    model: str | None = None
+    column: str | None = None
+    top_k: int = 3
+    threshold: float | None = None
+    labels: tuple[str, ...] | None = None
+    interpreter: str | None = None
+    limit: int | None = None
+    partition_size: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A job that is ready to run.
+
+    Attributes:
+        spec: what workers have to know.
+        folder: the output folder.
+        manifest: the photographs.
+        photographs: their number.
+        size: photographs in a partition.
+        done: partitions that were finished before.
+    """
+
+    spec: LabelSpec
+    folder: Folder
+    manifest: Manifest
+    photographs: int
+    size: int
+    done: frozenset[int]
+
+    @property
+    def left(self) -> list[int]:
+        """The partitions that are not finished."""
+        return [partition for partition in range(len(self.manifest)) if partition not in self.done]
+
+    @property
+    def photographs_done(self) -> int:
+        """The number of photographs in finished partitions."""
+        last = len(self.manifest) - 1
+        return len(self.done) * self.size - (last in self.done) * ((last + 1) * self.size - self.photographs)
+
+    def summarize(self, counts: Counts, seconds: float) -> dict[str, Any]:
+        """Return the totals of all parts, and write them to ``summary.json``.
+
+        Args:
+            counts: of the partitions finished in this run, by status and answer.
+            seconds: of this run.
+
+        Raises:
+            RunError: parts are missing, as where the workers of a cluster write to folders of their own.
+        """
+        if missing := len(self.manifest) - len(finished_parts(self.folder, self.spec.layout)):
+            raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.output}")
+        photographs = counts.total()
+        with ThreadPoolExecutor(READ_THREADS) as threads:
+            earlier = threads.map(lambda part: read_counts(self.folder, self.spec.layout, part), self.done)
+            counts = sum(earlier, Counter(counts))
+        by_status: Counter[str] = Counter()
+        by_answer: Counter[str] = Counter()
+        for (status, answer), count in counts.items():
+            by_status[status] += count
+            if answer is not None:
+                by_answer[answer] += count
+        summary = {
+            "photographs": counts.total(),
+            "failures": sum(by_status[status] for status in FAILED),
+            "status": dict(by_status.most_common()),
+            "answers": dict(by_answer.most_common()),
+            "parts": len(self.manifest),
+            "this_run": {
+                "photographs": photographs,
+                "seconds": round(seconds, 2),
+                "photographs_per_second": round(photographs / seconds, 1) if seconds else None,
+            },
+        }
+        _write_json(self.folder, SUMMARY, summary)
+        return summary
+
+
+def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warning) -> Plan:
+    """Plan a job, or read the plan of one that was interrupted.
+
+    Args:
+        options: what to label, and how.
+        restart: delete the results of an earlier job in the output folder.
+        warn: receives what is left out of a folder, and other versions of libraries.
+
+    Raises:
+        UsageError: the output folder holds something else, or a job with other options.
+        SourceError: the source does not exist, or holds no photographs.
+        EdgeFmnistError: a model that cannot be used.
+    """
+    folder = open_folder(options.output)
+    files = model_files(options.model)
+    if not is_uri(options.output) and os.path.isfile(options.output):  # noqa: PTH113
+        raise UsageError(f"{options.output}: expected a folder for the results, got a file")
+    names = folder.names()
+    # Before anything is deleted.
+    source = None
+    if restart or JOB not in names:
+        source = open_source(options.source, options.column, options.output, warn)
+    if restart:
+        for name in sorted(filter(_is_ours, names), key=lambda name: name != JOB):
+            folder.remove(name)
+        names = [name for name in names if not _is_ours(name)]
+    job: dict[str, Any] = {
+        "options": _comparable(options),
+        "models": {},
+        "versions": {name: _version(name) for name in (PACKAGE, *LIBRARIES)},
+    }
+
+    def spec(base: str, layout: Layout) -> LabelSpec:
+        output = options.output if is_uri(options.output) else os.path.abspath(options.output)  # noqa: PTH100
+        return LabelSpec(
+            options.model, files, options.interpreter, options.labels, options.top_k, options.threshold,
+            base, output, layout, version(PACKAGE),
+        )  # fmt: skip
+
+    job["models"] = spec("", Layout(False)).sha256
+    if source is None:
+        planned = _read_job(folder, options.output)
+        _check_same(options, job, planned, warn)
+        layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
+    else:
+        if any(not name.startswith((".", "manifest.")) for name in names):
+            raise UsageError(f"{options.output}: not empty, and has no {JOB}; choose another folder with --output")
+        layout = Layout.of(source, not extras.missing(["pyarrow"]))
+        group = options.partition_size or LEAST_PARTITION
+        count = write_manifest(folder, layout, source, group, options.limit)
+        if not count:
+            raise SourceError(f"{options.source}: no photographs")
+        wanted = min(max(count // MOST_PARTITIONS, LEAST_PARTITION), LARGEST_PARTITION)
+        size = options.partition_size or -(-wanted // group) * group
+        planned = job | {
+            "format": layout.suffix,
+            "base": source.base,
+            "columns": list(layout.columns),
+            "photographs": count,
+            "group": group,
+            "partition_size": size,
+        }
+        # Written last: it stands for a complete plan.
+        _write_json(folder, JOB, planned)
+    manifest = Manifest(folder, layout, planned["group"], planned["partition_size"])
+    done = frozenset(finished_parts(folder, layout))
+    return Plan(
+        spec(planned["base"], layout), folder, manifest, planned["photographs"], planned["partition_size"], done
+    )
+
+
+def _is_ours(name: str) -> bool:
+    return name in (JOB, SUMMARY) or name.startswith("manifest.") or PART.fullmatch(name) is not None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _comparable(options: LabelOptions) -> dict[str, Any]:
+    """Return the options that a job keeps from beginning to end."""
+    values = asdict(options)
+    del values["output"], values["partition_size"]
+    if not is_uri(options.source):
+        values["source"] = os.path.abspath(options.source)  # noqa: PTH100
+    values["labels"] = None if options.labels is None else list(options.labels)
+    return values
+
+
+def _read_job(folder: Folder, output: str) -> dict[str, Any]:
+    try:
+        planned: dict[str, Any] = json.loads(folder.read(JOB))
+        wanted = {"options", "models", "versions", "format", "base", "columns", "photographs", "group"}
+        if missing := wanted - planned.keys():
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{output}/{JOB}: damaged ({error}); start over with --restart") from error
+    if planned["format"] == "parquet" and extras.missing(["pyarrow"]):
+        raise MissingExtraError("bulk", "pyarrow", "going on with a job whose parts are Parquet files")
+    return planned
+
+
+def _check_same(options: LabelOptions, job: dict[str, Any], planned: dict[str, Any], warn: Warn) -> None:
+    """Refuse to go on with other options, another model or another version of this package."""
+    pairs = {f"--{name.replace('_', '-')}": (planned["options"].get(name), now) for name, now in job["options"].items()}
+    pairs["SOURCE"] = pairs.pop("--source")
+    pairs["the model's SHA-256"] = planned["models"], job["models"]
+    pairs[PACKAGE] = planned["versions"].get(PACKAGE), job["versions"][PACKAGE]
+    if options.partition_size is not None:
+        pairs["--partition-size"] = planned["partition_size"], options.partition_size
+    for what, (before, now) in pairs.items():
+        if before != now:
+            raise UsageError(
+                f"{options.output}: holds a job with {what} {_short(before)}, not {_short(now)}; "
+                "run the same command to go on with it, or start over with --restart"
+            )
+    for name in LIBRARIES:
+        before, now = planned["versions"].get(name), job["versions"][name]
+        if before != now:
+            warn(f"{name} {now} is installed, and {before} labelled the first part of this job: answers may differ")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value) if not isinstance(value, str) else value
+    return text if len(text) < 80 else f"{text[:79]}…"
+
+
+def _write_json(folder: Folder, name: str, value: dict[str, Any]) -> None:
+    folder.write(name, (json.dumps(value, indent=2) + "\n").encode())

@@ -1,0 +1,174 @@
+"""Worker processes on this machine, which end with their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from edge_fmnist.errors import EdgeFmnistError, RunError
+from edge_fmnist_export.bulk.engine import Ended, Lost
+from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, attempt
+
+PR_SET_PDEATHSIG = 1
+# Workers that end before they are ready, one after another: something is wrong with all of them.
+MOST_FAILED_STARTS = 3
+JOIN_SECONDS = 5.0
+
+
+class _Worker:
+    """A process, the pipe to it, and what it is doing."""
+
+    def __init__(self, spec: LabelSpec) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, spec, os.getpid()), daemon=True)
+        self.process.start()
+        # So that the pipe ends with the process.
+        theirs.close()
+        self.ready = False
+        self.job: Job | None = None
+        self.started = 0.0
+
+    def end(self) -> str:
+        """Kill the process, and return how it ended."""
+        self.process.join(0.2)
+        self.process.kill()
+        self.process.join(JOIN_SECONDS)
+        self.pipe.close()
+        code = self.process.exitcode
+        return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+
+
+class Pool:
+    """Worker processes, started by *spawn*: threads and locks of the parent are no concern of theirs.
+
+    Attributes:
+        attempts: how many times a whole partition is handed out before it is halved.
+    """
+
+    attempts = 2
+
+    def __init__(self, spec: LabelSpec, workers: int) -> None:
+        self._spec = spec
+        self._failed_starts = 0
+        self._workers: list[_Worker] = []
+        try:
+            for _ in range(workers):
+                self._workers.append(_Worker(spec))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers, whatever they do."""
+        for worker in self._workers:
+            worker.process.kill()
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers."""
+        return [worker.process.pid for worker in self._workers if worker.process.pid]
+
+    def free(self) -> int:
+        """Return how many workers have nothing to do; one that is starting takes work, too."""
+        return sum(worker.job is None for worker in self._workers)
+
+    def submit(self, job: Job) -> None:
+        """Hand out a piece of work."""
+        worker = next(worker for worker in self._workers if worker.job is None)
+        worker.job, worker.started = job, time.monotonic()
+        # A worker that has just ended shows in wait().
+        with contextlib.suppress(OSError):
+            worker.pipe.send(job)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        """Return what has ended, after at most this time.
+
+        Raises:
+            EdgeFmnistError: an error that all photographs would meet, such as a full disk.
+            RunError: workers end before they are ready.
+        """
+        ready = set(wait([worker.pipe for worker in self._workers], seconds))
+        ended = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
+        return [each for each in ended if each is not None]
+
+    def drop(self, job: Job) -> bool:
+        """End the worker of a piece of work, and start another; return True, since no work waits here."""
+        for worker in list(self._workers):
+            if worker.job is job:
+                self._replace(worker)
+        return True
+
+    def _receive(self, worker: _Worker) -> Ended | None:
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            return self._ended(worker)
+        if isinstance(message, EdgeFmnistError):
+            raise message
+        if message is None:
+            worker.ready, self._failed_starts = True, 0
+            worker.started = time.monotonic()
+            return None
+        job, worker.job = worker.job, None
+        assert job is not None  # noqa: S101 - a worker answers what it was asked
+        return Ended(job, message, time.monotonic() - worker.started)
+
+    def _ended(self, worker: _Worker) -> Ended | None:
+        job, ready = worker.job, worker.ready
+        self._failed_starts += not ready
+        reason = self._replace(worker)
+        if self._failed_starts >= MOST_FAILED_STARTS:
+            raise RunError(f"worker processes end while they start ({reason}); is there enough memory?")
+        if job is None or ready:
+            return None if job is None else Ended(job, Lost(reason))
+        # The job is not the cause: another worker takes it.
+        self.submit(job)
+        return None
+
+    def _replace(self, worker: _Worker) -> str:
+        reason = worker.end()
+        self._workers[self._workers.index(worker)] = _Worker(self._spec)
+        return reason
+
+
+def _serve(pipe: Connection, spec: LabelSpec, parent: int) -> None:
+    """Run pieces of work until the parent closes the pipe, or ends."""
+    _end_with(parent)
+    # Ctrl-C reaches the whole group of processes; the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        labeller = Labeller(spec)
+        pipe.send(None)
+        while True:
+            job: Job = pipe.recv()
+            pipe.send(attempt(labeller, job))
+    except (EOFError, BrokenPipeError):
+        pass
+
+
+def _end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends, see PR_SET_PDEATHSIG(2const); Linux only."""
+    if not sys.platform.startswith("linux"):
+        return
+    libc: Any = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        # It ended before.
+        os._exit(1)

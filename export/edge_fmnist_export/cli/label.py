@@ -1,0 +1,221 @@
+"""``edge-fmnist label``: label many photographs, on one machine or on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edge_fmnist.cli import console, options
+from edge_fmnist.errors import RunError, SinkError
+from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist_export.bulk import cluster
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.bulk.engine import Workers
+    from edge_fmnist_export.bulk.labeller import Counts
+    from edge_fmnist_export.bulk.plan import Plan
+
+# Seconds between two lines of progress where there is no terminal, and between two events.
+LINE_SECONDS, EVENT_SECONDS = 30.0, 1.0
+
+
+def label(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder (with its subfolders), glob, text file with one path a line, CSV or Parquet file, or "
+            "s3:// or gs:// location."
+        ),
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder for the results, or s3:// or gs:// location.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a shipped model, or a .tflite file. Default: edge for 28x28 images, camera for photographs.",
+            show_default=False,
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option("--column", help="Column of paths in a CSV or Parquet file. Default: path.", show_default=False),
+    ] = None,
+    top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of classes to write.")] = 3,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="Score below which the answer is unknown. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    labels: options.ModelLabels = None,
+    interpreter: options.Interpreter = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, max=4096, help="Worker processes. Default: CPU cores.", show_default=False),
+    ] = None,
+    ray: cluster.Ray = None,
+    partition_size: Annotated[
+        int | None,
+        typer.Option(
+            "--partition-size",
+            min=1,
+            max=100_000,
+            help="Photographs in one output file. Default: 250 to 5000, by their number.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Label only the first photographs. Default: all.", show_default=False),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete the results of an earlier run in the output folder.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print progress and summary as one JSON object a line.")] = False,
+) -> None:
+    """Label many photographs, and write the answers as Parquet files.
+
+    Each photograph gets the answer that edge-fmnist classify gives. One that cannot be read gets a row that says so.
+    The same command resumes an interrupted run. Without pyarrow (extra bulk), the files are JSON lines.
+    """
+    from edge_fmnist_export.bulk import plan as plans
+
+    names = None if labels is None else options.labels_of(labels)
+    if ray is not None:
+        cluster.check(ray)
+    # Reports a model that cannot be used before anything is written.
+    options.load_classifier(model or CAMERA_MODEL, 1, interpreter, names)
+    wanted = plans.LabelOptions(
+        source, output, model, column, top_k, threshold, names, interpreter, limit, partition_size
+    )
+    started = time.monotonic()
+    try:
+        plan = plans.prepare(wanted, restart, console.warn)
+        with closing(plan.manifest), _Progress(plan, json) as progress:
+            _run(plan, ray, workers, progress)
+            summary = plan.summarize(progress.counts, time.monotonic() - started)
+    except KeyboardInterrupt:
+        console.say(f"Interrupted. What is finished is in {output}; run the same command to go on.")
+        raise typer.Exit(130) from None
+    except (SinkError, RunError) as error:
+        raise type(error)(f"{error}; what is finished is in {output}: run the same command to go on") from error
+    if json:
+        console.emit_json({"event": "end", **summary}, indent=None)
+    else:
+        _show(summary, output)
+
+
+def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
+    from edge_fmnist_export.bulk.engine import Engine
+    from edge_fmnist_export.bulk.pool import Pool
+
+    if not plan.left:
+        return
+    with ExitStack() as stack:
+        running: Workers
+        if ray is None:
+            cores = len(os.sched_getaffinity(0))
+            running = stack.enter_context(Pool(plan.spec, min(workers or cores, len(plan.left))))
+        else:
+            from edge_fmnist_export.bulk.ray_workers import RayWorkers
+
+            running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
+        Engine(running, plan.manifest, plan.folder, plan.spec.layout).run(plan.left, progress.finished)
+
+
+class _Progress:
+    """Counts what is finished, and shows it on standard error, or as events on standard output."""
+
+    def __init__(self, plan: Plan, json: bool) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.counts: Counts = Counter()
+        self._json, self._total, self._before = json, plan.photographs, plan.photographs_done
+        self._started = self._shown = time.monotonic()
+        terminal = console.stderr_console()
+        self._bar = Progress(
+            TextColumn("labelling"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=terminal,
+            disable=json or not terminal.is_terminal,
+        )
+        self._task = self._bar.add_task("", total=self._total, completed=self._before, figures="")
+        if self._before and not json:
+            console.say(f"Going on: {self._before:,} of {self._total:,} photographs were labelled before")
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        if self._json:
+            self._event()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def finished(self, counts: Counts) -> None:
+        """Count a finished partition."""
+        self.counts += counts
+        done, rate, failures = self._done, self._rate, self._failures
+        self._bar.update(self._task, completed=done, figures=f"{rate:.0f}/s, {failures:,} failed")
+        now = time.monotonic()
+        if not self._bar.disable or now - self._shown < (EVENT_SECONDS if self._json else LINE_SECONDS):
+            return
+        self._shown = now
+        if self._json:
+            self._event()
+        else:
+            left = f"{self._seconds_left / 60:.0f} minutes left"
+            console.say(f"{done:,} of {self._total:,} photographs, {rate:.0f}/s, {left}, {failures:,} failed")
+
+    @property
+    def _done(self) -> int:
+        return self._before + self.counts.total()
+
+    @property
+    def _rate(self) -> float:
+        return self.counts.total() / max(time.monotonic() - self._started, 1e-3)
+
+    @property
+    def _seconds_left(self) -> float:
+        return (self._total - self._done) / self._rate if self._rate else 0.0
+
+    @property
+    def _failures(self) -> int:
+        from edge_fmnist_export.bulk.labeller import FAILED
+
+        return sum(count for (status, _), count in self.counts.items() if status in FAILED)
+
+    def _event(self) -> None:
+        event = {
+            "event": "progress",
+            "photographs": self._done,
+            "of": self._total,
+            "photographs_per_second": round(self._rate, 1),
+            "seconds_left": round(self._seconds_left, 1) if self._rate else None,
+            "failures": self._failures,
+        }
+        console.emit_json(event, indent=None)
+
+
+def _show(summary: dict[str, Any], output: str) -> None:
+    run = summary["this_run"]
+    console.show_table(
+        f"{summary['photographs']:,} photographs", ["answer", "photographs"],
+        [(answer, f"{count:,}") for answer, count in summary["answers"].items()]
+        + [(f"({status})", f"{count:,}") for status, count in summary["status"].items() if status != "ok"],
+    )  # fmt: skip
+    speed = f"{run['photographs']:,} in {run['seconds']:.0f} s: {run['photographs_per_second']} a second; "
+    console.say(f"{speed if run['photographs'] else ''}wrote {summary['parts']:,} parts to {output}")

@@ -1,0 +1,338 @@
+"""``live --collect``: the folder, unsure frames, the routes of the page."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_fmnist import LABELS, LiveLoop, LiveResult, live
+from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.sinks.collect import Collector, capture
+from edge_fmnist.sinks.web import WebPage
+from edge_fmnist.sinks.web.collect import CollectPage
+from edge_fmnist.sources.demo import Scene
+from edge_fmnist.teaching.background import BackgroundTeacher
+from edge_fmnist.teaching.collection import CollectedFrame, Collection, folder_name, perceptual_hash
+from edge_fmnist.teaching.photographs import MOST_CLASSES
+
+MakeResult = Callable[..., LiveResult]
+NOON = 1_800_000_000.25
+
+
+def frame(number: int = 0, score: float = 0.9, size: int = 100) -> CollectedFrame:
+    """Return a frame that looks like no other, with a JPEG that is not one."""
+    answer = {"label": "Coat", "score": score, "scores": {"Coat": score}}
+    return CollectedFrame(bytes(size), NOON + number, random.Random(number).getrandbits(64), answer)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "collected.jsonl").read_text().splitlines()]
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def test_a_frame_is_stored_with_its_time_and_what_was_answered(tmp_path: Path) -> None:
+    collection = Collection(tmp_path / "new" / "photos")
+    assert collection.add(frame(), "My hat") == "My hat"
+    assert collection.add(frame(), "my HAT") == "My hat"
+    assert files(collection.folder) == [
+        "My hat/20270115T080000250-1.jpg",
+        "My hat/20270115T080000250.jpg",
+        "collected.jsonl",
+    ]
+    assert collection.counts() == {"My hat": 2}
+    line = log(collection.folder)[0]
+    assert line.pop("hash") == f"{frame().hash:016x}"
+    assert line == {
+        "time": "2027-01-15T08:00:00.250+00:00",
+        "file": "My hat/20270115T080000250.jpg",
+        "answer": {"label": "Coat", "score": 0.9, "scores": {"Coat": 0.9}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("T-shirt/top", "T-shirt-top"),
+        ("../../etc/passwd", "-..-etc-passwd"),
+        ("..\\up", "-up"),
+        (" two   words ", "two words"),
+        (".hidden.", "hidden"),
+        ("Mu\u0308tze", "M\u00fctze"),
+        ("C:", "C-"),
+    ],
+)
+def test_the_name_of_a_class_is_one_visible_folder(label: str, name: str) -> None:
+    assert folder_name(label) == name
+
+
+@pytest.mark.parametrize("label", ["", " . ", "a\x00b", "a\x1b[31m", "\u202ea", "Unsorted", "unknown", "x" * 61])
+def test_names_that_no_class_can_have(label: str, tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    with pytest.raises(UsageError):
+        collection.add(frame(), label)
+    assert files(tmp_path) == []
+
+
+def test_the_number_of_classes_is_bounded(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    for number in range(MOST_CLASSES):
+        (tmp_path / f"class {number}").mkdir()
+    collection.add(frame(), "class 7")
+    with pytest.raises(UsageError, match="at most 100 classes"):
+        collection.add(frame(), "one more")
+
+
+def test_undo_takes_back_each_step_and_leaves_no_empty_class(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    collection.add_unsorted(frame(1, 0.4))
+    collection.add(frame(2), "hat")
+    collection.sort("20270115T080001250.jpg", "belt")
+    assert collection.counts() == {"hat": 1, "belt": 1}
+    assert (collection.last, collection.undo()) == ("belt", "belt")
+    assert collection.counts() == {"hat": 1}
+    assert [name for name, _ in collection.unsorted()] == ["20270115T080001250.jpg"]
+    assert collection.undo() == "hat"
+    assert (collection.last, collection.undo()) == (None, None)
+    assert files(tmp_path) == ["collected.jsonl", "unsorted/20270115T080001250.jpg"]
+    assert not (tmp_path / "hat").exists()
+
+
+def test_unsure_frames_are_few_and_different(tmp_path: Path) -> None:
+    collection = Collection(tmp_path, 3, 1000)
+    for number, score in ((1, 0.5), (2, 0.3)):
+        assert collection.add_unsorted(frame(number, score))
+        assert not collection.add_unsorted(frame(number, score))
+    assert [answer["score"] for _, answer in collection.unsorted()] == [0.3, 0.5]
+    with pytest.raises(SinkError, match="full, with 2 frames"):
+        collection.add_unsorted(frame(3, size=900))
+    # A later run knows what an earlier one has stored.
+    later = Collection(tmp_path, 3, 1000)
+    assert not later.add_unsorted(frame(2))
+    assert [answer["score"] for _, answer in later.unsorted()] == [0.3, 0.5]
+    assert later.add_unsorted(frame(4))
+    with pytest.raises(SinkError, match=r"full, with 3 frames.*--collect-max-frames"):
+        later.add_unsorted(frame(5))
+    assert len(later.unsorted()) == 3
+    assert later.counts() == {}
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    tmp_path: Path, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    collection = Collection(tmp_path)
+    collection.add(frame(0), "hat")
+    with file_size_limit(1000), pytest.raises(SinkError, match=r"cannot store frames .*; what is stored stays"):
+        collection.add(frame(1, size=5000), "hat")
+    assert collection.counts() == {"hat": 1}
+    assert files(tmp_path) == ["collected.jsonl", "hat/20270115T080000250.jpg"]
+
+
+def test_a_damaged_log_loses_no_photograph(tmp_path: Path) -> None:
+    Collection(tmp_path).add_unsorted(frame(1))
+    with (tmp_path / "collected.jsonl").open("ab") as file:
+        file.write(b'{"file": 3}\n[]\n{"file": "unsorted/x.jpg", "answer": 1, "hash": "z"}\n\xff\x00{"ti')
+    collection = Collection(tmp_path)
+    assert [name for name, _ in collection.unsorted()] == ["20270115T080001250.jpg"]
+    assert not collection.add_unsorted(frame(1))
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "photos").write_text("")
+    with pytest.raises(UsageError, match="expected a folder to collect in, got a file"):
+        Collection(tmp_path / "photos")
+
+
+def test_the_hash_changes_with_the_garment_and_not_with_noise() -> None:
+    generator = np.random.default_rng(3)
+    coat, bag = np.zeros((28, 28), np.uint8), np.zeros((28, 28), np.uint8)
+    cv2.circle(coat, (14, 14), 10, 180, -1)
+    cv2.rectangle(bag, (2, 8), (25, 12), 220, -1)
+    noisy = np.clip(coat.astype(int) + generator.integers(-3, 4, coat.shape), 0, 255).astype(np.uint8)
+    assert (perceptual_hash(coat) ^ perceptual_hash(noisy)).bit_count() <= 6
+    assert (perceptual_hash(coat) ^ perceptual_hash(bag)).bit_count() > 6
+
+
+# ---------------------------------------------------------------- the sink
+
+
+def test_unsure_frames_are_stored_and_others_kept_for_the_page(tmp_path: Path, make_result: MakeResult) -> None:
+    generator = np.random.default_rng(1)
+
+    def result(index: int, label: str | None, score: float) -> LiveResult:
+        made = make_result(index, label, score)
+        made.garment.image[:] = cv2.resize(generator.integers(0, 256, (6, 6), np.uint8), (28, 28))
+        return made
+
+    collection = Collection(tmp_path)
+    with Collector(collection, 0.6, interval=0) as collector:
+        for index, (label, score) in enumerate([("Coat", 0.9), ("unknown", 0.4), (None, 0.0), ("Coat", 0.7)]):
+            collector.write(result(index, label, score))
+            collector._thread.submit(lambda: None).result()
+        assert [each.answer["score"] for each in collector.recent().values()] == [0.9, 0.7]
+    (name, answer), *others = collection.unsorted()
+    assert others == []
+    assert (answer["label"], answer["score"], len(answer["scores"])) == ("unknown", 0.4, 3)
+    stored = np.asarray(cv2.imread(str(tmp_path / "unsorted" / name)))
+    assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
+
+
+def test_a_collector_that_cannot_store_fails_like_any_output(tmp_path: Path, make_result: MakeResult) -> None:
+    collector = Collector(Collection(tmp_path, 1, 10), 0.6, interval=0)
+    collector.write(make_result(score=0.3))
+    with pytest.raises(SinkError, match="full"):
+        collector.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
+        ({"collect_below": 0.5}, "collect_below: expected a folder as well"),
+        ({"collect": "photos", "collect_below": 1.5}, "collect_below: expected a number from 0 to 1, got 1.5"),
+        ({"collect": "photos", "serve": True, "collect_max_mb": 0}, "collect_max_mb: expected a number above zero"),
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        live("demo", **settings)
+
+
+def test_live_collects_without_a_page(tmp_path: Path) -> None:
+    for _ in live([Scene(320, 240).draw(3.0)], collect=tmp_path, collect_below=1.0):
+        pass
+    assert [name.split("/")[0] for name in files(tmp_path)] == ["collected.jsonl", "unsorted"]
+
+
+# ---------------------------------------------------------------- the page
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+
+
+class Page:
+    """A page with a loop that has one result, and a teacher that does not teach."""
+
+    def __init__(self, folder: Path, result: LiveResult) -> None:
+        self.collection = Collection(folder)
+        self.collector = Collector(self.collection, interval=0)
+        loop = cast(LiveLoop, SimpleNamespace(classifier=SimpleNamespace(source="camera"), labels=LABELS))
+        collect = CollectPage(self.collector, BackgroundTeacher(folder, loop), lambda: LABELS)
+        self.web = WebPage(port=0, collect=collect)
+        self.web.write(result)
+        assert self.request("GET", "/frame.jpg?after=0").status == 200
+
+    def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(self.web.url).port, timeout=20)) as connection:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+            return Answer(response.status, json.loads(content) if content[:1] == b"{" else content)
+
+    def post(self, **order: object) -> Answer:
+        return self.request("POST", "/collect", json.dumps(order).encode(), Content_Type="application/json")
+
+
+@pytest.fixture
+def page(tmp_path: Path, make_result: MakeResult) -> Iterator[Page]:
+    page = Page(tmp_path / "photos", make_result(label="T-shirt/top"))
+    yield page
+    page.web.close()
+    page.collector.close()
+
+
+def counts(answer: Answer) -> dict[str, int]:
+    return {each["name"]: each["count"] for each in answer.body["classes"] if each["count"]}
+
+
+def test_the_page_stores_and_undoes(page: Page, make_result: MakeResult) -> None:
+    assert b'id="classes"' in page.request("GET", "/").body
+    assert counts(page.request("GET", "/collect.json")) == {}
+    answer = page.post(action="store", name="T-shirt/top")
+    assert (answer.status, answer.body["said"], answer.body["undo"]) == (200, "Stored as T-shirt-top: 1", "T-shirt-top")
+    # The folder counts for the model's label; a new class comes after the model's.
+    assert counts(page.post(action="store", name="my hat")) == {"T-shirt/top": 1, "my hat": 1}
+    answer = page.post(action="undo")
+    assert counts(answer) == {"T-shirt/top": 1}
+    assert [each["name"] for each in answer.body["classes"]] == [*LABELS, "none"]
+    stored = np.asarray(cv2.imread(str(next((page.collection.folder / "T-shirt-top").iterdir()))))
+    assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
+
+
+def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: MakeResult) -> None:
+    page.collection.add_unsorted(capture(make_result(label="Coat", score=0.5)))
+    page.collector.write(make_result(label="Bag", score=0.8))
+    page.collector._thread.submit(lambda: None).result()
+    strip = page.request("GET", "/collect.json").body["strip"]
+    assert [(entry["label"], entry["score"], entry["best"][0]) for entry in strip] == [
+        ("Coat", 0.5, "Coat"),
+        ("Bag", 0.8, "Bag"),
+    ]
+    for entry in strip:
+        assert page.request("GET", f"/collect/{entry['id']}.jpg").body[:2] == b"\xff\xd8"
+        assert page.post(action="store", name="belt", id=entry["id"]).status == 200
+        # A second tap on the same picture stores nothing.
+        assert page.post(action="store", name="belt", id=entry["id"]).status == 400
+    answer = page.request("GET", "/collect.json")
+    assert (answer.body["strip"], counts(answer)) == ([], {"belt": 2})
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (b'{"action": "undo"}', "text/plain", 415),
+        (b'{"action": "undo"}', "application/x-www-form-urlencoded", 415),
+        (b'{"action": "' + b"x" * 5000, "application/json", 413),
+        (b"[" * 4000, "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b'{"action": "__class__"}', "application/json", 400),
+        (b'{"action": "store"}', "application/json", 400),
+        (b'{"action": "store", "name": 3}', "application/json", 400),
+        (b'{"action": "store", "name": "a\\u0000"}', "application/json", 400),
+        (b'{"action": "store", "name": "\\ud800"}', "application/json", 400),
+        (b'{"action": "store", "name": "a", "id": "f-../collected.jsonl"}', "application/json", 400),
+        (b'{"action": "store", "name": "a", "id": "r-99"}', "application/json", 400),
+        (b'{"action": "use"}', "application/json", 400),
+        (b'{"action": "restore"}', "application/json", 400),
+    ],
+)
+def test_requests_that_change_nothing(page: Page, body: bytes, content_type: str, status: int) -> None:
+    answer = page.request("POST", "/collect", body, Content_Type=content_type)
+    assert (answer.status, list(answer.body)) == (status, ["error"])
+    assert files(page.collection.folder) == []
+
+
+@pytest.mark.parametrize("name", ["f-..%2Fcollected.jsonl", "f-x.jpg", "r-1", "r-x", "x"])
+def test_there_are_no_other_pictures(page: Page, name: str) -> None:
+    assert page.request("GET", f"/collect/{name}.jpg").status == 404
+
+
+def test_without_collect_the_page_has_none_of_it() -> None:
+    with (
+        closing(WebPage(port=0)) as web,
+        closing(http.client.HTTPConnection("127.0.0.1", urlsplit(web.url).port, timeout=20)) as connection,
+    ):
+        for path, status in (("/collect.json", 404), ("/collect.js", 404), ("/", 200)):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            assert response.status == status
+            assert b"collect.js" not in response.read()

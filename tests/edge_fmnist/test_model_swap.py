@@ -1,0 +1,142 @@
+"""Another model in a running loop: between two frames, from a replaced file, and what follows its labels."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edge_fmnist import Classifier, LiveResult, live
+from edge_fmnist.data.files import write_bytes
+from edge_fmnist.errors import ModelError, UsageError
+from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.predictions import Prediction
+from edge_fmnist.model.registry import shipped_models
+from edge_fmnist.pipeline import model_watch
+from edge_fmnist.sinks.mqtt.messages import MessageFactory
+from edge_fmnist.sources.demo import Scene
+
+OTHER = tuple("abcdefghij")
+
+
+def in_another_thread(action: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join()
+
+
+def relabelled(model: str) -> bytes:
+    """Return a shipped model with other labels and no calibration."""
+    content = shipped_models()[model].path.read_bytes()
+    return embed(content[: content.index(b"PK\x03\x04")], {"output": "logits"}, OTHER)
+
+
+def test_a_swap_happens_between_two_frames(tmp_path: Path) -> None:
+    path = tmp_path / "other.tflite"
+    path.write_bytes(relabelled("camera"))
+    former, other = Classifier.load("edge"), Classifier.load(path)
+    loop, results = live([Scene(320, 240).draw(3.0)] * 6, model=former, smoothing=True), []
+    for result in loop:
+        results.append(result)
+        if result.frame.index == 2:
+            in_another_thread(lambda: loop.swap(other))
+            assert loop.labels == OTHER
+    assert [result.frame.index for result in results] == list(range(6))
+    assert [result.labels for result in results] == [former.labels] * 3 + [OTHER] * 3
+    # Smoothing starts over: the first frame counts in full, under a label of the new model.
+    assert results[3].label in OTHER
+    assert results[3].score == pytest.approx(other.predict(results[3].garment.image).score, abs=1e-6)
+
+
+def test_the_loop_takes_the_interpreter_that_was_warmed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Classifier.load("nano")
+    made: list[int] = []
+    make = Classifier._make
+
+    def count(*arguments: Any) -> Any:
+        made.append(1)
+        return make(*arguments)
+
+    loop = live([Scene(320, 240).draw(3.0)] * 4, model="edge")
+    for result in loop:
+        if result.frame.index == 1:
+            in_another_thread(lambda: loop.swap(other))
+            monkeypatch.setattr(Classifier, "_make", count)
+    assert made == []
+
+
+def test_a_model_that_fails_when_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = Classifier.load("nano")
+
+    def fail(image: np.ndarray) -> Prediction:
+        raise ModelError(f"damaged {image.shape}")
+
+    monkeypatch.setattr(damaged, "predict", fail)
+    loop = live([Scene(320, 240).draw(3.0)] * 3, model="edge")
+    for _ in loop:
+        with pytest.raises(ModelError, match="damaged"):
+            loop.swap(damaged)
+    assert loop.stats.results == 3
+    assert loop.classifier.source == "edge"
+
+
+def test_a_replaced_file_is_taken_and_a_damaged_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_watch, "INTERVAL", 0.02)
+    path, warnings = tmp_path / "mine.tflite", queue.SimpleQueue[str]()
+    path.write_bytes(shipped_models()["nano"].path.read_bytes())
+    results = iter(live("demo", model=path, watch_model=True, warn=warnings.put, seconds=60))
+    former = next(results)
+    write_bytes(path, path.read_bytes()[:5000])
+    while warnings.empty():
+        assert next(results).labels == former.labels
+    message = warnings.get()
+    assert message.startswith(f"{path}: ")
+    assert message.endswith("; the former model stays in use")
+    write_bytes(path, relabelled("nano"))
+    result = next(result for result in results if result.labels != former.labels)
+    assert result.labels == OTHER
+    results.close()  # type: ignore[attr-defined]
+    assert warnings.empty()
+
+
+@pytest.mark.parametrize("model", ["camera", "classifier"])
+def test_only_a_file_can_be_watched(model: str) -> None:
+    with pytest.raises(UsageError, match=r"watch_model: expected a \.tflite file"):
+        live("demo", model=Classifier.load("nano") if model == "classifier" else model, watch_model=True)
+
+
+def test_home_assistant_learns_the_labels_of_another_model(make_result: Callable[..., LiveResult]) -> None:
+    former, other = make_result(0), make_result(1, labels=OTHER)
+    factory = MessageFactory("edge-fmnist/test", former.labels)
+    assert not [message for message in factory.for_result(former) if b"options" in message.payload]
+    configs = [message for message in factory.for_result(other) if b"options" in message.payload]
+    assert any(b'"options": ["a", "b"' in message.payload for message in configs)
+    assert any(b'"options": ["a", "b"' in message.payload for message in factory.greeting(0))
+
+
+def frames_lost_to_swaps(models: list[Classifier]) -> int:
+    """Return the frames that were dropped while a demo scene at 30 fps ran with four swaps in it."""
+    dropped: list[int] = []
+    threads: list[threading.Thread] = []
+    loop = live("demo", model="nano", frames=75)
+    for result in loop:
+        dropped.append(result.dropped)
+        if len(dropped) in (15, 30, 45, 60):
+            threads.append(threading.Thread(target=loop.swap, args=(models[len(threads) % 2],)))
+            threads[-1].start()
+    for thread in threads:
+        thread.join()
+    return dropped[-1] - dropped[14]
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+def test_a_camera_at_30_fps_loses_no_frame_to_swaps() -> None:
+    models = [Classifier.load("edge"), Classifier.load("camera")]
+    # Whatever else the machine does may cost a frame, too, but not each time.
+    assert 0 in (frames_lost_to_swaps(models) for _ in range(3))

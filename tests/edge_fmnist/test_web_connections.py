@@ -1,0 +1,200 @@
+"""Connections of the browser page: silent, slow and many ones, TLS, and a proxy before it."""
+
+from __future__ import annotations
+
+import http.client
+import http.server
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from edge_fmnist.errors import UsageError
+from edge_fmnist.sinks.web import Access, WebPage, connections
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def page() -> Iterator[WebPage]:
+    with closing(WebPage(port=0)) as page:
+        yield page
+
+
+def connect(page: WebPage, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection from an address of this machine; all of 127.0.0.0/8 are."""
+    port = urlsplit(page.url).port or 0
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
+
+
+def seconds_for_health(page: WebPage) -> float:
+    started = time.perf_counter()
+    with urllib.request.urlopen(f"{page.url}healthz", timeout=10) as answer:
+        assert answer.status == 200
+    return time.perf_counter() - started
+
+
+def is_dropped(connection: socket.socket) -> bool:
+    """Return whether the other side has closed a connection that it sent nothing on; waits for it."""
+    with suppress(ConnectionResetError):
+        return connection.recv(1) == b""
+    return True
+
+
+def test_silent_connections_lock_nobody_out(page: WebPage) -> None:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(connect(page)) for _ in range(200)]
+        assert seconds_for_health(page) < 1
+        assert is_dropped(silent[0])
+        # The newest ones are left.
+        silent[-1].sendall(REQUEST + b"\r\n")
+        assert silent[-1].recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", REQUEST + b"\r\n"])
+def test_an_incomplete_request_is_dropped(page: WebPage, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.3)
+    with connect(page) as connection:
+        connection.sendall(start)
+        if start.startswith(REQUEST):
+            # A second request in the same connection.
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+            connection.sendall(REQUEST)
+        ended = threading.Event()
+
+        def drip() -> None:
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    connection.sendall(b"a")
+
+        dripping = threading.Thread(target=drip)
+        dripping.start()
+        started = time.monotonic()
+        with suppress(ConnectionResetError):
+            while connection.recv(65536):
+                pass
+        ended.set()
+        dripping.join()
+        assert time.monotonic() - started < 3
+
+
+def test_a_request_in_progress_is_not_dropped(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.2)
+    with connect(page) as connection:
+        connection.sendall(REQUEST.replace(b"healthz", b"events") + b"\r\n")
+        received = b""
+        # Heartbeats, one a second.
+        while received.count(b"heartbeat") < 2:
+            chunk = connection.recv(65536)
+            assert chunk
+            received += chunk
+
+
+def test_an_address_has_eight_connections(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Addresses of this machine have no limit of their own: a proxy connects from there for all its clients.
+    monkeypatch.setattr(connections, "is_local", lambda address: address == "127.0.0.1")
+    with ExitStack() as stack:
+        watching = [stack.enter_context(connect(page, "127.0.0.9")) for _ in range(connections.MAX_PER_ADDRESS)]
+        for connection in watching[1:]:
+            connection.sendall(REQUEST.replace(b"healthz", b"frame.jpg?after=0") + b"\r\n")
+        silent = watching[0]
+        replacing = stack.enter_context(connect(page, "127.0.0.9"))
+        assert is_dropped(silent)
+        replacing.sendall(REQUEST.replace(b"healthz", b"frame.jpg?after=0") + b"\r\n")
+        # Let the server read it.
+        assert seconds_for_health(page) < 1
+        refused = stack.enter_context(connect(page, "127.0.0.9"))
+        assert refused.recv(65536).startswith(b"HTTP/1.1 503")
+        another = stack.enter_context(connect(page, "127.0.0.10"))
+        another.sendall(REQUEST + b"\r\n")
+        assert another.recv(12) == b"HTTP/1.1 200"
+
+
+def test_https(certificate: Path) -> None:
+    context = ssl.create_default_context(cafile=str(certificate))
+    with closing(WebPage("localhost", 0, certificate=certificate)) as page:
+        assert page.url.startswith("https://localhost:")
+        with urllib.request.urlopen(f"{page.url}healthz", timeout=10, context=context) as answer:
+            assert answer.status == 200
+        with connect(page) as plain:
+            plain.sendall(REQUEST + b"\r\n")
+            assert not plain.recv(65536).startswith(b"HTTP")
+
+
+def test_a_handshake_that_is_not_made_is_dropped(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.2)
+    with closing(WebPage("localhost", 0, certificate=certificate)) as page, connect(page) as silent:
+        assert is_dropped(silent)
+
+
+def test_certificates_that_cannot_be_used(certificate: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.pem: cannot be read \(No such file"):
+        WebPage(port=0, certificate=tmp_path / "absent.pem")
+    (tmp_path / "text.pem").write_text("text")
+    with pytest.raises(UsageError, match=r"text\.pem: expected a certificate and its private key in PEM format"):
+        WebPage(port=0, certificate=tmp_path / "text.pem")
+    alone = tmp_path / "alone.pem"
+    alone.write_text("-----BEGIN CERT" + certificate.read_text().partition("-----BEGIN CERT")[2])
+    with pytest.raises(UsageError, match=r"alone\.pem: expected a certificate and its private key"):
+        WebPage(port=0, certificate=alone)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Passes requests on as Caddy does: with the Host of the client, and who asked over TLS in X-Forwarded-…."""
+
+    port = 0
+
+    def do_GET(self) -> None:
+        upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {**self.headers, "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+        # Below a folder of the proxy's, which it removes.
+        upstream.request("GET", self.path.removeprefix("/camera"), headers=headers)
+        response = upstream.getresponse()
+        self.send_response_only(response.status)
+        for name, value in response.getheaders():
+            if name.lower() != "transfer-encoding":
+                self.send_header(name, value)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        while chunk := response.read1(65536):
+            self.wfile.write(chunk)
+        upstream.close()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_behind_a_proxy() -> None:
+    with closing(WebPage(port=0, access=Access.of("127.0.0.1", "camera.example.org"))) as page:
+        Proxy.port = urlsplit(page.url).port or 0
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+            serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+            serving.start()
+
+            def ask(path: str, **headers: str) -> http.client.HTTPResponse:
+                client = http.client.HTTPConnection("127.0.0.1", proxy.server_port, timeout=10)
+                client.request("GET", path, headers={"Host": "camera.example.org", **headers})
+                return client.getresponse()
+
+            try:
+                with ask("/camera/result.json") as refused:
+                    assert refused.status == 401
+                with ask("/camera/healthz", Host="other.example.org") as other:
+                    assert other.status == 400
+                with ask(f"/camera/?token={page.access.token}") as login:
+                    assert (login.status, login.headers["Location"]) == (303, "./")
+                    cookie, *attributes = login.headers["Set-Cookie"].split("; ")
+                    assert "Secure" in attributes
+                with ask("/camera/events", Cookie=cookie) as events:
+                    assert events.readline() == b"event: heartbeat\n"
+            finally:
+                proxy.shutdown()
+                serving.join()

@@ -34,9 +34,9 @@ RECONNECT_DELAYS = (1, 10)
 MAX_IN_FLIGHT = 20
 # Seconds between two checks while nothing happens.
 TICK = 1.0
-# Seconds to deliver queued messages at the end, and then to announce the end.
-DRAIN_TIMEOUT = 3.0
-OFFLINE_TIMEOUT = 1.0
+# Seconds to deliver queued messages at the end, and then to announce the end: together below the limit of all sinks.
+DRAIN_TIMEOUT = 1.2
+OFFLINE_TIMEOUT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ class MqttPublisher(Sink):
         self._deadline = time.monotonic() + DRAIN_TIMEOUT
         self._wake.set()
         # An unresponsive name server can block paho's thread for longer; both threads are daemons.
-        self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 1.0)
+        self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 0.2)
         self._pass_on_warnings()
         if self._failure is None and (left := self.traffic.waiting):
             raise SinkError(

@@ -149,7 +149,12 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=fr
 @given(damaged(PART * 3) | st.lists(st.sampled_from([PART, JPEG, b"--frame\r\n", b"\r\n", b"\xff" * 9])).map(b"".join))
 def test_motion_jpeg(body: bytes) -> None:
     client, server = socket.socketpair()
-    sender = threading.Thread(target=lambda: (server.sendall(HEAD + body), server.close()))
+
+    def send() -> None:
+        with server:
+            server.sendall(HEAD + body)
+
+    sender = threading.Thread(target=send)
     sender.start()
     response = http.client.HTTPResponse(client)
     response.begin()

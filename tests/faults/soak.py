@@ -77,6 +77,13 @@ def measure(pid: int) -> tuple[float, int, int]:
     return memory, len(list(Path(f"/proc/{pid}/fd").iterdir())), threads
 
 
+def not_written(page: str) -> int:
+    """Return the number of results that outputs have dropped."""
+    with urlopen(f"{page}/metrics", timeout=20) as response:
+        found = re.search(r"^edge_fmnist_results_not_written_total (\S+)", response.read().decode(), re.MULTILINE)
+    return int(float(found[1])) if found else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=1.0)
@@ -107,7 +114,7 @@ def main() -> int:
             time.sleep(min(60.0, seconds / 12))
             memory, descriptors, threads = measure(process.pid)
             written = lines.read_bytes().count(b"\n") if lines.exists() else 0
-            dropped = sum(int(number) for number in re.findall(r"(\d+) results were dropped", "".join(log)))
+            dropped = not_written(page)
             row = f"{elapsed / 60:7.1f} {memory:6.1f} {descriptors:6} {threads:6} {written:9} {dropped:6}"
             print(row, flush=True)
             settled = settled or (memory if elapsed >= seconds / 6 else None)

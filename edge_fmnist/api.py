@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 from edge_fmnist.pipeline.loop import LiveLoop, ResultWriter
 from edge_fmnist.pipeline.observer import Observer
 from edge_fmnist.pipeline.results import LiveResult
@@ -62,6 +63,9 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter | None, *, warn: War
     with caused_by("source"):
         source = _source(settings, warn)
     model = settings.model
+    if model is None:
+        # As classify does.
+        model = DEFAULT_MODEL if source.has_images else CAMERA_MODEL
     if not isinstance(model, Classifier):
         with caused_by("interpreter"):
             interpreters.choose(settings.interpreter)

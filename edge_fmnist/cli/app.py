@@ -54,7 +54,7 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes one message and its exit code."""
-        with console.exit_codes():
+        with console.exit_codes([*ctx.args]):
             result = super().invoke(ctx)
             # A full disk or a closed pipe shows when the last results are written.
             sys.stdout.flush()

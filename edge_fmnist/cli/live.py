@@ -87,7 +87,7 @@ def live(**arguments: Any) -> None:
         loop.open()
         with stopped_by_signals(loop.stop, outputs.reopen), loop:
             _add_status(outputs, report, settings.jsonl == "-")
-            supervisor.start({"source": loop.source.name, "model": settings.model, "config": settings_file})
+            supervisor.start({"source": loop.source.name, "model": loop.classifier.name, "config": settings_file})
             for result in loop:
                 supervisor.take(result)
     finally:

@@ -60,10 +60,11 @@ def advice(error: OSError, path: Path) -> str:
     """Return why a file cannot be read or written, and what to do about it where that is known."""
     reason = error.strerror or str(error)
     if error.errno in (errno.EACCES, errno.EPERM):
-        folder = next((each for each in path.absolute().parents if os.path.lexists(each)), path)
-        return f"{reason}: choose another folder, or give this user access to {folder}"
+        path = path.absolute()
+        closed = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+        return f"{reason}: choose another path, or give this user access to {closed}"
     if error.errno == errno.EROFS:
-        return f"{reason}: choose another folder"
+        return f"{reason}: choose another path"
     return f"{reason}: free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else reason
 
 

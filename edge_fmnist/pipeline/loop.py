@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol
 
-from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.errors import ImageError, UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.pipeline.model_watch import ModelWatch
 from edge_fmnist.pipeline.observer import Observer, State
@@ -18,7 +18,7 @@ from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
-from edge_fmnist.sources.base import Source, Warn, log_warning
+from edge_fmnist.sources.base import Source, Warn, guarded, log_warning
 from edge_fmnist.vision.motion import MotionDetector
 
 # Seconds between two checks whether to stop while no frame arrives.
@@ -151,10 +151,7 @@ class LiveLoop:
 
     def _open_source(self) -> None:
         if not self.realtime:
-            try:
-                self.source.open()
-            except (OSError, ValueError, RuntimeError) as error:
-                raise SourceError(f"{self.source.name}: {error}") from error
+            guarded(self.source, self.source.open)
             return
         self._reader = ReaderThread(
             self.source, retry=self._retry, on_lost=self._source_lost, on_back=self._source_back
@@ -278,7 +275,7 @@ class LiveLoop:
         index = 0
         while not self._finished():
             if self._due():
-                picture = self.source.read()
+                picture = guarded(self.source, self.source.read)
                 if picture is None:
                     return
                 yield Frame(picture, index, time.perf_counter(), self.source.frame_name)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from edge_fmnist.errors import EdgeFmnistError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
+from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
 
@@ -81,9 +81,10 @@ class LiveSettings:
             "-s",
         ),
     ] = "auto"
-    model: Annotated[str | Path | Classifier, Option(str, "Name of a shipped model, or a .tflite file.", "-m")] = (
-        CAMERA_MODEL
-    )
+    model: Annotated[
+        str | Path | Classifier | None,
+        Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
+    ] = None
     watch_model: Annotated[
         bool, Option(bool, "Take the model's file again whenever it is replaced; a damaged one is refused.")
     ] = False
@@ -220,7 +221,7 @@ class LiveSettings:
     def __post_init__(self) -> None:
         for name, option in options().items():
             option.check(getattr(self, name), name)
-        if self.watch_model and (isinstance(self.model, Classifier) or str(self.model) in shipped_models()):
+        if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
             raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
         self._check_collect()
         _ = self.adjustment

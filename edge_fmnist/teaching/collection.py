@@ -27,14 +27,11 @@ import cv2
 import numpy as np
 
 from edge_fmnist.data.files import write_bytes
-from edge_fmnist.data.labels import MAX_LABEL_LENGTH, UNKNOWN
+from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
 from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.teaching.photographs import MOST_CLASSES, UNSORTED
 
-UNSORTED = "unsorted"
-# Frames in this class are what is not to be named.
-NONE = "none"
 LOG = "collected.jsonl"
-MOST_CLASSES = 100
 # At 95, the 28x28 image is the same up to a few grey levels, in a fifth of the bytes of a PNG.
 JPEG_QUALITY = 95
 # Two frames count as the same if no more than this many of the 64 bits of their hashes differ.
@@ -99,6 +96,13 @@ def folder_name(label: str) -> str:
     if name.casefold() in (UNSORTED, UNKNOWN):
         raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
     return name
+
+
+def class_key(name: str) -> str:
+    """Return what a label and the name of its folder have in common, whatever their case: ``T-shirt/top``, say."""
+    with contextlib.suppress(UsageError):
+        name = folder_name(name)
+    return name.casefold()
 
 
 class Collection:
@@ -235,7 +239,7 @@ class Collection:
         """Return the folder of a class: an existing one whatever its case, or a new one."""
         name = folder_name(label)
         folders = [path for path in self._folders() if path.name != UNSORTED]
-        same = next((path for path in folders if path.name.casefold() == name.casefold()), None)
+        same = next((path for path in folders if class_key(path.name) == class_key(name)), None)
         if same is None and len(folders) >= MOST_CLASSES:
             raise UsageError(f"expected at most {MOST_CLASSES} classes")
         return same or self.folder / name

@@ -18,6 +18,7 @@ from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.photos import GARMENTS, right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
+from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, STRENGTHS_KEEPING, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MOST_CLASSES, Photographs, rehearsal
@@ -39,14 +40,15 @@ def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, .
     Args:
         folders: the names of the folders.
         kept: the labels of the parent, if they are kept. A folder stands for one of them if its name is that label in
-            small or capital letters, or one of the names of :mod:`edge_fmnist.model.photos`.
+            small or capital letters, with ``-`` for what no folder can have in its name, or one of the names of
+            :mod:`edge_fmnist.model.photos`.
 
     Raises:
         DataError: too many classes, or a kept class that nothing can be learned from.
     """
     same = {garment: labels[0] for garment, labels in GARMENTS.items() if len(labels) == 1 and labels[0] in kept}
-    same |= {label.lower(): label for label in kept}
-    named = tuple(same.get(folder.lower(), folder) for folder in folders)
+    same |= {class_key(label): label for label in kept}
+    named = tuple(same.get(class_key(folder), folder) for folder in folders)
     if lost := [label for label in kept if label not in (*LABELS, *named)]:
         raise DataError(
             f"expected folders with photographs of {', '.join(lost)} too: without them, the model would forget these "
@@ -73,8 +75,8 @@ class Lesson:
         """Fit and cross-validate; raises as :func:`teach`."""
         self.parent, self.photographs, self._step = parent, photographs, step
         kept = parent.classifier.labels if add else ()
-        self.labels, named = labels_of(photographs.labels, kept)
-        self.targets = np.array([self.labels.index(label) for label in named])[photographs.targets]
+        self.labels, self._named = labels_of(photographs.labels, kept)
+        self.targets = np.array([self.labels.index(label) for label in self._named])[photographs.targets]
         centre = np.zeros((len(self.labels), parent.head.size + 1), np.float32)
         images, targets = photographs.images, self.targets
         if add:
@@ -140,6 +142,13 @@ class Lesson:
         recognized: np.ndarray = self.predicted == self.targets
         return recognized
 
+    @property
+    def accuracy(self) -> float:
+        """Share of the photographs that was recognized without having been taught, 0 to 1."""
+        missed = zip(self._named, self.photographs.missed, strict=True)
+        unnamed = sum(count for label, count in missed if label == NONE)
+        return float(self.right.sum() + unnamed) / (len(self.right) + sum(self.photographs.missed))
+
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
         counts = Counter(self.labels[target] for target in self.targets)
@@ -152,7 +161,7 @@ class Lesson:
                 "parent_sha256": hashlib.sha256(self.parent.content).hexdigest(),
                 "photographs": dict(counts),
                 "photographs_sha256": "".join(digest[:DIGITS] for digest in self.photographs.hashes),
-                "cross_validated_accuracy": round(float(self.right.mean()), 6),
+                "cross_validated_accuracy": round(self.accuracy, 6),
                 "strength": self._strength,
             },
         }
@@ -175,16 +184,26 @@ class Lesson:
         confusion = np.zeros((len(self.labels), len(self.labels)), int)
         np.add.at(confusion, (self.targets, self.predicted), 1)
         taught = [index for index in range(len(self.labels)) if confusion[index].any()]
+        missed = Counter[str]()
+        for label, count in zip(self._named, self.photographs.missed, strict=True):
+            missed[label] += count
         classes = tuple(
-            TaughtClass(self.labels[index], count, int(confusion[index, index]), max(0, ENOUGH_PHOTOGRAPHS - count))
+            TaughtClass(
+                label=label,
+                photographs=count,
+                missed=missed[label],
+                right=int(confusion[index, index]) + (missed[label] if label == NONE else 0),
+                wanted=max(0, ENOUGH_PHOTOGRAPHS - count),
+            )
             for index, count in zip(taught, map(int, confusion[taught].sum(axis=1)), strict=True)
+            for label in [self.labels[index]]
         )
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
             classes=classes,
-            accuracy=float(self.right.mean()),
+            accuracy=self.accuracy,
             confusion=tuple(tuple(map(int, confusion[index])) for index in taught),
             comparison=self._comparison(),
             temperature=self.temperature,
@@ -203,7 +222,9 @@ class Lesson:
         if not new.any():
             return None
         before = [
-            prediction.label in right_labels(label, labels) if label != NONE else not prediction.known
+            not prediction.known
+            if label == NONE
+            else class_key(prediction.label) == class_key(label) or prediction.label in right_labels(label, labels)
             for prediction, label in zip(
                 self.parent.classifier.predict_batch(self.photographs.images[new]),
                 (self.labels[target] for target in self.targets[new]),

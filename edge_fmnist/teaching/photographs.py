@@ -22,6 +22,8 @@ SAME = 20.0
 # row for each class, 50 images of 28x28 in it, 16 shades of grey.
 REHEARSAL = Path(__file__).with_name("fashion_mnist.png")
 MOST_CLASSES = 100
+# The folder in which ``live --collect`` stores what is not in a class yet.
+UNSORTED = "unsorted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,7 @@ class Photographs:
         images: uint8, shape (N, 28, 28), the garment bright on black.
         targets: class of each image, int, shape (N,).
         groups: number that photographs which show nearly the same have in common, int, shape (N,).
+        missed: number of photographs of each class in which no garment was found.
         hashes: SHA-256 of each photograph's pixels, as hexadecimal digits.
     """
 
@@ -40,6 +43,7 @@ class Photographs:
     images: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
+    missed: tuple[int, ...]
     hashes: tuple[str, ...]
 
 
@@ -58,6 +62,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
     """
     files = _files(folder, least_classes, warn)
     total, done, seen, images, targets = sum(map(len, files.values())), 0, {}, [], []
+    all_missed = []
     for target, (label, paths) in enumerate(files.items()):
         missed, repeated = 0, 0
         for path in paths:
@@ -77,8 +82,9 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
                 targets.append(target)
             elif digest:
                 missed += 1
+        all_missed.append(missed)
         if missed:
-            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs, which were skipped")
+            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs")
         if repeated:
             warn(f"{label}: {repeated} photographs are copies of others and were skipped")
     if not images:
@@ -88,7 +94,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         )
     _check_counts(folder, tuple(files), targets)
     groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
-    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(seen))
+    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(all_missed), tuple(seen))
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +115,8 @@ def _files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
         )
-    files = {name: list_pictures(place, warn) for name, place in subfolders(folder).items()}
+    folders = {name: place for name, place in subfolders(folder).items() if name != UNSORTED}
+    files = {name: list_pictures(place, warn) for name, place in folders.items()}
     if not files:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
     if not least_classes <= len(files) <= MOST_CLASSES:

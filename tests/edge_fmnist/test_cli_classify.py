@@ -296,6 +296,20 @@ def test_classify_and_live_give_the_same_answers(
     assert [line["score"] for line in live] == pytest.approx([line["score"] for line in classified], abs=1e-3)
 
 
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize(("name", "model"), [("image.png", "edge"), ("photo.jpg", "camera")])
+def test_live_chooses_the_model_as_classify_does(
+    run_cli: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, name: str, model: str
+) -> None:
+    picture(f"folder/{name}", images[0] if model == "edge" else photo())
+    # What cannot be read does not decide.
+    (tmp_path / "folder" / "a.png").write_bytes(b"not a picture")
+    (classified,) = json_lines(run_cli("classify", tmp_path / "folder" / name, "--json"))
+    (live,) = json_lines(run_cli("live", "--source", tmp_path / "folder", "--jsonl", "-", "--quiet"))
+    assert live["label"] == classified["answer"]
+    assert live["label"].startswith(model)
+
+
 @pytest.mark.parametrize(("argument", "message"), [("empty", "no pictures in this folder"), ("*.gif", "no file match")])
 def test_a_folder_or_glob_without_pictures_among_files(
     classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, argument: str, message: str

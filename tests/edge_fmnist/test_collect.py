@@ -23,7 +23,8 @@ from edge_fmnist.sinks.web import WebPage
 from edge_fmnist.sinks.web.collect import CollectPage
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.teaching.background import BackgroundTeacher
-from edge_fmnist.teaching.collection import MOST_CLASSES, CollectedFrame, Collection, folder_name, perceptual_hash
+from edge_fmnist.teaching.collection import CollectedFrame, Collection, folder_name, perceptual_hash
+from edge_fmnist.teaching.photographs import MOST_CLASSES
 
 MakeResult = Callable[..., LiveResult]
 NOON = 1_800_000_000.25

@@ -76,6 +76,7 @@ SIGNATURES = {
         "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
         "labels: tuple[str, ...] | None = None) -> Classifier",
         "load_other": "(self, model: str | Path | ModelBytes) -> Classifier",
+        "name": "(self) -> str",
         "mirrored": "(self) -> bool",
         "outputs": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
         "predict": "(self, image: np.ndarray) -> Prediction",
@@ -127,7 +128,7 @@ FIELDS = {
 
 LIVE = {
     "source": "auto",
-    "model": "camera",
+    "model": None,
     "watch_model": False,
     "ca": None,
     "insecure": False,

@@ -25,12 +25,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from edge_fmnist.data.labels import NONE
 from edge_fmnist.errors import EdgeFmnistError, ImageError, SinkError, UsageError
 from edge_fmnist.sinks.collect import Collector, capture
 from edge_fmnist.sinks.formatting import printable, printable_values
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.teaching.background import BackgroundTeacher
-from edge_fmnist.teaching.collection import NONE, folder_name
+from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.vision.preprocess import shrunk
 from edge_fmnist.vision.read_image import read_image
 
@@ -103,8 +104,8 @@ class CollectPage:
         # Classes of the model first, then new ones, rejects last.
         names: dict[str, str] = {}
         for name in (*self._labels(), *(name for name in counts if name != NONE), NONE):
-            names.setdefault(_key(name), name)
-        numbers = {_key(name): count for name, count in counts.items()}
+            names.setdefault(class_key(name), name)
+        numbers = {class_key(name): count for name, count in counts.items()}
         unsorted = self._collection.unsorted()
         strip = [(f"f-{name}", answer) for name, answer in unsorted[:MOST_IN_STRIP]]
         # Older ones are still there for a while, in case a viewer is about to tap one.
@@ -181,13 +182,6 @@ class CollectPage:
         with suppress(ImageError):
             return cv2.imencode(".jpg", shrunk(read_image(jpeg or b""), THUMBNAIL_SIDE))[1].tobytes()
         return None
-
-
-def _key(name: str) -> str:
-    """Return what the names of one class have in common: its label and its folder, whatever the case."""
-    with suppress(UsageError):
-        name = folder_name(name)
-    return name.casefold()
 
 
 def _problem(message: str, status: int) -> Response:

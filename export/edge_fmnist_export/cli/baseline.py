@@ -69,6 +69,7 @@ def baseline(
     settings = runner.BaselineOptions(grid, train_images, seed, threads or os.cpu_count() or 1, ray)
     # Fails now if the folder is not writable, not after hours of work.
     folder.mkdir(parents=True, exist_ok=True)
+    console.say(f"Fitting {name}; results go to {folder}")
     with _progress(name) as progress:
         result = runner.run(chosen, train, test, settings, progress)
         progress("writing", 0, None)

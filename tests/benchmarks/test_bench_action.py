@@ -83,12 +83,6 @@ def test_outputs_refer_to_the_step(action: dict[str, Any]) -> None:
     assert all("${{" not in step["run"] for step in action["runs"]["steps"])
 
 
-def test_actions_of_others_are_pinned_by_commit() -> None:
-    for path in [*(ROOT / ".github/workflows").iterdir(), ROOT / "action.yml"]:
-        used = re.findall(r"uses: *(\S+)", path.read_text("utf-8"))
-        assert [name for name in used if name != "./" and not re.search(r"@[0-9a-f]{40}$", name)] == [], path.name
-
-
 def test_workflows() -> None:
     workflows = {path.name: yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / ".github/workflows").iterdir()}
     assert {"benchmark.yml", "ci.yml"} <= set(workflows)
@@ -97,4 +91,5 @@ def test_workflows() -> None:
         for job in workflow["jobs"].values():
             assert job["timeout-minutes"] <= 60
             for used in (step["uses"] for step in job["steps"] if "uses" in step):
-                assert used == "./" or re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|[0-9a-f]{40})", used)
+                # A tag can be moved to another commit.
+                assert used == "./" or re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", used)

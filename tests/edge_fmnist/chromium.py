@@ -64,6 +64,15 @@ class Tab:
             time.sleep(0.05)
         return value
 
+    def press(self, text: str) -> None:
+        """Press the keys of a text, one after another."""
+        for character in text:
+            codes = {" ": "Space", "\r": "Enter"}
+            code = codes.get(character, f"Key{character.upper()}")
+            key = {"code": code, "key": "Enter" if character == "\r" else character}
+            self._call("Input.dispatchKeyEvent", type="keyDown", text=character, **key)
+            self._call("Input.dispatchKeyEvent", type="keyUp", **key)
+
     def screenshot(self) -> bytes:
         """Return the whole page as PNG."""
         answer = self._call("Page.captureScreenshot", captureBeyondViewport=True)

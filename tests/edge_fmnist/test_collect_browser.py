@@ -96,8 +96,8 @@ def button(name: str) -> str:
 
 def collect(tab: Tab, name: str) -> None:
     """Store photographs of a new class: the first by its name, the others by its button."""
-    tab.run(f"document.getElementById('new-name').value = {json.dumps(name)}")
-    tab.run("document.querySelector('#new-class button').click()")
+    tab.run("document.getElementById('new-name').focus()")
+    tab.press(f"{name}\r")
     tab.until(f"{button(name)}?.textContent === {json.dumps(f'{name}1')}")
     for count in range(2, PHOTOGRAPHS + 1):
         # The next frame, since a copy would not be taught.

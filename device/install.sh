@@ -17,8 +17,9 @@ PYTHON=$ROOT/usr/bin/python3
 LINK=$ROOT/usr/local/bin/$NAME
 UNIT=$ROOT/etc/systemd/system/$NAME.service
 SETTINGS=$ROOT/etc/$NAME.toml
-# User name and password of the MQTT broker.
+# Password of the MQTT broker, token of the page.
 SECRETS=$ROOT/etc/$NAME.env
+ROTATION=$ROOT/etc/logrotate.d/$NAME
 # The unit's StateDirectory. For a dynamic user, systemd keeps it in private/ and links to it.
 STATE=$ROOT/var/lib/$NAME
 PRIVATE_STATE=$ROOT/var/lib/private/$NAME
@@ -116,6 +117,7 @@ check_arguments() {
     fi
     command=$prefix/venv/bin/$NAME
     [ "$action" = install ] || return 0
+    [ -f "$here/constraints.txt" ] || fail 3 "$here/constraints.txt: no such file; run install.sh in the checkout"
     case $wheel in
     '') [ -f "$source/pyproject.toml" ] || fail 3 "$source is not a checkout of $NAME; use --wheel FILE" ;;
     edge_fmnist-*.whl | */edge_fmnist-*.whl) [ -f "$wheel" ] || fail 3 "--wheel: $wheel: no such file" ;;
@@ -189,7 +191,7 @@ owns_link() { [ "$(readlink "$LINK")" = "$command" ]; }
 check_service() {
     [ "$service" = yes ] || return 0
     command -v systemctl >/dev/null || fail 1 "--service needs systemd, which is not installed"
-    for file in "$NAME.service" "$NAME.toml"; do
+    for file in "$NAME.service" "$NAME.toml" "$NAME.logrotate"; do
         [ -f "$here/$file" ] || fail 3 "--service: $here/$file: no such file; run install.sh in the checkout"
     done
     owner=$(unit_program)
@@ -262,13 +264,19 @@ install_package() {
     fi
     pip install --no-deps "$wheel"
     if [ "$dry_run" = yes ]; then
-        echo "would write: $new/requirements.txt and $new/constraints.txt, from the requirements of the wheel"
+        echo "would write: $new/requirements.txt, from the requirements of the wheel, and $new/constraints.txt"
     else
         requirements >"$new/requirements.txt"
         constraints >"$new/constraints.txt"
     fi
     # Wheels only: compiling takes hours on a Pi. No warnings about conflicts: the OpenCV build may be the other one.
-    pip install --only-binary :all: --no-warn-conflicts -r "$new/requirements.txt" -c "$new/constraints.txt"
+    if sees_system; then
+        pip install --only-binary :all: --no-warn-conflicts -r "$new/requirements.txt" -c "$new/constraints.txt"
+    else
+        pip install --only-binary :all: --no-warn-conflicts --no-deps --require-hashes -r "$new/constraints.txt"
+        # Downloads nothing: fails if these are not the versions that the package requires.
+        pip install --no-index --no-warn-conflicts -r "$new/requirements.txt"
+    fi
 }
 
 # Print the package's requirements for this system, with two differences:
@@ -276,8 +284,7 @@ install_package() {
 # - 32-bit ARM: the machine is set here, since the kernel of a 32-bit Raspberry Pi OS is a 64-bit one by default, for
 #   which pip would choose wheels. NumPy and OpenCV have no 32-bit wheels and come from Debian.
 requirements() {
-    if /sbin/ldconfig -p | grep -q 'libGL\.so\.1'; then opencv=; else opencv=-headless; fi
-    "$new/bin/python" - "$architecture" "opencv-python$opencv" <<'END'
+    "$new/bin/python" - "$architecture" "$(opencv_build)" <<'END'
 import sys
 from importlib.metadata import requires
 
@@ -297,9 +304,22 @@ for requirement in map(Requirement, requires("edge-fmnist")):
 END
 }
 
-# Picamera2 is compiled for Debian's NumPy and fails with another major version.
+opencv_build() {
+    if /sbin/ldconfig -p | grep -q 'libGL\.so\.1'; then echo opencv-python; else echo opencv-python-headless; fi
+}
+
+# Print the versions and hashes to install, without the OpenCV build that is not needed.
+# Picamera2 is compiled for Debian's NumPy and fails with another major version. OpenCV and ml-dtypes have to fit that,
+# so that these are not fixed there, and hashes cannot be required. 32-bit ARM has other wheels.
 constraints() {
-    sees_system || return 0
+    if ! sees_system; then
+        case $(opencv_build) in opencv-python) other=opencv-python-headless ;; *) other=opencv-python ;; esac
+        awk -v other="$other==" '/^[a-z]/ { keep = index($0, other) != 1 } keep' "$here/constraints.txt"
+        return 0
+    fi
+    if [ "$architecture" != armhf ]; then
+        sed -n '/^numpy==/d; /^opencv-/d; /^ml-dtypes==/d; s/^\([a-z0-9-]*==[^\\]*\).*/\1/p' "$here/constraints.txt"
+    fi
     numpy=$("$PYTHON" -c 'import numpy; print(numpy.__version__)' 2>/dev/null) ||
         fail 1 "expected Debian's NumPy for Picamera2, found none; run: apt-get install python3-numpy"
     echo "numpy==$numpy"
@@ -340,6 +360,7 @@ install_settings() {
         run install -D -m 640 "$here/$NAME.toml" "$SETTINGS"
         run chgrp video "$SETTINGS"
     fi
+    run install -D -m 644 "$here/$NAME.logrotate" "$ROTATION"
     # Stream URLs may contain passwords. The service reads its settings as a member of the group video.
     if [ -n "$(find "$SETTINGS" -perm /o=rwx 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
     for file in "$SETTINGS" "$SECRETS"; do
@@ -411,7 +432,7 @@ rollback() {
 remove_service() {
     if [ -d "$ROOT/run/systemd/system" ]; then run systemctl stop "$NAME.service"; fi
     run systemctl disable --quiet "$NAME.service"
-    run rm -f "$UNIT"
+    run rm -f "$UNIT" "$ROTATION"
     if [ -d "$ROOT/run/systemd/system" ]; then run systemctl daemon-reload; fi
 }
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edge_fmnist.errors import UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 from edge_fmnist.pipeline.loop import LiveLoop, ResultWriter
 from edge_fmnist.pipeline.observer import Observer
 from edge_fmnist.pipeline.results import LiveResult
@@ -61,6 +63,9 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter | None, *, warn: War
     with caused_by("source"):
         source = _source(settings, warn)
     model = settings.model
+    if model is None:
+        # As classify does.
+        model = DEFAULT_MODEL if source.has_images else CAMERA_MODEL
     if not isinstance(model, Classifier):
         with caused_by("interpreter"):
             interpreters.choose(settings.interpreter)
@@ -73,12 +78,20 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter | None, *, warn: War
 
 def _source(settings: LiveSettings, warn: Warn) -> Source:
     source = settings.source
+    for name in ("ca", "insecure"):
+        if getattr(settings, name) and not str(source).startswith(("https://", "rtsps://")):
+            raise UsageError("expected an encrypted source, https:// or rtsps://", setting=name)
+    if settings.ca and settings.insecure:
+        raise UsageError("expected no authority where any certificate is accepted, or no insecure", setting="ca")
     if isinstance(source, Source):
         return source
     if isinstance(source, (str, int, Path)):
         from edge_fmnist.sources import parse_source
 
-        return parse_source(str(source), CaptureSettings(settings.width, settings.height, settings.fps), warn=warn)
+        capture = CaptureSettings(
+            settings.width, settings.height, settings.fps, ca=settings.ca, insecure=settings.insecure
+        )
+        return parse_source(str(source), capture, warn=warn)
     from edge_fmnist.sources.frames import from_python
 
     return from_python(source)

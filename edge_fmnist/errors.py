@@ -28,12 +28,27 @@ The command line turns each into one message on standard error and the exit code
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    r"""Return the text with control characters and undecodable bytes escaped: ``"\x1b[31m"`` as ``r"\x1b[31m"``."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
 class EdgeFmnistError(Exception):
-    """The base class of the exceptions of this package."""
+    """The base class of the exceptions of this package.
+
+    File names and answers of servers are parts of messages, so these are made :func:`printable`, line by line.
+    """
 
     exit_code = 1
     # The setting whose value caused it, such as "source": lets a message name the line of a settings file.
     setting: str | None = None
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__("\n".join(map(printable, message.split("\n"))))
 
 
 class UsageError(EdgeFmnistError):
@@ -48,7 +63,7 @@ class UsageError(EdgeFmnistError):
 
     def __init__(self, message: str, *, setting: str | None = None) -> None:
         super().__init__(f"{setting}: {message}" if setting else message)
-        self.message = message
+        self.message = str(self).removeprefix(f"{setting}: ") if setting else str(self)
         self.setting = setting
 
 

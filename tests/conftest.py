@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import select
+import signal
 import socket
 import struct
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +103,38 @@ def cli() -> Callable[..., Any]:
 
     def run(*arguments: object, stdin: bytes | None = None) -> Any:
         return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def start() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a shell line until it has written something, then interrupts it as Ctrl-C does."""
+
+    def run(line: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        running = subprocess.Popen(
+            ["bash", "-c", line],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        select.select([pipe for pipe in (running.stdout, running.stderr) if pipe], [], [], 60)
+        # A command that wrote why it fails ends by itself; a library may lose one interruption.
+        for seconds in (1, 20, 20, 20):
+            try:
+                out, err = running.communicate(timeout=seconds)
+                break
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, signal.SIGINT)
+        else:
+            os.killpg(running.pid, signal.SIGKILL)
+            pytest.fail(f"{line}: does not end when it is interrupted")
+        return subprocess.CompletedProcess(line, running.returncode, out, err)
 
     return run
 

@@ -27,6 +27,7 @@ from edge_fmnist_bench.protocol import DEFAULT, SCENARIOS
 from edge_fmnist_bench.protocol import load as load_protocol
 from edge_fmnist_bench.suite import Plan, Suite
 from edge_fmnist_bench.variants.base import BenchmarkVariant
+from edge_fmnist_bench.variants.browser import BrowserVariant
 from edge_fmnist_bench.variants.edge import InterpreterVariant, edge_variants
 
 FLOAT = "float"
@@ -56,6 +57,9 @@ def bench(
     ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Compare with the same network in ONNX Runtime ([peers]).")
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Also measure the model in headless Chromium, as on the page for phones.")
     ] = False,
     run: Annotated[
         str | None, typer.Option("--run", help="Training run of the float network. Default: the model's own.")
@@ -98,7 +102,9 @@ def bench(
     if report is not None:
         _check_report(report, scenario, gate)
         profile, output = True, output or device_report.default_path()
-    if instructions and (scenario or iterations or data or protocol or against or peers or plot or profile or markdown):
+    if instructions and (
+        scenario or iterations or data or protocol or against or peers or web or plot or profile or markdown
+    ):
         raise typer.BadParameter(
             "can only be combined with --gate, --update-baseline, --output and --json", param_hint="--instructions"
         )
@@ -110,6 +116,8 @@ def bench(
         plan = _plan(model, data, _scenarios(scenario, gate), protocol, iterations)
     if gate is not None:
         plan = _for_gate(plan, gate, update_baseline)
+    if web:
+        plan = dataclasses.replace(plan, browser=BrowserVariant(model))
     with TemporaryDirectory(prefix="edge-fmnist-bench-") if against or peers else contextlib.nullcontext("") as folder:
         # Holds the files of the float network while they are measured.
         others = _others(run or plan.facts["name"], Path(folder), against=against is not None, peers=peers)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from edge_fmnist.data.files import read_toml
 from edge_fmnist.errors import SourceError, UsageError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SCHEMA = "edge-fmnist-protocol/1"
 DEFAULT = Path(__file__).with_name("protocol.toml")
@@ -148,10 +143,7 @@ def load(path: Path = DEFAULT) -> Protocol:
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such file; expected a protocol like benchmarks/protocol.toml")
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a protocol ({error})") from error
+    values = read_toml(path)
     if values.get("schema") != SCHEMA:
         raise UsageError(f"{path}: expected a protocol of schema {SCHEMA!r}, got {values.get('schema')!r}")
     protocol = _read(Protocol, values, str(path))

@@ -18,6 +18,7 @@ from edge_fmnist_bench.images import Images, accuracy
 from edge_fmnist_bench.protocol import SCENARIOS, Protocol
 from edge_fmnist_bench.timing import Samples
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner
+from edge_fmnist_bench.variants.browser import BrowserVariant
 
 # Reports what is being measured. No spinner: its thread would disturb the timing.
 Progress = Callable[[str], None]
@@ -62,6 +63,7 @@ class Plan:
         images: the inputs.
         protocol: how to measure.
         scenarios: names from ``protocol.SCENARIOS``.
+        browser: the model in a browser, measured after the others.
     """
 
     model: str
@@ -71,6 +73,7 @@ class Plan:
     images: Images
     protocol: Protocol
     scenarios: Collection[str] = SCENARIOS
+    browser: BrowserVariant | None = None
 
 
 class Suite:
@@ -103,6 +106,9 @@ class Suite:
             if name in wanted:
                 self._progress(name)
                 step()
+        if self._plan.browser is not None:
+            self._progress(self._plan.browser.title)
+            self._browser(self._plan.browser)
         self._complete = True
 
     def _open(self) -> None:
@@ -183,6 +189,11 @@ class Suite:
             with result.contained():
                 result.process = process.measure(result.variant, self._protocol.process)
 
+    def _browser(self, variant: BrowserVariant) -> None:
+        result = self._results[variant.name] = VariantResult(variant)
+        with result.contained(), console.quiet_native_log():
+            result.single, result.accuracy = variant.measure(self._plan.images, self._protocol.single_stream)
+
     def document(self) -> Document:
         """Return what was measured so far."""
         self._machine["state"]["after"] = machine.state()
@@ -233,6 +244,7 @@ class Suite:
         return {**timing.summary(times, self._protocol.percentiles), "samples_us": times.round(2).tolist()}
 
     def _ratios(self) -> list[dict[str, Any]]:
+        """Return the ratios of the variants that took turns with the reference."""
         reference = self._results.get(self._plan.reference)
         if reference is None:
             return []
@@ -240,7 +252,7 @@ class Suite:
         ratios = [
             timing.ratio((name, result.single), to, protocol.bootstrap, protocol.seed)
             for name, result in self._results.items()
-            if result is not reference
+            if result is not reference and result.variant is not self._plan.browser
         ]
         return [asdict(found) for found in ratios if found is not None]
 

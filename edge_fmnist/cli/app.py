@@ -20,6 +20,7 @@ from edge_fmnist.cli.doctor import doctor
 from edge_fmnist.cli.evaluate import evaluate
 from edge_fmnist.cli.live import LiveCommand, live
 from edge_fmnist.cli.models import models
+from edge_fmnist.cli.mqtt import mqtt
 from edge_fmnist.cli.samples import samples
 from edge_fmnist.cli.teach import teach
 
@@ -53,7 +54,7 @@ class CommandGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes one message and its exit code."""
-        with console.exit_codes():
+        with console.exit_codes([*ctx.args]):
             result = super().invoke(ctx)
             # A full disk or a closed pipe shows when the last results are written.
             sys.stdout.flush()
@@ -75,6 +76,7 @@ for command in (classify, data, doctor, evaluate, samples, teach):
     app.command()(command)
 app.command(cls=LiveCommand)(live)
 app.add_typer(models, name="models")
+app.add_typer(mqtt, name="mqtt")
 
 
 def _show_version(wanted: bool) -> None:

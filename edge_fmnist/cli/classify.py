@@ -16,6 +16,9 @@ from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.pipeline.stills import Answer, StillClassifier
 from edge_fmnist.vision.read_image import find_pictures, read_image
 
+# Loading one that is not a .tflite file says how to convert it.
+MODEL_SUFFIXES = (".tflite", ".keras", ".h5", ".onnx", ".pt", ".pth")
+
 
 def classify(
     images: Annotated[
@@ -45,8 +48,10 @@ def classify(
     and converted to such an image. If none is detected, or the score is below the threshold, the answer says so.
     An image that cannot be read is reported and the rest is still classified; the exit code is then 1.
     """
-    if model is None and len(images) > 1 and _is_model(images[0]):
+    if model is None and _is_model(images[0]):
         model, *images = images
+        if not images:
+            raise typer.BadParameter(f"expected images after the model {model}", param_hint="IMAGES")
     names = None if labels is None else options.labels_of(labels)
     classifier = StillClassifier(model, lambda name: options.load_classifier(name, threads, interpreter, names))
     if model is not None:
@@ -72,7 +77,7 @@ def classify(
 
 
 def _is_model(argument: str) -> bool:
-    return argument.endswith(".tflite") or (argument in shipped_models() and not Path(argument).exists())
+    return argument.endswith(MODEL_SUFFIXES) or (argument in shipped_models() and not Path(argument).exists())
 
 
 def _answers(classifier: StillClassifier, arguments: list[str]) -> Iterator[tuple[str, Answer | EdgeFmnistError]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from datetime import date, time
 from difflib import get_close_matches
@@ -11,45 +10,12 @@ from typing import Any
 
 import typer
 
-from edge_fmnist.errors import EdgeFmnistError, UsageError
+from edge_fmnist.data.files import read_toml
+from edge_fmnist.errors import EdgeFmnistError, SinkError, UsageError
 from edge_fmnist.pipeline.settings import options
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 KEY = "edge_fmnist.config"
 NOT_SETTINGS = ("config", "help")
-# A larger file is not one of settings, or a device without an end.
-MAX_BYTES = 1 << 20
-
-
-def read_settings(path: Path) -> dict[str, Any]:
-    """Return the contents of a TOML file.
-
-    Raises:
-        UsageError: it does not exist, cannot be read, or is not TOML.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: the settings cannot be read ({error.strerror or error})") from error
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{path}: expected settings in TOML, got a file of more than {MAX_BYTES >> 20} MiB")
-    try:
-        # Editors on Windows put a byte-order mark first.
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: expected text in UTF-8, got the byte {content[error.start]:#04x}") from error
-    except RecursionError as error:
-        raise UsageError(f"{path}: not valid settings: nested too deeply") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: not valid TOML: {error}") from error
-    except ValueError as error:
-        # Python's limit on the digits of an integer.
-        raise UsageError(f"{path}: not valid settings: an integer with too many digits") from error
 
 
 def use(ctx: Any, path: Path | None) -> Path | None:
@@ -66,7 +32,7 @@ def use(ctx: Any, path: Path | None) -> Path | None:
         return path
     parameters = {parameter.name: parameter for parameter in ctx.command.params if parameter.name not in NOT_SETTINGS}
     values = {}
-    for key, value in read_settings(path).items():
+    for key, value in read_toml(path).items():
         if key not in parameters:
             raise UsageError(f"{path}: {key}: {_unknown(key, list(parameters))}")
         if key in ctx.command.bare and isinstance(value, bool):
@@ -92,7 +58,7 @@ def located(ctx: Any, error: EdgeFmnistError) -> str:
     source = None if setting is None else ctx.get_parameter_source(setting)
     if source is not None and source.name == "DEFAULT_MAP":
         return f"{path}: {setting}: {message}"
-    if isinstance(error, UsageError) and setting is not None and not message.startswith("--"):
+    if isinstance(error, (UsageError, SinkError)) and setting is not None and not message.startswith("--"):
         return f"--{setting.replace('_', '-')}: {message}"
     return str(error)
 

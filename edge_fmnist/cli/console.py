@@ -8,9 +8,12 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from edge_fmnist.data.files import advice
 from edge_fmnist.errors import EdgeFmnistError
 
 if TYPE_CHECKING:
@@ -81,8 +84,11 @@ def warn(message: str) -> None:
 
 
 @contextlib.contextmanager
-def exit_codes() -> Iterator[None]:
+def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Turn an error of this package, or of the system, into one message and the exit of the process with its code.
+
+    Args:
+        arguments: those of the command; messages about a file name the option that it comes from.
 
     Raises:
         SystemExit: there was one, or an interruption.
@@ -100,8 +106,18 @@ def exit_codes() -> Iterator[None]:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
         raise SystemExit(0) from error
     except OSError as error:
-        say(f"Error: {error}")
+        say(f"Error: {_described(error, arguments)}")
         raise SystemExit(1) from error
+
+
+def _described(error: OSError, arguments: Sequence[str]) -> str:
+    """Return what could not be done with which file, the option that it comes from, and what to do."""
+    if not isinstance(error.filename, str):
+        return str(error)
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    options = [option for option, value in pairwise(words) if option[0:1] == "-" and error.filename.startswith(value)]
+    option = f"{options[0]}: " if options else ""
+    return f"{option}{error.filename}: {advice(error, Path(error.filename))}"
 
 
 def emit_json(value: Any, *, indent: int | None = 2) -> None:
@@ -200,5 +216,10 @@ def _temporary_file() -> IO[bytes]:
 @contextlib.contextmanager
 def status(message: str) -> Iterator[None]:
     """Show a message with a spinner while the block runs; only the message if there is no terminal."""
-    with stderr_console().status(message):
+    console = stderr_console()
+    if console.is_terminal:
+        with console.status(message):
+            yield
+    else:
+        say(message)
         yield

@@ -73,7 +73,8 @@ def live(**arguments: Any) -> None:
     line is on standard error. A camera or stream that is lost is reopened until it answers.
 
     Ctrl-C, SIGTERM and closing the window are the normal end: files are completed, a summary is printed, exit
-    code 0. An output that fails is reported and the others go on; the exit code is then 1.
+    code 0. SIGHUP reopens the files of the outputs. An output that fails is reported and the others go on; the exit
+    code is then 1.
     """
     settings_file, log, quiet = (arguments.pop(name) for name in ("config", "log", "quiet"))
     settings = LiveSettings(**arguments)
@@ -84,9 +85,9 @@ def live(**arguments: Any) -> None:
         loop = make_loop(settings, outputs, warn=report.warn, observer=supervisor)
     try:
         loop.open()
-        with stopped_by_signals(loop.stop), loop:
+        with stopped_by_signals(loop.stop, outputs.reopen), loop:
             _add_status(outputs, report, settings.jsonl == "-")
-            supervisor.start({"source": loop.source.name, "model": settings.model, "config": settings_file})
+            supervisor.start({"source": loop.source.name, "model": loop.classifier.name, "config": settings_file})
             for result in loop:
                 supervisor.take(result)
     finally:

@@ -113,8 +113,10 @@ def verify(
 
 def _verify(name: str) -> None:
     from edge_fmnist.model.metadata import HASH_KEY, extract
+    from edge_fmnist.model.tflite_graph import check_model
 
     model = read_model(name)
     metadata = extract(model.content, model.source)
     if name not in shipped_models() and (metadata is None or HASH_KEY not in metadata.settings):
+        check_model(model.content, model.source, allow_custom=True)
         raise ModelError(f"{name}: has no hash to compare with; files exported by this version have one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -13,19 +14,24 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @contextlib.contextmanager
-def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+def stopped_by_signals(stop: Callable[[], None], reopen: Callable[[], None] | None = None) -> Iterator[None]:
     """Call ``stop`` at the first signal to end inside the block; a second one acts as before the block.
 
-    Signals that were ignored stay so: ``nohup`` and shells in the background
-    rely on it. Does nothing outside the main thread, where Python allows no handlers.
+    SIGHUP calls ``reopen``, if given, unless it means that the terminal was closed. Signals that were ignored stay so:
+    ``nohup`` and shells in the background rely on it. Does nothing outside the main thread, where Python allows no
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for name in SIGNALS if (number := getattr(signal, name, None))}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    terminal = _has_terminal()
 
     def handle(number: int, _: FrameType | None) -> None:
+        if reopen is not None and number == getattr(signal, "SIGHUP", None) and terminal == _has_terminal():
+            reopen()
+            return
         signal.signal(number, before[number])
         stop()
 
@@ -36,3 +42,12 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _has_terminal() -> bool:
+    """Return whether the process has a terminal; after the kernel's hang-up, it has none."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,14 +1,21 @@
-"""Write files atomically: a reader never sees half of one."""
+"""Write files atomically, so that a reader never sees half of one, and read TOML."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from edge_fmnist.errors import UsageError
+
+# A larger file is not one of settings, or a device without an end.
+MAX_TOML_BYTES = 1 << 20
 
 
 @contextlib.contextmanager
@@ -47,6 +54,60 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON through a temporary file."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def advice(error: OSError, path: Path) -> str:
+    """Return why a file cannot be read or written, and what to do about it where that is known."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.EACCES, errno.EPERM):
+        path = path.absolute()
+        closed = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+        return f"{reason}: choose another path, or give this user access to {closed}"
+    if error.errno == errno.EROFS:
+        return f"{reason}: choose another path"
+    return f"{reason}: free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else reason
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the contents of a TOML file.
+
+    Raises:
+        UsageError: it does not exist, cannot be read, or is not TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_TOML_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: the settings cannot be read ({error.strerror or error})") from error
+    if len(content) > MAX_TOML_BYTES:
+        raise UsageError(f"{path}: expected settings in TOML, got a file of more than {MAX_TOML_BYTES >> 20} MiB")
+    try:
+        # Editors on Windows put a byte-order mark first.
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: expected text in UTF-8, got the byte {content[error.start]:#04x}") from error
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, where: str) -> dict[str, Any]:
+    """Return the values in a TOML text; ``where`` names it in messages.
+
+    Raises:
+        UsageError: not TOML, or more than Python's parser takes.
+    """
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise UsageError(f"{where}: not valid settings: nested too deeply") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{where}: not valid TOML: {error}") from error
+    except ValueError as error:
+        # Python's limit on the digits of an integer.
+        raise UsageError(f"{where}: not valid settings: an integer with too many digits") from error
 
 
 def _umask() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_fmnist.data.files import advice
 from edge_fmnist.errors import DataError, SourceError
 
 LABELS: tuple[str, ...] = (
@@ -41,13 +42,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
         DataError: not UTF-8 text, fewer than 2 or more than 1,000 labels, or a label that is empty, duplicate, too
             long, not printable or "unknown".
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a text file with one label on each line")
     try:
+        if not path.is_file():
+            raise SourceError(f"{path}: no such file; expected a text file with one label on each line")
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
         text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({advice(error, path)})") from error
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     labels = parse_labels(text)
     check_labels(labels, str(path))

@@ -151,6 +151,11 @@ class Classifier:
         return cls(name_or_path, threads=threads, interpreter=interpreter, labels=labels)
 
     @property
+    def name(self) -> str:
+        """The name or path of the model."""
+        return self._model.source
+
+    @property
     def mirrored(self) -> bool:
         """The former name of :attr:`flip_tta`."""
         return self.flip_tta

@@ -125,6 +125,9 @@ def extract(content: bytes, source: str) -> Metadata | None:
         ModelError: there is metadata, but damaged or of another format.
         ModelHashError: the flatbuffer is not the one that the metadata was written for.
     """
+    if content.startswith(ZIP_MAGIC):
+        # A zip as a whole, such as Keras' format, has no model before it: check_model names its format.
+        return None
     stream = io.BytesIO(content)
     start = content.find(METADATA_NAME.encode()) - ZIP_HEADER_SIZE
     expected = start >= 0 and content.startswith(ZIP_MAGIC, start)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Protocol
 
-from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.errors import ImageError, UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.pipeline.model_watch import ModelWatch
 from edge_fmnist.pipeline.observer import Observer, State
@@ -17,7 +18,7 @@ from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
-from edge_fmnist.sources.base import Source, Warn, log_warning
+from edge_fmnist.sources.base import Source, Warn, guarded, log_warning
 from edge_fmnist.vision.motion import MotionDetector
 
 # Seconds between two checks whether to stop while no frame arrives.
@@ -28,6 +29,10 @@ BGRA = 4
 
 class ResultWriter(Protocol):
     """Where results go beside the iteration: files, a browser page, a broker."""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of results that each output has dropped because it was too slow."""
 
     def open(self, loop: LiveLoop) -> None:
         """Start, once the source is open."""
@@ -146,10 +151,7 @@ class LiveLoop:
 
     def _open_source(self) -> None:
         if not self.realtime:
-            try:
-                self.source.open()
-            except (OSError, ValueError, RuntimeError) as error:
-                raise SourceError(f"{self.source.name}: {error}") from error
+            guarded(self.source, self.source.open)
             return
         self._reader = ReaderThread(
             self.source, retry=self._retry, on_lost=self._source_lost, on_back=self._source_back
@@ -185,13 +187,21 @@ class LiveLoop:
         """End the iteration after the current frame; may be called from any thread or a signal handler."""
         self._stopped = True
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop was told to stop or its time is over, so that outputs must not be waited for."""
+        elapsed = time.perf_counter() - (self._started_at or math.inf)
+        return self._stopped or (self._settings.seconds is not None and elapsed >= self._settings.seconds)
+
     def close(self) -> None:
         """Stop reading, and close the source and the outputs; may be called twice."""
         if self._closed:
             return
-        self._closed = self._stopped = True
+        self._closed = True
         self._ended_at = time.perf_counter()
         try:
+            if self._reader is not None:
+                self._reader.stop()
             if self._watch is not None:
                 self._watch.close()
             if self._opened:
@@ -245,14 +255,12 @@ class LiveLoop:
             seconds=0.0 if self._started_at is None else now - self._started_at,
             milliseconds=self._meter.percentiles(),
             labels=self._meter.labels,
+            not_written=self._outputs.dropped if self._outputs else {},
         )
 
     def _finished(self) -> bool:
         """Return whether to end: asked to, or after the number of results or seconds in the settings."""
-        if self._stopped or self._meter.results == self._settings.frames:
-            return True
-        elapsed = time.perf_counter() - (self._started_at or 0.0)
-        return self._settings.seconds is not None and elapsed >= self._settings.seconds
+        return self._closed or self.stopping or self._meter.results == self._settings.frames
 
     def _newest_frames(self, reader: ReaderThread) -> Iterator[Frame]:
         seen = 0
@@ -267,7 +275,7 @@ class LiveLoop:
         index = 0
         while not self._finished():
             if self._due():
-                picture = self.source.read()
+                picture = guarded(self.source, self.source.read)
                 if picture is None:
                     return
                 yield Frame(picture, index, time.perf_counter(), self.source.frame_name)

@@ -17,16 +17,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge_fmnist.errors import EdgeFmnistError, SourceError
+from edge_fmnist.errors import SourceError
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import READ_TIMEOUT, Source
+from edge_fmnist.sources.base import READ_TIMEOUT, Source, guarded
 
 T = TypeVar("T")
 
 # Sources have timeouts of their own; a read that takes a second longer is interrupted.
 STALL_TIMEOUT = READ_TIMEOUT + 1
-# Seconds in which an interrupted read must return.
-CLOSE_TIMEOUT = 1.0
+# Seconds in which an interrupted read must return, and for which one is waited for at the end.
+CLOSE_TIMEOUT = 0.4
 # Frames per second of files without a rate of their own: a slide show.
 SLIDE_SHOW_FPS = 1.0
 # Messages kept for a loop that is not iterated.
@@ -164,10 +164,14 @@ class ReaderThread:
         self._interval = 0.0
         self._awake.set()
 
-    def close(self) -> None:
-        """Stop reading and close the source; may be called twice."""
+    def stop(self) -> None:
+        """Stop reading, without waiting for it."""
         for event in (self._stop, self._begin, self._awake):
             event.set()
+
+    def close(self) -> None:
+        """Stop reading and close the source; may be called twice."""
+        self.stop()
         self._thread.join(CLOSE_TIMEOUT)
         if self._thread.is_alive():
             self._source.interrupt()
@@ -177,7 +181,7 @@ class ReaderThread:
         """Open and read until the end; errors are raised by :meth:`open` and :meth:`next`."""
         error: Exception | None = None
         try:
-            self._guarded(self._source.open)
+            guarded(self._source, self._source.open)
             with self._changed:
                 self._opened = True
                 self._changed.notify_all()
@@ -186,7 +190,7 @@ class ReaderThread:
                 try:
                     if not self._read_frame():
                         break
-                except SourceError as lost:
+                except Exception as lost:
                     if not self._source.realtime:
                         raise
                     self._reopen(lost)
@@ -199,20 +203,11 @@ class ReaderThread:
                 self._error, self._ended = error, True
                 self._changed.notify_all()
 
-    def _guarded(self, call: Callable[[], T]) -> T:
-        """Call a method of the source; an unexpected exception, of a library or of bad input, counts as a loss."""
-        try:
-            return call()
-        except EdgeFmnistError:
-            raise
-        except Exception as error:
-            raise SourceError(f"{self._source.name}: {type(error).__name__}: {error}") from error
-
     def _timed(self, call: Callable[[], T]) -> T:
         """Read or skip a frame, watched by :meth:`_check_stall`."""
         self._reading_since = time.perf_counter()
         try:
-            return self._guarded(call)
+            return guarded(self._source, call)
         finally:
             self._reading_since = None
             if self._stalled:
@@ -269,22 +264,23 @@ class ReaderThread:
             self._paced_from = now
         self._stop.wait(max(0.0, self._paced_from + self.seen / fps - now))
 
-    def _reopen(self, error: SourceError) -> None:
-        """Close the source and reopen it until that works, waiting longer each time."""
+    def _reopen(self, error: Exception) -> None:
+        """Close the source and reopen it until that works, whatever it raises, waiting longer each time."""
         if not self._failures:
             self._lost_at = time.perf_counter()
             self._messages.append((self._on_lost, f"the source was lost, reconnecting ({error})"))
         while not self._stop.is_set():
             self._stalled, self._read_at = False, None
             self._failures += 1
-            self._guarded(self._source.close)
+            with suppress(Exception):
+                self._source.close()
             if self._failures == self._retry.max_failures:
                 raise SourceError(f"{error} ({self._failures} consecutive failures)") from error
             if self._stop.wait(self._retry.delay(self._failures)):
                 return
             try:
-                self._guarded(self._source.open)
-            except SourceError as again:
+                guarded(self._source, self._source.open)
+            except Exception as again:
                 error = again
             else:
                 self.reconnects += 1

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 from edge_fmnist.errors import EdgeFmnistError, UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
+from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
 
@@ -81,9 +81,10 @@ class LiveSettings:
             "-s",
         ),
     ] = "auto"
-    model: Annotated[str | Path | Classifier, Option(str, "Name of a shipped model, or a .tflite file.", "-m")] = (
-        CAMERA_MODEL
-    )
+    model: Annotated[
+        str | Path | Classifier | None,
+        Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
+    ] = None
     watch_model: Annotated[
         bool, Option(bool, "Take the model's file again whenever it is replaced; a damaged one is refused.")
     ] = False
@@ -91,6 +92,17 @@ class LiveSettings:
     interpreter: Annotated[
         str | None, Option(str, "ai-edge-litert, tflite-runtime or tensorflow. Default: the first installed.")
     ] = None
+    ca: Annotated[
+        str | Path | None,
+        Option(
+            Path,
+            "PEM file of the authority that signed the certificate of an https:// or rtsps:// source. "
+            "Default: the system's.",
+        ),
+    ] = None
+    insecure: Annotated[
+        bool, Option(bool, "Accept any certificate of the source: anyone in the network could pose as it.")
+    ] = False
     width: Annotated[int | None, Option(int, "Frame width in pixels to request from the source.", above=0)] = None
     height: Annotated[int | None, Option(int, "Frame height in pixels to request from the source.", above=0)] = None
     fps: Annotated[float | None, Option(float, "Frame rate (fps) to request from the source.", above=0)] = None
@@ -169,9 +181,19 @@ class LiveSettings:
     ] = None
     show: Annotated[bool, Option(bool, "Show results in a window.")] = False
     jsonl: Annotated[
-        str | Path | None, Option(str, "Write a line of JSON per result; - is standard output.", metavar="FILE|-")
+        str | Path | None,
+        Option(str, "Append a line of JSON per result to a file; - is standard output.", metavar="FILE|-"),
     ] = None
+    overwrite: Annotated[bool, Option(bool, "Empty the file of --jsonl instead of appending to it.")] = False
+    jsonl_max_bytes: Annotated[
+        int | None,
+        Option(int, "Rename the file of --jsonl to FILE.1 when it would exceed N bytes. Default: no limit.", above=0),
+    ] = None
+    jsonl_keep: Annotated[int, Option(int, "Number of renamed files that --jsonl-max-bytes keeps.", minimum=0)] = 5
     save: Annotated[str | Path | None, Option(Path, "Write the annotated video, .mp4, .mkv or .avi.")] = None
+    save_segment: Annotated[
+        float | None, Option(float, "Start a new, numbered video every N seconds. Default: one video.", minimum=1)
+    ] = None
     snapshot: Annotated[
         str | Path | None, Option(Path, "Write images into this folder whenever the label changes.")
     ] = None
@@ -199,7 +221,7 @@ class LiveSettings:
     def __post_init__(self) -> None:
         for name, option in options().items():
             option.check(getattr(self, name), name)
-        if self.watch_model and (isinstance(self.model, Classifier) or str(self.model) in shipped_models()):
+        if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
             raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
         self._check_collect()
         _ = self.adjustment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,7 @@ class LiveStats:
         milliseconds: percentiles of each stage, of their ``total``, and of the ``age``
             of results, over the last results; empty before the first.
         labels: number of results with each label; ``"no garment"`` if none was found.
+        not_written: results that each output has dropped because it was too slow.
     """
 
     seen: int
@@ -51,6 +52,7 @@ class LiveStats:
     seconds: float
     milliseconds: dict[str, Percentiles]
     labels: dict[str, int]
+    not_written: dict[str, int] = field(default_factory=dict)
 
     @property
     def fps(self) -> float:

@@ -11,11 +11,16 @@ Self = TypeVar("Self", bound="Sink")
 
 
 class Sink(ABC):
-    """Receives each result of the live loop, in the thread of the loop.
+    """Receives each result of the live loop.
 
-    A sink with slow readers hands results to its own thread and drops what is not read, so that it never slows the
-    loop down. Sinks are context managers: opened by ``__init__``, closed at the end of the ``with`` block.
+    A sink that may block is wrapped in a :class:`edge_fmnist.sinks.queued.QueuedSink`. Sinks are context managers:
+    opened by ``__init__``, closed at the end of the ``with`` block.
+
+    Attributes:
+        main_thread: whether it must be closed in the thread that writes to it, as window systems require.
     """
+
+    main_thread = False
 
     @abstractmethod
     def write(self, result: LiveResult) -> None:
@@ -25,6 +30,9 @@ class Sink(ABC):
             SinkError: the result cannot be written, and later ones will not be either (disk full, window closed);
                 what was written before stays readable.
         """
+
+    def reopen(self) -> None:  # noqa: B027 - not every sink has files
+        """Reopen files, as daemons do on SIGHUP; by default, there are none to reopen."""
 
     @abstractmethod
     def close(self) -> None:

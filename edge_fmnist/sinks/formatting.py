@@ -5,14 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import Any
 
-
-def printable(text: str) -> str:
-    r"""Return the text with control characters and undecodable bytes escaped: ``"\x1b[31m"`` as ``r"\x1b[31m"``."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+from edge_fmnist.errors import printable as printable
 
 
 def printable_values(value: Any) -> Any:

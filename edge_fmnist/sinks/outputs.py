@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from typing import TYPE_CHECKING
+import math
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, SinkClosedError, SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.sinks.base import Sink
+from edge_fmnist.sinks.queued import BLOCKED_SECONDS, POLL, QueuedSink
 from edge_fmnist.sources.base import Warn, log_warning
 
 if TYPE_CHECKING:
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
 
 # Frame rate of a video saved from images of a folder.
 IMAGES_FPS = 1.0
+# Seconds for which sinks are waited for after the run was told to stop.
+STOP_SECONDS = 2.0
+# Settings that say how another one, whose output must be given as well, is written.
+BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
 
 
 def has_outputs(settings: LiveSettings) -> bool:
@@ -94,11 +103,20 @@ class Outputs:
         self._settings = settings
         self._report = report or OutputReport()
         self._needed = needed
-        self._stack = contextlib.ExitStack()
+        self._stopping: Callable[[], bool] = lambda: True
+        self._queued: list[QueuedSink] = []
+        for setting, output in BELONGS_TO.items():
+            if getattr(settings, setting) and getattr(settings, output) is None:
+                raise UsageError(f"expected the output that it belongs to as well, --{output}", setting=setting)
         with caused_by("serve"):
             self._address = _address(settings.serve)
         self._access = _access(settings, self._address)
         self._broker = _broker(settings)
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Number of results that each sink has dropped because it was too slow."""
+        return {sink.name: sink.dropped for sink in self._queued}
 
     def open(self, loop: LiveLoop) -> None:
         """Open the sinks, those first that may be refused.
@@ -120,31 +138,50 @@ class Outputs:
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)
+        self._stopping = lambda: loop.stopping
         if settings.jsonl is not None:
-            from edge_fmnist.sinks.jsonl import JsonLines
+            from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
 
-            with caused_by("jsonl"):
-                self.sinks.append(JsonLines(str(settings.jsonl)))
+            target, run = str(settings.jsonl), new_run_id()
+            options: dict[str, Any] = {
+                "overwrite": settings.overwrite,
+                "max_bytes": settings.jsonl_max_bytes,
+                "keep": settings.jsonl_keep,
+                "warn": self._report.warn,
+            }
+            # Queued as lines, which are small and have the time of the result.
+            self._open_queued("jsonl", lambda: JsonLines(target, **options), lambda result: json_line(result, run))
         if settings.save is not None:
-            from pathlib import Path
-
             from edge_fmnist.sinks.video import VideoRecorder
 
             # None measures the rate, as frames may be dropped.
             fps = None if loop.realtime else loop.source.fps or settings.fps or IMAGES_FPS
-            with caused_by("save"):
-                self.sinks.append(VideoRecorder(Path(settings.save), fps))
+            path = Path(settings.save)
+            self._open_queued(
+                "save", lambda: VideoRecorder(path, fps, segment=settings.save_segment, warn=self._report.warn)
+            )
         if settings.snapshot is not None:
-            from pathlib import Path
-
             from edge_fmnist.sinks.snapshots import Snapshots
 
-            with caused_by("snapshot"):
-                self.sinks.append(Snapshots(Path(settings.snapshot)))
+            folder = Path(settings.snapshot)
+            self._open_queued("snapshot", lambda: Snapshots(folder))
         if settings.show:
             from edge_fmnist.sinks.window import Window
 
             self.sinks.append(Window("edge-fmnist live"))
+        if not loop.realtime:
+            # No frame of a file is dropped, but a blocked sink must not hold up the others.
+            for sink in self._queued:
+                sink.patience = math.inf if len(self.sinks) == 1 else BLOCKED_SECONDS
+
+    def _open_queued(
+        self, setting: str, open_sink: Callable[[], Sink], prepare: Callable[[LiveResult], Any] | None = None
+    ) -> None:
+        name = f"--{setting} {getattr(self._settings, setting)}"
+        with caused_by(setting):
+            sink = QueuedSink(name, open_sink, prepare=prepare, stopping=self._stopping, warn=self._report.warn)
+        self._queued.append(sink)
+        self.sinks.append(sink)
 
     def _open_page(
         self, address: Address, loop: LiveLoop, publisher: MqttPublisher | None, collector: Collector | None
@@ -158,7 +195,6 @@ class Outputs:
             from edge_fmnist.teaching.background import BackgroundTeacher
 
             teacher = BackgroundTeacher(collector.collection.folder, loop)
-            self._stack.callback(teacher.close)
             collect = CollectPage(collector, teacher, lambda: loop.labels)
         page = WebPage(
             *address,
@@ -195,7 +231,7 @@ class Outputs:
                 sink.write(result)
             except SinkClosedError:
                 more = False
-            except (SinkError, OSError) as error:
+            except (EdgeFmnistError, OSError) as error:
                 self._fail(error)
                 self.sinks.remove(sink)
                 self._close(sink)
@@ -204,21 +240,35 @@ class Outputs:
             self.status.write(result)
         return more
 
+    def reopen(self) -> None:
+        """Reopen the files of all sinks; may be called from a signal handler."""
+        for sink in list(self.sinks):
+            sink.reopen()
+
     def close(self) -> None:
-        """Close every sink, even if one fails to close; may be called twice."""
+        """Close every sink, all at once, even if one fails to close or is blocked; may be called twice."""
         # The status line first, so that later messages are on lines of their own.
-        sinks = [*self.sinks, *([] if self.status is None else [self.status])]
-        self.sinks, self.status = [], None
-        with self._stack as stack:
-            for sink in sinks:
-                stack.callback(self._close, sink)
+        if self.status is not None:
+            self._close(self.status)
+        sinks, self.sinks, self.status = self.sinks, [], None
+        threads = [(sink, threading.Thread(target=self._close, args=(sink,), daemon=True)) for sink in sinks]
+        for sink, thread in threads:
+            (thread.run if sink.main_thread else thread.start)()
+        deadline = math.inf
+        for sink, thread in threads:
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(POLL)
+                if deadline == math.inf and self._stopping():
+                    deadline = time.monotonic() + STOP_SECONDS
+            if thread.is_alive():
+                self._fail(SinkError(f"{type(sink).__name__} did not end within {STOP_SECONDS:g} s"))
 
     def _close(self, sink: Sink) -> None:
         try:
             sink.close()
         except SinkClosedError:
             pass
-        except (SinkError, OSError) as error:
+        except (EdgeFmnistError, OSError) as error:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.files import write_bytes
+from edge_fmnist.data.files import advice, write_bytes
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import annotate
@@ -21,6 +21,7 @@ from edge_fmnist.sinks.base import Sink
 
 LIMIT = 1000
 JPEG_QUALITY = 92
+LEFTOVER = re.compile(r"\.\d{6,}-.+-\d{8}T\d{6}(-frame|-image)?\.(jpg|png|json)\.\w+\.(jpg|png|json)")
 NUMBERED = re.compile(r"(\d{6,})-.+\.json")
 
 
@@ -60,14 +61,16 @@ class Snapshots(Sink):
         self._clock = clock
         self._label: str | None = None
         self._saved: deque[list[Path]] = deque()
-        if self._folder.exists() and not self._folder.is_dir():
-            raise UsageError(f"{folder}: expected a folder for snapshots, got a file")
         try:
+            if self._folder.exists() and not self._folder.is_dir():
+                raise UsageError(f"{folder}: expected a folder for snapshots, got a file")
             self._folder.mkdir(parents=True, exist_ok=True)
+            # Temporary files of a run that was killed.
+            _remove([path for path in self._folder.iterdir() if LEFTOVER.fullmatch(path.name)])
             matches = (NUMBERED.fullmatch(path.name) for path in self._folder.iterdir())
             self._count = max((int(match[1]) for match in matches if match), default=0)
         except OSError as error:
-            raise SinkError(f"{folder}: cannot be used for snapshots ({error.strerror or error})") from error
+            raise SinkError(f"{folder}: cannot be used for snapshots ({advice(error, self._folder)})") from error
 
     def write(self, result: LiveResult) -> None:
         """Save the four files if the label has changed.

@@ -3,76 +3,104 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
+import os
+import re
+import struct
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from edge_fmnist.data.files import moved_into_place
+from edge_fmnist.data.files import advice
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.disk_space import FAT_LIMIT, DiskSpace
+from edge_fmnist.sinks.containers import Avi, Container, FragmentedMp4, Matroska
+from edge_fmnist.sources.base import OPEN_TIMEOUT, Warn, log_warning
+from edge_fmnist.sources.capture import open_ffmpeg
 
 # The wheel of OpenCV has no H.264 encoder; VP8 and VP9 are too slow for small devices.
-CODECS = {".mp4": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+FORMATS: dict[str, tuple[str, type[Container]]] = {
+    ".mp4": ("mp4v", FragmentedMp4),
+    ".mkv": ("mp4v", Matroska),
+    ".avi": ("MJPG", Avi),
+}
 
 DEFAULT_FPS = 15.0
 FPS_RANGE = (1.0, 240.0)
 MEASURED_FRAMES = 10
 MEASURED_BYTES = 64 << 20
 
+# Seconds of video, and of time, after which frames are appended to the file: what a killed run loses.
+PIECE_SECONDS = 1.0
+# Largest file: below the limits of FAT32, the file system of most USB sticks, and of AVI. The next file goes on.
+MAX_BYTES = 4_000_000_000
+
 # Limits of MPEG-4, and a minimum that players accept.
 MIN_SIDE, MAX_SIDE = 16, 4096
-
-# An MP4 file cannot be played without its index, which is written last: space is reserved for it.
-INDEX_BYTES = 1 << 20
-INDEX_BYTES_PER_FRAME = 32
 
 
 class VideoRecorder(Sink):
     """Records the annotated frame of every result to a video file.
 
-    The first frame sets the video size; frames of another size are letterboxed. The file is written under a temporary
-    name and moved into place by :meth:`close`, replacing an existing one; without any result nothing is moved. An
-    ``.mp4`` ends at 4 GiB, because a file truncated by the file system would lose its index. An ``.mkv`` has no such
-    limit and can be played from its temporary name even after a power failure.
+    The first frame sets the video size; frames of another size are letterboxed. The file is named ``*.recording.*``
+    until :meth:`close` moves it into place, replacing an existing one; without any result nothing is moved. It can be
+    played at any moment: a killed run loses the last second. What a killed run left is kept under a numbered name.
+
+    With ``segment``, and where a file would exceed 4 GB, numbered files follow each other: ``out-000001.mp4``.
     """
 
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
-        """Check the file name and create the temporary file.
+    def __init__(
+        self,
+        path: str | Path,
+        fps: float | None = None,
+        *,
+        segment: float | None = None,
+        warn: Warn = log_warning,
+    ) -> None:
+        """Check the file name, recover what a killed run left, and create the file.
 
         Args:
             path: ends in ``.mp4`` (MPEG-4), ``.mkv`` (MPEG-4) or ``.avi`` (Motion JPEG).
             fps: playback frame rate; None, or a value outside 1 to 240, measures it over the first ten frames.
+            segment: seconds after which the next file is started; None records one file.
+            warn: receives a message about a file of a killed run.
 
         Raises:
             UsageError: unsupported suffix, or the path is a folder.
-            SinkError: the file cannot be written there.
+            SinkError: the file cannot be written there, or another process records to it.
         """
         self._path = Path(path)
         suffix = self._path.suffix.lower()
-        if suffix not in CODECS:
-            raise UsageError(f"{path}: expected a video file that ends in {', '.join(CODECS)}, got {suffix!r}")
-        if self._path.is_dir():
-            raise UsageError(f"{path}: expected a video file, got a folder")
-        self._codec = CODECS[suffix]
+        if suffix not in FORMATS:
+            raise UsageError(f"{path}: expected a video file that ends in {', '.join(FORMATS)}, got {suffix!r}")
+        self._codec, self._format = FORMATS[suffix]
+        self._segment, self._warn = segment, warn
         valid = fps is not None and math.isfinite(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
         # Hundredths fit into the header of every container.
         self._fps = round(fps, 2) if fps is not None and valid else None
+        self._recording = self._path.with_name(f"{self._path.stem}.recording{self._path.suffix}")
+        self._encoded = self._path.with_name(f".{self._path.stem}.piece.avi")
+        self._file: int | None = None
         self._writer: cv2.VideoWriter | None = None
+        self._container: Container | None = None
         self._size = (0, 0)
         self._pending: list[np.ndarray] = []
         self._captured: list[float] = []
-        self._frames = 0
-        self._output = contextlib.ExitStack()
+        self._piece_frames = self._length = self._files = 0
+        self._begin = b""
+        self._waiting_since = self._segment_since = 0.0
         try:
-            self._temporary = self._output.enter_context(moved_into_place(self._path))
+            if self._path.is_dir():
+                raise UsageError(f"{path}: expected a video file, got a folder")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._create()
         except OSError as error:
-            raise SinkError(f"{path}: cannot be written ({error.strerror or error})") from error
-        self._disk = DiskSpace(self._temporary, str(path), FAT_LIMIT if suffix == ".mp4" else None)
+            raise SinkError(f"{path}: cannot be written ({advice(error, self._path)})") from error
 
     def write(self, result: LiveResult) -> None:
         """Write one frame.
@@ -82,23 +110,62 @@ class VideoRecorder(Sink):
         """
         picture = annotate(result)
         if self._writer is not None or self._fps is not None:
-            self._append(picture)
+            self._encode(picture)
             return
+        if not self._pending:
+            self._waiting_since = time.monotonic()
         self._pending.append(picture)
         self._captured.append(result.frame.captured)
-        if len(self._pending) == MEASURED_FRAMES or picture.nbytes * len(self._pending) >= MEASURED_BYTES:
+        enough = len(self._pending) == MEASURED_FRAMES or picture.nbytes * len(self._pending) >= MEASURED_BYTES
+        if enough or (len(self._pending) > 1 and time.monotonic() - self._waiting_since >= PIECE_SECONDS):
             self._flush()
+
+    def reopen(self) -> None:
+        """Start the next numbered file."""
+        if self._container is not None:
+            self._next_file()
 
     def close(self) -> None:
         """Finish the file and move it into place.
 
         Raises:
-            SinkError: it cannot be finished or moved; an existing file then stays.
+            SinkError: it cannot be finished or moved; what was recorded stays.
         """
+        if self._file is None:
+            return
         try:
             self._flush()
+            self._finish(self._path if not self._segment and not self._files else self._numbered())
         finally:
-            self._finish()
+            self._release()
+
+    def _create(self) -> int:
+        """Return the descriptor of a new, locked file, after keeping or removing that of a killed run."""
+        if self._recording.exists():
+            old = os.open(self._recording, os.O_RDWR)
+            try:
+                fcntl.flock(old, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_playable(self._recording):
+                    kept = self._numbered()
+                    self._recording.replace(kept)
+                    self._warn(f"{self._path}: the video of a run that was killed is kept as {kept}")
+                else:
+                    self._recording.unlink()
+                    self._warn(f"{self._recording}: removed; a run that was killed left it without a frame")
+            except BlockingIOError as error:
+                raise SinkError(f"{self._path}: another process records to this file; choose another") from error
+            finally:
+                os.close(old)
+        self._encoded.unlink(missing_ok=True)
+        file = os.open(self._recording, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return file
+
+    def _numbered(self) -> Path:
+        """Return the name for the next numbered file."""
+        pattern = re.compile(rf"{re.escape(self._path.stem)}-(\d{{6,}}){re.escape(self._path.suffix)}")
+        numbers = [int(match[1]) for path in self._path.parent.iterdir() if (match := pattern.fullmatch(path.name))]
+        return self._path.with_name(f"{self._path.stem}-{max(numbers, default=0) + 1:06d}{self._path.suffix}")
 
     def _flush(self) -> None:
         """Write the frames that were held back to measure the frame rate."""
@@ -106,19 +173,29 @@ class VideoRecorder(Sink):
         if pending:
             self._fps = _measured_fps(self._captured)
         for picture in pending:
-            self._append(picture)
+            self._encode(picture)
 
-    def _append(self, picture: np.ndarray) -> None:
-        self._disk.check(picture.nbytes + INDEX_BYTES + INDEX_BYTES_PER_FRAME * self._frames)
-        if self._writer is None:
+    def _encode(self, picture: np.ndarray) -> None:
+        fps = self._fps or DEFAULT_FPS
+        now = time.monotonic()
+        if self._container is None:
             self._size = _video_size(picture.shape[1], picture.shape[0])
-            self._writer = self._open(self._fps or DEFAULT_FPS)
+            self._container = self._format(self._size, fps)
+            self._segment_since = now
+        if self._writer is None:
+            self._writer = self._open(fps)
+            self._waiting_since = now
         self._writer.write(letterbox(picture, self._size))
-        self._frames += 1
+        self._piece_frames += 1
+        if self._piece_frames >= fps * PIECE_SECONDS or now - self._waiting_since >= PIECE_SECONDS:
+            self._append_piece()
+            seconds = max(self._container.frames / fps, now - self._segment_since)
+            if self._length >= MAX_BYTES or (self._segment and seconds >= self._segment):
+                self._next_file()
 
     def _open(self, fps: float) -> cv2.VideoWriter:
         fourcc = cv2.VideoWriter.fourcc(*self._codec)
-        writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, fourcc, fps, self._size)
+        writer = cv2.VideoWriter(str(self._encoded), cv2.CAP_FFMPEG, fourcc, fps, self._size)
         if not writer.isOpened():
             raise SinkError(
                 f"{self._path}: OpenCV cannot encode this video on this machine ({self._codec}, "
@@ -126,31 +203,96 @@ class VideoRecorder(Sink):
             )
         return writer
 
-    def _finish(self) -> None:
+    def _append_piece(self) -> None:
+        """Append the encoded frames to the file; if that fails, it ends with the frames before."""
         writer, self._writer = self._writer, None
+        expected, self._piece_frames = self._piece_frames, 0
+        if writer is None or self._container is None or self._file is None:
+            return
+        writer.release()
+        packets = _packets(self._encoded)
+        if len(packets) < expected:
+            raise SinkError(f"{self._path}: frames cannot be encoded (no space left?); recorded frames are kept")
+        begin = b"" if self._begin else self._container.begin(packets[0])
         try:
-            with contextlib.suppress(_NothingWrittenError), self._output:
-                if self._frames == 0:
-                    raise _NothingWrittenError
-                if writer is not None:
-                    writer.release()
-                    self._check_playable()
+            _write_all(self._file, begin + self._container.add(packets), self._length)
         except OSError as error:
-            raise SinkError(f"{self._path}: cannot be moved into place ({error.strerror or error})") from error
-
-    def _check_playable(self) -> None:
-        video = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-        playable = video.isOpened()
-        video.release()
-        if not playable:
+            self._container.frames -= len(packets)
+            os.truncate(self._file, self._length)
             raise SinkError(
-                f"{self._path}: the end of the video could not be written, so it cannot be played and was removed; "
-                "free some space and start again, with a name that ends in .mkv, which can be played without its end"
-            )
+                f"{self._path}: write failed ({advice(error, self._path)}); recorded frames are kept"
+            ) from error
+        self._begin = self._begin or begin
+        self._length = os.fstat(self._file).st_size
+
+    def _finish(self, target: Path) -> None:
+        """Complete the file and move it into place, or remove it if it has no frame."""
+        try:
+            self._append_piece()
+        finally:
+            if self._file is not None and self._container is not None and self._length:
+                self._complete(self._file, self._container, target)
+
+    def _complete(self, file: int, container: Container, target: Path) -> None:
+        """Add what makes seeking quick, where there is room for it, and move the file."""
+        try:
+            with contextlib.suppress(OSError):
+                for position, content in container.patches(self._begin, self._length).items():
+                    _write_all(file, content, position)
+            os.fsync(file)
+            self._recording.replace(target)
+        except OSError as error:
+            raise SinkError(
+                f"{self._path}: cannot be completed ({advice(error, self._path)}); what was recorded is in "
+                f"{self._recording}"
+            ) from error
+
+    def _next_file(self) -> None:
+        self._finish(self._numbered())
+        self._release()
+        self._files += 1
+        self._container, self._begin, self._length = None, b"", 0
+        self._file = self._create()
+
+    def _release(self) -> None:
+        if self._file is not None:
+            if not self._length:
+                self._recording.unlink(missing_ok=True)
+            os.close(self._file)
+        self._file = None
+        self._encoded.unlink(missing_ok=True)
 
 
-class _NothingWrittenError(Exception):
-    """Keeps an empty file from being moved into place."""
+def _is_playable(path: Path) -> bool:
+    if not path.stat().st_size:
+        return False
+    video = open_ffmpeg(str(path.absolute()), OPEN_TIMEOUT)
+    playable = video.isOpened() and video.read()[0]
+    video.release()
+    return bool(playable)
+
+
+def _packets(path: Path) -> list[bytes]:
+    """Return the complete packets of an AVI file."""
+    content = path.read_bytes()
+    packets = []
+    position = content.find(b"movi") + 4
+    while content[position : position + 4] == b"00dc":
+        (size,) = struct.unpack_from("<I", content, position + 4)
+        packet = content[position + 8 : position + 8 + size]
+        if len(packet) < size:
+            break
+        packets.append(packet)
+        position += 8 + size + size % 2
+    return packets
+
+
+def _write_all(file: int, content: bytes, position: int) -> None:
+    rest = memoryview(content)
+    while rest:
+        written = os.pwrite(file, rest, position)
+        position += written
+        rest = rest[written:]
 
 
 def letterbox(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -30,6 +30,8 @@ class Window(Sink):
     Create, write to and close it in the main thread, as window systems require.
     """
 
+    main_thread = True
+
     def __init__(self, title: str = TITLE) -> None:
         """Open the window.
 

@@ -7,10 +7,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, SourceError, UsageError
+
+T = TypeVar("T")
 
 OPEN_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
@@ -29,6 +33,9 @@ class CaptureSettings:
         height: frame height in pixels.
         fps: frames per second.
         timeout: seconds to wait for the first frame.
+        ca: PEM file of the authority that signed the certificate of an ``https://`` or ``rtsps://`` source; None for
+            those of the system.
+        insecure: whether to accept any certificate.
 
     Raises:
         UsageError: a value that is not above zero.
@@ -38,6 +45,8 @@ class CaptureSettings:
     height: int | None = None
     fps: float | None = None
     timeout: float = OPEN_TIMEOUT
+    ca: str | Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         for name in ("width", "height", "fps", "timeout"):
@@ -106,9 +115,29 @@ class Source(ABC):
         self.close()
 
     @property
+    def has_images(self) -> bool:
+        """Whether its frames are 28x28 images, as far as that is known before it is opened."""
+        return False
+
+    @property
     def frame_name(self) -> str:
         """Name of the frame read last: its file for sources of files, else the source's name."""
         return self.name
+
+
+def guarded(source: Source, call: Callable[[], T]) -> T:
+    """Call a method of a source; an unexpected exception, of a library or of bad input, counts as a loss.
+
+    Raises:
+        EdgeFmnistError: as the method; a SourceError in place of other exceptions.
+    """
+    try:
+        return call()
+    except EdgeFmnistError:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise SourceError(f"{source.name}: {reason}") from error
 
 
 class ChosenSource(Source):

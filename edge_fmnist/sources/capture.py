@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_FPS = 1000.0
+OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Seconds between attempts to read.
 RETRY_PAUSE = 0.02
 # A failed read that took this long was a timeout; another attempt would only double it.
@@ -37,12 +39,13 @@ def open_camera(device: str) -> cv2.VideoCapture:
     return cv2.VideoCapture(device, cv2.CAP_V4L2)
 
 
-def open_ffmpeg(address: str, timeout: float) -> cv2.VideoCapture:
+def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None = None) -> cv2.VideoCapture:
     """Return a capture of a file or URL; check ``isOpened``.
 
     Args:
         address: a path or URL.
         timeout: seconds for opening.
+        options: further options of FFmpeg.
     """
     import cv2
 
@@ -51,7 +54,25 @@ def open_ffmpeg(address: str, timeout: float) -> cv2.VideoCapture:
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
-    return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
+    with _ffmpeg_options(options or {}):
+        return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
+
+
+@contextmanager
+def _ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Add to OpenCV's environment variable with options of FFmpeg; there is no other way to pass them."""
+    before = os.environ.get(OPTIONS_VARIABLE)
+    if options:
+        # OpenCV's own default, which the variable replaces.
+        given = before or "rtsp_flags;prefer_tcp"
+        os.environ[OPTIONS_VARIABLE] = "|".join([given, *(f"{name};{value}" for name, value in options.items())])
+    try:
+        yield
+    finally:
+        if options and before is None:
+            del os.environ[OPTIONS_VARIABLE]
+        elif options and before is not None:
+            os.environ[OPTIONS_VARIABLE] = before
 
 
 def _silence() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import os
 import re
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -39,7 +40,9 @@ def split_credentials(parts: SplitResult) -> tuple[str, Credentials | None]:
     return url, Credentials(unquote(parts.username), unquote(parts.password or ""))
 
 
-def request(url: str, credentials: Credentials | None, timeout: float) -> http.client.HTTPResponse:
+def request(
+    url: str, credentials: Credentials | None, timeout: float, tls: ssl.SSLContext | None = None
+) -> http.client.HTTPResponse:
     """Return the response to a GET request, following redirects.
 
     User and password are sent once, if the server asks for them: cameras lock after several failed logins.
@@ -48,12 +51,13 @@ def request(url: str, credentials: Credentials | None, timeout: float) -> http.c
         url: without user and password.
         credentials: for a server that asks for them; None if there are none.
         timeout: seconds for each operation of the socket.
+        tls: for ``https://``; None verifies certificates with the authorities of the system.
 
     Raises:
         OSError: no connection, or an HTTP error status (``urllib.error.HTTPError``).
         http.client.HTTPException: not an HTTP response.
     """
-    opener = urllib.request.build_opener()
+    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls))
     try:
         response: http.client.HTTPResponse = opener.open(url, timeout=timeout)
     except urllib.error.HTTPError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,6 +82,17 @@ class Stills(Source):
     def close(self) -> None:
         """See :meth:`Source.close`."""
         self._files = self._first = None
+
+    @property
+    def has_images(self) -> bool:
+        """See :attr:`Source.has_images`: the first picture that can be read decides."""
+        from edge_fmnist.vision.preprocess import is_image
+
+        with contextlib.suppress(SourceError):
+            for file in find_pictures(self.name, lambda _: None):
+                with contextlib.suppress(ImageError, MissingExtraError, SourceError):
+                    return is_image(read_image(file))
+        return False
 
     @property
     def frame_name(self) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import http.client
 import socket
+import ssl
 import threading
 import urllib.error
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -17,12 +18,16 @@ from edge_fmnist.sources.base import CaptureSettings, ChosenSource, Source, Warn
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream
+from edge_fmnist.sources.tls import client_context, ffmpeg_options
 from edge_fmnist.vision.read_image import decode_picture
 
 if TYPE_CHECKING:
     import cv2
 
+ENCRYPTED = ("https", "rtsps")
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+# X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
+MISMATCHES = (62, 64)
 MULTIPART = "multipart/x-mixed-replace"
 UNNAMED = "application/octet-stream"
 # How often an image is requested again.
@@ -40,7 +45,7 @@ class Stream(ChosenSource):
     """An ``http://``, ``https://``, ``rtsp://`` or ``rtsps://`` stream, or an image at an HTTP URL.
 
     Raises:
-        UsageError: the URL has no host, or an invalid port.
+        UsageError: the URL has no host, or an invalid port; the file of authorities cannot be read.
     """
 
     pausable = False
@@ -52,6 +57,15 @@ class Stream(ChosenSource):
         self.settings = settings
         self.open_timeout = settings.timeout
         self._warn = warn
+        self._tls: ssl.SSLContext | None = None
+        if self._parts.scheme in ENCRYPTED:
+            try:
+                self._tls = client_context(settings.ca, insecure=settings.insecure)
+            except UsageError as error:
+                error.setting = "ca"
+                raise
+            if settings.insecure:
+                warn(f"{self.name}: its certificate is not verified: anyone in the network could pose as this source")
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
@@ -72,7 +86,8 @@ class Stream(ChosenSource):
         if self._is_mjpeg(response, kind):
             return MjpegStream(response, self.name, self._warn)
         response.close()
-        return FfmpegStream(self._url, self.name, self.settings.timeout, f"its Content-Type is {kind}")
+        options = {} if self._tls is None else self._try_connection()
+        return FfmpegStream(self._url, self.name, self.settings.timeout, f"its Content-Type is {kind}", options)
 
     def _is_mjpeg(self, response: http.client.HTTPResponse, kind: str) -> bool:
         if response.isclosed() or kind not in (MULTIPART, UNNAMED):
@@ -87,7 +102,7 @@ class Stream(ChosenSource):
     def _request(self) -> http.client.HTTPResponse:
         try:
             url, credentials = split_credentials(self._parts)
-            return request(url, credentials, self.settings.timeout)
+            return request(url, credentials, self.settings.timeout, self._tls)
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError(f"{self.name}: {_status(error)}") from error
@@ -95,26 +110,35 @@ class Stream(ChosenSource):
             raise SourceError(f"{self.name}: {_reason(error)}") from error
 
     def _connect_rtsp(self) -> Source:
-        # FFmpeg does not say why there is no connection.
-        address = self._parts.hostname or "", self._parts.port or DEFAULT_PORTS[self._parts.scheme]
+        hint = "check the path, the user name and the password"
+        return FfmpegStream(self._url, self.name, self.settings.timeout, hint, self._try_connection())
+
+    def _try_connection(self) -> dict[str, str]:
+        """Return the options with which FFmpeg verifies the server; FFmpeg does not say why there is no connection."""
+        host = self._parts.hostname or ""
         try:
-            socket.create_connection(address, self.settings.timeout).close()
+            with socket.create_connection(
+                (host, self._parts.port or DEFAULT_PORTS[self._parts.scheme]), self.settings.timeout
+            ) as connection:
+                if self._tls is None:
+                    return {}
+                with self._tls.wrap_socket(connection, server_hostname=host) as encrypted:
+                    certificate = encrypted.getpeercert()
         except (OSError, ValueError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
-        hint = "check the path, the user name and the password"
-        return FfmpegStream(self._url, self.name, self.settings.timeout, hint)
+        return ffmpeg_options(self.settings.ca, host, certificate) if certificate else {}
 
 
 class FfmpegStream(CaptureSource):
     """A stream that FFmpeg reads."""
 
-    def __init__(self, url: str, name: str, timeout: float, hint: str) -> None:
+    def __init__(self, url: str, name: str, timeout: float, hint: str, options: Mapping[str, str]) -> None:
         super().__init__(name, timeout)
-        self._url, self._timeout, self._reason = url, timeout, hint
+        self._url, self._timeout, self._reason, self._options = url, timeout, hint, options
 
     def connect(self) -> cv2.VideoCapture:
         """See :meth:`CaptureSource.connect`."""
-        capture = open_ffmpeg(self._url, self._timeout)
+        capture = open_ffmpeg(self._url, self._timeout, self._options)
         if not capture.isOpened():
             capture.release()
             raise SourceError(
@@ -209,6 +233,10 @@ def _status(error: urllib.error.HTTPError) -> str:
 def _reason(error: Exception) -> str:
     """Return why a connection failed, briefly and without the URL."""
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        problem, other = cause.verify_message.rstrip("."), cause.verify_code in MISMATCHES
+        hint = "use a name that it is valid for" if other else "give its authority with --ca FILE"
+        return f"its certificate cannot be verified ({problem}); {hint}, or accept any certificate with --insecure"
     if isinstance(cause, TimeoutError):
         return "no answer in time"
     if isinstance(cause, OSError):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from edge_fmnist.errors import UsageError
+
+# Debian and Alpine, Fedora, others: FFmpeg needs one file, and OpenSSL is often compiled with a folder only.
+SYSTEM_AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 def client_context(authority: str | Path | None = None, *, insecure: bool = False) -> ssl.SSLContext:
@@ -28,6 +35,33 @@ def client_context(authority: str | Path | None = None, *, insecure: bool = Fals
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def ffmpeg_options(authority: str | Path | None, host: str, certificate: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options with which FFmpeg verifies the certificate that a server has shown before.
+
+    FFmpeg compares a certificate with a name only if it is given one, and never with an address. For an address, it is
+    given a name in the certificate, which was compared with the address in the connection before.
+
+    Args:
+        authority: as for :func:`client_context`.
+        host: name or address of the server.
+        certificate: as from ``ssl.SSLSocket.getpeercert``, verified.
+
+    Raises:
+        UsageError: a file name that FFmpeg's options cannot carry, or there are no authorities of the system.
+    """
+    paths = [ssl.get_default_verify_paths().cafile, *SYSTEM_AUTHORITIES]
+    found = authority or next((path for path in paths if path and Path(path).is_file()), None)
+    if found is None or any(separator in str(found) for separator in ";|"):
+        raise UsageError(f"expected a file of authorities, whose name has no ; and |, got {found}", setting="ca")
+    alternatives = [value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"]
+    common = [value for part in certificate.get("subject", ()) for kind, value in part if kind == "commonName"]
+    names = [host]
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        names = [name for name in alternatives or common if "*" not in name]
+    return {"tls_verify": "1", "ca_file": str(found), **({"verifyhost": names[0]} if names else {})}
 
 
 def check_server_certificate(certificate: str | Path, key: str | Path | None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from edge_fmnist.model.calibration import negative_log_likelihood
+from edge_fmnist.model.calibration import TINY
 from edge_fmnist.model.quantization import softmax
 
 # Weights of the squared weights against the sum of the photographs' losses, strongest first.
@@ -83,11 +83,13 @@ class Regression:
                 break
         return weights
 
-    def loss(self, weights: np.ndarray, used: np.ndarray) -> float:
-        """Return the mean negative log-likelihood of some examples, in nats."""
+    def losses(self, weights: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Return the negative log-likelihoods of some examples, in nats."""
         both = self._features, self._targets
         features, targets = (blocks.reshape(-1, blocks.shape[2])[: len(used)] for blocks in both)
-        return negative_log_likelihood(features[used] @ weights.T, targets[used], 1.0)
+        scores = (softmax(features[used] @ weights.T) * targets[used]).sum(axis=1)
+        negative: np.ndarray = -np.log(np.maximum(scores, TINY))
+        return negative
 
 
 def folds_of(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -111,7 +113,9 @@ def folds_of(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def cross_validate(
     regression: Regression, folds: np.ndarray, strengths: Sequence[float], step: Callable[[], object]
 ) -> tuple[float, dict[int, np.ndarray]]:
-    """Return the strength with the least loss on held-out examples, and the weights of each fold with it.
+    """Return the strength to use, and the weights of each fold with it.
+
+    It is the strongest whose loss on held-out examples is within one standard error of the least (Breiman et al. 1984).
 
     Args:
         regression: has the examples.
@@ -119,7 +123,7 @@ def cross_validate(
         strengths: to choose from, strongest first: each fit starts from the one before.
         step: called after each fold.
     """
-    losses = np.zeros(len(strengths))
+    losses = np.zeros((len(strengths), len(folds)))
     fitted: list[dict[int, np.ndarray]] = [{} for _ in strengths]
     for fold in range(FOLDS):
         held = folds == fold
@@ -127,8 +131,9 @@ def cross_validate(
             weights = regression.centre
             for index, strength in enumerate(strengths):
                 weights = regression.fit(strength, weights, ~held)
-                losses[index] += held.sum() * regression.loss(weights, held)
+                losses[index, held] = regression.losses(weights, held)
                 fitted[index][fold] = weights
         step()
-    best = int(losses.argmin())
-    return strengths[best], fitted[best]
+    least = losses[losses.mean(axis=1).argmin()]
+    chosen = int((losses.mean(axis=1) <= least.mean() + least.std() / np.sqrt(least.size)).argmax())
+    return strengths[chosen], fitted[chosen]

@@ -75,8 +75,8 @@ class Lesson:
         """Fit and cross-validate; raises as :func:`teach`."""
         self.parent, self.photographs, self._step = parent, photographs, step
         kept = parent.classifier.labels if add else ()
-        self.labels, named = labels_of(photographs.labels, kept)
-        self.targets = np.array([self.labels.index(label) for label in named])[photographs.targets]
+        self.labels, self._named = labels_of(photographs.labels, kept)
+        self.targets = np.array([self.labels.index(label) for label in self._named])[photographs.targets]
         centre = np.zeros((len(self.labels), parent.head.size + 1), np.float32)
         images, targets = photographs.images, self.targets
         if add:
@@ -142,6 +142,13 @@ class Lesson:
         recognized: np.ndarray = self.predicted == self.targets
         return recognized
 
+    @property
+    def accuracy(self) -> float:
+        """Share of the photographs that was recognized without having been taught, 0 to 1."""
+        missed = zip(self._named, self.photographs.missed, strict=True)
+        unnamed = sum(count for label, count in missed if label == NONE)
+        return float(self.right.sum() + unnamed) / (len(self.right) + sum(self.photographs.missed))
+
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
         counts = Counter(self.labels[target] for target in self.targets)
@@ -154,7 +161,7 @@ class Lesson:
                 "parent_sha256": hashlib.sha256(self.parent.content).hexdigest(),
                 "photographs": dict(counts),
                 "photographs_sha256": "".join(digest[:DIGITS] for digest in self.photographs.hashes),
-                "cross_validated_accuracy": round(float(self.right.mean()), 6),
+                "cross_validated_accuracy": round(self.accuracy, 6),
                 "strength": self._strength,
             },
         }
@@ -177,16 +184,26 @@ class Lesson:
         confusion = np.zeros((len(self.labels), len(self.labels)), int)
         np.add.at(confusion, (self.targets, self.predicted), 1)
         taught = [index for index in range(len(self.labels)) if confusion[index].any()]
+        missed = Counter[str]()
+        for label, count in zip(self._named, self.photographs.missed, strict=True):
+            missed[label] += count
         classes = tuple(
-            TaughtClass(self.labels[index], count, int(confusion[index, index]), max(0, ENOUGH_PHOTOGRAPHS - count))
+            TaughtClass(
+                label=label,
+                photographs=count,
+                missed=missed[label],
+                right=int(confusion[index, index]) + (missed[label] if label == NONE else 0),
+                wanted=max(0, ENOUGH_PHOTOGRAPHS - count),
+            )
             for index, count in zip(taught, map(int, confusion[taught].sum(axis=1)), strict=True)
+            for label in [self.labels[index]]
         )
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
             classes=classes,
-            accuracy=float(self.right.mean()),
+            accuracy=self.accuracy,
             confusion=tuple(tuple(map(int, confusion[index])) for index in taught),
             comparison=self._comparison(),
             temperature=self.temperature,

@@ -35,6 +35,7 @@ class Photographs:
         images: uint8, shape (N, 28, 28), the garment bright on black.
         targets: class of each image, int, shape (N,).
         groups: number that photographs which show nearly the same have in common, int, shape (N,).
+        missed: number of photographs of each class in which no garment was found.
         hashes: SHA-256 of each photograph's pixels, as hexadecimal digits.
     """
 
@@ -42,6 +43,7 @@ class Photographs:
     images: np.ndarray
     targets: np.ndarray
     groups: np.ndarray
+    missed: tuple[int, ...]
     hashes: tuple[str, ...]
 
 
@@ -60,6 +62,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
     """
     files = _files(folder, least_classes, warn)
     total, done, seen, images, targets = sum(map(len, files.values())), 0, {}, [], []
+    all_missed = []
     for target, (label, paths) in enumerate(files.items()):
         missed, repeated = 0, 0
         for path in paths:
@@ -79,8 +82,9 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
                 targets.append(target)
             elif digest:
                 missed += 1
+        all_missed.append(missed)
         if missed:
-            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs, which were skipped")
+            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs")
         if repeated:
             warn(f"{label}: {repeated} photographs are copies of others and were skipped")
     if not images:
@@ -90,7 +94,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         )
     _check_counts(folder, tuple(files), targets)
     groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
-    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(seen))
+    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(all_missed), tuple(seen))
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -29,19 +29,22 @@ class TaughtClass:
     Attributes:
         label: its name, which is that of its folder.
         photographs: number of photographs that were used.
-        right: how many of them were recognized by a model that was taught without them.
+        missed: number of others in which no garment was found. They count as not recognized, or as recognized in the
+            class ``none``.
+        right: how many of all were recognized by a model that was taught without them.
         wanted: how many more photographs would help; 0 if there are enough.
     """
 
     label: str
     photographs: int
+    missed: int
     right: int
     wanted: int
 
     @property
     def accuracy(self) -> float:
-        """Share that was recognized, 0 to 1; 0 without photographs."""
-        return self.right / self.photographs if self.photographs else 0.0
+        """Share that was recognized, 0 to 1."""
+        return self.right / (self.photographs + self.missed)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,9 @@ class Taught:
         labels: the classes of the file, in the order of its output.
         classes: results for each class with photographs, sorted by name.
         accuracy: cross-validated accuracy, 0 to 1: each photograph is classified by an int8 file that was taught
-            without it.
-        confusion: counts, a row for each of ``classes``, a column for each of ``labels``.
+            without it. One in which no garment is found counts as not recognized.
+        confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each
+            of ``labels``.
         comparison: the parent on the photographs that it was not taught from; None if there are none.
         temperature: of the scores, as in the file's metadata.
         threshold: the least score of a known class, as in the file's metadata.

@@ -9,6 +9,7 @@ photographs of garments on floors and beds. export/RESULTS.md has the figures.
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import cv2
@@ -51,6 +52,25 @@ class Segmentation(NamedTuple):
     separation: float
 
 
+class OccupiedBins(NamedTuple):
+    """The bins of the histogram from the lowest to the highest that are occupied, with a margin of one empty bin.
+
+    Attributes:
+        indices: each pixel's bin, intp, shape (H * W,).
+        shape: bins of lightness, a and b, margins included.
+        at_ends: for each of the three, whether its lowest and its highest bin are those of the whole histogram.
+    """
+
+    indices: np.ndarray
+    shape: list[int]
+    at_ends: list[tuple[bool, bool]]
+
+    @property
+    def size(self) -> int:
+        """The number of bins."""
+        return math.prod(self.shape)
+
+
 def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmentation:
     """Segment what differs in colour from the border.
 
@@ -74,23 +94,23 @@ def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmenta
 def _segmented(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
     """Separate garment and background by colour: uint8, shape (H, W, 3), Lab."""
     height, width = colours.shape[:2]
-    bins = _colour_bins(colours)
-    counts = np.bincount(bins, minlength=np.prod(BINS)).astype(np.float32)
+    occupied = _occupied_bins(colours)
+    counts = np.bincount(occupied.indices, minlength=occupied.size).astype(np.float32)
     inside, prior = _centre_prior(height, width)
     rounds = ROUNDS
     if previous is not None:
         inside, prior = _following_prior(previous, height, width)
         rounds = FOLLOWING_ROUNDS
-    separation = 0.0
-    for _ in range(rounds):
-        garment = np.bincount(bins, weights=inside, minlength=len(counts)).astype(np.float32)
-        garment_model, ground_model = _model(garment), _model(counts - garment)
-        evidence = np.clip(np.log((garment_model + TINY) / (ground_model + TINY)), -MAX_EVIDENCE, MAX_EVIDENCE)
-        spread = cv2.blur(evidence[bins].reshape(height, width), NEIGHBOURHOOD)
-        soft = 1 / (1 + np.exp(-(EVIDENCE_WEIGHT * spread + prior)))
-        inside = soft.ravel()
-        separation = 1 - float(np.sqrt(garment_model * ground_model).sum())
-    return Segmentation(_cleaned((soft > 0.5).astype(np.uint8) * 255), min(1.0, max(0.0, separation)))
+    for number in range(rounds):
+        garment = np.bincount(occupied.indices, weights=inside.ravel(), minlength=occupied.size).astype(np.float32)
+        garment_model, ground_model = _models(np.stack([garment, counts - garment]), occupied)
+        evidence = np.log((garment_model + TINY) / (ground_model + TINY)).clip(-MAX_EVIDENCE, MAX_EVIDENCE)
+        spread = cv2.blur(evidence[occupied.indices].reshape(height, width), NEIGHBOURHOOD)
+        logit = EVIDENCE_WEIGHT * spread + prior
+        if number < rounds - 1:
+            inside = 1 / (1 + np.exp(-logit))
+    separation = 1 - float(np.sqrt(garment_model * ground_model).sum())
+    return Segmentation(_cleaned((logit > 0).astype(np.uint8) * 255), min(1.0, max(0.0, separation)))
 
 
 def _contrasted(colours: np.ndarray) -> np.ndarray:
@@ -116,13 +136,19 @@ def percentiles(values: np.ndarray, percents: tuple[int, int]) -> np.ndarray:
     return result
 
 
-def _colour_bins(colours: np.ndarray) -> np.ndarray:
-    """Return each pixel's bin in the histogram of Lab colours, intp, shape (H * W,)."""
+def _occupied_bins(colours: np.ndarray) -> OccupiedBins:
+    """Return the bins of Lab colours, uint8, shape (H, W, 3): a picture has few of all colours."""
+    # 16 bits hold all products and indices, and are quicker than 64.
+    channels = [
+        plane.ravel().astype(np.int16) * bins >> 8 for plane, bins in zip(cv2.split(colours), BINS, strict=True)
+    ]
+    lowest, highest = ([int(limit(channel)) for channel in channels] for limit in (np.min, np.max))
+    shape = [high - low + 3 for low, high in zip(lowest, highest, strict=True)]
+    lightness, a, b = (channel - (low - 1) for channel, low in zip(channels, lowest, strict=True))
+    indices = (lightness * shape[1] + a) * shape[2] + b
+    ends = [(low == 0, high == bins - 1) for low, high, bins in zip(lowest, highest, BINS, strict=True)]
     # bincount rejects int64 on 32-bit systems.
-    lab = colours.reshape(-1, 3).astype(np.intp)
-    lightness, a, b = (lab[:, channel] * bins >> 8 for channel, bins in enumerate(BINS))
-    bins: np.ndarray = (lightness * BINS[1] + a) * BINS[2] + b
-    return bins
+    return OccupiedBins(indices.astype(np.intp), shape, ends)
 
 
 @functools.lru_cache(maxsize=8)
@@ -153,15 +179,28 @@ def _logit(probability: np.ndarray) -> np.ndarray:
     return result
 
 
-def _model(histogram: np.ndarray) -> np.ndarray:
-    """Return a histogram smoothed over neighbouring colours, float32, summing to 1."""
-    smooth: np.ndarray = histogram.reshape(BINS)
-    for axis in range(3):
-        smooth = np.moveaxis(smooth, axis, 0)
-        padded = np.concatenate([smooth[:1], smooth, smooth[-1:]])
-        smooth = np.moveaxis(0.25 * padded[:-2] + 0.5 * smooth + 0.25 * padded[2:], 0, axis)
-    flat = smooth.ravel()
-    result: np.ndarray = flat / max(float(flat.sum()), TINY)
+def _models(histograms: np.ndarray, occupied: OccupiedBins) -> np.ndarray:
+    """Return two histograms, float32, shape (2, bins), smoothed over neighbouring colours, each summing to 1.
+
+    The margin of empty bins lets each axis be smoothed along the flat array: nothing reaches the next line of bins.
+    """
+    totals = histograms.sum(axis=1, keepdims=True)
+    flat = histograms.ravel()
+    bins = flat.reshape(2, *occupied.shape)
+    step = occupied.size
+    for axis, (size, ends) in enumerate(zip(occupied.shape, occupied.at_ends, strict=True), start=1):
+        step //= size
+        quarter = 0.25 * flat
+        flat *= 0.5
+        flat[step:] += quarter[:-step]
+        flat[:-step] += quarter[step:]
+        lines = np.moveaxis(bins, axis, 0)
+        for at_end, margin, last in zip(ends, (0, -1), (1, -2), strict=True):
+            if at_end:
+                # Beyond the ends of the histogram there are no colours.
+                lines[last] += lines[margin]
+                lines[margin] = 0
+    result: np.ndarray = flat.reshape(2, -1) / np.maximum(totals, TINY)
     return result
 
 
@@ -176,7 +215,7 @@ def _cleaned(mask: np.ndarray) -> np.ndarray:
     off_centre = np.abs(centres[1:, 0] / width - 0.5) + np.abs(centres[1:, 1] / height - 0.5)
     weight = stats[1:, cv2.CC_STAT_AREA] * (1 - off_centre)
     kept = np.concatenate([[False], weight >= LEAST_PART * weight.max()])
-    return _without_holes(kept[parts].astype(np.uint8) * 255)
+    return _without_holes(opened if kept[1:].all() else kept[parts].astype(np.uint8) * 255)
 
 
 def _without_holes(mask: np.ndarray) -> np.ndarray:
@@ -188,5 +227,5 @@ def _without_holes(mask: np.ndarray) -> np.ndarray:
     holes = enclosed & (area < LARGEST_HOLE * mask.size)
     # Part 0 is the mask itself.
     holes[0] = False
-    filled: np.ndarray = np.where(holes[parts], np.uint8(255), mask)
+    filled: np.ndarray = np.where(holes[parts], np.uint8(255), mask) if holes.any() else mask
     return filled

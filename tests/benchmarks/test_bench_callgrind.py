@@ -96,10 +96,8 @@ def test_each_stage_runs_between_its_marks(monkeypatch: pytest.MonkeyPatch) -> N
 def test_valgrind_counts_an_inference(rgb_model: Path) -> None:
     if not callgrind.available():
         pytest.skip("valgrind is not installed")
-    first, second = (callgrind.count_inference(str(rgb_model)) for _ in range(2))
     # At least one instruction for eight multiply-accumulates.
-    assert first > 24 * 24 * 4 * 27 / 8
-    assert second == pytest.approx(first, rel=0.01)
+    assert callgrind.count_inference(str(rgb_model)) > 24 * 24 * 4 * 27 / 8
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.049, "same"), (0.951, "same"), (1.06, "moved"), (0.94, "moved")])

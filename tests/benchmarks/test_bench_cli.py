@@ -16,6 +16,8 @@ import flatbuffers
 import numpy as np
 import pytest
 
+from edge_fmnist import Classifier
+from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema
 from edge_fmnist_bench import baseline as baselines
@@ -24,6 +26,7 @@ from edge_fmnist_bench import cli as command
 from edge_fmnist_bench.float32_reference import float32_reference
 from edge_fmnist_bench.protocol import SCENARIOS
 from edge_fmnist_bench.suite import Suite
+from edge_fmnist_export.web import browser
 
 QUICK = ("--iterations", "4", "--scenario", "single-stream")
 
@@ -95,6 +98,27 @@ def test_json(bench: Any, small_data: Path) -> None:
     assert result["reference"] == "litert-int8"
     assert all(variant["accuracy"]["images"] == 40 for variant in result["variants"])
     assert printed.stderr.splitlines()[-1].startswith("edge: p50 ")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_browser_is_a_row_beside_the_others(
+    bench: Any, small_data: Path, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    def measure(model: str, images: np.ndarray) -> browser.BrowserMeasurement:
+        if not installed:
+            raise InterpreterError("no browser found")
+        return browser.BrowserMeasurement(Classifier(model).outputs(images)[0], np.full(len(images), 0.75))
+
+    monkeypatch.setattr(browser, "measure", measure)
+    result = json.loads(bench(*QUICK, "--data", small_data, "--web", "--json").stdout)
+    *others, row = result["variants"]
+    assert row["name"] == "litertjs-int8"
+    assert [ratio["of"] for ratio in result["ratios"]] == ["classifier", "litert-float32"]
+    if installed:
+        assert row["accuracy"] == others[0]["accuracy"]
+        assert row["single_stream"]["p50_us"] == 750
+    else:
+        assert (row["error"], row["single_stream"]) == ("no browser found", None)
 
 
 def test_github_actions(bench: Any, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

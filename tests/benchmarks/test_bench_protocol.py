@@ -57,7 +57,7 @@ def test_a_setting_can_be_changed(edited: Edit) -> None:
         ("percentiles = [50, 90, 99]", "percentiles = []", "percentiles: expected a list"),
         ("percentiles = [50, 90, 99]", "percentiles = [90]", "expected 50 among them"),
         ("percentiles = [50, 90, 99]", "percentiles = [50, 101]", "none above 100"),
-        ("[paced]", "[paced", "not a protocol"),
+        ("[paced]", "[paced", "not valid TOML"),
         ("[validity]", "[doubt]", "expected the settings"),
         ("hertz = 30.0", "hertz = inf", "hertz: expected a number above zero, got inf"),
     ],

@@ -5,13 +5,22 @@ emulate.sh --installer runs it on a real Debian system.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 DEVICE = Path(__file__).parents[2] / "device"
 INSTALLER = DEVICE / "install.sh"
@@ -47,7 +56,7 @@ class Machine:
         self._bin = folder / "bin"
         for name, lines in COMMANDS.items():
             self.command(name, lines)
-        self._script(self.root / "usr/bin/python3", PYTHON)
+        self.script(self.root / "usr/bin/python3", PYTHON)
         (self.root / "run/systemd/system").mkdir(parents=True)
         self.unit = self.root / "etc/systemd/system/edge-fmnist.service"
         self.settings = self.root / "etc/edge-fmnist.toml"
@@ -56,7 +65,7 @@ class Machine:
         self.link = self.root / "usr/local/bin/edge-fmnist"
 
     def command(self, name: str, lines: str) -> None:
-        self._script(self._bin / name, lines)
+        self.script(self._bin / name, lines)
 
     def wheel(self, version: str, *lines: str) -> Path:
         """Return a wheel of a version; ``lines`` are added to its command."""
@@ -92,7 +101,7 @@ class Machine:
         command = [str(self.prefix / "venv/bin/edge-fmnist"), "--version"]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    def _script(self, path: Path, lines: str) -> None:
+    def script(self, path: Path, lines: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"#!/bin/sh\n{lines}\n")
         path.chmod(0o755)
@@ -304,3 +313,58 @@ def test_scripts_pass_shellcheck() -> None:
         [program, *map(str, DEVICE.rglob("*.sh"))], capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == 0, result.stdout
+
+
+def test_the_installer_requires_the_hashes_of_the_locked_versions(machine: Machine) -> None:
+    calls = machine.root / "pip.log"
+    machine.script(machine.root / "usr/bin/python3", f'echo "$*" >>"{calls}"\n{PYTHON}')
+    machine.installed("1", "--no-picamera2")
+    locked = next(line for line in calls.read_text().splitlines() if "--require-hashes" in line)
+    path = Path(locked.split(" -r ")[1])
+    names = re.findall(r"^([a-z0-9-]+)==.*\\\n +--hash=sha256:[0-9a-f]{64}", path.read_text(), re.MULTILINE)
+    assert {"numpy", "pillow", "uvicorn", "ai-edge-litert"} <= set(names)
+    # One of the two builds of OpenCV, which would overwrite each other.
+    assert len({"opencv-python", "opencv-python-headless"} & set(names)) == 1
+    assert re.search(r"install --no-index .*requirements\.txt", calls.read_text())
+
+
+def test_with_debians_numpy_the_other_versions_are_fixed(machine: Machine) -> None:
+    calls = machine.root / "pip.log"
+    machine.script(machine.root / "usr/bin/python3", f'echo "$*" >>"{calls}"\n{PYTHON}')
+    machine.command("dpkg-query", "echo install ok installed")
+    machine.installed("1", "--picamera2")
+    fixed = next(Path(line.split(" -c ")[1]) for line in calls.read_text().splitlines() if " -c " in line)
+    lines = fixed.read_text().splitlines()
+    # What the stand-in for Python answers when it is asked for NumPy's version.
+    assert lines[-1] == "numpy==3.11"
+    assert [line for line in lines if line.startswith(("numpy", "opencv"))] == lines[-1:]
+    assert any(line.startswith("pillow==") for line in lines)
+    assert "--hash" not in fixed.read_text()
+
+
+def test_the_locked_versions_are_those_that_the_package_requires() -> None:
+    """The file is made by a command, and may be older than pyproject.toml."""
+    locked: dict[str, list[str]] = {}
+    for name, pinned in re.findall(r"^([a-z0-9-]+)==([^ ]+)", (DEVICE / "constraints.txt").read_text(), re.MULTILINE):
+        locked.setdefault(name, []).append(pinned)
+    project = tomllib.loads((DEVICE.parent / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for requirement in map(Requirement, [*project["dependencies"], *extras["web"], *extras["mqtt"]]):
+        if requirement.marker is None or "!= 'armv7l'" in str(requirement.marker).replace('"', "'"):
+            assert locked.get(requirement.name), requirement
+            assert all(requirement.specifier.contains(pinned) for pinned in locked[requirement.name]), requirement
+
+
+def test_no_file_of_the_installer_names_a_package_registry() -> None:
+    assert not re.search(r"https?://|index-url", (DEVICE / "constraints.txt").read_text())
+
+
+def test_the_bill_of_materials_lists_what_is_installed() -> None:
+    printed = subprocess.run([sys.executable, str(DEVICE / "sbom.py")], capture_output=True, text=True, check=True)
+    bill = json.loads(printed.stdout)
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "edge-fmnist")
+    listed = {each["bom-ref"] for each in bill["components"]}
+    assert f"pkg:pypi/numpy@{metadata.version('numpy')}" in listed
+    requires = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
+    assert f"pkg:pypi/numpy@{metadata.version('numpy')}" in requires[bill["metadata"]["component"]["bom-ref"]]
+    assert set().union(*requires.values()) <= listed | {bill["metadata"]["component"]["bom-ref"]}

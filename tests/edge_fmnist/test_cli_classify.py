@@ -296,6 +296,20 @@ def test_classify_and_live_give_the_same_answers(
     assert [line["score"] for line in live] == pytest.approx([line["score"] for line in classified], abs=1e-3)
 
 
+@pytest.mark.usefixtures("two_models")
+@pytest.mark.parametrize(("name", "model"), [("image.png", "edge"), ("photo.jpg", "camera")])
+def test_live_chooses_the_model_as_classify_does(
+    run_cli: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, name: str, model: str
+) -> None:
+    picture(f"folder/{name}", images[0] if model == "edge" else photo())
+    # What cannot be read does not decide.
+    (tmp_path / "folder" / "a.png").write_bytes(b"not a picture")
+    (classified,) = json_lines(run_cli("classify", tmp_path / "folder" / name, "--json"))
+    (live,) = json_lines(run_cli("live", "--source", tmp_path / "folder", "--jsonl", "-", "--quiet"))
+    assert live["label"] == classified["answer"]
+    assert live["label"].startswith(model)
+
+
 @pytest.mark.parametrize(("argument", "message"), [("empty", "no pictures in this folder"), ("*.gif", "no file match")])
 def test_a_folder_or_glob_without_pictures_among_files(
     classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, argument: str, message: str
@@ -323,3 +337,10 @@ def test_bad_options(classify: RunCli, picture: Picture, images: np.ndarray, opt
 
 def test_no_images(run_cli: RunCli) -> None:
     assert "Missing argument" in run_cli("classify", code=2).stderr
+    assert "expected images after the model edge" in run_cli("classify", "edge", code=2).stderr
+
+
+def test_models_of_other_formats_as_the_first_argument(run_cli: RunCli, tmp_path: Path) -> None:
+    (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    result = run_cli("classify", tmp_path / "model.h5", "absent.png", code=1)
+    assert result.stderr.startswith(f"Error: {tmp_path / 'model.h5'}: a Keras model (.h5), not a .tflite file; convert")

@@ -62,26 +62,8 @@ def test_table(cli: Cli, small_data: Path) -> None:
         assert label in result.output
 
 
-def test_data_from_the_environment(cli: Cli, small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(small_data))
-    assert json.loads(cli("data", "--json").stdout)["folder"] == str(small_data)
-
-
 def test_no_such_folder(cli: Cli, tmp_path: Path) -> None:
     assert_fails(cli("data", "--data", tmp_path / "absent"), 3, "absent: no such folder")
-
-
-@pytest.mark.parametrize(
-    ("arrays", "message"),
-    [
-        pytest.param({"test_images": np.zeros((40, 32, 32), np.uint8)}, "28 x 28, got 32 x 32", id="shape"),
-        pytest.param({"test_labels": np.zeros(41, np.uint8)}, "has 40 images but", id="count"),
-        pytest.param({"train_labels": np.full(60, 10, np.uint8)}, "label 10 at position 0 is outside", id="label"),
-        pytest.param({"test_images": np.zeros((40, 784), np.uint8)}, "wrong magic number", id="dimensions"),
-    ],
-)
-def test_data_of_another_kind(cli: Cli, make_idx: MakeIdx, arrays: dict[str, np.ndarray], message: str) -> None:
-    assert_fails(cli("data", "--data", make_idx(**arrays), "--json"), 1, message)
 
 
 def test_wrong_hash_in_the_cache(cli: Cli, make_idx: MakeIdx) -> None:

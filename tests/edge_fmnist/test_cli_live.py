@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,13 @@ def folder(tmp_path: Path) -> Path:
     for index, value in enumerate((90, 0, 180)):
         cv2.imwrite(str(path / f"{index}.png"), np.full((40, 30, 3), value, np.uint8))
     return path
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
@@ -273,7 +281,8 @@ def test_the_exit_code_of_a_failed_output(
     assert len(json_lines(result.stdout)) == FRAMES
     assert "Error: disk full" in result.stderr
     assert f"{FRAMES} results" in result.stderr
-    assert "1 results" in live("--source", video, "--save", tmp_path / "out.mp4", code=1).stderr
+    # The loop ends at the result after the one that could not be written.
+    assert "2 results" in live("--source", video, "--save", tmp_path / "out.mp4", code=1).stderr
 
 
 def test_outputs_that_cannot_be_opened(
@@ -339,6 +348,7 @@ def test_unusable_frames(live: RunCli, folder: Path) -> None:
         (["--threshold", "2"], "--threshold: expected a number from 0 to 1"),
         (["--serve", "a b"], "--serve a b: expected HOST:PORT"),
         (["--save", "out.txt"], "--save: out.txt: expected a video file"),
+        (["--overwrite"], "--overwrite: expected the output that it belongs to as well, --jsonl"),
         (["--interpreter", "onnx"], "--interpreter: unknown interpreter 'onnx'"),
         (["--nonsense"], "No such option: --nonsense"),
         (["--width"], "requires an argument"),
@@ -391,6 +401,63 @@ def test_a_signal_ends_it_cleanly(
     assert "Traceback" not in stderr
     assert "results in" in stderr
     assert frame_count(saved) == len(lines) + len(json_lines(rest)) > 0
+
+
+def test_outputs_that_block_hold_nothing_up(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    fifo, snapshots = tmp_path / "fifo", tmp_path / "snapshots"
+    os.mkfifo(fifo)
+    process = start("--jsonl", fifo, "--snapshot", snapshots)
+    wait_for(lambda: list(snapshots.glob("*.json")) if snapshots.exists() else False)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - started < 3
+    assert process.returncode == 1, stderr
+    assert f"Warning: --jsonl {fifo}: waiting until it can be opened" in stderr
+    assert re.search(r"Error: --jsonl .*fifo: does not respond; [1-9]\d* results were not written", stderr)
+
+
+def test_a_reader_that_does_not_read_holds_nothing_up(start: Callable[..., subprocess.Popen[str]]) -> None:
+    process = start("--jsonl", "-", "--max-fps", "1000", "--width", "32", "--height", "32", "--fps", "900")
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.5)  # at 900 lines a second, the pipe is full
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    # The reading end stays open, and nobody reads.
+    process.wait(60)
+    assert time.monotonic() - started < 3
+    assert process.returncode in (0, 1)
+
+
+def test_sighup_reopens_the_outputs(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    path, rotated = tmp_path / "out.jsonl", tmp_path / "out.jsonl.1"
+    process = start("--jsonl", path)
+    wait_for(lambda: path.exists() and path.stat().st_size)
+    path.rename(rotated)
+    process.send_signal(signal.SIGHUP)
+    wait_for(lambda: path.exists() and path.stat().st_size)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    frames = [line["frame"] for file in (rotated, path) for line in json_lines(file.read_text())]
+    assert frames == sorted(set(frames))
+
+
+# Makes standard input the controlling terminal, as a login does.
+LOGIN = "import fcntl, os, termios\nos.setsid()\nfcntl.ioctl(0, termios.TIOCSCTTY, 0)"
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    words = ["live", "--source", "demo", "--model", "edge", "--quiet", "--jsonl", str(path)]
+    terminal, child = os.openpty()
+    process = subprocess.Popen([sys.executable, "-c", f"{LOGIN}{MAIN}", *words], stdin=child, stderr=subprocess.PIPE)
+    os.close(child)
+    wait_for(lambda: path.exists() and path.stat().st_size)
+    os.close(terminal)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
 
 
 def test_a_reader_that_leaves_ends_it_cleanly(start: Callable[..., subprocess.Popen[str]]) -> None:

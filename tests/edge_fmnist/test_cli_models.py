@@ -120,11 +120,14 @@ def test_verify_finds_changed_and_missing_models(run_cli: RunCli, shipped: Path)
 
 
 def test_verify_takes_paths(
-    run_cli: RunCli, describe_model: Callable[..., Path], model_path: Callable[..., Path]
+    run_cli: RunCli, describe_model: Callable[..., Path], model_path: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = describe_model()
     assert run_cli("models", "verify", path).stdout == f"{path}: hash matches\n"
     spoil(path)
     assert "as its metadata states" in run_cli("models", "verify", path, code=1).stdout
     assert "has no hash to compare with" in run_cli("models", "verify", model_path("logits_int8"), code=1).stdout
+    content = model_path("logits_int8").read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(content[: len(content) // 2])
+    assert "or a damaged one" in run_cli("models", "verify", tmp_path / "cut.tflite", code=1).stdout
     assert "no-such.tflite: neither a file" in run_cli("models", "verify", "no-such.tflite", code=1).stdout

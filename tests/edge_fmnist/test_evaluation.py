@@ -50,25 +50,9 @@ def test_equal_to_scikit_learn(seed: int, never_predicted: int, never_true: int 
     )
 
 
-def test_rows_are_true_and_columns_predicted() -> None:
-    confusion = confusion_matrix(np.array([0, 0, 2], np.uint8), np.array([1, 1, 2]), 3)
-    assert confusion.tolist() == [[0, 2, 0], [0, 0, 0], [0, 0, 1]]
-    assert confusion.dtype == np.int64
-
-
 def test_many_classes_do_not_overflow_uint8_targets() -> None:
     confusion = confusion_matrix(np.array([99], np.uint8), np.array([98], np.uint8), 100)
     assert confusion[99, 98] == 1
-
-
-def test_metrics_by_hand() -> None:
-    result = summarize(np.array([[3, 1], [2, 4]]), ("a", "b"), 5.0)
-    a, b = result.classes
-    assert (a.label, a.precision, a.recall, a.support, a.predicted) == ("a", 0.6, 0.75, 4, 5)
-    assert (b.precision, b.support, b.predicted) == (0.8, 6, 5)
-    assert b.recall == pytest.approx(2 / 3)
-    assert a.f1 == pytest.approx(2 * 0.6 * 0.75 / 1.35)
-    assert (result.top1, result.images) == (0.7, 10)
 
 
 def test_as_dict_survives_json() -> None:

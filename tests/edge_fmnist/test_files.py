@@ -40,13 +40,6 @@ def test_write_json_reads_back_as_utf8(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
-def test_replaces_an_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("a much longer old text")
-    write_text(path, "new")
-    assert path.read_text() == "new"
-
-
 def test_temporary_file_is_beside_the_path_with_its_suffix(tmp_path: Path) -> None:
     with moved_into_place(tmp_path / "file.gz") as temporary:
         assert temporary.parent == tmp_path

@@ -158,7 +158,11 @@ def zipped(*names: str) -> bytes:
     ("content", "message"),
     [
         pytest.param(b"\x89HDF\r\n\x1a\n" + bytes(64), "a Keras model (.h5), not a .tflite file; convert", id="h5"),
-        pytest.param(zipped("config.json", "model.weights.h5"), "a Keras model (.keras), not a .tflite", id="keras"),
+        pytest.param(
+            zipped("metadata.json", "config.json", "model.weights.h5"),
+            "a Keras model (.keras), not a .tflite",
+            id="keras",
+        ),
         pytest.param(zipped("model/data.pkl"), "a PyTorch file, not a .tflite file", id="pytorch"),
         pytest.param(b"\x08\x08\x12\x07pytorch" + bytes(64), "an ONNX model, not a .tflite file", id="onnx"),
         pytest.param(b"", DAMAGED, id="empty"),

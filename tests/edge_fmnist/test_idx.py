@@ -27,16 +27,6 @@ def test_parse_gives_the_array_in_c_order() -> None:
     assert np.array_equal(array, ARRAY)
 
 
-def test_sizes_are_big_endian() -> None:
-    labels = np.zeros(258, np.uint8)
-    assert parse_idx(b"\0\0\x08\x01\0\0\x01\x02" + labels.tobytes(), dimensions=1, name="x").shape == (258,)
-
-
-def test_no_elements() -> None:
-    empty = np.zeros((0, 28, 28), np.uint8)
-    assert parse_idx(idx_bytes(empty), dimensions=3, name="x").shape == (0, 28, 28)
-
-
 @pytest.mark.parametrize(
     ("magic", "got"),
     [

@@ -77,12 +77,6 @@ def shirt(tmp_path: Path, images: np.ndarray) -> str:
     return str(path)
 
 
-def test_classify_is_light(model_path: Callable[[str], Path], shirt: str) -> None:
-    result = python(checked(RUN), "classify", "--model", str(model_path("logits_uint8")), shirt)
-    assert result.returncode == 0, result.stderr
-    assert "shirt.png" in result.stdout
-
-
 def test_evaluate_is_light(model_path: Callable[[str], Path], small_data: Path) -> None:
     result = python(checked(RUN), "evaluate", str(model_path("logits_uint8")), "--data", str(small_data))
     assert result.returncode == 0, result.stderr

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -17,7 +18,8 @@ import pytest
 
 from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
-from edge_fmnist.sinks.jsonl import JsonLines
+from edge_fmnist.sinks import jsonl
+from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
 
 MakeResult = Callable[..., LiveResult]
 
@@ -29,8 +31,9 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def without_time(line: str | dict[str, Any]) -> dict[str, Any]:
-    """Return a line as a dictionary, after checking its time."""
+    """Return a line as a dictionary, after checking its time and the id of its run."""
     value: dict[str, Any] = json.loads(line) if isinstance(line, str) else dict(line)
+    assert re.fullmatch("[0-9a-f]{8}", value.pop("run"))
     written = datetime.fromisoformat(value.pop("time"))
     assert written.utcoffset() == timedelta(0)
     assert abs((datetime.now(timezone.utc) - written).total_seconds()) < 60
@@ -84,20 +87,78 @@ def test_bad_paths(tmp_path: Path) -> None:
         JsonLines(tmp_path / "file" / "out.jsonl")
 
 
-def test_a_file_that_exists_is_replaced_by_the_first_result(tmp_path: Path, make_result: MakeResult) -> None:
+def test_lines_are_appended_to_those_of_earlier_runs(tmp_path: Path, make_result: MakeResult) -> None:
     path = tmp_path / "out.jsonl"
-    path.write_text("old text\n" * 1000)
-    with JsonLines(path) as sink:
-        assert path.read_text().startswith("old text")
-        sink.write(make_result())
-        assert len(lines(path)) == 1
+    for run in range(3):
+        with JsonLines(path, overwrite=run == 2) as sink:
+            assert len(lines(path)) == 2 * run  # emptied by the first result, not before
+            sink.write(make_result(0))
+            sink.write(make_result(1))
+        if run == 1:
+            assert [line["frame"] for line in lines(path)] == [0, 1, 0, 1]
+            assert len({line["run"] for line in lines(path)}) == 2
+    assert len(lines(path)) == 2
 
 
-def test_without_a_result_an_old_file_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("end", "kept", "message"),
+    [
+        (b'{"time": "2026-01-3', [], "removed an incomplete last line (19 bytes)"),
+        (b'{"frame": 1}\n{"time": "2026', [1], "removed an incomplete last line"),
+        (b'{"frame": 1}\n' + bytes(300), [1], "removed an incomplete last line (300 bytes)"),
+        (b'{"frame": 1}\n{"frame": 2}', [1, 2], None),
+        (b"", [], None),
+    ],
+)
+def test_the_end_of_a_killed_run(
+    tmp_path: Path, make_result: MakeResult, end: bytes, kept: list[int], message: str | None
+) -> None:
     path = tmp_path / "out.jsonl"
-    path.write_text("old")
-    JsonLines(path).close()
-    assert path.read_text() == "old"
+    path.write_bytes(end)
+    warnings: list[str] = []
+    with JsonLines(path, warn=warnings.append) as sink:
+        sink.write(make_result(7))
+    assert [line["frame"] for line in lines(path)] == [*kept, 7]
+    assert len(warnings) == (message is not None)
+    assert message is None or message in warnings[0]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "content",
+    [b"notes\n", b'{\n  "pretty": 1\n}\n', b"{torn", b"\x89PNG\r\n\0", b'{"frame": 1}\nnotes', b"[1]\n", b"\n"],
+)
+def test_a_file_with_other_content_is_refused(tmp_path: Path, content: bytes, overwrite: bool) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match="expected JSON Lines or an empty file, got other content"):
+        JsonLines(path, overwrite=overwrite)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("keep", [0, 2])
+def test_a_limit_on_the_size_rotates(tmp_path: Path, make_result: MakeResult, keep: int) -> None:
+    path = tmp_path / "out.jsonl"
+    length = json_line(make_result(), new_run_id()).nbytes
+    with JsonLines(path, max_bytes=2 * length + 10, keep=keep) as sink:
+        for index in range(9):
+            sink.write(make_result(index))
+    files = [path, *(tmp_path / f"out.jsonl.{number}" for number in range(1, keep + 1))]
+    assert sorted(tmp_path.iterdir()) == files
+    assert [[line["frame"] for line in lines(file)] for file in files] == [[8], [6, 7], [4, 5]][: keep + 1]
+
+
+def test_only_a_change_of_label_is_synced(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(jsonl, "SYNC_SECONDS", 0)
+    with JsonLines(tmp_path / "out.jsonl") as sink:
+        for count, label in ((1, "Coat"), (1, "Coat"), (2, "Bag"), (2, "Bag"), (3, None)):
+            sink.write(make_result(label=label))
+            assert len(synced) == count
+    assert len(synced) == 4
 
 
 @pytest.mark.parametrize("extra", [1, 100, 0])
@@ -106,7 +167,7 @@ def test_full_disk_leaves_whole_lines(
 ) -> None:
     path = tmp_path / "out.jsonl"
     result = make_result(3)
-    length = len(json.dumps({"time": "2026-01-31T14:25:07.312+00:00", **result.as_dict()})) + 1
+    length = json_line(result, new_run_id()).nbytes
     sink = JsonLines(path)
     with file_size_limit(5 * length + extra):
         for _ in range(5):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -24,6 +25,7 @@ from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, Traffic
+from edge_fmnist.sinks.mqtt.messages import MessageFactory
 
 MakeResult = Callable[..., LiveResult]
 Publish = Callable[..., MqttPublisher]
@@ -230,7 +232,10 @@ def test_what_a_subscriber_receives(
     publisher.close()
     subscriber.wait(lambda: subscriber.availability() == [b"online", b"offline"])
     assert [message.json()["label"] for message in subscriber.of("state")] == list(LABELS[:5])
-    assert {message.json()["state"] for message in subscriber.of("health")} >= {"running"}
+    states = [message.json()["state"] for message in subscriber.of("health")]
+    assert "running" in states
+    # What the broker keeps after the end.
+    assert (states[-1], subscriber.of("health")[-1].topic) == ("stopped", f"{PREFIX}/health")
     assert len(subscriber.of("scores")) == 5
     assert publisher.traffic == Traffic(False, 0, 10, 0, 0)
     assert warnings == []
@@ -375,6 +380,77 @@ def test_a_wrong_password_is_reported_and_not_repeated(
     write_until(lambda: warnings, publisher, change(0))
     assert "check EDGE_FMNIST_MQTT_USER and EDGE_FMNIST_MQTT_PASSWORD" in warnings[0]
     assert SECRET not in warnings[0]
+
+
+def test_a_broker_that_acknowledges_nothing_is_warned_about(
+    publish: Publish, change: Change, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.publisher.ACKNOWLEDGE_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        publisher = publish(port)
+        connection, _ = listener.accept()
+        with connection:
+            # CONNACK, and nothing else.
+            connection.sendall(b"\x20\x02\x00\x00")
+            write_until(lambda: warnings, publisher, change(0))
+            publisher.write(change(1))
+            monkeypatch.setattr(DRAIN_TIMEOUT, 0.1)
+            with pytest.raises(SinkError, match="could not be delivered"):
+                publisher.close()
+    assert [re.sub(r"\d+ s", "N s", warning) for warning in warnings] == [
+        f"the MQTT broker at 127.0.0.1:{port} has acknowledged no message for N s; up to 10000 are queued"
+    ]
+
+
+@pytest.mark.parametrize("where", ["greeting", "health_if_due"])
+def test_a_bug_in_a_thread_is_not_silent(
+    broker: Mosquitto, publish: Publish, change: Change, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The greeting is made in paho's thread, health in the other one."""
+
+    def fail(*_: object) -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(MessageFactory, where, fail)
+    publisher = publish(broker.port)
+
+    def stopped() -> bool:
+        try:
+            publisher.write(change(0))
+        except SinkError as error:
+            return str(error) == "MQTT has stopped: ValueError: a bug"
+        return False
+
+    until(stopped)
+    publisher.close()
+
+
+def test_clearing_removes_everything_that_the_broker_keeps(
+    broker: Mosquitto, subscribe: Subscribe, publish: Publish, change: Change, run_cli: Callable[..., Any]
+) -> None:
+    publisher = publish(broker.port)
+    publisher.write(change(0))
+    publisher.close()
+    url = f"mqtt://127.0.0.1:{broker.port}/{PREFIX}"
+    assert "removed 7 retained messages of house/camera" in run_cli("mqtt", "clear", url).stdout
+    assert len(json.loads(run_cli("mqtt", "clear", url, "--json").stdout)["topics"]) == 7
+    publisher = publish(broker.port)
+    subscriber = subscribe(broker.port)
+    # What a new camera publishes is all that arrives.
+    subscriber.wait(lambda: b"online" in subscriber.availability())
+    assert not [message for message in subscriber.received if b'"state": "stopped"' in message.payload]
+    assert subscriber.of("state") == []
+
+
+def test_clearing_without_a_broker(run_cli: Callable[..., Any]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"mqtt://127.0.0.1:{probe.getsockname()[1]}"
+        assert "no connection to the broker" in run_cli("mqtt", "clear", url, code=1).stderr
+    assert (
+        "--mqtt-ca ca.pem: expected an encrypted" in run_cli("mqtt", "clear", url, "--mqtt-ca", "ca.pem", code=2).stderr
+    )
 
 
 @pytest.fixture

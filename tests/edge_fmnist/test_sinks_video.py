@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import os
+import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import IO
 
 import cv2
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import Frame, LiveResult
-from edge_fmnist.sinks import disk_space
+from edge_fmnist.sinks import video
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.video import VideoRecorder, letterbox
@@ -40,14 +39,6 @@ def rate(path: Path) -> float:
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     capture.release()
     return fps
-
-
-@contextmanager
-def full_disk(free: int) -> Iterator[None]:
-    """Let every disk have ``free`` bytes left."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free))
-        yield
 
 
 @pytest.mark.parametrize(
@@ -169,85 +160,89 @@ def test_an_old_file_is_replaced_at_the_end(tmp_path: Path, make_result: MakeRes
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_full_disk_keeps_the_frames_before(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
+def test_full_disk_keeps_the_frames_before(
+    tmp_path: Path, make_result: MakeResult, file_size_limit: Callable[[int], AbstractContextManager[None]], suffix: str
+) -> None:
     path = tmp_path / f"out{suffix}"
-    with VideoRecorder(path, 30) as sink:
-        for index in range(15):
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    written = 0
+
+    def write_until_full(sink: Sink) -> None:
+        nonlocal written
+        for index in range(1000):
+            sink.write(make_result(index, picture=np.roll(noise, index, 1)))
+            written += 1
+
+    refusal = pytest.raises(SinkError, match=rf"out\{suffix}: .*recorded frames are kept")
+    with file_size_limit(2 << 20), VideoRecorder(path, 5) as sink, refusal:
+        write_until_full(sink)
+    # Without the last second.
+    assert written - 5 <= len(read_video(path)) <= written
+    assert len(read_video(path)) > 0
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_run_that_was_killed(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
+    path, recording = tmp_path / f"out{suffix}", tmp_path / f"out.recording{suffix}"
+    killed = os.fork()
+    if not killed:
+        sink = VideoRecorder(path, 10)
+        for index in range(35):
             sink.write(make_result(index, size=SIZE))
-        with (
-            full_disk(3 << 20),
-            pytest.raises(SinkError, match=r"the disk is full \(3 MiB free, expected at least 17\)"),
-        ):
-            sink.write(make_result(15, size=SIZE))
-    assert len(read_video(path)) == 15
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    assert len(read_video(recording)) == 30
+    messages: list[str] = []
+    with VideoRecorder(path, 10, warn=messages.append) as sink:
+        sink.write(make_result(size=SIZE))
+    kept = tmp_path / f"out-000001{suffix}"
+    assert messages == [f"{path}: the video of a run that was killed is kept as {kept}"]
+    assert sorted(tmp_path.iterdir()) == [kept, path]
+    assert (len(read_video(kept)), len(read_video(path))) == (30, 1)
 
 
-def test_full_disk_at_the_very_end(tmp_path: Path, make_result: MakeResult) -> None:
-    sink = VideoRecorder(tmp_path / "out.mp4")
-    for index in range(5):
-        sink.write(make_result(index, size=SIZE))
-    with full_disk(0), pytest.raises(SinkError, match="the disk is full"):
-        sink.close()
+def test_a_run_that_was_killed_before_the_first_frame(tmp_path: Path) -> None:
+    (tmp_path / "out.recording.mp4").touch()
+    messages: list[str] = []
+    VideoRecorder(tmp_path / "out.mp4", warn=messages.append).close()
+    assert len(messages) == 1
+    assert "out.recording.mp4: removed; a run that was killed left it without a frame" in messages[0]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_limit_on_the_size_of_files(
-    tmp_path: Path,
-    make_result: MakeResult,
-    file_size_limit: Callable[[int], AbstractContextManager[None]],
-) -> None:
-    path = tmp_path / "out.mkv"
-    noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)
-    written = []
-
-    def write_until_full(sink: Sink) -> None:
-        for index in range(1000):
-            sink.write(make_result(index, picture=np.roll(noise, index, 1)))
-            written.append(index)
-
-    limit, refusal = file_size_limit(2 << 20), pytest.raises(SinkError, match=r"size limit reached \(2 MiB\)")
-    with limit, VideoRecorder(path, 30) as sink, refusal:
-        write_until_full(sink)
-    assert len(read_video(path)) == len(written) > 3
-
-
-def test_a_still_scene_that_hardly_grows_is_no_failure(
-    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disk_space, "FRAMES_BEFORE_TEST", 10)
-    result = make_result(label=None, picture=np.zeros((16, 16, 3), np.uint8))
+def test_two_processes_do_not_record_to_one_file(tmp_path: Path, make_result: MakeResult) -> None:
     with VideoRecorder(tmp_path / "out.mp4", 30) as sink:
-        for _ in range(60):
-            sink.write(result)
-    assert len(read_video(tmp_path / "out.mp4")) == 60
+        sink.write(make_result(size=SIZE))
+        with pytest.raises(SinkError, match="another process records to this file"):
+            VideoRecorder(tmp_path / "out.mp4")
+    assert len(read_video(tmp_path / "out.mp4")) == 1
 
 
-def test_frames_that_do_not_reach_the_file(
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_segments(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
+    for run in range(2):
+        with VideoRecorder(tmp_path / f"out{suffix}", 10, segment=2) as sink:
+            for index in range(25):
+                sink.write(make_result(index, size=SIZE))
+        names = [f"out-{number:06d}{suffix}" for number in range(1, 3 + 2 * run)]
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert [len(read_video(tmp_path / name)) for name in names] == [20, 5] * 2
+
+
+def test_reopening_and_the_limit_of_a_file_start_the_next_one(
     tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def on_full_device(dir: Path) -> IO[bytes]:  # noqa: A002 - as tempfile has it
-        return Path("/dev/full").open("wb")
-
-    monkeypatch.setattr(disk_space, "FRAMES_BEFORE_TEST", 10)
-    monkeypatch.setattr("tempfile.TemporaryFile", on_full_device)
-    sink = VideoRecorder(tmp_path / "out.mkv", 30)
-    for index in range(9):
-        sink.write(make_result(index, label=None, size=(16, 16)))
-    with pytest.raises(SinkError, match=r"no longer grows, at 0 bytes \(No space left on device\)"):
-        sink.write(make_result(9, label=None, size=(16, 16)))
-    sink.close()
-
-
-def test_file_that_cannot_be_played_does_not_replace_an_old_one(
-    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "out.mp4").write_text("old")
-    sink = VideoRecorder(tmp_path / "out.mp4", 30)
-    sink.write(make_result(size=SIZE))
-    monkeypatch.setattr(cv2, "VideoCapture", UnplayableVideo)
-    with pytest.raises(SinkError, match=r"cannot be played and was removed; .* ends in \.mkv"):
-        sink.close()
-    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    with VideoRecorder(tmp_path / "out.mkv", 5) as sink:
+        sink.reopen()  # before the first frame, there is nothing to finish
+        for index in range(7):
+            sink.write(make_result(index, size=SIZE))
+        sink.reopen()
+        monkeypatch.setattr(video, "MAX_BYTES", 1)
+        for index in range(6):
+            sink.write(make_result(index, size=SIZE))
+    assert [len(read_video(path)) for path in sorted(tmp_path.iterdir())] == [7, 5, 1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"out-00000{number}.mkv" for number in (1, 2, 3)]
 
 
 class UnplayableVideo:

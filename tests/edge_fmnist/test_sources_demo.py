@@ -80,7 +80,7 @@ def test_size_as_requested(settings: CaptureSettings, shape: tuple[int, int, int
 
 
 def test_paced_in_real_time_without_a_burst_for_a_late_reader() -> None:
-    source = Demo(CaptureSettings(fps=50, **SMALL))
+    source = Demo(CaptureSettings(SMALL["width"], SMALL["height"], 50))
     assert source.realtime
     assert source.fps == 50
     source.open()
@@ -93,7 +93,7 @@ def test_paced_in_real_time_without_a_burst_for_a_late_reader() -> None:
 
 
 def test_interrupting_ends_a_read_that_waits() -> None:
-    source = Demo(CaptureSettings(fps=0.01, **SMALL))
+    source = Demo(CaptureSettings(SMALL["width"], SMALL["height"], 0.01))
     source.open()
     source.read()
     errors: list[str] = []

@@ -201,6 +201,11 @@ def test_bad_serial(idle_page: WebPage, after: str) -> None:
     assert get(idle_page, f"/frame.jpg?after={after}").status == 400
 
 
+@pytest.mark.parametrize("plain", ["", "2", "yes", "1" * 6000, "%00"])
+def test_bad_choice_of_the_outline(idle_page: WebPage, plain: str) -> None:
+    assert get(idle_page, f"/stream.mjpg?plain={plain}").status == 400
+
+
 def test_health_from_start_to_stall(page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
     def health() -> tuple[int, str]:
         answer = get(page, "/healthz")

@@ -96,7 +96,7 @@ def test_a_file_that_is_not_a_model_is_refused() -> None:
 @pytest.fixture(scope="module")
 def analysed(
     run_function: Callable[..., Any],
-    warm_command: Callable[..., Any],
+    run_command: Callable[..., Any],
     tiny_run: Path,
     tiny_data: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -125,7 +125,7 @@ def analysed(
         print(json.dumps({**found.as_dict(), "kept": kept, "heard": heard}))
 
     model = tmp_path_factory.mktemp("exports") / "tiny.tflite"
-    answer = warm_command("export", tiny_run, "--int8", "-o", model)
+    answer = run_command("export", tiny_run, "--int8", "-o", model)
     assert answer.code == 0, answer.stderr
     result: dict[str, Any] = run_function(analyse_tiny, str(tiny_run), str(tiny_data), str(model))
     return result

@@ -295,9 +295,9 @@ def test_what_the_command_refuses(
 
 @pytest.mark.slow
 def test_command_converts_a_run_and_writes_its_c_files(
-    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
+    run_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    answer = warm_command("export", tiny_run, "--data", tiny_data, "-o", tmp_path, "--c-array", "--arena", "--json")
+    answer = run_command("export", tiny_run, "--data", tiny_data, "-o", tmp_path, "--c-array", "--arena", "--json")
     assert answer.code == 0, answer.stderr
     (made,) = answer.json
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tiny-int8.c", "tiny-int8.h", "tiny-int8.tflite"]

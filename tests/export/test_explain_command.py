@@ -18,18 +18,18 @@ Command = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
-def tiny_model(warm_command: Command, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_model(run_command: Command, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the int8 file of the tiny run."""
     path = tmp_path_factory.mktemp("exports") / "tiny.tflite"
-    answer = warm_command("export", tiny_run, "--int8", "-o", path)
+    answer = run_command("export", tiny_run, "--int8", "-o", path)
     assert answer.code == 0, answer.stderr
     return path
 
 
 @pytest.fixture
-def explain(warm_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
+def explain(run_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
     """Return a function that explains with options, into a folder of its own."""
-    return lambda *options: warm_command("explain", *options, "--data", tiny_data, "-o", tmp_path / "out", "--json")
+    return lambda *options: run_command("explain", *options, "--data", tiny_data, "-o", tmp_path / "out", "--json")
 
 
 @pytest.mark.parametrize("method", ["shap", "lime", "occlusion"])
@@ -67,9 +67,9 @@ def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: 
         assert said["feature_map"][0] > 1
 
 
-def test_a_file_leads_to_its_run(warm_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_a_file_leads_to_its_run(run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
     # Runs are looked for in the working folder, which this process shares with no other test.
-    answer = warm_command("explain", tiny_model, "test:0", "--float")
+    answer = run_command("explain", tiny_model, "test:0", "--float")
     assert answer.code == 2
     assert "give the run folder instead of the file" in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -22,9 +22,9 @@ INTEGER = ("int8", "int8-ptq")
 
 
 @pytest.fixture(scope="module")
-def export_run(warm_command: Command, tiny_run: Path, tiny_data: Path) -> Command:
+def export_run(run_command: Command, tiny_run: Path, tiny_data: Path) -> Command:
     """Return a function that exports the tiny run with options, and answers with JSON."""
-    return lambda *options: warm_command("export", tiny_run, "--data", tiny_data, "--json", *options)
+    return lambda *options: run_command("export", tiny_run, "--data", tiny_data, "--json", *options)
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +160,9 @@ def test_other_input_and_output_types(export_run: Command, test_split: Split, tm
     assert evaluate(classifier, test_split).top1 > 0.8
 
 
-def test_without_test_data_accuracy_is_null(warm_command: Command, tiny_run: Path, tmp_path: Path) -> None:
+def test_without_test_data_accuracy_is_null(run_command: Command, tiny_run: Path, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
-    answer = warm_command("export", tiny_run, "--float32", "--output", path, "--json")
+    answer = run_command("export", tiny_run, "--float32", "--output", path, "--json")
     assert answer.code == 0, answer.stderr
     assert "Warning: accuracy is not measured" in answer.stderr
     assert {answer.json[0][key] for key in ("top1", "float_top1", "drop_points", "images", "agreement")} == {None}
@@ -172,14 +172,14 @@ def test_without_test_data_accuracy_is_null(warm_command: Command, tiny_run: Pat
 
 
 def test_a_run_without_qat_points_to_ptq(
-    warm_command: Command, no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
+    run_command: Command, no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
 ) -> None:
     options = (no_qat_run[0], "--data", tiny_data, "--max-drop", 100, "--output", tmp_path)
-    answer = warm_command("export", *options, "--int8")
+    answer = run_command("export", *options, "--int8")
     assert (answer.code, list(tmp_path.iterdir())) == (1, [])
     assert "qat.npz" in answer.stderr
     assert "--ptq" in answer.stderr
-    answer = warm_command("export", *options, "--ptq")
+    answer = run_command("export", *options, "--ptq")
     assert (answer.code, list(tmp_path.iterdir())) == (0, [model_of(tmp_path, "int8-ptq")])
 
 
@@ -196,9 +196,9 @@ def test_a_run_without_qat_points_to_ptq(
     ],
 )
 def test_what_cannot_be_exported(
-    warm_command: Command, tiny_run: Path, tiny_data: Path, options: tuple[str, ...], code: int, message: str
+    run_command: Command, tiny_run: Path, tiny_data: Path, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    answer = warm_command("export", *(option.format(run=tiny_run, data=tiny_data) for option in options))
+    answer = run_command("export", *(option.format(run=tiny_run, data=tiny_data) for option in options))
     assert (answer.code, answer.stdout) == (code, "")
     assert message in answer.stderr
     assert "Traceback" not in answer.stderr

@@ -74,7 +74,6 @@ def test_int8(structures: dict[str, Graph]) -> None:
     assert names == {"QUANTIZE", "CONV_2D", "ADD", "MEAN", "FULLY_CONNECTED"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", architectures.names())
 def test_every_architecture(name: str) -> None:
     graph = read_graph(convert(name, "int8")["int8"], name)

@@ -81,11 +81,25 @@ def test_neither_a_file_nor_a_shipped_recipe() -> None:
         load_recipe("no-such")
 
 
-def test_a_file_that_is_not_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff\xfe\x00", "expected text in UTF-8, got the byte 0xff"),
+        (b"name = " + b"[" * 1000, "nested too deeply"),
+        (b"seed = " + b"9" * 5000, "an integer with too many digits"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "mine.toml"
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="cannot be read as text"):
+    path.write_bytes(content)
+    with pytest.raises(RecipeError, match=message):
         load_recipe(str(path))
+
+
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(load_recipe("edge").to_toml(), "utf-8-sig")
+    assert load_recipe(str(path)) == load_recipe("edge")
 
 
 @pytest.mark.parametrize(("values", "named"), [({"epochs": 0}, "training.epochs"), ({"pace": 1}, "training.pace")])

@@ -129,10 +129,10 @@ def test_without_the_extra_the_command_says_what_to_install(
 
 
 def test_a_run_is_exported_and_compared_with_its_float_model(
-    warm_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
+    run_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "data", *SHORT, "--json")
-    first = warm_command("report", tiny_run, *options)
+    first = run_command("report", tiny_run, *options)
     assert first.code == 0, first.stderr
     sections = first.json["sections"]
     assert Path(first.json["model"]) == tmp_path / "out" / "tiny-int8.tflite"
@@ -140,25 +140,25 @@ def test_a_run_is_exported_and_compared_with_its_float_model(
     assert sections["training"]["epochs"] == 4
     assert set(sections["training"]["verdict"]) == {"float", "qat"}
     facts = sections["result"]["facts"]
-    evaluated = warm_command("evaluate", first.json["model"], "--data", tiny_data, "--json").json[0]
+    evaluated = run_command("evaluate", first.json["model"], "--data", tiny_data, "--json").json[0]
     assert facts["top-1 accuracy"] == pytest.approx(evaluated["top1"], abs=1e-6)
-    exported = warm_command("export", tiny_run, "--data", tiny_data, "--output", tmp_path, "--max-drop", 100, "--json")
+    exported = run_command("export", tiny_run, "--data", tiny_data, "--output", tmp_path, "--max-drop", 100, "--json")
     assert facts["float model: top-1 accuracy"] == pytest.approx(exported.json[0]["float_top1"], abs=1e-6)
     agreement = facts["same prediction by file and float model"]
     assert agreement == pytest.approx(exported.json[0]["agreement"], abs=1e-6)
     assert sections["gallery"]["differing"] == round((1 - agreement) * 200)
     # The file of this very run is not exported again.
     written = Path(first.json["model"]).stat().st_mtime_ns
-    second = warm_command("report", tiny_run, *options)
+    second = run_command("report", tiny_run, *options)
     assert Path(first.json["model"]).stat().st_mtime_ns == written
     assert all(section["cached"] for section in second.json["sections"].values())
 
 
 def test_a_run_without_qat_is_quantized_after_training(
-    warm_command: Callable[..., Any], no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
+    run_command: Callable[..., Any], no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
 ) -> None:
     options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "training", "--json")
-    answer = warm_command("report", no_qat_run[0], *options)
+    answer = run_command("report", no_qat_run[0], *options)
     assert answer.code == 0, answer.stderr
     assert answer.json["model"].endswith("tiny-int8-ptq.tflite")
     assert list(answer.json["sections"]["training"]["verdict"]) == ["float"]

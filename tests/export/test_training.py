@@ -6,9 +6,9 @@ import contextlib
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,14 +20,17 @@ from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
 from edge_fmnist.model.quantization import dequantize, softmax
 from edge_fmnist_export import training
-from edge_fmnist_export.training.epochs import averaged
-from edge_fmnist_export.training.phase import EpochRecord
+from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.epochs import averaged, run_phase
+from edge_fmnist_export.training.losses import Objective
+from edge_fmnist_export.training.phase import EpochRecord, Phase
 from edge_fmnist_export.training.photo_views import fingerprint, validation_images
 from edge_fmnist_export.training.progress import ProgressListener
-from edge_fmnist_export.training.recipe import Recipe, load_recipe, parse_recipe
+from edge_fmnist_export.training.recipe import FloatPhase, Recipe, load_recipe, parse_recipe
 from edge_fmnist_export.training.run_folder import create_run, open_run
 from edge_fmnist_export.training.train_recipe import check_runs, initial_weights
-from edge_fmnist_export.training.weights import load_arrays
+from edge_fmnist_export.training.weights import Checkpoint, load_arrays
 
 Command = Callable[..., Any]
 FILES = ["calibration.json", "float.npz", "history.json", "metrics.json", "qat.npz", "recipe.toml", "run.json"]
@@ -366,15 +369,43 @@ def test_average_moves_towards_the_weights_and_leaves_counters_alone() -> None:
     assert int(moved[1]) == 9
 
 
+@pytest.mark.parametrize(("keep", "kept"), [("best", 1), ("last", 2)])
+def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(
+    tiny_data: Path, keep: Literal["best", "last"], kept: int
+) -> None:
+    keras = backend.keras_on_tensorflow()
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    split = load_split(tiny_data, "train")
+    images, steps = Subset(split.images, split.targets), 30
+
+    def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        # The second epoch teaches wrong classes.
+        yield from [(images.inputs(), np.roll(images.one_hot(), epoch, axis=1))] * steps
+
+    settings = FloatPhase(epochs=2, optimizer="adamw", schedule="constant", learning_rate=0.01, keep=keep)
+    phase = Phase("float", keras, model, settings, Objective(), batches, len(images), steps)
+    states: list[list[np.ndarray]] = []
+    accuracies: list[float] = []
+
+    def save(checkpoint: Checkpoint, record: EpochRecord | None) -> None:
+        states.append(checkpoint.state)
+        accuracies.append(record.validation_accuracy if record else 0)
+
+    checkpoint = run_phase(phase, images, Stopper("none"), save)
+    assert accuracies[1] > accuracies[2]
+    assert (checkpoint.best_epoch, checkpoint.best_accuracy) == (kept, accuracies[kept])
+    for array, expected in zip(checkpoint.best, states[kept], strict=False):
+        np.testing.assert_array_equal(array, expected)
+
+
 @pytest.mark.slow
 def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
-    options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output")
-    answer = run_command("train", "lenet5", *options, tmp_path / "run")
+    options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output", tmp_path / "run")
+    answer = run_command("train", "lenet5", *options)
     assert answer.code == 0, answer.stderr
     assert "Holding out 30 of 600 training images for validation (3,000 in the recipe)" in answer.stderr
     assert open_run(tmp_path / "run").recipe.data.validation == 30
-    answer = run_command("train", "lenet5", "--validation", 90, *options, tmp_path / "other")
-    assert open_run(tmp_path / "other").recipe.data.validation == 90
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,17 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from edge_fmnist.errors import UsageError
 from edge_fmnist.sinks.formatting import printable
+from edge_fmnist.sources.tls import client_context
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+    from paho.mqtt.reasoncodes import ReasonCode
 
 # Ports registered with IANA for MQTT and for MQTT over TLS.
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -21,6 +28,9 @@ EXPECTED = "expected mqtt://HOST[:PORT][/PREFIX] or mqtts://…, such as mqtt://
 # MQTT allows 65,535 bytes per topic, of which the levels after the prefix need a few.
 MAX_PREFIX_BYTES = 1024
 MAX_TEXT_BYTES = 65_535
+CONNECT_TIMEOUT = 5.0
+# Reason codes of MQTT 5, to which paho maps the codes of 3.1.1.
+BAD_USER_OR_PASSWORD, NOT_AUTHORIZED = 0x86, 0x87
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,31 @@ def find_credentials(environment: Mapping[str, str] = os.environ) -> tuple[str, 
         if value and not _is_mqtt_text(value):
             raise UsageError(f"{name}: expected UTF-8 text of at most {MAX_TEXT_BYTES} bytes without a null character")
     return (user, password or None) if user else None
+
+
+def make_client(broker: Broker, authority: str | Path | None) -> Client:
+    """Return a client that is not connected yet, with user and password from the environment.
+
+    Raises:
+        UsageError: a password without a user, or an authority that cannot be read.
+    """
+    from paho.mqtt.client import Client
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    # Without a client ID the broker assigns one, so that two programs never disconnect each other.
+    client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
+    client.connect_timeout = CONNECT_TIMEOUT
+    if credentials := find_credentials():
+        client.username_pw_set(*credentials)
+    if broker.tls:
+        client.tls_set_context(client_context(authority))
+    return client
+
+
+def rejection(reason: ReasonCode) -> str:
+    """Return why a broker refused a connection, with what to do."""
+    hint = f"; check {USER_VARIABLE} and {PASSWORD_VARIABLE}"
+    return f"{reason}{hint if reason.value in (BAD_USER_OR_PASSWORD, NOT_AUTHORIZED) else ''}"
 
 
 def _is_mqtt_text(text: str) -> bool:

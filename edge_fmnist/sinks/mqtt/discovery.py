@@ -35,6 +35,7 @@ class Topics:
         self.scores = f"{prefix}/scores"
         self.frame_rate = f"{prefix}/frame_rate"
         self.health = f"{prefix}/health"
+        self.retained = (self.availability, self.state, self.health)
 
 
 def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
@@ -97,7 +98,7 @@ def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any
             "state_topic": topics.health,
             "value_template": "{{ value_json.state }}",
             "device_class": "enum",
-            "options": ["starting", "running", "stalled"],
+            "options": ["starting", "running", "stalled", "stopped"],
             "json_attributes_topic": topics.health,
             "availability": [connected],
             **DIAGNOSTIC,

@@ -17,7 +17,7 @@ INTERVAL = 5.0
 # Seconds without a result after which the camera counts as stalled: longer than one reconnection takes.
 STALLED_AFTER = 10.0
 
-Health = Literal["starting", "running", "stalled"]
+Health = Literal["starting", "running", "stalled", "stopped"]
 
 
 class MessageFactory:
@@ -91,13 +91,17 @@ class MessageFactory:
         unchanged = self._state() == self._published_health and self._clock() - self._health_at < INTERVAL
         return None if unchanged else self._health(dropped)
 
+    def stopped(self, dropped: int) -> MqttMessage:
+        """Return the health at the end: the broker keeps it, and would show the last one for ever."""
+        return self._health(dropped, "stopped")
+
     def _state(self) -> Health:
         if self._latest is None:
             return "starting"
         return "running" if self._clock() - self._received_at < STALLED_AFTER else "stalled"
 
-    def _health(self, dropped: int) -> MqttMessage:
-        self._published_health, self._health_at = self._state(), self._clock()
+    def _health(self, dropped: int, state: Health | None = None) -> MqttMessage:
+        self._published_health, self._health_at = state or self._state(), self._clock()
         latest = self._latest
         facts = {
             "state": self._published_health,

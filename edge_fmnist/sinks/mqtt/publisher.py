@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import ssl
 import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist.extras import require
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.sinks.mqtt.broker import PASSWORD_VARIABLE, USER_VARIABLE, Broker, find_credentials
+from edge_fmnist.sinks.mqtt.broker import Broker, make_client, rejection
 from edge_fmnist.sinks.mqtt.messages import MessageFactory
 from edge_fmnist.sinks.mqtt.queue import QUEUE_LIMIT, MessageQueue, MqttMessage
 from edge_fmnist.sources.base import Warn, log_warning
-from edge_fmnist.sources.tls import client_context
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -27,7 +26,8 @@ if TYPE_CHECKING:
 
 # Seconds of silence after which each side checks the other. The broker publishes the last will after 1.5 times that.
 KEEPALIVE = 20
-CONNECT_TIMEOUT = 5.0
+# Seconds without an acknowledgement after which a warning is given.
+ACKNOWLEDGE_TIMEOUT = 15.0
 # Seconds between two attempts to connect: doubled after each, up to the second value.
 RECONNECT_DELAYS = (1, 10)
 # Messages in flight at a time; paho keeps each until the broker has acknowledged it.
@@ -37,8 +37,6 @@ TICK = 1.0
 # Seconds to deliver queued messages at the end, and then to announce the end.
 DRAIN_TIMEOUT = 3.0
 OFFLINE_TIMEOUT = 1.0
-# Reason codes of MQTT 5, to which paho maps the codes of 3.1.1.
-BAD_USER_OR_PASSWORD, NOT_AUTHORIZED = 0x86, 0x87
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,38 +99,34 @@ class MqttPublisher(Sink):
         self._messages = MessageFactory(broker.prefix, labels)
         self._warnings: deque[str] = deque(maxlen=16)
         self._problem: str | None = None
-        self._connected = self._was_connected = self._away = self._resending = self._closed = False
+        self._connected = self._was_connected = self._away = self._resending = self._closed = self._unacknowledged = (
+            False
+        )
         self._reconnects = self._delivered = self._dropped_before = 0
-        self._lost_at = 0.0
+        self._lost_at = self._progress_at = 0.0
+        self._failure: Exception | None = None
         self._in_flight: dict[int, MqttMessage] = {}
         self._acknowledged: deque[int] = deque()
         # The newest acknowledged retained message per topic: a broker that lost them in a restart gets them again.
         self._retained: dict[str, MqttMessage] = {}
         self._wake = threading.Event()
         self._deadline: float | None = None
-        self._client = self._make_client(client_context(authority) if broker.tls else None)
+        self._client = self._make_client(authority)
         self._client.loop_start()
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._thread = threading.Thread(target=self._guarded(self._run), name="mqtt", daemon=True)
         self._thread.start()
 
-    def _make_client(self, context: ssl.SSLContext | None) -> Client:
-        from paho.mqtt.client import Client
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        # Without a client ID the broker assigns one, so that two programs never disconnect each other.
-        client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
-        client.connect_timeout = CONNECT_TIMEOUT
+    def _make_client(self, authority: str | Path | None) -> Client:
+        client = make_client(self._broker, authority)
         client.reconnect_delay_set(*RECONNECT_DELAYS)
-        if credentials := find_credentials():
-            client.username_pw_set(*credentials)
-        if context is not None:
-            client.tls_set_context(context)
         last_will = self._messages.availability(False)
         client.will_set(last_will.topic, last_will.payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        # What paho's thread runs; an error there would end the thread without a word.
+        client.loop_forever = self._guarded(client.loop_forever)  # type: ignore[method-assign]
         client.connect_async(self._broker.host, self._broker.port, KEEPALIVE)
         return client
 
@@ -143,7 +137,13 @@ class MqttPublisher(Sink):
         return Traffic(self._connected, self._reconnects, self._delivered, waiting, self._queue.dropped)
 
     def write(self, result: LiveResult) -> None:
-        """Queue the messages for a result; never waits for the broker."""
+        """Queue the messages for a result; never waits for the broker.
+
+        Raises:
+            SinkError: an error in this program has ended the connection.
+        """
+        if self._failure is not None:
+            raise SinkError(f"MQTT has stopped: {type(self._failure).__name__}: {self._failure}") from self._failure
         for message in self._messages.for_result(result):
             self._queue.put(message)
             self._wake.set()
@@ -163,7 +163,7 @@ class MqttPublisher(Sink):
         # An unresponsive name server can block paho's thread for longer; both threads are daemons.
         self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 1.0)
         self._pass_on_warnings()
-        if left := self.traffic.waiting:
+        if self._failure is None and (left := self.traffic.waiting):
             raise SinkError(
                 f"MQTT: {left} messages could not be delivered to the broker at {self._broker.name} "
                 f"({self._problem or 'it is too slow'}); start the broker, or correct --mqtt"
@@ -173,16 +173,29 @@ class MqttPublisher(Sink):
         while self._warnings:
             self._warn(self._warnings.popleft())
 
+    def _guarded(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what a thread runs, so that an error in it is reported by the next :meth:`write`."""
+
+        def guarded(*arguments: Any, **settings: Any) -> Any:
+            try:
+                return run(*arguments, **settings)
+            except Exception as error:
+                self._failure, self._connected = error, False
+                self._wake.set()
+
+        return guarded
+
     # In the publishing thread.
 
     def _run(self) -> None:
         while True:
             self._publish_due()
             remaining = TICK if self._deadline is None else self._deadline - time.monotonic()
-            if self._deadline is not None and (remaining <= 0 or not self.traffic.waiting):
+            if self._deadline is not None and (remaining <= 0 or self._failure or not self.traffic.waiting):
                 break
             self._wait(min(TICK, remaining))
         if self._connected:
+            self._publish(self._messages.stopped(self._queue.dropped), qos=1)
             number = self._publish(self._messages.availability(False), qos=1)
             end = time.monotonic() + OFFLINE_TIMEOUT
             while number not in self._acknowledged and time.monotonic() < end:
@@ -201,19 +214,34 @@ class MqttPublisher(Sink):
             message = self._in_flight.pop(self._acknowledged.popleft(), None)
             if message is not None:
                 self._delivered += 1
+                self._progress_at = time.monotonic()
+                self._unacknowledged = False
                 if message.retain:
                     self._retained[message.topic] = message
         if self._resending and not self._in_flight:
             self._resending = False
         if not self._connected or self._resending:
             return
+        self._warn_unacknowledged()
         if health := self._messages.health_if_due(self._queue.dropped):
             self._publish(health, qos=0)
         while self._connected and len(self._in_flight) < MAX_IN_FLIGHT:
             queued = self._queue.take()
             if queued is None:
                 return
+            if not self._in_flight:
+                self._progress_at = time.monotonic()
             self._in_flight[self._publish(queued, qos=1)] = queued
+
+    def _warn_unacknowledged(self) -> None:
+        """Warn once of a broker that accepts messages, but acknowledges none."""
+        waited = time.monotonic() - self._progress_at
+        if self._in_flight and waited > ACKNOWLEDGE_TIMEOUT and not self._unacknowledged:
+            self._unacknowledged = True
+            self._warnings.append(
+                f"the MQTT broker at {self._broker.name} has acknowledged no message for {waited:.0f} s; up to "
+                f"{self._queue.limit} are queued"
+            )
 
     def _publish(self, message: MqttMessage, qos: int) -> int:
         """Publish a message and return its ID; paho repeats QoS 1 after a reconnection until it is acknowledged."""
@@ -223,8 +251,7 @@ class MqttPublisher(Sink):
 
     def _on_connect(self, _client: Client, _data: object, _flags: object, reason: ReasonCode, _more: object) -> None:
         if reason.is_failure:
-            rejected = reason.value in (BAD_USER_OR_PASSWORD, NOT_AUTHORIZED)
-            self._lost(f"{reason}{f'; check {USER_VARIABLE} and {PASSWORD_VARIABLE}' if rejected else ''}")
+            self._lost(rejection(reason))
             return
         self._reconnects += self._was_connected
         if self._away:
@@ -239,6 +266,7 @@ class MqttPublisher(Sink):
             self._publish(message, qos=0)
         # Paho now repeats what was in flight; new messages wait for that, so that the order is kept.
         self._resending = bool(repeated)
+        self._progress_at = time.monotonic()
         self._away, self._connected, self._was_connected = False, True, True
         self._wake.set()
 

@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -151,7 +152,10 @@ def _served(path: str, content: bytes, media_type: str) -> Route:
 
 
 def _kind(request: Request) -> Kind:
-    return "plain" if request.query_params.get("plain", "0") not in {"", "0"} else "outlined"
+    plain = request.query_params.get("plain", "0")
+    if plain not in ("0", "1"):
+        raise HTTPException(400, "plain: expected 0 or 1\n")
+    return "plain" if plain == "1" else "outlined"
 
 
 def _no_result() -> Response:

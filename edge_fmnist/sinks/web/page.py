@@ -109,6 +109,8 @@ class WebPage(Sink):
 
     def close(self) -> None:
         """Stop serving; all streams end, including those of viewers that do not read."""
+        if self._collect is not None:
+            self._collect.close()
         # A closed event loop has nothing left to stop.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stop)
@@ -154,7 +156,7 @@ class WebPage(Sink):
         if self._certificate is not None:
             # Uvicorn does not pass on a limit to the time that a handshake may take; the default is a minute.
             limited = functools.partial(self._loop.create_server, ssl_handshake_timeout=HEADERS_SECONDS)
-            self._loop.create_server = limited
+            self._loop.create_server = limited  # type: ignore[method-assign]
         self._uvicorn = uvicorn.Server(config)
         ready.set_result((latest, metrics))
         try:

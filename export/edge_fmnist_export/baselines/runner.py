@@ -6,7 +6,9 @@ final evaluation, and never for model selection.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +47,14 @@ class BaselineOptions:
         train_images: number of training images, stratified by class; None means all.
         seed: random seed.
         threads: maximum number of CPU cores.
+        ray: address of a Ray cluster that does the fits of the grid search; None does them here.
     """
 
     grid: bool = False
     train_images: int | None = None
     seed: int = 1
     threads: int = 1
+    ray: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +129,7 @@ def run(
     data = _data(baseline, subset, validation, classes, options, progress)
     finish("features")
     settings = dict(baseline.defaults)
-    trials = grid_search(baseline, data, progress) if options.grid else []
+    trials = grid_search(baseline, data, progress, options.ray) if options.grid else []
     if trials:
         settings |= trials[0]["settings"]
         finish("grid search")
@@ -169,13 +173,16 @@ def split(train: Split, options: BaselineOptions) -> tuple[Subset, Subset]:
     return rest.chosen(np.sort(_stratified(rest.targets, wanted, options.seed))), validation
 
 
-def grid_search(baseline: Baseline, data: BaselineData, progress: StepProgress = no_progress) -> list[dict[str, Any]]:
+def grid_search(
+    baseline: Baseline, data: BaselineData, progress: StepProgress = no_progress, ray: str | None = None
+) -> list[dict[str, Any]]:
     """Evaluate all combinations of a baseline's grid by stratified 3-fold cross-validation.
 
     Args:
         baseline: the method.
         data: at most 10,000 of its training images are used.
-        progress: called with the number of fits done.
+        progress: called with the number of fits done; on a cluster only before the first.
+        ray: address of a Ray cluster that does the fits; None does them here.
 
     Returns:
         For each combination its ``settings``, and the mean ``accuracy`` and its standard ``deviation`` over the folds,
@@ -194,7 +201,9 @@ def grid_search(baseline: Baseline, data: BaselineData, progress: StepProgress =
     search = GridSearchCV(
         baseline.estimator(data, baseline.defaults),
         dict(baseline.grid),
-        scoring=score,
+        # On a cluster, the estimator's own score is the same, and need not be sent.
+        scoring=score if ray is None else None,
+        n_jobs=None if ray is None else -1,
         cv=StratifiedKFold(FOLDS, shuffle=True, random_state=data.seed),
         refit=False,
         error_score="raise",
@@ -202,7 +211,7 @@ def grid_search(baseline: Baseline, data: BaselineData, progress: StepProgress =
     count = len(data.classes)
     chosen = _stratified(data.classes, SEARCH_IMAGES, data.seed) if count > SEARCH_IMAGES else np.arange(count)
     progress("grid search", 0, fits)
-    with convergence_warnings_ignored():
+    with convergence_warnings_ignored(), _fits_on(ray):
         search.fit(data.features[chosen], data.classes[chosen], **baseline.fit_arguments(data))
     found = search.cv_results_
     trials = [
@@ -212,6 +221,24 @@ def grid_search(baseline: Baseline, data: BaselineData, progress: StepProgress =
         )
     ]
     return sorted(trials, key=lambda trial: -trial["accuracy"])
+
+
+@contextlib.contextmanager
+def _fits_on(ray: str | None) -> Iterator[None]:
+    """Let joblib, which scikit-learn uses, run on a Ray cluster inside the block; None changes nothing."""
+    if ray is None:
+        yield
+        return
+    import joblib
+
+    from edge_fmnist_export.bulk import cluster
+
+    with cluster.connected(ray):
+        from ray.util.joblib import register_ray
+
+        register_ray()
+        with joblib.parallel_config("ray"):
+            yield
 
 
 def save(result: BaselineResult, path: Path, images: np.ndarray) -> None:

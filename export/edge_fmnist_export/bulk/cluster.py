@@ -10,18 +10,19 @@ import socket
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edge_fmnist import extras
-from edge_fmnist.errors import RunError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, RunError, UsageError
 
 AUTO, LOCAL = "auto", "local"
 EXPECTED = "expected HOST:PORT of a cluster's head, auto or local"
 PROBE_SECONDS = 5.0
+WAIT_SECONDS = 1.0
 # The object store holds the models and a few lists of paths; Ray's default is a third of the memory.
 OBJECT_STORE_BYTES = 80 << 20
 
@@ -50,8 +51,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
         RunError: Ray cannot connect or start.
         MissingExtraError: Ray is not installed.
     """
-    extras.require("ray", "--ray", ("ray",))
-    _check(address)
+    check(address)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stdout_kept())
         stack.enter_context(_environment(address))
@@ -71,12 +71,57 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
         yield ray
 
 
-def _check(address: str) -> None:
-    """Check an address, and that something answers there: Ray itself waits for minutes.
+def run_on_nodes(ray: Any, function: Callable[..., Any], calls: list[tuple[Any, ...]], *shared: Any) -> Iterator[Any]:
+    """Call a function on the nodes of a cluster, each call with all CPUs of a node; what it trains uses all of them.
+
+    Args:
+        ray: the module, connected.
+        function: importable on the nodes, where this package has to be installed with the same extras.
+        calls: first arguments of each call.
+        *shared: further arguments, the same for all calls and sent once to each node.
+
+    Yields:
+        None about once a second, and the result of each call when it ends.
+
+    Raises:
+        EdgeFmnistError: one that a call raised.
+        RunError: another error, or a node was lost four times.
+    """
+    cpus = min((count for node in ray.nodes() if node["Alive"] and (count := node["Resources"].get("CPU"))), default=1)
+    remote = ray.remote(
+        num_cpus=cpus,
+        scheduling_strategy="SPREAD",
+        # A worker process keeps what an earlier task left in memory: each gets one of its own.
+        max_calls=1,
+        # Conversion to TFLite needs the TensorFlow back end.
+        runtime_env={"env_vars": {"KERAS_BACKEND": "tensorflow"}},
+    )(function)
+    sent = [ray.put(each) for each in shared]
+    left = [remote.remote(*call, *sent) for call in calls]
+    while left:
+        ready, left = ray.wait(left, timeout=WAIT_SECONDS)
+        if not ready:
+            yield None
+        for reference in ready:
+            try:
+                result = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, EdgeFmnistError):
+                    raise error.cause from error
+                raise RunError(f"on the cluster: {str(error).strip().splitlines()[-1]}") from error
+            except ray.exceptions.RayError as error:
+                raise RunError(f"on the cluster: {str(error).strip().splitlines()[0]}") from error
+            yield result
+
+
+def check(address: str) -> None:
+    """Check that Ray is installed, and that something answers at an address: Ray itself waits for minutes.
 
     Raises:
         UsageError: not an address, or nothing answers there.
+        MissingExtraError: Ray is not installed.
     """
+    extras.require("ray", "--ray", ("ray",))
     if address in (AUTO, LOCAL):
         return
     host, _, port = address.rpartition(":")
@@ -148,7 +193,8 @@ def _init(settings: dict[str, Any]) -> Any:
 
         try:
             ray.init(**settings, log_to_driver=False, logging_level="ERROR")
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:
+            # Ray raises errors of no common class, among them a bare Exception where a node starts too slowly.
             ray.shutdown()
             raise RunError(f"--ray {settings['address']}: {str(error).strip().splitlines()[0]}") from error
     return ray

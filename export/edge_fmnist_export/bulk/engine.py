@@ -21,6 +21,9 @@ from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, write_part
 PATIENCE = 60.0
 # Its deadline beyond that: as many times the usual time of its photographs, or seconds for each before any is known.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
+# Pieces of work that may have waited for a worker all the time are handed out again this often, each time with twice
+# the time.
+MOST_OVERDUE = 5
 POLL = 0.5
 # A network folder may show a new file late.
 VISIBLE_SECONDS = 10.0
@@ -68,8 +71,8 @@ class Workers(Protocol):
             EdgeFmnistError: an error that all photographs would meet, such as a full disk.
         """
 
-    def drop(self, job: Job) -> None:
-        """End a piece of work that is overdue, so that it cannot block its worker."""
+    def drop(self, job: Job) -> bool:
+        """Forget a piece of work that is overdue; return whether a worker had it, and was not waiting for one."""
 
 
 class Engine:
@@ -114,15 +117,20 @@ class Engine:
 
     def _submit(self, job: Job) -> None:
         each = SLACK * self._seconds / self._photographs if self._photographs else UNKNOWN_SECONDS
-        self._deadlines[id(job)] = job, time.monotonic() + self._patience + each * len(job.chunk)
+        job = replace(job, seconds=(self._patience + each * len(job.chunk)) * 2**job.overdue)
+        self._deadlines[id(job)] = job, time.monotonic() + job.seconds
         self._workers.submit(job)
 
     def _drop_overdue(self, finished: Callable[[Counts], None]) -> None:
         now = time.monotonic()
         for job, deadline in list(self._deadlines.values()):
-            if now > deadline:
-                self._workers.drop(job)
-                self._take(Ended(job, Lost("no result before the deadline")), finished)
+            if now <= deadline:
+                continue
+            if self._workers.drop(job) or job.overdue == MOST_OVERDUE:
+                self._take(Ended(job, Lost(f"no result within {job.seconds:.0f} s")), finished)
+            else:
+                del self._deadlines[id(job)]
+                self._waiting.append(replace(job, overdue=job.overdue + 1))
 
     def _take(self, ended: Ended, finished: Callable[[Counts], None]) -> None:
         job, outcome = ended.job, ended.outcome

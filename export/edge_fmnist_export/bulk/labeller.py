@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
@@ -66,12 +67,23 @@ def model_files(model: str | None) -> dict[str, ModelBytes]:
 
 @dataclass(frozen=True)
 class Job:
-    """A piece of work: a whole partition, whose part the worker writes, or some of it, whose rows it returns."""
+    """A piece of work: a whole partition, whose part the worker writes, or some of it, whose rows it returns.
+
+    Attributes:
+        partition: its number.
+        chunk: the photographs.
+        whole: whether they are the whole partition.
+        attempt: counts the workers that it was handed to.
+        overdue: how many times it was handed out again because no result came in time.
+        seconds: after this time, its worker is ended.
+    """
 
     partition: int
     chunk: Chunk
     whole: bool
     attempt: int = 1
+    overdue: int = 0
+    seconds: float = 0.0
 
 
 class Labeller:
@@ -153,11 +165,18 @@ def failed_row(number: int, path: str, status: str, error: str) -> Row:
 
 
 def attempt(labeller: Labeller, job: Job) -> Counts | list[Row] | EdgeFmnistError:
-    """Run a piece of work; return the error that it raised, since other workers would raise it, too."""
+    """Run a piece of work; return the error that it raised, since other workers would raise it, too.
+
+    The kernel ends this process when the time of the work is over: a decoder that hangs in native code cannot be
+    interrupted otherwise.
+    """
+    signal.setitimer(signal.ITIMER_REAL, job.seconds)
     try:
         return labeller.run(job)
     except Exception as error:
         return error if isinstance(error, SinkError | ModelError) else RunError(describe(error))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def describe(error: Exception) -> str:

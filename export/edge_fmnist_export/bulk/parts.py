@@ -192,6 +192,10 @@ class Manifest:
                 self._offsets.append(self._offsets[-1] + len(line))
             self._groups = len(self._offsets) - 1
 
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
     def __len__(self) -> int:
         """Return the number of partitions."""
         return -(-self._groups // self._each)

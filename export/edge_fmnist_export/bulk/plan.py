@@ -150,6 +150,10 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
     if not is_uri(options.output) and os.path.isfile(options.output):  # noqa: PTH113
         raise UsageError(f"{options.output}: expected a folder for the results, got a file")
     names = folder.names()
+    # Before anything is deleted.
+    source = None
+    if restart or JOB not in names:
+        source = open_source(options.source, options.column, options.output, warn)
     if restart:
         for name in sorted(filter(_is_ours, names), key=lambda name: name != JOB):
             folder.remove(name)
@@ -168,14 +172,13 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         )  # fmt: skip
 
     job["models"] = spec("", Layout(False)).sha256
-    if JOB in names:
+    if source is None:
         planned = _read_job(folder, options.output)
         _check_same(options, job, planned, warn)
         layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
     else:
         if any(not name.startswith((".", "manifest.")) for name in names):
             raise UsageError(f"{options.output}: not empty, and has no {JOB}; choose another folder with --output")
-        source = open_source(options.source, options.column, options.output, warn)
         layout = Layout.of(source, not extras.missing(["pyarrow"]))
         group = options.partition_size or LEAST_PARTITION
         count = write_manifest(folder, layout, source, group, options.limit)

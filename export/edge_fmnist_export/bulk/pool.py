@@ -43,7 +43,7 @@ class _Worker:
         self.process.join(JOIN_SECONDS)
         self.pipe.close()
         code = self.process.exitcode
-        return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
 class Pool:
@@ -108,11 +108,12 @@ class Pool:
         ended = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
         return [each for each in ended if each is not None]
 
-    def drop(self, job: Job) -> None:
-        """End the worker of a piece of work, and start another."""
+    def drop(self, job: Job) -> bool:
+        """End the worker of a piece of work, and start another; return True, since no work waits here."""
         for worker in list(self._workers):
             if worker.job is job:
                 self._replace(worker)
+        return True
 
     def _receive(self, worker: _Worker) -> Ended | None:
         try:

@@ -94,11 +94,13 @@ class RayWorkers:
             ready, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)
         return [self._ended(reference) for reference in ready]
 
-    def drop(self, job: Job) -> None:
-        """Forget a piece of work that is overdue; its worker is ended if its node answers."""
+    def drop(self, job: Job) -> bool:
+        """Forget a piece of work that is overdue; return False, since it may have waited in the cluster's queue."""
         for reference in [reference for reference, each in self._jobs.items() if each is job]:
             del self._jobs[reference]
+            # Ends it if its node answers.
             self._ray.cancel(reference, force=True)
+        return False
 
     def _ended(self, reference: Any) -> Ended:
         job = self._jobs.pop(reference)

@@ -122,9 +122,9 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
+    system, path = filesystem(source)
     from pyarrow import fs
 
-    system, path = filesystem(source)
     if glob.has_magic(name):
         raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
     try:
@@ -168,8 +168,9 @@ def _listed(opened: Any, source: str) -> Iterator[str]:
 def _text(opened: Any, source: str) -> Iterator[str]:
     """Yield the lines of a text file; bytes that are not UTF-8 become lone surrogates, as in file names."""
     try:
-        with opened() as binary:
-            yield from io.TextIOWrapper(io.BufferedReader(binary), "utf-8-sig", "surrogateescape", newline="")
+        binary = io.BufferedReader(opened())
+        with io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="") as text:
+            yield from text
     except OSError as error:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
@@ -201,7 +202,8 @@ def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Sourc
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(opened())
+        stream = opened()
+        file = pyarrow.parquet.ParquetFile(stream)
     except (OSError, pyarrow.ArrowException) as error:
         raise SourceError(f"{source}: not a Parquet file that can be read ({error})") from error
     schema = file.schema_arrow
@@ -211,10 +213,11 @@ def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Sourc
         raise SourceError(f"{source}: expected paths in {schema.names[position]!r}, got {schema.types[position]}")
 
     def rows() -> Iterator[tuple[str, tuple[Any, ...]]]:
-        for batch in file.iter_batches(1000):
-            values = [batch.column(each).to_pylist() for each in carried]
-            for path, *others in zip(batch.column(position).to_pylist(), *values, strict=True):
-                yield os.fsdecode(path or ""), tuple(others)
+        with stream:
+            for batch in file.iter_batches(1000):
+                values = [batch.column(each).to_pylist() for each in carried]
+                for path, *others in zip(batch.column(position).to_pylist(), *values, strict=True):
+                    yield os.fsdecode(path or ""), tuple(others)
 
     return Source(
         folder, tuple(schema.names[each] for each in carried), tuple(schema.types[each] for each in carried), rows()

@@ -14,6 +14,7 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist_export.baselines.methods import BASELINES, find_baseline
+from edge_fmnist_export.bulk import cluster
 
 if TYPE_CHECKING:
     from edge_fmnist_export.baselines.base import StepProgress
@@ -40,6 +41,7 @@ def baseline(
         int | None,
         typer.Option("--threads", "-t", min=1, max=256, help="CPU cores to use. Default: all.", show_default=False),
     ] = None,
+    ray: cluster.Ray = None,
     data: options.Data = None,
     labels: options.Labels = None,
     output: Annotated[
@@ -55,14 +57,19 @@ def baseline(
     """
     chosen = find_baseline(name)
     extras.require("report", f"the baseline {name}", ("matplotlib", *chosen.modules))
+    if ray is not None:
+        if not grid:
+            raise typer.BadParameter("only the fits of --grid run on a cluster", param_hint="--ray")
+        cluster.check(ray)
     from edge_fmnist_export.baselines import record, runner
 
     folder = output or FOLDER / name
     names = options.labels_of(labels)
     train, test = dataset.load("train", data, names), dataset.load("test", data, names)
-    settings = runner.BaselineOptions(grid, train_images, seed, threads or os.cpu_count() or 1)
+    settings = runner.BaselineOptions(grid, train_images, seed, threads or os.cpu_count() or 1, ray)
     # Fails now if the folder is not writable, not after hours of work.
     folder.mkdir(parents=True, exist_ok=True)
+    console.say(f"Fitting {name}; results go to {folder}")
     with _progress(name) as progress:
         result = runner.run(chosen, train, test, settings, progress)
         progress("writing", 0, None)

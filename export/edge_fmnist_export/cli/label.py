@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -91,6 +91,8 @@ def label(
     from edge_fmnist_export.bulk import plan as plans
 
     names = None if labels is None else options.labels_of(labels)
+    if ray is not None:
+        cluster.check(ray)
     # Reports a model that cannot be used before anything is written.
     options.load_classifier(model or CAMERA_MODEL, 1, interpreter, names)
     wanted = plans.LabelOptions(
@@ -99,9 +101,9 @@ def label(
     started = time.monotonic()
     try:
         plan = plans.prepare(wanted, restart, console.warn)
-        with _Progress(plan, json) as progress:
+        with closing(plan.manifest), _Progress(plan, json) as progress:
             _run(plan, ray, workers, progress)
-        summary = plan.summarize(progress.counts, time.monotonic() - started)
+            summary = plan.summarize(progress.counts, time.monotonic() - started)
     except KeyboardInterrupt:
         console.say(f"Interrupted. What is finished is in {output}; run the same command to go on.")
         raise typer.Exit(130) from None

@@ -63,8 +63,10 @@ def report(
 
     names = choose_sections(only or [], skip or [])
     found = find_input(model, run)
+    folder = output or REPORTS / found.name
+    console.say(f"Report on {found.name}, {len(names)} sections, in {folder}")
     with _progress(len(names)) as progress, console.quiet_native_log():
-        context = _context(found, output or REPORTS / found.name, data, labels, seed, threads, progress)
+        context = _context(found, folder, data, labels, seed, threads, progress)
         written = build_report(context, names, fresh=fresh, started=progress.section_started)
         progress.section_ended()
     if json:

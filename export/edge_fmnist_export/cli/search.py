@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from edge_fmnist.data import dataset
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
+from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
@@ -40,19 +42,23 @@ def search(
     ] = 24_000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
     data: options.Data = None,
+    ray: cluster.Ray = None,
     json: options.Json = False,
 ) -> None:
     """Search for accurate, fast and small networks with NSGA-II.
 
     Trains each candidate briefly, writes it as an int8 file, and measures its accuracy on validation images, its
     latency relative to edge, and its size. The Pareto front is written as recipes for edge-fmnist train. The same
-    command resumes an interrupted search; several processes may run it at the same time.
+    command resumes an interrupted search; several processes may run it at the same time, and with --ray each node of
+    a cluster does. OUTPUT then has to be on storage that all of them share.
     """
     if not (budget > 0 and math.isfinite(budget)):
         raise typer.BadParameter(f"expected minutes above 0, got {budget:g}", param_hint="--budget")
     # Conversion to TFLite needs the TensorFlow back end.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("search", "searching")
+    if ray is not None:
+        cluster.check(ray)
     from edge_fmnist_export.search import study as studies
     from edge_fmnist_export.search.objective import SearchObjective, stratified_subset
     from edge_fmnist_export.search.runs import resumable
@@ -83,10 +89,28 @@ def search(
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):
-        for tried in studies.run_search(output, study, budget * 60, objective.evaluate):
+        if ray is None:
+            tries = studies.run_search(output, study, budget * 60, objective.evaluate)
+        else:
+            objective = replace(objective, folder=output.absolute())
+            tries = _search_on_cluster(ray, study, (output.absolute(), settings, budget * 60, objective.evaluate))
+        for tried in tries:
             spent = f"{_minutes(study):.1f} of {budget:g} minutes"
             console.say(tried if isinstance(tried, str) else f"{_line(tried, study)}; {spent}")
     _report(output, study, budget, json)
+
+
+def _search_on_cluster(address: str, study: optuna.Study, arguments: tuple[Any, ...]) -> Iterator[Candidate | str]:
+    """Let each node of a cluster take part in the search; yield what they have tried."""
+    from edge_fmnist_export.search.study import failures, join_search, measured_candidates
+
+    shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
+    with cluster.connected(address) as ray:
+        nodes = sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
+        for _ in cluster.run_on_nodes(ray, join_search, [()] * nodes, *arguments):
+            yield from (each for each in measured_candidates(study) if each.number not in shown)
+            yield from failures(study)[failed:]
+            shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
 
 
 def _minutes(study: optuna.Study) -> float:

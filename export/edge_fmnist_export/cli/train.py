@@ -132,6 +132,7 @@ def _train(
     with console.quiet_native_log():
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
+    console.say(f"Training {recipe.name} in {folder}")
     with ProgressListener(console.stderr_console()) as listener:
         return run, train_recipe.train(run, images, listener, photos)
 

@@ -13,6 +13,7 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.errors import CheckError
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
+from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.training import backend
 
 OUTPUT = Path("runs/zoo")
@@ -28,6 +29,7 @@ def zoo(
         ),
     ] = None,
     data: options.Data = None,
+    ray: cluster.Ray = None,
     json: options.Json = False,
 ) -> None:
     """Train networks of published projects and compare them in a table.
@@ -35,10 +37,13 @@ def zoo(
     Each network is trained with the recipe of its name, quantized and evaluated on the test images, as float model
     and as int8 file; latencies are measured in alternation with edge. Finished networks are not trained again. The
     table lists all finished networks, as Markdown and JSON. Exit code 1 if one is below its published accuracy.
+    With --ray, each node of a cluster trains a network at a time; OUTPUT has to be on storage that all of them share.
     """
     # Conversion to TFLite needs the TensorFlow back end.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "training the zoo")
+    if ray is not None:
+        cluster.check(ray)
     from edge_fmnist_export.report import markdown
     from edge_fmnist_export.search import zoo as networks
     from edge_fmnist_export.search.runs import resumable
@@ -59,8 +64,15 @@ def zoo(
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):
-        for recipe in recipes:
-            networks.build_network(output / recipe.name, recipe, train, test)
+        if ray is None:
+            for recipe in recipes:
+                networks.build_network(output / recipe.name, recipe, train, test)
+        else:
+            calls = [((output / recipe.name).absolute(), recipe) for recipe in recipes]
+            with cluster.connected(ray) as connection:
+                for name in cluster.run_on_nodes(connection, networks.build_network, calls, train, test):
+                    if name is not None:
+                        console.say(f"{name}: finished")
         with console.quiet_native_log():
             rows = networks.finished_networks(output, test, read_model(DEFAULT_MODEL).content)
     document = {"measured_with": networks.measured_with(), "reference": DEFAULT_MODEL, "networks": rows}

@@ -156,6 +156,16 @@ def run_search(
                 yield candidate
 
 
+def join_search(
+    folder: Path, settings: dict[str, Any], budget: float, evaluate: Callable[[int, str], Candidate]
+) -> int:
+    """Take part in a search, as a process of its own, and return how many networks it tried.
+
+    Arguments and errors are those of :func:`open_study` and :func:`run_search`.
+    """
+    return sum(1 for _ in run_search(folder, open_study(folder, settings), budget, evaluate))
+
+
 def _another_fits(study: optuna.Study, budget: float) -> bool:
     seconds = candidate_seconds(study) or [0.0]
     return sum(seconds) + median(seconds) < budget

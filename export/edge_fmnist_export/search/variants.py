@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -14,16 +13,12 @@ from typing import Any
 import tomli_w
 
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import parse_toml
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import page_with, train_or_resume
 from edge_fmnist_export.training import train_recipe
 from edge_fmnist_export.training.recipe import QatPhase, Recipe, parse_recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 BASELINE = "baseline"
 HEADINGS = ("variant", "changes", "validation, mean", "range", "vs. baseline, points", "seeds")
@@ -139,11 +134,9 @@ def parse_variant(recipe: Recipe, text: str) -> RecipeVariant:
     if not re.search(r"[a-zA-Z0-9]", name):
         raise UsageError(f"expected a variant as 'NAME: section.key=value, ...', got {text!r}")
     try:
-        given = tomllib.loads(f"given = {{ {changes} }}")["given"]
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(
-            f"the variant {text!r}: expected TOML, as in 'NAME: section.key=value, section.key=\"text\"' ({error})"
-        ) from error
+        given = parse_toml(f"given = {{ {changes} }}", f"the variant {text!r}")["given"]
+    except UsageError as error:
+        raise UsageError(f"{error}; expected TOML, as in 'NAME: section.key=value, section.key=\"text\"'") from error
     if fixed := [key for key in given if key in FIXED]:
         raise UsageError(f"the variant {text!r}: {fixed[0]} is the same for all variants of an ablation; leave it out")
     values = recipe.model_dump(mode="json")

@@ -39,8 +39,8 @@ PUBLISHED: dict[str, tuple[float | None, str]] = {
 }
 
 
-def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> None:
-    """Train a network and write its evaluated int8 file, unless both are finished.
+def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> str:
+    """Train a network and write its evaluated int8 file, unless both are finished; return its name.
 
     Args:
         folder: Run folder.
@@ -55,6 +55,7 @@ def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> No
     run, _ = train_or_resume(folder, recipe, train, recipe.name)
     if finished_file(folder, test) is None:
         export_run(run, "int8", folder / MODEL, test=test)
+    return recipe.name
 
 
 def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,13 +18,9 @@ from pydantic import (
     model_validator,
 )
 
+from edge_fmnist.data.files import parse_toml, read_toml
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 def _known(architecture: str) -> str:
@@ -277,9 +272,9 @@ def parse_recipe(text: str, where: str) -> Recipe:
         RecipeError: not TOML, an unknown key, or a value out of range.
     """
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{where}: not valid TOML: {error}") from error
+        values = parse_toml(text, where)
+    except UsageError as error:
+        raise RecipeError(str(error)) from error
     return _validated(values, where)
 
 
@@ -303,6 +298,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     if not path.is_file():
         raise RecipeError(f"{name_or_path}: neither a file nor a shipped recipe ({', '.join(shipped)})")
     try:
-        return parse_recipe(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as text ({error})") from error
+        values = read_toml(path)
+    except UsageError as error:
+        raise RecipeError(str(error)) from error
+    return _validated(values, str(path))

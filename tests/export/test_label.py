@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pyarrow = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+Cli = Callable[..., Any]
+# Kills the worker that reads a photograph of this name: imported by every Python process that finds it.
+POISON = """
+import builtins, os, signal
+opened = builtins.open
+def open(file, *arguments, **options):
+    if isinstance(file, str) and file.endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(file, *arguments, **options)
+builtins.open = open
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Return a folder with a subfolder: five 28x28 images and a damaged one."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number in range(5):
+        image = np.zeros((28, 28), np.uint8)
+        image[4:24, 8:20] = 80 + 35 * number
+        place = folder / "more" if number > 2 else folder
+        assert cv2.imwrite(str(place / f"{number}.png"), image)
+    (folder / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photograph")
+    return folder
+
+
+def rows(output: Path) -> list[dict[str, Any]]:
+    """Return the rows of all parts, in the order of the parts."""
+    return [row for part in sorted(output.glob("part-*.parquet")) for row in parquet.read_table(part).to_pylist()]
+
+
+def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "edge_fmnist", "label", *map(str, arguments)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_label_gives_the_rows_of_classify(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    output = tmp_path / "labels"
+    result = cli("label", photos, "--output", output, "--partition-size", "2", "--workers", "1", "--json")
+    assert result.exit_code == 0, result.stderr
+    end = json.loads(result.stdout.splitlines()[-1])
+    assert end["status"] == {"ok": 5, "undecodable": 1}
+    assert end == {"event": "end", **json.loads((output / "summary.json").read_text())}
+    classified = {
+        value["file"]: value
+        for value in map(json.loads, cli("classify", photos, photos / "more", "--json").stdout.splitlines())
+    }
+    labelled = rows(output)
+    assert [row["id"] for row in labelled] == list(range(6))
+    assert {row["path"] for row in labelled} == classified.keys()
+    for row in labelled:
+        expected = classified[row["path"]]
+        assert row["error"] == expected.get("error")
+        assert [row[key] for key in ("answer", "label", "score")] == [
+            expected.get(key) for key in ("answer", "label", "score")
+        ]
+    assert {row["width"] for row in labelled if row["status"] == "ok"} == {28}
+
+
+def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    # A label of the source, an identifier with leading zeros, and a name that is not UTF-8.
+    weird = os.fsdecode(b"photos/\xff.png")
+    (tmp_path / weird).write_bytes((photos / "0.png").read_bytes())
+    table = tmp_path / "catalogue.csv"
+    table.write_bytes(
+        b"image;label;sku\n" + os.fsencode(weird) + b";Bag;007\nphotos/missing.png;Coat;8\nphotos/1.png\n"
+    )
+    output = tmp_path / "labels"
+    result = cli("label", table, "--column", "image", "-o", output, "--workers", "1", "-k", "2", "--threshold", "1")
+    assert result.exit_code == 0, result.stderr
+    found = rows(output)
+    assert [row["path"] for row in found] == ["photos/\\xff.png", "photos/missing.png", "photos/1.png"]
+    assert [row["status"] for row in found] == ["ok", "unreadable", "ok"]
+    assert [(row["source_label"], row["sku"]) for row in found] == [("Bag", "007"), ("Coat", "8"), ("", "")]
+    assert found[0]["answer"] == "unknown"
+    assert len(found[0]["top"]) == 2
+
+
+def test_without_pyarrow_parts_are_json_lines(
+    photos: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    output = tmp_path / "labels"
+    assert cli("label", photos, "--output", output, "--workers", "1").exit_code == 0
+    lines = (output / "part-000000.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == list(range(6))
+    # An interrupted run goes on with the same command, and refuses others.
+    (output / "part-000000.jsonl").unlink()
+    assert cli("label", photos, "--output", output, "--workers", "1").exit_code == 0
+    assert (output / "part-000000.jsonl").read_text().splitlines() == lines
+    for arguments, message in (
+        (("--top-k", "1"), "--top-k 3, not 1"),
+        (("--model", "edge"), "--model null, not edge"),
+        (("--ray", "auto"), "edge-fmnist[ray]"),
+    ):
+        refused = cli("label", photos, "--output", output, *arguments)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
+    assert "edge-fmnist[bulk]" in cli("label", "s3://bucket/photos", "--output", tmp_path / "other").stderr
+
+
+def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "table.csv").write_text("file,name\n")
+    port = closed_port.removeprefix("http://").strip("/")
+    for arguments, code, message in (
+        ((tmp_path / "missing",), 3, "no such file or folder"),
+        ((tmp_path / "empty",), 3, "no photographs"),
+        ((tmp_path / "table.csv",), 3, "--column (columns: file, name)"),
+        ((photos, "--column", "file"), 2, "CSV and Parquet"),
+        ((photos, "--ray", "ray://127.0.0.1:10001"), 2, "HOST:PORT"),
+        ((photos, "--ray", port), 2, "nothing answers there"),
+        ((photos, "--model", "missing"), 3, "missing"),
+    ):
+        result = cli("label", *arguments, "--output", tmp_path / "labels")
+        assert result.exit_code == code, result.stderr
+        assert message in result.stderr
+        assert not (tmp_path / "labels").exists()
+    refused = cli("label", photos, "--output", photos)
+    assert refused.exit_code == 2
+    assert "not empty" in refused.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(photos: Path, tmp_path: Path) -> None:
+    paths, output = tmp_path / "paths.txt", tmp_path / "labels"
+    paths.write_text("photos/0.png\n" * 20 + "photos/missing.png\n")
+    arguments = (paths, "--output", output, "--workers", "1", "--partition-size", "7", "--json")
+    with command(*arguments) as running:
+        worker = worker_of(running)
+        exit_of_worker = os.pidfd_open(worker)
+        running.kill()
+    # The descriptor is readable when the process has ended.
+    assert select.select([exit_of_worker], [], [], 60)[0]
+    os.close(exit_of_worker)
+    with command(*arguments) as again:
+        worker = worker_of(again)
+        again.send_signal(signal.SIGINT)
+        _, err = again.communicate()
+    assert again.returncode == 130
+    assert "run the same command to go on" in err
+    assert not Path("/proc", str(worker)).exists()
+    with command(*arguments) as last:
+        # A lost worker is replaced.
+        os.kill(worker_of(last), signal.SIGKILL)
+        _, err = last.communicate()
+    assert last.returncode == 0, err
+    found = rows(output)
+    assert [row["id"] for row in found] == list(range(21))
+    assert [row["status"] for row in found] == ["ok"] * 20 + ["unreadable"]
+
+
+def worker_of(running: subprocess.Popen[str]) -> int:
+    """Wait for a worker process of a command, and return its number."""
+    while running.poll() is None:
+        for child in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split():
+            if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
+                return int(child)
+        time.sleep(0.01)
+    raise AssertionError(running.communicate())
+
+
+def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    (photos / "poison.png").write_bytes((photos / "0.png").read_bytes())
+    search_path = os.pathsep.join([str(tmp_path / "site"), *sys.path])
+    with command(photos, "--output", tmp_path / "labels", "--workers", "1", PYTHONPATH=search_path) as running:
+        _, err = running.communicate()
+    assert running.returncode == 0, err
+    status = {Path(row["path"]).name: row["status"] for row in rows(tmp_path / "labels")}
+    assert status.pop("poison.png") == "crashed"
+    assert status == {**{f"{number}.png": "ok" for number in range(5)}, "damaged.jpg": "undecodable"}
+
+
+def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    parquet.write_table(
+        pyarrow.table({"path": [(photos / "0.png").as_uri(), (photos / "missing.png").as_uri()], "price": [1.5, None]}),
+        tmp_path / "table.parquet",
+    )
+    for source, expected in (
+        (photos.as_uri(), ["ok"] * 3 + ["undecodable"] + ["ok"] * 2),
+        ((tmp_path / "table.parquet").as_uri(), ["ok", "unreadable"]),
+    ):
+        result = cli("label", source, "--output", (tmp_path / "labels").as_uri(), "--workers", "1", "--restart")
+        assert result.exit_code == 0, result.stderr
+        assert [row["status"] for row in rows(tmp_path / "labels")] == expected
+    assert [row["price"] for row in rows(tmp_path / "labels")] == [1.5, None]

@@ -63,6 +63,10 @@ class CollectPage:
             Route("/collect", self._change, methods=["POST"]),
         ]
 
+    def close(self) -> None:
+        """Stop teaching."""
+        self._teacher.close()
+
     def extended(self, index: bytes) -> bytes:
         """Return ``index.html`` with the part that collects."""
         return index.replace(MARKER, files(__package__).joinpath("static", "collect.html").read_bytes())

@@ -50,10 +50,6 @@ class CollectPage:
         self._collector, self._collection = collector, collector.collection
         self._teacher, self._labels = teacher, labels
 
-    def close(self) -> None:
-        """Stop teaching."""
-        self._teacher.close()
-
     def routes(self, latest: LatestResult) -> list[Route]:
         """Return the routes; ``latest`` has the latest frame."""
         self._latest = latest

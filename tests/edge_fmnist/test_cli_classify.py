@@ -116,19 +116,6 @@ def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, pictu
 
 
 @pytest.mark.parametrize(
-    ("name", "pixels"),
-    [
-        ("grey.png", photo()[:, :, 0]),
-        ("colour.jpg", photo()),
-        ("transparent.png", np.dstack([photo(), np.full(photo().shape[:2], 255, np.uint8)])),
-        ("deep.png", photo().astype(np.uint16) * 256),
-    ],
-)
-def test_every_kind_of_picture(classify: RunCli, picture: Picture, name: str, pixels: np.ndarray) -> None:
-    assert json_lines(classify(picture(name, pixels), "--json"))[0]["label"] in LABELS
-
-
-@pytest.mark.parametrize(
     "pixels",
     [
         np.zeros((1, 500), np.uint8),

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from edge_fmnist.errors import SourceError
+from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.results import Frame
 from edge_fmnist.sources.base import READ_TIMEOUT, Source, guarded
 
@@ -191,7 +191,7 @@ class ReaderThread:
                     if not self._read_frame():
                         break
                 except Exception as lost:
-                    if not self._source.realtime:
+                    if isinstance(lost, UsageError) or not self._source.realtime:
                         raise
                     self._reopen(lost)
         except Exception as caught:
@@ -265,7 +265,7 @@ class ReaderThread:
         self._stop.wait(max(0.0, self._paced_from + self.seen / fps - now))
 
     def _reopen(self, error: Exception) -> None:
-        """Close the source and reopen it until that works, whatever it raises, waiting longer each time."""
+        """Close the source and reopen it until that works, waiting longer each time; only a wrong setting ends it."""
         if not self._failures:
             self._lost_at = time.perf_counter()
             self._messages.append((self._on_lost, f"the source was lost, reconnecting ({error})"))
@@ -280,6 +280,8 @@ class ReaderThread:
                 return
             try:
                 guarded(self._source, self._source.open)
+            except UsageError:
+                raise
             except Exception as again:
                 error = again
             else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.pipeline import reader_thread
 from edge_fmnist.pipeline.reader_thread import DRIVER_QUEUE, ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame
@@ -214,6 +214,13 @@ def test_a_damaged_file_is_not_read_again(start: Start) -> None:
     with pytest.raises(SourceError, match=r"^file: damaged$"):
         drain(start(source))
     assert len(source.opened_at) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(5, "bus"), ZeroDivisionError("a bug"), ImageError("bad"), MemoryError()])
+def test_any_other_error_of_a_live_source_is_a_loss(start: Start, error: Exception) -> None:
+    reader = start(FakeSource([1, error, 2]))
+    drain(reader)
+    assert (reader.seen, reader.reconnects) == (2, 1)
 
 
 def test_a_usage_error_is_not_a_loss(start: Start) -> None:

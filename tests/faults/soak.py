@@ -2,7 +2,7 @@
 
 A Motion JPEG camera dies every half minute, 20 viewers watch the page, an MQTT broker (mosquitto, if installed) is
 published to, JSON lines and video segments are written. Each line of output: minutes, memory in MiB, descriptors,
-threads, lines, dropped results. Exit code 1 if memory grew by more than 5 % after the first sixth, or a line was lost.
+threads, viewers, lines, dropped results. Exit code 1 if memory grew by more than 5 % after the first sixth, or a line was lost.
 """
 
 from __future__ import annotations
@@ -77,10 +77,10 @@ def measure(pid: int) -> tuple[float, int, int]:
     return memory, len(list(Path(f"/proc/{pid}/fd").iterdir())), threads
 
 
-def not_written(page: str) -> int:
-    """Return the number of results that outputs have dropped."""
+def metric(page: str, name: str) -> int:
+    """Return a value of the page's ``/metrics``."""
     with urlopen(f"{page}/metrics", timeout=20) as response:
-        found = re.search(r"^edge_fmnist_results_not_written_total (\S+)", response.read().decode(), re.MULTILINE)
+        found = re.search(rf"^edge_fmnist_{name} (\S+)", response.read().decode(), re.MULTILINE)
     return int(float(found[1])) if found else 0
 
 
@@ -109,13 +109,13 @@ def main() -> int:
             path = ("/stream.mjpg", "/events")[number % 2]
             threading.Thread(target=watch, args=(page + path, ended, number % 4 == 0), daemon=True).start()
         started, settled, memory = time.monotonic(), None, 0.0
-        print("minutes  MiB  descriptors  threads  lines  dropped", flush=True)
+        print("minutes  MiB  descriptors  threads  viewers  lines  dropped", flush=True)
         while process.poll() is None and (elapsed := time.monotonic() - started) < seconds:
             time.sleep(min(60.0, seconds / 12))
             memory, descriptors, threads = measure(process.pid)
             written = lines.read_bytes().count(b"\n") if lines.exists() else 0
-            dropped = not_written(page)
-            row = f"{elapsed / 60:7.1f} {memory:6.1f} {descriptors:6} {threads:6} {written:9} {dropped:6}"
+            dropped, viewers = metric(page, "results_not_written_total"), metric(page, "viewers")
+            row = f"{elapsed / 60:7.1f} {memory:6.1f} {descriptors:6} {threads:6} {viewers:6} {written:9} {dropped:6}"
             print(row, flush=True)
             settled = settled or (memory if elapsed >= seconds / 6 else None)
         process.send_signal(signal.SIGTERM)

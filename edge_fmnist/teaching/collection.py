@@ -237,8 +237,8 @@ class Collection:
                 self._full = True
                 if not was_full:
                     self._warn(
-                        f"{self.folder / UNSORTED}: full, with {len(files)} frames and {size / 1e6:.0f} MB; no more are "
-                        "stored; sort or delete some, or raise --collect-max-frames and --collect-max-mb"
+                        f"{self.folder / UNSORTED}: full, with {len(files)} frames and {size / 1e6:.0f} MB; no more "
+                        "are stored; sort or delete some, or raise --collect-max-frames and --collect-max-mb"
                     )
                 return False
             self._write(self.folder / UNSORTED, frame)

@@ -125,6 +125,7 @@ class Outputs:
             SinkError: a file cannot be written, a port is in use.
         """
         settings = self._settings
+        self._stopping = lambda: loop.stopping
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
         collector = None
         if settings.collect is not None:
@@ -138,7 +139,6 @@ class Outputs:
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)
-        self._stopping = lambda: loop.stopping
         if settings.jsonl is not None:
             from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
 
@@ -217,6 +217,7 @@ class Outputs:
         with caused_by("mqtt_ca"):
             authority = self._settings.mqtt_ca
             publisher = MqttPublisher(broker, loop.labels, authority=authority, warn=self._report.warn)
+        publisher.stopping = self._stopping
         self.sinks.append(publisher)
         self._report.publishing(broker.url)
         if find_credentials() is not None and not (broker.tls or is_local(broker.host)):

@@ -211,6 +211,8 @@ class VideoRecorder(Sink):
             return
         writer.release()
         packets = _packets(self._encoded)
+        # Before the system writes it to disk. File systems write a file that is truncated instead when it is closed.
+        self._encoded.unlink(missing_ok=True)
         if len(packets) < expected:
             raise SinkError(f"{self._path}: frames cannot be encoded (no space left?); recorded frames are kept")
         begin = b"" if self._begin else self._container.begin(packets[0])

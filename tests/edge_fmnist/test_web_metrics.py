@@ -72,11 +72,12 @@ def test_latency_by_stage(page: WebPage, make_result: MakeResult) -> None:
 
 
 def test_loop_and_broker() -> None:
-    stats = LiveStats(9, 2, 6, 1, 4, 12.5, {}, {"Coat": 6})
+    stats = LiveStats(9, 2, 6, 1, 4, 12.5, {}, {"Coat": 6}, {"--jsonl a": 2, "--save b": 5})
     traffic = Traffic(connected=True, reconnects=3, delivered=70, waiting=5, dropped=2)
     with closing(WebPage(port=0, stats=lambda: stats, traffic=lambda: traffic)) as page:
         samples = scrape(page)
     expected = {"frames_unusable_total": 1, "source_reconnects_total": 4, "running_seconds": 12.5, "mqtt_connected": 1}
+    expected["results_not_written_total"] = 7
     expected |= {"mqtt_reconnects_total": 3, "mqtt_waiting": 5, "mqtt_delivered_total": 70, "mqtt_dropped_total": 2}
     assert {name: samples[name] for name in expected} == expected
 

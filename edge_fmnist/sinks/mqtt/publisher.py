@@ -34,9 +34,10 @@ RECONNECT_DELAYS = (1, 10)
 MAX_IN_FLIGHT = 20
 # Seconds between two checks while nothing happens.
 TICK = 1.0
-# Seconds to deliver queued messages at the end, and then to announce the end.
+# Seconds to deliver queued messages at the end, and after the program was told to stop; then to announce the end.
 DRAIN_TIMEOUT = 3.0
-OFFLINE_TIMEOUT = 1.0
+STOP_DRAIN_TIMEOUT = 0.8
+OFFLINE_TIMEOUT = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,12 @@ class MqttPublisher(Sink):
 
     Messages are delivered in order, at least once each (QoS 1). While the broker is unavailable, a limited number is
     queued; the loop never waits. Topics and payloads are described in ``docs/mqtt.md``.
+
+    Attributes:
+        stopping: returns whether the program was told to stop, so that the end has to be quick.
     """
+
+    stopping: Callable[[], bool] = staticmethod(lambda: False)
 
     # Paho's callbacks only set flags, and one thread publishes: paho calls on_publish with a lock held that publish()
     # needs, so a lock of our own around publish() could deadlock.
@@ -158,10 +164,11 @@ class MqttPublisher(Sink):
         if self._closed:
             return
         self._closed = True
-        self._deadline = time.monotonic() + DRAIN_TIMEOUT
+        drain_timeout = STOP_DRAIN_TIMEOUT if self.stopping() else DRAIN_TIMEOUT
+        self._deadline = time.monotonic() + drain_timeout
         self._wake.set()
         # An unresponsive name server can block paho's thread for longer; both threads are daemons.
-        self._thread.join(DRAIN_TIMEOUT + OFFLINE_TIMEOUT + 1.0)
+        self._thread.join(drain_timeout + OFFLINE_TIMEOUT + 0.2)
         self._pass_on_warnings()
         if self._failure is None and (left := self.traffic.waiting):
             raise SinkError(

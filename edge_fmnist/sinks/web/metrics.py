@@ -82,6 +82,8 @@ class PrometheusMetrics(Collector):
             stats = self._stats()
             yield _counter("frames_unusable", "Frames that could not be processed.", stats.unusable)
             yield _counter("source_reconnects", "Reconnections to the source.", stats.reconnects)
+            dropped = sum(stats.not_written.values())
+            yield _counter("results_not_written", "Results dropped by outputs that are too slow.", dropped)
             yield _gauge("running_seconds", "Running time of the loop.", stats.seconds)
         if self._traffic is not None:
             traffic = self._traffic()

@@ -1,0 +1,191 @@
+"""Failing writes, full disks and kills: what was written before stays, and the next run goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from edge_fmnist.errors import SinkError
+from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.sinks.base import Sink
+from edge_fmnist.sinks.jsonl import JsonLines, json_line
+from edge_fmnist.sinks.snapshots import Snapshots
+from edge_fmnist.sinks.video import VideoRecorder
+
+SUFFIXES = [".mp4", ".mkv", ".avi"]
+FPS = 10
+Limit = Callable[[int], AbstractContextManager[None]]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a file, all of which are complete."""
+    content = path.read_bytes()
+    assert not content or content.endswith(b"\n")
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def frames(path: Path) -> int:
+    """Return the number of frames that a player shows; a cut last one is not shown."""
+    video, count = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG), 0
+    while video.isOpened() and video.read()[0]:
+        count += 1
+    video.release()
+    return count
+
+
+def written(sink: Sink, results: list[LiveResult]) -> int:
+    """Write results until one fails; return how many did not."""
+    for count, result in enumerate(results):
+        try:
+            sink.write(result)
+        except SinkError:
+            return count
+    return len(results)
+
+
+def failing(call: Callable[..., Any], number: int) -> Callable[..., Any]:
+    """Return a function that fails at its n-th call, as a full disk or a broken card does."""
+    calls = 0
+
+    def fail(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise OSError(5, "Input/output error")
+        return call(*arguments, **options)
+
+    return fail
+
+
+def test_lines_on_a_disk_that_is_full_at_any_byte(
+    tmp_path: Path, results: list[LiveResult], file_size_limit: Limit
+) -> None:
+    length = json_line(results[0], "0" * 8).nbytes
+    for room in range(0, 4 * length, 149):
+        path = tmp_path / f"{room}.jsonl"
+        sink = JsonLines(path)
+        with file_size_limit(room):
+            count = written(sink, results[:5])
+        sink.close()
+        assert [line["frame"] for line in lines(path)] == [result.frame.index for result in results[:count]]
+        with JsonLines(path) as sink:
+            sink.write(results[0])
+        assert len(lines(path)) == count + 1
+
+
+def test_lines_of_a_run_that_was_killed_at_any_byte(tmp_path: Path, results: list[LiveResult]) -> None:
+    whole = b"".join(json_line(result, "0" * 8).content for result in results[:3])
+    path = tmp_path / "out.jsonl"
+    for cut in range(0, len(whole), 61):
+        path.write_bytes(whole[:cut])
+        with JsonLines(path, warn=lambda _: None) as sink:
+            sink.write(results[9])
+        # A line that lacks only its line break is complete.
+        complete = whole[: cut + 1].count(b"\n")
+        assert [line["frame"] for line in lines(path)] == [
+            result.frame.index for result in [*results[:complete], results[9]]
+        ]
+
+
+@pytest.mark.parametrize("call", ["fsync", "fstat"])
+def test_lines_where_a_call_fails(
+    tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    for number in (1, 2, 3):
+        path = tmp_path / f"{number}.jsonl"
+        sink = JsonLines(path)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, failing(getattr(os, call), number))
+            count = written(sink, results[:5])
+        sink.close()
+        assert len(lines(path)) == count
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_video_where_the_nth_write_fails(
+    tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    for number in (1, 2, 4):
+        path = tmp_path / f"{number}{suffix}"
+        sink = VideoRecorder(path, FPS)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", failing(os.pwrite, number))
+            count = written(sink, results)
+            assert count == number * FPS - 1
+            sink.close()
+        # All frames but those of the second that could not be written.
+        assert (frames(path) if path.exists() else 0) == (number - 1) * FPS
+    assert not [path for path in tmp_path.iterdir() if "recording" in path.name or path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_video_that_was_cut_at_any_byte(tmp_path: Path, results: list[LiveResult], suffix: str) -> None:
+    path, recording = tmp_path / f"out{suffix}", tmp_path / f"out.recording{suffix}"
+    ends = [0]
+    sink = VideoRecorder(path, FPS)
+    for number, result in enumerate(results[:30], 1):
+        sink.write(result)
+        if number % FPS == 0:
+            ends.append(recording.stat().st_size)
+    content = recording.read_bytes()
+    sink.close()
+    for cut in [*ends[1:], *(end + 1 for end in ends[1:-1]), *range(1, len(content), len(content) // 12)]:
+        path.write_bytes(content[:cut])
+        assert frames(path) >= FPS * (sum(end <= cut for end in ends) - 1)
+
+
+def test_snapshots_where_the_nth_write_fails(
+    tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = next(result for result in results if result.label is not None)
+    for number in range(1, 6):
+        folder = tmp_path / str(number)
+        sink = Snapshots(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", failing(Path.write_bytes, number))
+            count = written(sink, [shown])
+        assert count == (number == 5)
+        assert len(list(folder.iterdir())) == 4 * count
+
+
+def test_what_killed_snapshots_left_is_removed(tmp_path: Path, results: list[LiveResult]) -> None:
+    left = tmp_path / ".000001-coat-20260131T142507-frame.jpg.ab_c1d2e.jpg"
+    others = [tmp_path / ".hidden.jpg", tmp_path / "photo.jpg"]
+    for path in (left, *others):
+        path.touch()
+    Snapshots(tmp_path).close()
+    assert sorted(tmp_path.iterdir()) == others
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_process_that_is_killed(tmp_path: Path, suffix: str) -> None:
+    path, video = tmp_path / "out.jsonl", tmp_path / f"out{suffix}"
+    command = [sys.executable, "-m", "edge_fmnist", "live", "--source", "demo", "--width", "160", "--height", "120"]
+    command += ["--model", "nano", "--quiet", "--jsonl", str(path), "--save", str(video)]
+    process = subprocess.Popen(command)
+    end = time.monotonic() + 60
+    while not (path.exists() and path.read_bytes().count(b"\n") > 75):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert lines(path)[-1]["seen"] > 75
+    times = [line["frame"] / 30 for line in lines(path)]
+    recorded = frames(tmp_path / f"out.recording{suffix}")
+    assert times[-1] - times[recorded - 1] <= 2
+    again = subprocess.run([*command, "--frames", "3"], capture_output=True, text=True, check=True)
+    assert "the video of a run that was killed is kept as" in again.stderr
+    assert {each.name for each in tmp_path.iterdir()} == {f"out-000001{suffix}", "out.jsonl", video.name}
+    assert len({line["run"] for line in lines(path)}) == 2

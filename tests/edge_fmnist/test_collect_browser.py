@@ -61,6 +61,7 @@ class Tab:
         """Open a URL in a window of this size."""
         self.resize(width, height, dark=dark, phone=phone)
         self._call("Page.navigate", url=url)
+        self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def resize(self, width: int, height: int, *, dark: bool = False, phone: bool = False) -> None:
         """Set the size of the window and the colour scheme."""

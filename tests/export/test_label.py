@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ import pytest
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
+
+from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
+from edge_fmnist_export.bulk.labeller import Job, Labeller  # noqa: E402
+from edge_fmnist_export.bulk.plan import LabelOptions, prepare  # noqa: E402
 
 Cli = Callable[..., Any]
 # Kills the worker that reads a photograph of this name: imported by every Python process that finds it.
@@ -148,6 +154,7 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
     assert "not empty" in refused.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(photos: Path, tmp_path: Path) -> None:
     paths, output = tmp_path / "paths.txt", tmp_path / "labels"
@@ -177,6 +184,55 @@ def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(ph
     assert [row["status"] for row in found] == ["ok"] * 20 + ["unreadable"]
 
 
+class Scripted:
+    """Workers of a test: they lose what holds ``poison``, and let what holds ``queued`` wait until it is dropped."""
+
+    attempts = 2
+
+    def __init__(self, labeller: Labeller) -> None:
+        self.labeller, self.jobs, self.handed_out = labeller, [], Counter[str]()  # type: ignore[var-annotated]
+
+    def free(self) -> int:
+        return 2 - len(self.jobs)
+
+    def submit(self, job: Job) -> None:
+        self.jobs.append(job)
+        self.handed_out.update(job.chunk.paths)
+
+    def drop(self, job: Job) -> bool:
+        self.jobs.remove(job)
+        return False
+
+    def wait(self, seconds: float) -> list[Ended]:
+        ended = [job for job in self.jobs if job.overdue or not any("queued" in path for path in job.chunk.paths)]
+        self.jobs = [job for job in self.jobs if job not in ended]
+        return [Ended(job, self.outcome(job), 0.01) for job in ended]
+
+    def outcome(self, job: Job) -> Any:
+        if any("poison" in path for path in job.chunk.paths):
+            return Lost("SIGSEGV")
+        return self.labeller.run(job)
+
+
+def test_lost_work_is_halved_and_overdue_work_is_handed_out_again(tmp_path: Path) -> None:
+    names = [f"{number}.png" for number in range(12)]
+    names[3] = names[9] = "poison.png"
+    names[10] = "queued.png"
+    (tmp_path / "paths.txt").write_text("\n".join(names))
+    plan = prepare(LabelOptions(str(tmp_path / "paths.txt"), str(tmp_path / "labels"), partition_size=8))
+    workers = Scripted(Labeller(plan.spec))
+    counts: Counter[tuple[str, str | None]] = Counter()
+    with closing(plan.manifest):
+        engine = Engine(workers, plan.manifest, plan.folder, plan.spec.layout, patience=-100)
+        engine.run(plan.left, counts.update)
+    assert counts == {("crashed", None): 2, ("unreadable", None): 10}
+    found = rows(tmp_path / "labels")
+    assert [row["id"] for row in found] == list(range(12))
+    assert [row["path"] for row in found if row["status"] == "crashed"] == ["poison.png"] * 2
+    assert "SIGSEGV" in found[3]["error"]
+    assert max(workers.handed_out.values()) < 20
+
+
 def worker_of(running: subprocess.Popen[str]) -> int:
     """Wait for a worker process of a command, and return its number."""
     while running.poll() is None:
@@ -187,6 +243,7 @@ def worker_of(running: subprocess.Popen[str]) -> int:
     raise AssertionError(running.communicate())
 
 
+@pytest.mark.slow
 def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
@@ -200,6 +257,7 @@ def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path
     assert status == {**{f"{number}.png": "ok" for number in range(5)}, "damaged.jpg": "undecodable"}
 
 
+@pytest.mark.slow
 def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path, cli: Cli) -> None:
     parquet.write_table(
         pyarrow.table({"path": [(photos / "0.png").as_uri(), (photos / "missing.png").as_uri()], "price": [1.5, None]}),

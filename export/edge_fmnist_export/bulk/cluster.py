@@ -142,6 +142,8 @@ def _environment(address: str) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # 30 s are too few on a busy machine.
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     given = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if address == LOCAL and not given:
         # Else Ray writes one into the home folder, which then is asked for by every other cluster.

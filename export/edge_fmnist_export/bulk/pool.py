@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,15 +22,18 @@ PR_SET_PDEATHSIG = 1
 # Workers that end before they are ready, one after another: something is wrong with all of them.
 MOST_FAILED_STARTS = 3
 JOIN_SECONDS = 5.0
+# What a worker sends before the first result.
+STARTED, READY = "started", "ready"
 
 
 class _Worker:
     """A process, the pipe to it, and what it is doing."""
 
-    def __init__(self, spec: LabelSpec) -> None:
+    def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, spec, os.getpid()), daemon=True)
+        # Arguments have to fit into a pipe: start() would wait forever for a process that ends before it reads them.
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
         self.process.start()
         # So that the pipe ends with the process.
         theirs.close()
@@ -70,12 +74,8 @@ class Pool:
             raise
 
     def _start(self) -> None:
-        # Ctrl-C reaches all processes of the terminal: workers inherit that it is blocked, and the parent ends them.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            self._workers.append(_Worker(self._spec))
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _interruption_deferred():
+            self._workers.append(_Worker())
 
     def __enter__(self) -> Pool:
         return self
@@ -128,7 +128,11 @@ class Pool:
             return self._ended(worker)
         if isinstance(message, EdgeFmnistError):
             raise message
-        if message is None:
+        if message == STARTED:
+            with contextlib.suppress(OSError):
+                worker.pipe.send(self._spec)
+            return None
+        if message == READY:
             worker.ready, self._failed_starts = True, 0
             return None
         job, worker.job = worker.job, None
@@ -148,12 +152,33 @@ class Pool:
         return reason
 
 
-def _serve(pipe: Connection, spec: LabelSpec, parent: int) -> None:
+@contextlib.contextmanager
+def _interruption_deferred() -> Iterator[None]:
+    """Defer Ctrl-C to the end of the block, in the main thread; processes started in it never see Ctrl-C.
+
+    Ctrl-C reaches all processes of a terminal, and it is the parent that ends its workers. A process that is not yet
+    started completely would print a traceback.
+    """
+    seen: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
+    # Inherited by the processes. It does not hold here, since other threads still take the signal.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if seen:
+        raise KeyboardInterrupt
+
+
+def _serve(pipe: Connection, parent: int) -> None:
     """Run pieces of work until the parent closes the pipe, or ends."""
     _end_with(parent)
     try:
-        labeller = Labeller(spec)
-        pipe.send(None)
+        pipe.send(STARTED)
+        labeller = Labeller(pipe.recv())
+        pipe.send(READY)
         while True:
             job: Job = pipe.recv()
             pipe.send(attempt(labeller, job))

@@ -6,17 +6,13 @@
 Nothing here imports TensorFlow, Keras or matplotlib.
 """
 
+from __future__ import annotations
+
 import sys
-from collections.abc import Mapping
 from importlib import import_module
-from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from edge_fmnist.api import live
-from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import (
     CancelledError,
     CheckError,
@@ -38,16 +34,56 @@ from edge_fmnist.errors import (
     SourceError,
     UsageError,
 )
-from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
-from edge_fmnist.pipeline.loop import LiveLoop
-from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
-from edge_fmnist.pipeline.stats import LiveStats
-from edge_fmnist.teaching.results import Taught
-from edge_fmnist.teaching.teach import teach
-from edge_fmnist.vision.detection import Box, Garment
 
-__version__ = version("edge-fmnist")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from edge_fmnist.api import live
+    from edge_fmnist.data.labels import LABELS
+    from edge_fmnist.model.classifier import Classifier
+    from edge_fmnist.model.predictions import ClassScore, Prediction, Predictions
+    from edge_fmnist.pipeline.loop import LiveLoop
+    from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+    from edge_fmnist.pipeline.stats import LiveStats
+    from edge_fmnist.teaching.results import Taught
+    from edge_fmnist.teaching.teach import teach
+    from edge_fmnist.vision.detection import Box, Garment
+
+    __version__: str
+
+# Imported on first use, since NumPy alone takes longer than Python's start: `edge-fmnist --version` needs none of them.
+_MODULES = {
+    "api": ("live",),
+    "data.labels": ("LABELS",),
+    "model.classifier": ("Classifier",),
+    "model.predictions": ("ClassScore", "Prediction", "Predictions"),
+    "pipeline.loop": ("LiveLoop",),
+    "pipeline.results": ("Frame", "LiveResult", "Stages"),
+    "pipeline.stats": ("LiveStats",),
+    "teaching.results": ("Taught",),
+    "teaching.teach": ("teach",),
+    "vision.detection": ("Box", "Garment"),
+}
+_HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("edge-fmnist")
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 class _MovedModule(ModuleType):

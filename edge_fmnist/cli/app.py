@@ -7,50 +7,59 @@ camera, run) does not exist; 4 a gate failed; 130 interrupted.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, entry_points, version
-from typing import Annotated, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from edge_fmnist.cli import console
-from edge_fmnist.cli.classify import classify
-from edge_fmnist.cli.data import data
-from edge_fmnist.cli.doctor import doctor
-from edge_fmnist.cli.evaluate import evaluate
-from edge_fmnist.cli.live import LiveCommand, live
-from edge_fmnist.cli.models import models
-from edge_fmnist.cli.mqtt import mqtt
-from edge_fmnist.cli.samples import samples
-from edge_fmnist.cli.teach import teach
 
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+# Each is an attribute of the module of the same name, imported when it is called or listed.
+COMMANDS = ("classify", "data", "doctor", "evaluate", "live", "models", "mqtt", "samples", "teach")
 COMMAND_GROUP = "edge_fmnist.commands"
 HELP = "Classify clothing on edge devices with int8 Fashion-MNIST models."
 
 
 def plug_ins() -> dict[str, EntryPoint]:
     """Return the commands that other packages add, by name, not yet imported."""
+    from importlib.metadata import entry_points
+
     return {entry.name: entry for entry in entry_points(group=COMMAND_GROUP)}
 
 
 class CommandGroup(TyperGroup):
-    """Imports plugged-in commands when they are called or listed, and turns errors into messages and exit codes."""
+    """Imports commands when they are called or listed, and turns errors into messages and exit codes."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of all commands."""
-        return sorted({*super().list_commands(ctx), *plug_ins()})
+        return sorted({*super().list_commands(ctx), *COMMANDS, *plug_ins()})
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by name, or None."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None:
-            return command
-        entry = plug_ins().get(cmd_name)
-        if entry is None:
-            return None
+        if cmd_name not in self.commands:
+            self._load(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, name: str) -> None:
+        """Import a command and add it; an unknown name adds all of this package's, which are then suggested."""
         holder = typer.Typer(add_completion=False, rich_markup_mode=None)
-        holder.command(name=cmd_name)(entry.load())
-        return typer.main.get_command(holder)
+        if name in COMMANDS:
+            module = import_module(f"edge_fmnist.cli.{name}")
+            command = getattr(module, name)
+            if isinstance(command, typer.Typer):
+                holder.add_typer(command, name=name)
+            else:
+                holder.command(name=name, cls=getattr(module, "COMMAND_CLASS", TyperCommand))(command)
+        elif entry := plug_ins().get(name):
+            holder.command(name=name)(entry.load())
+        else:
+            for each in set(COMMANDS) - set(self.commands):
+                self._load(each)
+        self.commands.update(typer.main.get_group(holder).commands)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes one message and its exit code."""
@@ -72,16 +81,13 @@ app = typer.Typer(
     epilog="Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; "
     "3 a source does not exist; 4 a gate failed; 130 interrupted.",
 )
-for command in (classify, data, doctor, evaluate, samples, teach):
-    app.command()(command)
-app.command(cls=LiveCommand)(live)
-app.add_typer(models, name="models")
-app.add_typer(mqtt, name="mqtt")
 
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(version("edge-fmnist"))
+        from edge_fmnist import __version__
+
+        print(__version__)
         raise typer.Exit
 
 

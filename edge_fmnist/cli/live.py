@@ -55,6 +55,10 @@ class LiveCommand(TyperCommand):
             raise _located(ctx, error, ctx.params["log"]) from error
 
 
+# The class that the command line makes the command of.
+COMMAND_CLASS = LiveCommand
+
+
 def _located(ctx: Any, error: EdgeFmnistError, log: str | None) -> Exception:
     """Return what to raise for an error: one that names its cause, or the exit after a line for the journal."""
     message = config.located(ctx, error)

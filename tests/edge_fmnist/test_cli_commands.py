@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist.cli.app import app, plug_ins
+from edge_fmnist.cli.app import COMMANDS as RUNTIME
+from edge_fmnist.cli.app import plug_ins
 
-RUNTIME = sorted(str(command.name or command.callback.__name__) for command in app.registered_commands)  # type: ignore[union-attr]
-COMMANDS = [*RUNTIME, "models", "models info", "models list", "models verify", *sorted(plug_ins())]
+COMMANDS = [*RUNTIME, "models info", "models list", "models verify", *sorted(plug_ins())]
 NO_TEMPORARY_FOLDER = (
     "import tempfile, edge_fmnist.cli.app as app\n"
     "def none(): raise FileNotFoundError(2, 'No usable temporary directory found')\n"

@@ -14,7 +14,7 @@ WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
-.PHONY: demo test test-slow test-all check format clean
+.PHONY: demo test test-slow test-all check constraints format clean
 
 demo: $(VENV)/export.stamp
 	@echo "== Fashion-MNIST (the demo continues without it) =="
@@ -47,6 +47,11 @@ check: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Versions with hashes that device/install.sh installs.
+constraints: $(VENV)/dev.stamp
+	echo opencv-python-headless | $(BIN)/uv pip compile --quiet --upgrade --config-file device/uv.toml pyproject.toml - \
+		--output-file device/constraints.txt
 
 clean:
 	rm -rf $(VENV) $(OLD_VENV) exports samples dist build

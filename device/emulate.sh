@@ -210,7 +210,10 @@ install_inside() {
 
 # Changes with the installer and the package's requirements.
 layer_key() {
-    { cat "$PROJECT/device/install.sh" && unzip -p "$wheel" '*/METADATA' | grep '^Requires-Dist'; } | sha256sum | cut -c1-12
+    {
+        cat "$PROJECT/device/install.sh" "$PROJECT/device/constraints.txt"
+        unzip -p "$wheel" '*/METADATA' | grep '^Requires-Dist'
+    } | sha256sum | cut -c1-12
 }
 
 # Create the system with the package and all dependencies, unless cached.

@@ -37,6 +37,11 @@ def printable(text: str) -> str:
     )
 
 
+def printable_lines(text: str) -> str:
+    """Return a message of one or more lines, each :func:`printable`."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 class EdgeFmnistError(Exception):
     """The base class of the exceptions of this package.
 
@@ -48,7 +53,7 @@ class EdgeFmnistError(Exception):
     setting: str | None = None
 
     def __init__(self, message: str = "") -> None:
-        super().__init__("\n".join(map(printable, message.split("\n"))))
+        super().__init__(printable_lines(message))
 
 
 class UsageError(EdgeFmnistError):

@@ -26,6 +26,9 @@ from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
 
+# Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:

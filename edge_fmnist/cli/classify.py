@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import EdgeFmnistError, ImageError, MissingExtraError, SourceError
+from edge_fmnist.errors import EdgeFmnistError, ImageError, MissingExtraError, SourceError, printable
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.pipeline.stills import Answer, StillClassifier
 from edge_fmnist.vision.read_image import find_pictures, read_image
@@ -68,7 +68,7 @@ def classify(
             elif json:
                 console.emit_json({"file": source, **answer.as_dict(top_k)}, indent=None)
             else:
-                print(f"{source}: {answer.text(top_k)}", flush=True)
+                print(printable(f"{source}: {answer.text(top_k)}"), flush=True)
     except BrokenPipeError:
         # The reader of the pipe, such as head, has seen enough. Python flushes standard output once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from edge_fmnist.data.files import advice
-from edge_fmnist.errors import EdgeFmnistError
+from edge_fmnist.errors import EdgeFmnistError, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,9 +73,9 @@ def stderr_console() -> Console:
 
 
 def say(message: str) -> None:
-    """Print a message on standard error; one that cannot be written is dropped."""
+    """Print a message on standard error, without control characters; one that cannot be written is dropped."""
     with contextlib.suppress(OSError):
-        print(message, file=sys.stderr, flush=True)
+        print(printable_lines(message), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
@@ -147,7 +147,7 @@ def show_table(
     from rich.markup import escape
     from rich.table import Table
 
-    headings, cells = list(columns), [[str(cell) for cell in row] for row in rows]
+    headings, cells = list(columns), [[printable_lines(str(cell)) for cell in row] for row in rows]
     target = Console(stderr=stderr, highlight=False)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(headings))
     for position, heading in enumerate(headings):
@@ -158,7 +158,7 @@ def show_table(
             table.add_column(heading, min_width=min(LEAST_TEXT_WIDTH, longest))
     for row in cells:
         table.add_row(*map(escape, row))
-    target.print(f"[bold]{escape(title)}[/bold]", soft_wrap=True)
+    target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
     with target.capture() as drawn:
         target.print(table)
     lines_of_table = drawn.get()

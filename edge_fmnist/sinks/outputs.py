@@ -134,7 +134,7 @@ class Outputs:
 
             with caused_by("collect"):
                 limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
-                collector = Collector(Collection(settings.collect, *limits), settings.collect_below)
+                collector = Collector(Collection(settings.collect, *limits, self._report.warn), settings.collect_below)
             self.sinks.append(collector)
         if self._address is not None:
             with caused_by("serve"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 TAUGHT, FORMER = "taught.tflite", "taught.former.tflite"
 # In a hidden folder, which is no class, under its later name, which is the name of the model.
 CANDIDATE = ".new/taught.tflite"
+EXCHANGED = ".exchanged.tflite"
 # Added to the niceness of this process: the loop comes first.
 NICENESS = 10
 
@@ -94,7 +96,7 @@ class BackgroundTeacher:
             self._report = self._error = None
             if process is not None:
                 process.terminate()
-            (self._folder / CANDIDATE).unlink(missing_ok=True)
+            self._tidy()
 
     close = cancel
 
@@ -114,6 +116,7 @@ class BackgroundTeacher:
             self._loop.swap(former.load_other(ModelBytes(content, str(self._folder / TAUGHT))))
             self._report, self._former = None, former
             self._move((TAUGHT, FORMER), (CANDIDATE, TAUGHT))
+            self._tidy()
 
     def restore(self) -> None:
         """Take the former model into the loop again; a second call takes the taught one.
@@ -127,7 +130,7 @@ class BackgroundTeacher:
                 raise UsageError("there is no former model")
             former, self._former = self._former, self._loop.classifier
             self._loop.swap(former)
-            self._move((TAUGHT, CANDIDATE), (FORMER, TAUGHT), (CANDIDATE, FORMER))
+            self._move((TAUGHT, EXCHANGED), (FORMER, TAUGHT), (EXCHANGED, FORMER))
 
     def _wait(self, process: subprocess.Popen[str]) -> None:
         output, errors = process.communicate()
@@ -142,6 +145,9 @@ class BackgroundTeacher:
                 if self._report is None:
                     lines = [line.removeprefix("Error: ") for line in errors.splitlines() if line.strip()]
                     self._error = lines[-1] if lines else f"teaching ended with exit code {process.returncode}"
+
+    def _tidy(self) -> None:
+        shutil.rmtree((self._folder / CANDIDATE).parent, ignore_errors=True)
 
     def _move(self, *moves: tuple[str, str]) -> None:
         for source, target in moves:

@@ -7,6 +7,8 @@ and the live loop all use this module.
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
@@ -18,6 +20,8 @@ SIZE = 28
 # Edge of the working copy: enough for 28 pixels across a garment, small enough for a Raspberry Pi.
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
+# From this factor on, shrinking adds rows first, by at most this many different sums.
+LEAST_FACTOR, MOST_SUMS = 3, 8
 # Smaller pictures have no shape to detect.
 LEAST_EDGE = 8
 # Colour separation and share of the picture: outside these, the mask covers background or specks.
@@ -134,8 +138,43 @@ def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
     factor = longest / max(height, width)
     if factor >= 1:
         return picture
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    return area_resized(picture, (max(1, round(width * factor)), max(1, round(height * factor))))
+
+
+def area_resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a picture, shape (H, W) or (H, W, C), downscaled to ``size`` (width, height): each pixel is a mean.
+
+    The result is that of OpenCV's ``INTER_AREA``, except that a mean halfway between two levels may be rounded to the
+    other one. OpenCV shrinks each row before it adds rows, without SIMD instructions. Adding rows first takes less than
+    a third of the instructions, where the same few sums of rows repeat down the picture, as in the frames of cameras.
+    """
+    height, rows = picture.shape[0], size[1]
+    repeated = rows // math.gcd(height, rows)
+    if picture.dtype != np.uint8 or height < LEAST_FACTOR * rows or repeated > MOST_SUMS:
+        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    summed = cv2.resize(_row_sums(picture, rows), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.convertScaleAbs(summed, alpha=rows / height))
+
+
+def _row_sums(picture: np.ndarray, rows: int) -> np.ndarray:
+    """Return ``rows`` sums over the rows of a picture, float32; a row on the edge between two sums is divided."""
+    height = picture.shape[0]
+    # Edges repeat after this many rows: 480 rows become 72 in 24 groups of 20 that become 3.
+    groups = math.gcd(height, rows)
+    period, count = height // groups, rows // groups
+    lines = picture.reshape(groups, period, -1)
+    sums = np.empty((groups, count, lines.shape[2]), np.uint16)
+    for row in range(count):
+        whole = lines[:, -(-row * period // count) : (row + 1) * period // count]
+        np.add.reduce(whole, axis=1, dtype=np.uint16, out=sums[:, row])
+    result = sums.astype(np.float32)
+    for row in range(1, count):
+        line, above = divmod(row * period, count)
+        if above:
+            divided = lines[:, line].astype(np.float32)
+            result[:, row - 1] += divided * np.float32(above / count)
+            result[:, row] += divided * np.float32(1 - above / count)
+    return result.reshape(rows, *picture.shape[1:])
 
 
 def _fitted(garment: np.ndarray) -> np.ndarray:

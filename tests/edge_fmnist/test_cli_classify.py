@@ -116,19 +116,6 @@ def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, pictu
 
 
 @pytest.mark.parametrize(
-    ("name", "pixels"),
-    [
-        ("grey.png", photo()[:, :, 0]),
-        ("colour.jpg", photo()),
-        ("transparent.png", np.dstack([photo(), np.full(photo().shape[:2], 255, np.uint8)])),
-        ("deep.png", photo().astype(np.uint16) * 256),
-    ],
-)
-def test_every_kind_of_picture(classify: RunCli, picture: Picture, name: str, pixels: np.ndarray) -> None:
-    assert json_lines(classify(picture(name, pixels), "--json"))[0]["label"] in LABELS
-
-
-@pytest.mark.parametrize(
     "pixels",
     [
         np.zeros((1, 500), np.uint8),
@@ -344,3 +331,17 @@ def test_models_of_other_formats_as_the_first_argument(run_cli: RunCli, tmp_path
     (tmp_path / "model.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
     result = run_cli("classify", tmp_path / "model.h5", "absent.png", code=1)
     assert result.stderr.startswith(f"Error: {tmp_path / 'model.h5'}: a Keras model (.h5), not a .tflite file; convert")
+
+
+def test_control_characters_in_file_names_do_not_reach_the_terminal(
+    run_cli: Callable[..., Any], picture: Callable[..., Path]
+) -> None:
+    # Bright borders are warned about, with the name.
+    good = picture("a\x1b[31mb.png", np.full((28, 28), 255, np.uint8))
+    bad = good.with_name("c\x9b\n.png")
+    bad.write_bytes(b"junk")
+    result = run_cli("classify", good, bad, "--model", "edge", code=1)
+    assert r"a\x1b[31mb.png: " in result.stdout
+    assert r"a\x1b[31mb.png: " in result.stderr
+    assert r"c\x9b" in result.stderr
+    assert not {"\x1b", "\x9b"} & set(result.stdout + result.stderr)

@@ -60,14 +60,6 @@ def test_the_shipped_model_is_the_default(
     assert entry["model"] == "edge"
 
 
-def test_data_from_the_environment_variable(
-    run_cli: RunCli, model: str, small_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
-    (entry,) = json.loads(run_cli("evaluate", model, "--json").stdout)
-    assert entry["images"] == 40
-
-
 def test_a_failing_model_among_good_ones(
     run_cli: RunCli, model: str, model_path: Callable[[str], Path], small_data: Path
 ) -> None:
@@ -109,19 +101,6 @@ def test_without_data_it_says_how_to_get_it(run_cli: RunCli, model: str) -> None
     assert result.stderr.startswith("Error: Fashion-MNIST was not found in ")
     assert "get it with `edge-fmnist data`" in result.output
     assert "apt install dataset-fashion-mnist" in result.output
-
-
-def test_a_folder_that_is_not_there(run_cli: RunCli, model: str, tmp_path: Path) -> None:
-    result = run_cli("evaluate", model, "--data", tmp_path / "nowhere", code=3)
-    assert "nowhere: no such folder; expected one with the four IDX files" in result.output
-
-
-def test_damaged_data(run_cli: RunCli, model: str, small_data: Path) -> None:
-    path = small_data / "t10k-images-idx3-ubyte.gz"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert (
-        f"Error: {path}: the gzip stream ends early" in run_cli("evaluate", model, "--data", small_data, code=1).stderr
-    )
 
 
 @pytest.mark.parametrize("options", [["--threads", "0"], ["--interpreter", "onnx"]])

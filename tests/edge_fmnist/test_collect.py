@@ -115,22 +115,27 @@ def test_undo_takes_back_each_step_and_leaves_no_empty_class(tmp_path: Path) -> 
 
 
 def test_unsure_frames_are_few_and_different(tmp_path: Path) -> None:
-    collection = Collection(tmp_path, 3, 1000)
+    warnings: list[str] = []
+    collection = Collection(tmp_path, 3, 1000, warnings.append)
     for number, score in ((1, 0.5), (2, 0.3)):
         assert collection.add_unsorted(frame(number, score))
         assert not collection.add_unsorted(frame(number, score))
     assert [answer["score"] for _, answer in collection.unsorted()] == [0.3, 0.5]
-    with pytest.raises(SinkError, match="full, with 2 frames"):
-        collection.add_unsorted(frame(3, size=900))
+    assert not collection.add_unsorted(frame(3, size=900))
+    assert "full, with 2 frames" in warnings.pop()
     # A later run knows what an earlier one has stored.
-    later = Collection(tmp_path, 3, 1000)
+    later = Collection(tmp_path, 3, 1000, warnings.append)
     assert not later.add_unsorted(frame(2))
     assert [answer["score"] for _, answer in later.unsorted()] == [0.3, 0.5]
     assert later.add_unsorted(frame(4))
-    with pytest.raises(SinkError, match=r"full, with 3 frames.*--collect-max-frames"):
-        later.add_unsorted(frame(5))
+    assert [later.add_unsorted(frame(number)) for number in (5, 6)] == [False, False]
+    # One warning until there is room again.
+    assert len(warnings) == 1
+    later.sort(later.unsorted()[0][0], "hat")
+    assert [later.add_unsorted(frame(number)) for number in (5, 6)] == [True, False]
+    assert len(warnings) == 2
     assert len(later.unsorted()) == 3
-    assert later.counts() == {}
+    assert later.counts() == {"hat": 1}
 
 
 def test_a_full_disk_leaves_nothing_behind(
@@ -193,11 +198,14 @@ def test_unsure_frames_are_stored_and_others_kept_for_the_page(tmp_path: Path, m
     assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
 
 
-def test_a_collector_that_cannot_store_fails_like_any_output(tmp_path: Path, make_result: MakeResult) -> None:
-    collector = Collector(Collection(tmp_path, 1, 10), 0.6, interval=0)
-    collector.write(make_result(score=0.3))
-    with pytest.raises(SinkError, match="full"):
-        collector.close()
+def test_a_collector_that_cannot_store_fails_like_any_output(
+    tmp_path: Path, make_result: MakeResult, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    collector = Collector(Collection(tmp_path), 0.6, interval=0)
+    with file_size_limit(1000):
+        collector.write(make_result(score=0.3))
+        with pytest.raises(SinkError, match="cannot store frames"):
+            collector.close()
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def drawn() -> dict[str, tuple[str | None, int]]:
     tree: dict[str, tuple[str | None, int]] = {}
     parents: list[str] = []
     for line in inspect.getdoc(errors).splitlines():  # type: ignore[union-attr]
-        match = re.fullmatch(r"    ([│├└─ ]*)(\w+Error) +(?:exit code (\d))?.*", line)
+        match = re.fullmatch(r"    ([│├└─ ]*)(\w+Error) +(?:exit code (\d+))?.*", line)
         if match is None:
             continue
         branch, name, code = match.groups()

@@ -126,12 +126,6 @@ def test_describe_finds_the_delegate(operations: list[str], delegate: str) -> No
     assert describe(SimpleNamespace(), choose(), 1).delegate == "none"
 
 
-@pytest.mark.skipif(find_spec("ai_edge_litert") is None, reason="LiteRT is not installed")
-def test_litert_runs_int8_through_xnnpack(model_path: Callable[[str], Path]) -> None:
-    info = Classifier.load(model_path("logits_uint8"), interpreter="ai-edge-litert").info
-    assert (info.name, info.delegate, info.threads) == ("ai-edge-litert", "XNNPACK", 1)
-
-
 @pytest.mark.parametrize("name", [name for name in ("tflite-runtime", "tensorflow") if name in installed()])
 def test_every_interpreter_gives_the_same_scores(
     model_path: Callable[[str], Path], images: np.ndarray, tmp_path: Path, name: str

@@ -12,10 +12,12 @@ import pytest
 from edge_fmnist import Garment
 from edge_fmnist.data.samples import SAMPLES
 from edge_fmnist.errors import ImageError
+from edge_fmnist.sources.demo import Scene
 from edge_fmnist.vision.preprocess import (
     MAX_EDGE,
     SIZE,
     WORKING_EDGE,
+    area_resized,
     as_image,
     convention_warning,
     is_image,
@@ -460,3 +462,14 @@ def test_a_mask_along_the_border_is_the_ground(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr("edge_fmnist.vision.preprocess.segment", ground)
     assert not preprocess(np.zeros((72, 96, 3), np.uint8)).found
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (480, 640), (383, 287), (100, 75)])
+@pytest.mark.parametrize("target", [(96, 72), (64, 48)])
+def test_adding_rows_first_shrinks_to_the_same_picture(size: tuple[int, int], target: tuple[int, int]) -> None:
+    scene = Scene(*size).draw(3.0)
+    for picture in (scene, scene[..., 0], scene[::-1, ::-1]):
+        expected = cv2.resize(picture.copy(), target, interpolation=cv2.INTER_AREA).astype(int)
+        difference = np.abs(area_resized(picture, target) - expected)
+        assert difference.max() <= 1
+        assert np.count_nonzero(difference) < 0.005 * difference.size

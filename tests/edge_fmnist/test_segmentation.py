@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.sources.demo import Scene
+from edge_fmnist.vision import segmentation
 from edge_fmnist.vision.preprocess import LEAST_SEPARATION
-from edge_fmnist.vision.segmentation import CLEAR, segment
+from edge_fmnist.vision.segmentation import BINS, CLEAR, segment
 
 SIZE = (96, 72)
 SHIRT = (
@@ -223,3 +225,47 @@ def test_tiny_pictures(shape: tuple[int, int]) -> None:
     found = segment(picture)
     assert found.mask.shape == shape
     assert 0 <= found.separation <= 1
+
+
+def smoothed(histogram: np.ndarray) -> np.ndarray:
+    """Return the whole histogram, shape ``BINS``, smoothed along each axis, its ends repeated."""
+    for axis in range(3):
+        padded = np.pad(histogram, [(int(axis == other),) * 2 for other in range(3)], mode="edge")
+        weighted = zip((0.25, 0.5, 0.25), range(3), strict=True)
+        histogram = sum(part * padded.take(range(at, at + BINS[axis]), axis) for part, at in weighted)
+    return histogram / histogram.sum()
+
+
+def separated_by_whole_histograms(picture: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the mask before cleaning, bool, and the separation, by the method's plain form in float64."""
+    height, width = picture.shape[:2]
+    lab = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 1.0), cv2.COLOR_BGR2LAB).astype(int)
+    bins = tuple((lab * BINS >> 8).reshape(-1, 3).T)
+    rows, columns = (np.abs(np.arange(n) - (n - 1) / 2) / (n / 2) for n in (height, width))
+    distance = np.maximum(rows[:, None], columns)
+    share = 1 / (1 + np.exp((distance - segmentation.PRIOR_EDGE) / segmentation.PRIOR_SOFTNESS))
+    inside = segmentation.PRIOR_LOW + (segmentation.PRIOR_HIGH - segmentation.PRIOR_LOW) * share
+    prior = segmentation.PRIOR_WEIGHT * np.log(inside / (1 - inside))
+    for _ in range(segmentation.ROUNDS):
+        garment, ground = np.zeros(BINS), np.zeros(BINS)
+        np.add.at(garment, bins, inside.ravel())
+        np.add.at(ground, bins, 1 - inside.ravel())
+        garment, ground = smoothed(garment), smoothed(ground)
+        evidence = np.log((garment + segmentation.TINY) / (ground + segmentation.TINY))
+        limited = evidence.clip(-segmentation.MAX_EVIDENCE, segmentation.MAX_EVIDENCE)[bins].reshape(height, width)
+        inside = 1 / (1 + np.exp(-segmentation.EVIDENCE_WEIGHT * cv2.blur(limited, segmentation.NEIGHBOURHOOD) - prior))
+    return inside > 0.5, float(1 - np.sqrt(garment * ground).sum())
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 7.0, 12.0])
+@pytest.mark.parametrize("extreme", [False, True], ids=["scene", "darkest and lightest bins"])
+def test_occupied_bins_give_the_same_as_the_whole_histogram(seconds: float, extreme: bool) -> None:
+    picture = Scene(*SIZE).draw(seconds)
+    if extreme:
+        picture = as_pixels((picture.astype(int) - 128) * 6 + 128)
+    mask, separation = separated_by_whole_histograms(picture)
+    found = segment(picture)
+    assert found.separation == pytest.approx(separation, abs=1e-5)
+    both = np.count_nonzero(mask & (found.mask > 0))
+    # The rest are specks, which cleaning removes.
+    assert both >= 0.95 * np.count_nonzero(mask | (found.mask > 0))

@@ -34,16 +34,6 @@ def test_from_details() -> None:
     assert TensorInfo.from_details(details) == TensorInfo(3, (1, 28, 28, 1), np.dtype(np.int8), 0.5, -128)
 
 
-@pytest.mark.parametrize(("dtype", "quantized"), [("f4", False), ("f2", False), ("i1", True), ("u1", True)])
-def test_quantized(dtype: str, quantized: bool) -> None:
-    assert tensor(dtype).quantized is quantized
-
-
-@pytest.mark.parametrize("dimensions", [2, 3])
-def test_right_images_pass(dimensions: int) -> None:
-    check_images(np.zeros((28, 28) if dimensions == 2 else (5, 28, 28), np.uint8), dimensions)
-
-
 @pytest.mark.parametrize(
     ("images", "dimensions", "message"),
     [

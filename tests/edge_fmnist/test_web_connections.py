@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist.sinks.web import Access, WebPage, connections
+from edge_fmnist.sinks.web import Access, WebPage, connections, streams
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -88,11 +88,11 @@ def test_an_incomplete_request_is_dropped(page: WebPage, start: bytes, monkeypat
 
 def test_a_request_in_progress_is_not_dropped(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "HEARTBEAT", 0.1)
     with connect(page) as connection:
         connection.sendall(REQUEST.replace(b"healthz", b"events") + b"\r\n")
         received = b""
-        # Heartbeats, one a second.
-        while received.count(b"heartbeat") < 2:
+        while received.count(b"heartbeat") < 4:
             chunk = connection.recv(65536)
             assert chunk
             received += chunk

@@ -192,12 +192,6 @@ def run_command(subprocess_environment: dict[str, str]) -> Command:
 
 
 @pytest.fixture(scope="session")
-def warm_command(run_command: Command) -> Command:
-    """Return ``run_command``; the name that tests used when commands ran in processes of their own."""
-    return run_command
-
-
-@pytest.fixture(scope="session")
 def run_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
     """Return a function that calls another one, which prints JSON, and returns what it printed."""
 
@@ -223,16 +217,20 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 
 
 @pytest.fixture(scope="session")
-def spawn_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
-    """Return what does as ``run_function``, in a process of its own: for another Keras back end, say."""
+def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
+    """Return what does as ``run_function`` in a process of its own: for another Keras back end, say.
 
-    def run(function: Callable[..., None], *arguments: Any) -> Any:
-        source = textwrap.dedent(inspect.getsource(function))
-        script = f"from __future__ import annotations\n{source}\n{function.__name__}(*{arguments!r})\n"
-        command = [sys.executable, "-c", script]
+    It takes calls, each a function with its arguments, and returns what each of them printed.
+    """
+
+    def run(*calls: tuple[Any, ...]) -> list[Any]:
+        script = ["from __future__ import annotations"]
+        for function, *arguments in calls:
+            script += [textwrap.dedent(inspect.getsource(function)), f"{function.__name__}(*{arguments!r})"]
+        command = [sys.executable, "-c", "\n".join(script)]
         done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment, check=False)
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
 

@@ -158,18 +158,22 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
     assert same_padding(size, kernel, stride) == padding
 
 
-@pytest.mark.slow
-def test_logits_are_those_of_keras(spawn_function: Callable[..., Any]) -> None:
-    for name, (largest, difference, reduced, *fused) in spawn_function(compare_logits, *NAMES).items():
+@pytest.fixture(scope="module")
+def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
+    """Return what the three functions above print."""
+    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,))
+
+
+def test_logits_are_those_of_keras(compared: list[Any]) -> None:
+    for name, (largest, difference, reduced, *fused) in compared[0].items():
         assert difference < 1e-4 * max(1, largest), name
         assert len(fused) == (name == NAMES[0])
         assert all(each < 1e-4 * max(1, largest) for each in fused), name
         assert difference < reduced < 0.1 * max(1, largest), name
 
 
-@pytest.mark.slow
-def test_descends_as_keras_does(spawn_function: Callable[..., Any]) -> None:
-    found = spawn_function(compare_descent)
+def test_descends_as_keras_does(compared: list[Any]) -> None:
+    found = compared[1]
     assert found["apart"] < 1e-4
     assert found["moved"] > 1e-3
     ours, theirs = found["results"]
@@ -177,8 +181,8 @@ def test_descends_as_keras_does(spawn_function: Callable[..., Any]) -> None:
     assert found["rates"] == [0, 0]
 
 
-def test_what_it_does_not_know_is_named(spawn_function: Callable[..., Any]) -> None:
-    layer, activation, relu, optimizer = spawn_function(refused)
+def test_what_it_does_not_know_is_named(compared: list[Any]) -> None:
+    layer, activation, relu, optimizer = compared[2]
     assert "UpSampling2D" in layer
     assert "'elu'" in activation
     assert "plain ReLU" in relu
@@ -192,22 +196,25 @@ def run_on_torch(spawn_command: Callable[..., Any]) -> Callable[..., Any]:
     return partial(spawn_command, KERAS_BACKEND="torch")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("precision", "qat"), [("float32", 0), ("bfloat16", 1)])
+def losses_of(run: Path, phase: str) -> list[float]:
+    """Return the training losses of a run's phase, epoch by epoch."""
+    history = json.loads((run / "history.json").read_text("utf-8"))
+    return [record["loss"] for record in history if record["phase"] == phase]
+
+
 def test_trains_float_on_torch_and_the_rest_on_tensorflow(
-    precision: str, qat: int, tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
+    tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
 ) -> None:
-    recipe = tmp_path / "recipe.toml"
-    recipe.write_text(RECIPE.format(precision=precision, qat=qat), "utf-8")
-    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    recipe, run = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.format(precision="bfloat16", qat=1), "utf-8")
+    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", run)
     assert answer.code == 0, answer.stderr
-    history = json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))
-    losses = [record["loss"] for record in history if record["phase"] == "float"]
+    losses = losses_of(run, "float")
+    assert len(losses) == 4
     assert losses[-1] < 0.95 * losses[0]
-    assert [record["phase"] for record in history] == ["float"] * 4 + ["qat"] * qat
+    assert len(losses_of(run, "qat")) == 1
 
 
-@pytest.mark.slow
 def test_trains_on_mixed_images_with_a_teacher(
     tiny_run: Path, tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
 ) -> None:
@@ -217,5 +224,5 @@ def test_trains_on_mixed_images_with_a_teacher(
     recipe.write_text(f'{text}\n[distill]\nteachers = ["{tiny_run}"]\nviews = 2\n', "utf-8")
     answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
     assert answer.code == 0, answer.stderr
-    losses = [record["loss"] for record in json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))]
+    losses = losses_of(tmp_path / "run", "float")
     assert losses[-1] < 0.95 * losses[0]

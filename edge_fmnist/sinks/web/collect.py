@@ -50,10 +50,6 @@ class CollectPage:
         self._collector, self._collection = collector, collector.collection
         self._teacher, self._labels = teacher, labels
 
-    def close(self) -> None:
-        """Stop teaching."""
-        self._teacher.close()
-
     def routes(self, latest: LatestResult) -> list[Route]:
         """Return the routes; ``latest`` has the latest frame."""
         self._latest = latest
@@ -62,6 +58,10 @@ class CollectPage:
             Route("/collect/{id}.jpg", self._thumbnail),
             Route("/collect", self._change, methods=["POST"]),
         ]
+
+    def close(self) -> None:
+        """Stop teaching."""
+        self._teacher.close()
 
     def extended(self, index: bytes) -> bytes:
         """Return ``index.html`` with the part that collects."""

@@ -23,8 +23,8 @@ class LimitedConnection(H11Protocol):
     """A connection that is dropped if its request is not complete after :data:`HEADERS_SECONDS`.
 
     Beyond the limits on connections, a new one replaces the one that has been without a request for longest. If all
-    have one, the new one gets 503. A proxy on this machine connects for all its clients: only the limit on all
-    connections is for this machine's.
+    have one, the new one gets 503. A proxy on this machine connects for all its clients, so that connections from
+    localhost are limited only together with all others.
     """
 
     _waiting_since = 0.0

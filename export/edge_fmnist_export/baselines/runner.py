@@ -229,7 +229,7 @@ def _fits_on(ray: str | None) -> Iterator[None]:
     if ray is None:
         yield
         return
-    import joblib
+    import joblib  # type: ignore[import-untyped]
 
     from edge_fmnist_export.bulk import cluster
 

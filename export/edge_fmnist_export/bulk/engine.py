@@ -110,10 +110,9 @@ class Engine:
                         break
                     self._waiting.append(Job(partition, self._manifest.chunk(partition), whole=True))
                 self._submit(self._waiting.popleft())
-            if self._deadlines:
-                for ended in self._workers.wait(POLL):
-                    self._take(ended, finished)
-                self._drop_overdue(finished)
+            for ended in self._workers.wait(POLL):
+                self._take(ended, finished)
+            self._drop_overdue(finished)
 
     def _submit(self, job: Job) -> None:
         each = SLACK * self._seconds / self._photographs if self._photographs else UNKNOWN_SECONDS

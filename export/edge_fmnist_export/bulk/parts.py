@@ -179,6 +179,7 @@ class Manifest:
     def __init__(self, folder: Folder, layout: Layout, group: int, size: int) -> None:
         """Open it; a partition of ``size`` photographs is ``size // group`` groups of the file."""
         self._group, self._each = group, size // group
+        self._groups: int
         self._stream = folder.open(layout.manifest)
         if layout.parquet:
             import pyarrow.parquet

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -59,12 +60,22 @@ class Pool:
         self._spec = spec
         self._failed_starts = 0
         self._workers: list[_Worker] = []
+        # Else it would be started with the first worker, and let interruptions through.
+        resource_tracker.ensure_running()
         try:
             for _ in range(workers):
-                self._workers.append(_Worker(spec))
+                self._start()
         except BaseException:
             self.close()
             raise
+
+    def _start(self) -> None:
+        # Ctrl-C reaches all processes of the terminal: workers inherit that it is blocked, and the parent ends them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            self._workers.append(_Worker(self._spec))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> Pool:
         return self
@@ -80,18 +91,13 @@ class Pool:
             worker.end()
         self._workers.clear()
 
-    @property
-    def pids(self) -> list[int]:
-        """The process ids of the workers."""
-        return [worker.process.pid for worker in self._workers if worker.process.pid]
-
     def free(self) -> int:
-        """Return how many workers have nothing to do; one that is starting takes work, too."""
-        return sum(worker.job is None for worker in self._workers)
+        """Return how many workers are ready and have nothing to do."""
+        return sum(worker.ready and worker.job is None for worker in self._workers)
 
     def submit(self, job: Job) -> None:
         """Hand out a piece of work."""
-        worker = next(worker for worker in self._workers if worker.job is None)
+        worker = next(worker for worker in self._workers if worker.ready and worker.job is None)
         worker.job, worker.started = job, time.monotonic()
         # A worker that has just ended shows in wait().
         with contextlib.suppress(OSError):
@@ -124,35 +130,27 @@ class Pool:
             raise message
         if message is None:
             worker.ready, self._failed_starts = True, 0
-            worker.started = time.monotonic()
             return None
         job, worker.job = worker.job, None
-        assert job is not None  # noqa: S101 - a worker answers what it was asked
-        return Ended(job, message, time.monotonic() - worker.started)
+        return None if job is None else Ended(job, message, time.monotonic() - worker.started)
 
     def _ended(self, worker: _Worker) -> Ended | None:
-        job, ready = worker.job, worker.ready
-        self._failed_starts += not ready
         reason = self._replace(worker)
+        self._failed_starts += not worker.ready
         if self._failed_starts >= MOST_FAILED_STARTS:
             raise RunError(f"worker processes end while they start ({reason}); is there enough memory?")
-        if job is None or ready:
-            return None if job is None else Ended(job, Lost(reason))
-        # The job is not the cause: another worker takes it.
-        self.submit(job)
-        return None
+        return None if worker.job is None else Ended(worker.job, Lost(reason))
 
     def _replace(self, worker: _Worker) -> str:
         reason = worker.end()
-        self._workers[self._workers.index(worker)] = _Worker(self._spec)
+        self._workers.remove(worker)
+        self._start()
         return reason
 
 
 def _serve(pipe: Connection, spec: LabelSpec, parent: int) -> None:
     """Run pieces of work until the parent closes the pipe, or ends."""
     _end_with(parent)
-    # Ctrl-C reaches the whole group of processes; the parent decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         labeller = Labeller(spec)
         pipe.send(None)

@@ -89,6 +89,8 @@ class RayWorkers:
             EdgeFmnistError: an error that all photographs would meet, such as a full disk.
             RunError: this package is missing on a node, or has another version there.
         """
+        if not self._jobs:
+            return []
         ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=seconds)
         if ready:
             ready, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)

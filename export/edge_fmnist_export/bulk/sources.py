@@ -89,7 +89,8 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
     stack = [folder]
     while stack:
         place = stack.pop()
-        folders, files = [], []
+        folders: list[str] = []
+        files: list[str] = []
         try:
             with os.scandir(place) as entries:
                 for entry in entries:

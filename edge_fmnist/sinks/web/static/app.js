@@ -184,8 +184,8 @@ function togglePause() {
 
 element("pause").addEventListener("click", togglePause);
 document.addEventListener("keydown", (event) => {
-  // On a button or a link, the space bar already has a meaning.
-  if (event.code !== "Space" || event.repeat || event.target.closest("button, a")) return;
+  // On a button, a link or in a text, the space bar already has a meaning.
+  if (event.code !== "Space" || event.repeat || event.target.closest("button, a, input")) return;
   event.preventDefault();
   togglePause();
 });

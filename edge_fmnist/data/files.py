@@ -78,7 +78,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             content = file.read(MAX_TOML_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path}: the settings cannot be read ({error.strerror or error})") from error
+        raise UsageError(f"{path}: the settings cannot be read ({advice(error, path)})") from error
     if len(content) > MAX_TOML_BYTES:
         raise UsageError(f"{path}: expected settings in TOML, got a file of more than {MAX_TOML_BYTES >> 20} MiB")
     try:

@@ -2,7 +2,8 @@
 
 A Motion JPEG camera dies every half minute, 20 viewers watch the page, an MQTT broker (mosquitto, if installed) is
 published to, JSON lines and video segments are written. Each line of output: minutes, memory in MiB, descriptors,
-threads, viewers, lines, dropped results. Exit code 1 if memory grew by more than 5 % after the first sixth, or a line was lost.
+threads, viewers (of which the page takes 16), lines, dropped results. Exit code 1 if memory grew by more than 5 % after
+the first sixth, or a line was lost.
 """
 
 from __future__ import annotations

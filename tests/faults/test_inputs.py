@@ -16,7 +16,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_fmnist.cli.config import read_settings
+from edge_fmnist.data.files import read_toml
 from edge_fmnist.data.idx import parse_idx, read_bytes
 from edge_fmnist.errors import EdgeFmnistError, SourceError
 from edge_fmnist.model.metadata import embed, extract
@@ -99,7 +99,7 @@ LINES = [f"{name} = {value}" for name in ("source", "fps", "roi", "mirror", "mod
 @given(st.lists(st.sampled_from(LINES), max_size=6).map("\n".join) | st.text(max_size=60))
 def test_settings_file(text: str) -> None:
     try:
-        values = in_file(text.encode("utf-8", "surrogatepass"), read_settings)
+        values = in_file(text.encode("utf-8", "surrogatepass"), read_toml)
     except EdgeFmnistError:
         return
     assert isinstance(values, dict)

@@ -12,7 +12,7 @@ from edge_fmnist.model.quantization import softmax
 # Weights of the squared weights against the sum of the photographs' losses, strongest first.
 STRENGTHS = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 # Where classes are kept, weaker ones move them too far: what the photographs have in common would mean a new class.
-STRENGTHS_KEEPING = STRENGTHS[:3]
+STRENGTHS_KEEPING = STRENGTHS[:4]
 # The bias is hardly regularized.
 BIAS_SHARE = 1e-3
 FOLDS = 10
@@ -111,7 +111,7 @@ def folds_of(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def cross_validate(
-    regression: Regression, folds: np.ndarray, strengths: Sequence[float], step: Callable[[], object]
+    regression: Regression, folds: np.ndarray, judged: int, strengths: Sequence[float], step: Callable[[], object]
 ) -> tuple[float, dict[int, np.ndarray]]:
     """Return the strength to use, and the weights of each fold with it.
 
@@ -120,6 +120,7 @@ def cross_validate(
     Args:
         regression: has the examples.
         folds: the fold that holds out each example, int, shape (N,).
+        judged: the strength is chosen by this many examples, the first ones.
         strengths: to choose from, strongest first: each fit starts from the one before.
         step: called after each fold.
     """
@@ -134,6 +135,7 @@ def cross_validate(
                 losses[index, held] = regression.losses(weights, held)
                 fitted[index][fold] = weights
         step()
+    losses = losses[:, :judged]
     least = losses[losses.mean(axis=1).argmin()]
     chosen = int((losses.mean(axis=1) <= least.mean() + least.std() / np.sqrt(least.size)).argmax())
     return strengths[chosen], fitted[chosen]

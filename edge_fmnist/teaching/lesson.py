@@ -90,7 +90,7 @@ class Lesson:
         strengths = STRENGTHS_KEEPING if add else STRENGTHS
         regression = Regression(features, rows, centre)
         self._strength, fold_weights = cross_validate(
-            regression, folds, strengths, lambda: step("fitting", next(done), FOLDS + 1)
+            regression, folds, len(self.targets), strengths, lambda: step("fitting", next(done), FOLDS + 1)
         )
         self._weights = regression.fit(self._strength, centre, np.full(len(rows), True))
         if add:

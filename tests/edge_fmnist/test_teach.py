@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import edge_fmnist
+from edge_fmnist import CancelledError, Classifier, DataError, DataNotFoundError, ModelError, SinkError, Taught
+from edge_fmnist.data.labels import LABELS, UNKNOWN
+from edge_fmnist.data.samples import bag, t_shirt, trouser
+from edge_fmnist.model.metadata import embed, without_metadata
+from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.tflite_graph import read_graph
+from edge_fmnist.pipeline.smoothing import Smoother
+from edge_fmnist.teaching.last_layer import find_head, without_head
+from edge_fmnist.teaching.photographs import rehearsal
+from edge_fmnist.teaching.results import TeachProgress
+from edge_fmnist.vision.read_image import read_image
+
+PARENT = "nano"
+EACH = 6
+
+
+def cross() -> np.ndarray:
+    """Draw something that Fashion-MNIST does not have."""
+    canvas = np.full((280, 280, 3), 255, np.uint8)
+    canvas[110:170, 30:250] = canvas[30:250, 110:170] = 60
+    return canvas
+
+
+def write(folder: Path, name: str, draw: Callable[[], np.ndarray], count: int = EACH) -> Path:
+    """Write photographs of a drawn thing: turned, smaller or larger, brighter or darker."""
+    place, rng = folder / name, np.random.default_rng(len(name))
+    place.mkdir(parents=True)
+    for number in range(count):
+        turn = cv2.getRotationMatrix2D((140, 140), float(rng.uniform(-25, 25)), float(rng.uniform(0.6, 0.95)))
+        photograph = cv2.warpAffine(draw(), turn, (280, 280), borderValue=(255, 255, 255))
+        cv2.imwrite(str(place / f"{number}.png"), np.clip(photograph * rng.uniform(0.85, 1), 0, 255).astype(np.uint8))
+    return place
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write(folder, "jeans", trouser)
+    write(folder, "tee", t_shirt)
+    write(folder, "cross", cross)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def taught(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Taught:
+    return edge_fmnist.teach(photos, tmp_path_factory.mktemp("taught") / "mine.tflite", model=PARENT)
+
+
+def test_a_taught_file_knows_its_classes(taught: Taught, photos: Path) -> None:
+    classifier = Classifier(taught.path)
+    assert classifier.labels == taught.labels == ("cross", "jeans", "tee")
+    assert [classifier(photos / label / "0.png").label for label in taught.labels] == ["cross", "jeans", "tee"]
+    assert taught.accuracy == sum(each.right for each in taught.classes) / (3 * EACH) >= 0.8
+    assert [(each.photographs, each.wanted) for each in taught.classes] == [(EACH, 20 - EACH)] * 3
+    assert np.sum(taught.confusion, axis=1).tolist() == [EACH] * 3
+    assert (classifier.temperature, classifier.threshold) == (taught.temperature, taught.threshold)
+    assert taught.comparison is not None
+    assert taught.comparison.before == 0
+
+
+def test_it_stays_an_ordinary_int8_file(taught: Taught) -> None:
+    parent, content = read_model(PARENT).content, taught.path.read_bytes()
+    former, graph = read_graph(parent, PARENT), read_graph(content, "taught")
+    assert [operator.name for operator in graph.operators] == [operator.name for operator in former.operators]
+    assert graph.stray_operators() == []
+    assert graph.tensors[graph.outputs[0]].shape == (1, 3)
+    classifier = Classifier(taught.path)
+    assert str(classifier.input.dtype) == str(classifier.output.dtype) == "uint8"
+    assert classifier.metadata is not None
+    assert classifier.metadata.settings["taught"]["photographs"] == {"cross": EACH, "jeans": EACH, "tee": EACH}
+    assert "accuracy" not in classifier.metadata.settings
+
+
+def test_the_same_photographs_give_the_same_bytes(taught: Taught, photos: Path, tmp_path: Path) -> None:
+    again = edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT)
+    assert again.path.read_bytes() == taught.path.read_bytes()
+
+
+def test_a_taught_file_can_be_taught(taught: Taught, photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for place in photos.iterdir():
+        (folder / place.name).mkdir(parents=True)
+        for path in place.iterdir():
+            (folder / place.name / path.name).write_bytes(path.read_bytes())
+    known = edge_fmnist.teach(folder, tmp_path / "same.tflite", model=taught.path)
+    assert known.comparison is None
+    write(folder, "handbag", bag)
+    more = edge_fmnist.teach(folder, tmp_path / "more.tflite", model=taught.path)
+    assert more.labels == ("cross", "handbag", "jeans", "tee")
+    assert more.comparison is not None
+    assert more.comparison.photographs == EACH
+
+
+def test_added_classes_leave_the_former_ones(photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "photos", "cross", cross)
+    write(tmp_path / "photos", "pants", trouser)
+    added = edge_fmnist.teach(tmp_path / "photos", tmp_path / "added.tflite", add=True)
+    assert added.labels == (*LABELS, "cross")
+    assert [each.label for each in added.classes] == ["Trouser", "cross"]
+    classifier, parent = Classifier(added.path), Classifier("camera")
+    assert classifier(photos / "cross" / "0.png").label == "cross"
+    images, targets = rehearsal(LABELS)
+    before, after = ((model.predict_batch(images).indexes == targets).mean() for model in (parent, classifier))
+    assert after >= before - 0.01
+
+
+def test_classes_that_are_not_of_fashion_mnist_cannot_be_kept_without_photographs(
+    taught: Taught, tmp_path: Path
+) -> None:
+    write(tmp_path / "photos", "jeans", trouser, 3)
+    with pytest.raises(DataError, match="expected folders with photographs of cross, tee too"):
+        edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=taught.path, add=True)
+
+
+def test_what_is_not_to_be_named_is_unknown(photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "photos", "none", cross)
+    write(tmp_path / "photos", "jeans", trouser)
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    prediction = Classifier(result.path)(photos / "cross" / "0.png")
+    assert (prediction.label, prediction.answer, prediction.known) == ("none", UNKNOWN, False)
+    assert Smoother(result.labels, result.threshold).update(prediction.scores, 0).label == UNKNOWN
+
+
+def test_frames_of_one_thing_that_nobody_moved_are_warned_about(tmp_path: Path) -> None:
+    write(tmp_path / "photos", "jeans", trouser)
+    still = write(tmp_path / "photos", "tee", t_shirt, 1) / "0.png"
+    picture = read_image(still)
+    for brightness in range(1, 5):
+        cv2.imwrite(str(still.with_name(f"{brightness}.png")), picture - np.uint8(brightness))
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    assert [text.partition(",")[0] for text in result.warnings] == ["tee: its photographs show nearly the same"]
+
+
+def test_copies_and_photographs_without_a_garment(tmp_path: Path) -> None:
+    jeans = write(tmp_path / "photos", "jeans", trouser)
+    tee = write(tmp_path / "photos", "tee", t_shirt)
+    (jeans / "copy.png").write_bytes((jeans / "0.png").read_bytes())
+    (jeans / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    cv2.imwrite(str(tee / "empty.png"), np.full((100, 100, 3), 255, np.uint8))
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    assert [(each.photographs, each.missed) for each in result.classes] == [(EACH, 0), (EACH, 1)]
+    assert result.accuracy == sum(each.right for each in result.classes) / (2 * EACH + 1) < 1
+    assert [text.partition(":")[0] for text in result.warnings] == [f"skipped {jeans / 'broken.png'}", "jeans", "tee"]
+
+
+def one_class(folder: Path) -> None:
+    write(folder, "jeans", trouser)
+
+
+def too_few(folder: Path) -> None:
+    write(folder, "jeans", trouser)
+    write(folder, "tee", t_shirt, 2)
+
+
+def same_photograph(folder: Path) -> None:
+    write(folder, "jeans", trouser)
+    (write(folder, "tee", t_shirt) / "x.png").write_bytes((folder / "jeans" / "0.png").read_bytes())
+
+
+def nothing_found(folder: Path) -> None:
+    for name in ("jeans", "tee"):
+        (folder / name).mkdir(parents=True)
+        cv2.imwrite(str(folder / name / "0.png"), np.full((100, 100, 3), 255, np.uint8))
+
+
+def reserved_name(folder: Path) -> None:
+    write(folder, "unknown", trouser)
+    write(folder, "tee", t_shirt)
+
+
+def nothing(folder: Path) -> None:
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (one_class, DataError, r"expected folders for 2 to 100 classes, got 1 \(jeans\)"),
+        (too_few, DataError, "expected at least 3 different photographs of each class .*; tee has 2"),
+        (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
+        (nothing_found, DataError, "no garment found in any of its 2 photographs"),
+        (reserved_name, DataError, "the folder 'unknown' cannot be the name of a class"),
+        (nothing, DataNotFoundError, "expected a folder of photographs for each class in it, got none"),
+        (lambda folder: None, DataNotFoundError, "got no folder"),
+    ],
+)
+def test_photographs_that_cannot_be_taught(
+    tmp_path: Path, make: Callable[[Path], None], error: type[Exception], message: str
+) -> None:
+    make(tmp_path / "photos")
+    output = tmp_path / "mine.tflite"
+    output.write_bytes(b"former")
+    with pytest.raises(error, match=message):
+        edge_fmnist.teach(tmp_path / "photos", output, model=PARENT)
+    assert output.read_bytes() == b"former"
+
+
+def test_stopped_in_the_middle(photos: Path, tmp_path: Path) -> None:
+    output, cancel, stages = tmp_path / "mine.tflite", Event(), list[str]()
+    output.write_bytes(b"former")
+
+    def stop_while_checking(progress: TeachProgress) -> None:
+        stages.append(progress.stage)
+        if progress.stage == "checking":
+            cancel.set()
+
+    with pytest.raises(CancelledError, match="nothing was written"):
+        edge_fmnist.teach(photos, output, model=PARENT, progress=stop_while_checking, cancel=cancel)
+    assert list(dict.fromkeys(stages)) == ["photographs", "fitting", "checking"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
+    assert output.read_bytes() == b"former"
+
+
+def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "mine.tflite"
+    output.write_bytes(b"former")
+
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(SinkError, match=r"mine\.tflite: cannot be written \(No space left on device\)"):
+            edge_fmnist.teach(photos, output, model=PARENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
+    assert output.read_bytes() == b"former"
+
+
+def test_a_model_whose_last_layer_cannot_be_replaced(photos: Path, tmp_path: Path) -> None:
+    flatbuffer = without_metadata(read_model(PARENT).content)
+    head = find_head(flatbuffer, PARENT)
+    cut = embed(without_head(head), {"output": "logits"}, tuple(map(str, range(head.size))))
+    (tmp_path / "cut.tflite").write_bytes(cut)
+    with pytest.raises(ModelError, match=r"cut\.tflite: expected a model that ends in an int8 fully connected layer"):
+        edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=tmp_path / "cut.tflite")
+
+
+def test_the_command(run_cli: Callable[..., Any], photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "mine.tflite"
+    result = run_cli("teach", photos, "--output", output, "--model", PARENT)
+    assert f"right on {3 * EACH} photographs that were held out" in result.stdout
+    assert "14 more" in result.stdout
+    assert f"Next: edge-fmnist live --model {output}" in result.stderr
+    described = json.loads(run_cli("teach", photos, "-o", output, "-m", PARENT, "--json").stdout)
+    assert (described["path"], described["labels"]) == (str(output), ["cross", "jeans", "tee"])
+    assert described["classes"][0]["accuracy"] == described["classes"][0]["right"] / EACH
+    evaluated = json.loads(run_cli("evaluate", output, "--photos", photos, "--json").stdout)
+    assert (evaluated[0]["images"], evaluated[0]["top1"]) == (3 * EACH, 1)

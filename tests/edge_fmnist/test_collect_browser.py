@@ -248,7 +248,7 @@ def test_two_new_classes_are_collected_taught_and_used(
     collect(tab, "my hat")
     look(tab, "collect")
     # One answer is corrected with one tap; the tap is taken back.
-    tab.until("document.querySelector('#strip li')")
+    tab.until("document.querySelectorAll('#strip li').length")
     tab.run("document.querySelector('#strip li button:nth-child(2)').click()")
     tab.until("document.getElementById('said').textContent.startsWith('Stored as ')")
     tab.run("document.getElementById('undo').click()")

@@ -441,7 +441,10 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         return _from_deep(np.asarray(image), edge)
     mode = "RGBA" if image.has_transparency_data else "RGB"
-    array = np.asarray(_reduced(image, mode, edge))
+    reduced = _reduced(image, mode, edge)
+    # In OpenCV's order at once, and copied, since an array of bytes cannot be written to.
+    pixels = bytearray(reduced.tobytes("raw", f"BGR{mode[3:]}"))
+    array = np.frombuffer(pixels, np.uint8).reshape(reduced.height, reduced.width, len(mode))
     if mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
         # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
         deep = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR))
@@ -449,10 +452,8 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     if image.size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
-        return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGB2GRAY))
-    if mode == "RGBA" and array[..., 3].min() == 255:
-        mode, array = "RGB", array[..., :3]
-    return np.asarray(cv2.cvtColor(array, cv2.COLOR_RGBA2BGRA if mode == "RGBA" else cv2.COLOR_RGB2BGR))
+        return np.asarray(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
+    return array[..., :3] if mode == "RGBA" and array[..., 3].min() == 255 else array
 
 
 def _from_deep(array: np.ndarray, edge: int) -> np.ndarray:

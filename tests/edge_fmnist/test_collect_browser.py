@@ -177,7 +177,9 @@ def tab() -> Iterator[Tab]:
     browser = find_browser()
     if browser is None:
         reason = "no browser is installed"
-        pytest.fail(reason) if os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1" else pytest.skip(reason)
+        if os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
     with browser_tab(browser) as tab:
         yield tab
 

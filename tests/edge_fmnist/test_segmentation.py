@@ -232,8 +232,9 @@ def smoothed(histogram: np.ndarray) -> np.ndarray:
     for axis in range(3):
         padded = np.pad(histogram, [(int(axis == other),) * 2 for other in range(3)], mode="edge")
         weighted = zip((0.25, 0.5, 0.25), range(3), strict=True)
-        histogram = sum(part * padded.take(range(at, at + BINS[axis]), axis) for part, at in weighted)
-    return histogram / histogram.sum()
+        histogram = np.sum([part * padded.take(range(at, at + BINS[axis]), axis) for part, at in weighted], axis=0)
+    result: np.ndarray = histogram / histogram.sum()
+    return result
 
 
 def separated_by_whole_histograms(picture: np.ndarray) -> tuple[np.ndarray, float]:

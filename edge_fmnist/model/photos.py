@@ -244,7 +244,7 @@ def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[
     known = [answer for answer in answers if answer.labels]
     if not known:
         reason = f"; the first of {len(unreadable)} unreadable ones: {unreadable[0]}" if unreadable else ""
-        raise DataError(f"expected photographs of garments that Fashion-MNIST knows, got none{reason}")
+        raise DataError(f"expected photographs of garments that the model knows, got none{reason}")
     hits = [answer for answer in known if answer.hit]
     unknown = np.array([answer.score for answer in answers if not answer.labels])
     return PhotoEvaluation(

@@ -69,8 +69,8 @@ class Head:
         """Return weights, float32, shape (classes, features), and bias, float32, shape (classes,), as real numbers."""
         buffers = Table.root(self.content).tables(BUFFERS)
         weights, bias = self.tensor(self.weights), self.tensor(self.bias)
-        raw, steps = (buffers[tensor.number(BUFFER, "I")].numbers(0, "u1").tobytes() for tensor in (weights, bias))
-        steps = np.frombuffer(steps, "<i4")
+        raw, raw_bias = (buffers[tensor.number(BUFFER, "I")].numbers(0, "u1").tobytes() for tensor in (weights, bias))
+        steps = np.frombuffer(raw_bias, "<i4")
         quantized = np.frombuffer(raw, "i1").reshape(weights.numbers(SHAPE, "<i4"))
         return quantized * _scales(weights)[:, None], steps * _scales(bias)
 

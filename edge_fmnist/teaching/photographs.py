@@ -61,8 +61,8 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
     """
     files = _files(folder, least_classes, warn)
-    total, done, seen, images, targets = sum(map(len, files.values())), 0, {}, [], []
-    all_missed = []
+    total, done, images, targets, all_missed = sum(map(len, files.values())), 0, [], [], []
+    seen: dict[str, tuple[Path, int]] = {}
     for target, (label, paths) in enumerate(files.items()):
         missed, repeated = 0, 0
         for path in paths:

@@ -226,7 +226,7 @@ def test_nothing_right_loses_nothing() -> None:
 
 
 def test_a_summary_needs_a_known_garment() -> None:
-    with pytest.raises(DataError, match="expected photographs of garments that Fashion-MNIST knows, got none"):
+    with pytest.raises(DataError, match="expected photographs of garments that the model knows, got none"):
         summarize(GIVEN[5:], 0.5)
 
 

@@ -4,6 +4,8 @@
 import { preprocess } from "./preprocess.js";
 
 export const UNKNOWN = "unknown";
+// The class of what is not to be named.
+const NONE = "none";
 
 // Detects the garment in frames that follow each other: segmentation starts from the mask of the frame before.
 export class Tracker {
@@ -60,8 +62,14 @@ export class Smoother {
     this.shown = { label: null, score: 0, scores: new Float32Array(this.labels.length) };
   }
 
-  // The shown label, unless there is a reason to change.
+  // The label to show; the class "none" is shown as unknown.
   choose(scores) {
+    const label = this.leading(scores);
+    return label === NONE ? UNKNOWN : label;
+  }
+
+  // The shown label, unless there is a reason to change.
+  leading(scores) {
     const best = scores.indexOf(Math.max(...scores));
     if (scores[best] < (this.shown.label === UNKNOWN ? this.leave : this.threshold)) return UNKNOWN;
     const shown = this.labels.indexOf(this.shown.label);

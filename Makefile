@@ -14,7 +14,7 @@ WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
-.PHONY: demo test test-slow test-all check constraints format clean
+.PHONY: demo test test-slow test-all soak check constraints format clean
 
 demo: $(VENV)/export.stamp
 	@echo "== Fashion-MNIST (the demo continues without it) =="
@@ -37,6 +37,11 @@ test-slow: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 	$(PYTEST) --dist worksteal -m slow
 
 test-all: test test-slow
+
+# The live loop for hours with viewers, a broker and a stream that dies: memory, descriptors, threads, lost lines.
+HOURS ?= 1
+soak: $(VENV)/dev.stamp
+	$(BIN)/python tests/faults/soak.py --hours $(HOURS)
 
 check: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""The figures of the model cards: ``python -m edge_fmnist_export.quantize.cards`` in a checkout fills docs/models.md.
+"""The figures of the model cards: ``python -m edge_fmnist_export.cli.cards`` in a checkout fills docs/models.md.
 
 What a model is for and bad at is written by hand there; between the two marks of
 each model stands what this command measured.
@@ -32,7 +32,7 @@ WORST_PAIRS = 5
 def marks(name: str) -> tuple[str, str]:
     """Return the lines between which the figures of a model stand."""
     return (
-        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.quantize.cards` -->",
+        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->",
         f"<!-- end of {name} -->",
     )
 

@@ -43,10 +43,6 @@ class TensorInfo:
         shape = tuple(int(size) for size in details["shape"])
         return cls(int(details["index"]), shape, np.dtype(details["dtype"]), float(scale), int(zero_point))
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return type and quantization as plain values for JSON."""
-        return {"dtype": str(self.dtype), "scale": self.scale, "zero_point": self.zero_point}
-
     @property
     def quantized(self) -> bool:
         """Whether the tensor holds quantized integers."""

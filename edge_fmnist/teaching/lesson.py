@@ -166,13 +166,12 @@ class Lesson:
             },
         }
         flatbuffer = without_metadata(self.parent.taught(self._weights, self._features, settings, self.labels))
-        written = Classifier(ModelBytes(embed(flatbuffer, {**self._kept(), **settings}, self.labels), name))
-        settings["io"] = {"input": written.input.as_dict(), "output": written.output.as_dict()}
         return embed(flatbuffer, {**self._kept(), **settings}, self.labels)
 
     def _kept(self) -> dict[str, Any]:
         """Return the parent's settings without what is no longer true."""
-        return {name: value for name, value in self.parent.settings.items() if name not in ("accuracy", "training")}
+        gone = ("accuracy", "io", "training")
+        return {name: value for name, value in self.parent.settings.items() if name not in gone}
 
     def _parameters(self) -> int | None:
         former = self.parent.settings.get("parameters")

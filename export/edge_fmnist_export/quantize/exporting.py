@@ -137,7 +137,6 @@ class Exporter:
         with moved_into_place(path) as temporary:
             temporary.write_bytes(embed(flatbuffer, settings, self.labels))
             classifier, graph = self._check(kind, temporary)
-            settings["io"] = {"input": classifier.input.as_dict(), "output": classifier.output.as_dict()}
             parity = self._parity(classifier, graph)
             if parity is not None:
                 settings["accuracy"] = self._accuracy(parity, classifier)
@@ -184,8 +183,11 @@ class Exporter:
             "mirrored": self.run.recipe.flip_tta,
             # Fitted to the scores of the run's last phase, for every format.
             "calibration": calibration.recorded(self.run),
-            "recipe": self.run.recipe.model_dump(mode="json"),
-            "training": self.run.read_json("run.json", {}),
+            # Without what stands elsewhere in the file: bytes count on a microcontroller.
+            "recipe": self.run.recipe.model_dump(
+                mode="json", exclude_defaults=True, exclude={"name", "architecture", "description"}
+            ),
+            "training": {key: value for key, value in self.run.read_json("run.json", {}).items() if key != "labels"},
         }
         if kind == PTQ and self.representative is not None:
             chosen = self.representative

@@ -34,7 +34,7 @@ test: check
 	$(PYTEST) --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/dev.stamp $(OLD_VENV)/stamp
-	$(PYTEST) --dist worksteal -m slow
+	$(PYTEST) --dist worksteal --durations 15 -m slow
 
 test-all: test test-slow
 

@@ -80,7 +80,8 @@ class Tab:
         """Return the value of an expression once it is true."""
         end = time.monotonic() + seconds
         while not (value := self.run(script)):
-            assert time.monotonic() < end, f"{script}: not within {seconds} s; {self.problems}"
+            label = self.run("document.getElementById('label')?.textContent")
+            assert time.monotonic() < end, f"{script}: not within {seconds} s; the label is {label}; {self.problems}"
             time.sleep(0.05)
         return value
 

@@ -81,6 +81,8 @@ def test_a_taught_file_knows_its_classes(taught: Taught, photos: Path) -> None:
     assert all(predicted(classifier, photos / label / "0.png").label == label for label in taught.labels)
     assert taught.accuracy == sum(each.right for each in taught.classes) / (3 * EACH) >= 0.8
     assert [(each.photographs, each.wanted) for each in taught.classes] == [(EACH, 20 - EACH)] * 3
+    # Held-out scores near 1 do not make the next photograph unknown.
+    assert 0 < taught.threshold <= 0.6
     assert np.sum(taught.confusion, axis=1).tolist() == [EACH] * 3
     assert (classifier.temperature, classifier.threshold) == (taught.temperature, taught.threshold)
     assert taught.comparison is not None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,3 +36,12 @@ def test_bfloat16_is_taken_where_there_is_hardware_for_it(
         cpuinfo.write_text(f"processor\t: 0\n{flags}\npower management:\n", "utf-8")
     monkeypatch.setattr(processor, "CPUINFO", cpuinfo)
     assert backend.has_bfloat16(on(device)) is expected
+
+
+def test_ctrl_c_waits_for_the_end_of_a_start() -> None:
+    finished = False
+    with pytest.raises(KeyboardInterrupt), backend.interrupted_later():
+        signal.raise_signal(signal.SIGINT)
+        finished = True
+    assert finished
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,27 @@ from edge_fmnist.model import processor
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 
 
+@contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block: inside TensorFlow's start, it would become another exception.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def require(module: str, purpose: str) -> Any:
     """Import a module of the extra ``[export]``.
 
@@ -24,7 +47,8 @@ def require(module: str, purpose: str) -> Any:
         MissingExtraError: it is not installed.
     """
     try:
-        return importlib.import_module(module)
+        with interrupted_later():
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = error.name or module
         raise MissingExtraError("export", missing.partition(".")[0], purpose) from error
@@ -113,7 +137,8 @@ def warm_up_keras() -> None:
         MissingExtraError: Keras or its back end is not installed.
         UsageError: the installed Keras is version 2.
     """
-    keras_module().ops.zeros(1)
+    with interrupted_later():
+        keras_module().ops.zeros(1)
 
 
 def warm_up() -> None:
@@ -122,4 +147,5 @@ def warm_up() -> None:
     Raises:
         MissingExtraError: it is not installed.
     """
-    tensorflow_module().constant(0)
+    with interrupted_later():
+        tensorflow_module().constant(0)

@@ -39,9 +39,14 @@ def test_bfloat16_is_taken_where_there_is_hardware_for_it(
 
 
 def test_ctrl_c_waits_for_the_end_of_a_start() -> None:
-    finished = False
-    with pytest.raises(KeyboardInterrupt), backend.interrupted_later():
-        signal.raise_signal(signal.SIGINT)
-        finished = True
+    finished = []
+
+    def start() -> None:
+        with backend.interrupted_later():
+            signal.raise_signal(signal.SIGINT)
+            finished.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
     assert finished
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,8 @@ from edge_fmnist.data.files import advice
 from edge_fmnist.errors import EdgeFmnistError, printable_lines
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rich.console import Console
 
 # LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate", and absl's "I0000 00:00:1.5 file.cc:1] text".
@@ -93,6 +97,16 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         SystemExit: there was one, or an interruption.
     """
+    pressed: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.default_int_handler(number, frame)
+
+    main = threading.current_thread() is threading.main_thread()
+    default = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if default:
+        signal.signal(signal.SIGINT, note)
     try:
         yield
     except EdgeFmnistError as error:
@@ -108,6 +122,15 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     except OSError as error:
         say(f"Error: {_described(error, arguments)}")
         raise SystemExit(1) from error
+    except Exception as error:
+        if not pressed:
+            raise
+        # A library turned the interruption into an error of its own, as TensorFlow does while it traces a function.
+        say("Interrupted.")
+        raise SystemExit(130) from error
+    finally:
+        if default:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _described(error: OSError, arguments: Sequence[str]) -> str:

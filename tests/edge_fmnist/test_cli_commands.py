@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edge_fmnist.cli import console
 from edge_fmnist.cli.app import COMMANDS as RUNTIME
 from edge_fmnist.cli.app import plug_ins
 
@@ -96,3 +97,21 @@ def test_no_native_log_reaches_a_user(real_data: Path, model_path: Callable[[str
     ended = shell(f"$EDGE evaluate {model} --data {real_data} --threads 2")
     assert ended.returncode == 0
     assert not [line for line in ended.stderr.splitlines() if "INFO" in line or "XNNPACK" in line]
+
+
+def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        with console.exit_codes():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raise ValueError("in the original function") from error
+
+    with pytest.raises(SystemExit, match="130"):
+        interrupted()
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_an_error_without_ctrl_c_is_a_fault() -> None:
+    with pytest.raises(ValueError, match="fault"), console.exit_codes():
+        raise ValueError("a fault")

@@ -79,8 +79,6 @@ def five_file(five_run: Path, five_data: Path, run_command: Command) -> Path:
 def test_the_file_has_the_labels_of_the_run(five_file: Path) -> None:
     classifier = Classifier.load(five_file)
     assert classifier.labels == SHAPES
-    assert classifier.metadata is not None
-    assert classifier.metadata.settings["training"]["labels"] == list(SHAPES)
 
 
 def test_evaluate_names_them_without_an_option(cli: Callable[..., Any], five_file: Path, five_data: Path) -> None:

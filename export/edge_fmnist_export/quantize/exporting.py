@@ -188,7 +188,7 @@ class Exporter:
             "recipe": self.run.recipe.model_dump(
                 mode="json", exclude_defaults=True, exclude={"name", "architecture", "description"}
             ),
-            "training": {key: value for key, value in self.run.read_json("run.json", {}).items() if key != "labels"},
+            "training": self.run.record(),
         }
         if kind == PTQ and self.representative is not None:
             chosen = self.representative

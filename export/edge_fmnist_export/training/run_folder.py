@@ -96,6 +96,14 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: not readable as JSON ({error})") from error
 
+    def record(self) -> dict[str, Any]:
+        """Return what the metadata of exported files says about training: ``run.json`` without the labels.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        return {key: value for key, value in self.read_json("run.json", {}).items() if key != "labels"}
+
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
         write_json(self.folder / name, value)

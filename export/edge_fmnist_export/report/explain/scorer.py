@@ -118,12 +118,15 @@ def run_of(classifier: Classifier, name: str) -> Run:
         RunError: a run folder is damaged.
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
+    training = settings.get("training")
+    # Earlier versions wrote the labels here, too.
+    recorded = {key: value for key, value in training.items() if key != "labels"} if isinstance(training, dict) else {}
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:
         if (place / "recipe.toml").is_file():
             run = open_run(place)
-            if run.read_json("run.json", {}) == settings.get("training"):
+            if run.record() == recorded:
                 return run
     raise UsageError(
         f"{name}: the float model of this file was not found among the shipped checkpoints or in {RUNS}/; "

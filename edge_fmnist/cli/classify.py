@@ -27,15 +27,7 @@ def classify(
             help="Files, folders, globs, or - for standard input. The first may be the model: a name or .tflite file."
         ),
     ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a shipped model, or a .tflite file. Default: edge for 28x28 images, camera for photographs.",
-            show_default=False,
-        ),
-    ] = None,
+    model: options.PictureModel = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of classes to show.")] = 3,
     labels: options.ModelLabels = None,
     threads: options.Threads = 1,

@@ -125,7 +125,7 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     except Exception as error:
         if not pressed:
             raise
-        # A library turned the interruption into an error of its own, as TensorFlow does while it traces a function.
+        # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
         say("Interrupted.")
         raise SystemExit(130) from error
     finally:

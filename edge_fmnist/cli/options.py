@@ -40,6 +40,16 @@ Photos = Annotated[
     typer.Option("--photos", help="Folder of photographs, with a subfolder for each garment.", show_default=False),
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="A shipped model's name or a .tflite file.")]
+# For commands that take images as well as photographs.
+PictureModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a shipped model, or a .tflite file. Default: edge for 28x28 images, camera for photographs.",
+        show_default=False,
+    ),
+]
 Threads = Annotated[int, typer.Option("--threads", "-t", min=1, max=64, help="Threads of the interpreter.")]
 Interpreter = Annotated[
     str | None,

@@ -21,7 +21,7 @@ from edge_fmnist.teaching.collection import (
     similar,
 )
 
-# Seconds between two frames that are looked at.
+# Seconds between two frames that are considered.
 INTERVAL = 1.0
 MOST_RECENT = 24
 BEST = 3
@@ -48,7 +48,7 @@ class Collector(Sink):
         Args:
             collection: stores the frames.
             below: frames with a score below this, 0 to 1, are stored; None stores none.
-            interval: seconds between two frames that are looked at.
+            interval: seconds between two frames that are considered.
             clock: returns seconds, as :func:`time.monotonic` does.
         """
         self.collection = collection
@@ -64,7 +64,7 @@ class Collector(Sink):
         self._count = 0
 
     def write(self, result: LiveResult) -> None:
-        """Look at a frame in another thread, if one is due.
+        """Process a frame in another thread, if one is due.
 
         Raises:
             SinkError: an earlier frame could not be stored, as with :meth:`Collection.add_unsorted`.

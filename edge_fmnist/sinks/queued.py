@@ -1,4 +1,4 @@
-"""A sink behind a bounded queue, in a thread of its own: whatever it does, it holds nothing else up."""
+"""Run a sink in its own thread behind a bounded queue, so that it cannot block the loop or other sinks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAX_BYTES = 32 << 20
 OPEN_SECONDS = 1.0
 # Seconds without progress after which a sink counts as blocked: at the end of a run, and while others wait for it.
 BLOCKED_SECONDS = 5.0
-# Seconds to finish after a run was told to stop, and the part of it that is kept to complete files.
+# Seconds to finish once the run is stopping, and the part of them reserved for completing files.
 STOP_SECONDS = 1.5
 COMPLETE_SECONDS = 0.5
-# Seconds between two checks whether the run was told to stop.
+# Seconds between two checks whether the run is stopping.
 POLL = 0.05
 
 
@@ -55,7 +55,7 @@ class QueuedSink(Sink):
             open_sink: opens it; called in the thread.
             prepare: called with each result in the loop's thread; returns what is queued and given to the sink's
                 ``write``; it has ``nbytes``.
-            stopping: whether the run was told to stop, so that nothing is waited for any longer.
+            stopping: whether the run is stopping, so that there is no more waiting.
             warn: called from :meth:`write` and :meth:`close`.
 
         Raises:
@@ -103,7 +103,7 @@ class QueuedSink(Sink):
         self._reopening = True
 
     def close(self) -> None:
-        """Write what is queued and close the sink; gives up if it is blocked, or the run was told to stop.
+        """Write what is queued and close the sink; stop waiting if it is blocked or the run is stopping.
 
         Raises:
             EdgeFmnistError: the sink failed, or is blocked.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -215,22 +213,3 @@ def make_result() -> Callable[..., LiveResult]:
         return LiveResult(**{**fields, **settings})
 
     return make
-
-
-@contextmanager
-def _file_size_limit(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.fixture
-def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
-    """Return a context in which no file grows beyond so many bytes: the system then refuses, as on a full disk.
-
-    A context and not the whole test, since the report of the tests may go to a file that is larger.
-    """
-    return _file_size_limit

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from hypothesis import settings
@@ -24,19 +21,3 @@ settings.load_profile("faults")
 def results() -> list[LiveResult]:
     """Return the results of 40 frames of the drawn scene."""
     return list(live("demo", model="nano", width=160, height=120, fps=1000, frames=40))
-
-
-@contextmanager
-def limited(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.fixture
-def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
-    """Return a context in which no file grows beyond so many bytes, as on a full disk."""
-    return limited

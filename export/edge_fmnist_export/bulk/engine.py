@@ -1,4 +1,4 @@
-"""Hand out partitions to workers, and deal with workers that die or stand still.
+"""Submit partitions to workers, and handle workers that die or hang.
 
 Parts are named by their partition, so doing one twice is harmless: whatever is lost is handed out again. A partition
 that costs two workers is halved until the photograph that does it is alone; that one becomes a row ``crashed``.

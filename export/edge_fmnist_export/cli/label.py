@@ -33,15 +33,7 @@ def label(
         ),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for the results, or s3:// or gs:// location.")],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a shipped model, or a .tflite file. Default: edge for 28x28 images, camera for photographs.",
-            show_default=False,
-        ),
-    ] = None,
+    model: options.PictureModel = None,
     column: Annotated[
         str | None,
         typer.Option("--column", help="Column of paths in a CSV or Parquet file. Default: path.", show_default=False),

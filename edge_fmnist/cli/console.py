@@ -15,6 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+import typer
+
 from edge_fmnist.data.files import advice
 from edge_fmnist.errors import EdgeFmnistError, printable_lines
 
@@ -109,6 +111,9 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
         signal.signal(signal.SIGINT, note)
     try:
         yield
+    except typer.Exit:
+        # Also a RuntimeError; the command has printed its own message.
+        raise
     except EdgeFmnistError as error:
         say(f"Error: {error}")
         raise SystemExit(error.exit_code) from error

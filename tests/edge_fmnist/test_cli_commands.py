@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from edge_fmnist.cli import console
 from edge_fmnist.cli.app import COMMANDS as RUNTIME
@@ -110,6 +111,16 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureF
     with pytest.raises(SystemExit, match="130"):
         interrupted()
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit), console.exit_codes():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            console.say("Interrupted. Run the same command to go on.")
+            raise typer.Exit(130) from None
+    assert capsys.readouterr().err == "Interrupted. Run the same command to go on.\n"
 
 
 def test_an_error_without_ctrl_c_is_a_fault() -> None:

@@ -114,12 +114,16 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureF
 
 
 def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit), console.exit_codes():
-        try:
-            signal.raise_signal(signal.SIGINT)
-        except KeyboardInterrupt:
-            console.say("Interrupted. Run the same command to go on.")
-            raise typer.Exit(130) from None
+    def interrupted() -> None:
+        with console.exit_codes():
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                console.say("Interrupted. Run the same command to go on.")
+                raise typer.Exit(130) from None
+
+    with pytest.raises(typer.Exit):
+        interrupted()
     assert capsys.readouterr().err == "Interrupted. Run the same command to go on.\n"
 
 

@@ -44,7 +44,15 @@ def train(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default=False)] = None,
     data: options.Data = None,
     labels: options.Labels = None,
-    photos: options.Photos = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            help="Folder of photographs, with the folders train and validation; or with a folder for each class of "
+            "your own, to train on those alone.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
     ] = None,
@@ -57,9 +65,13 @@ def train(
     """Train a recipe: a float phase, then quantization-aware training.
 
     Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
+
+    With photographs of your own classes, the whole network of camera is trained, starting from a last layer as `teach`
+    would fit it, and the result says what that brought on photographs that were held out.
     """
     extras.require("export", "training", None if qat else FLOAT_MODULES)
     from edge_fmnist.data import dataset
+    from edge_fmnist_export.training import own_classes
     from edge_fmnist_export.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -67,12 +79,18 @@ def train(
     # A number that the user wrote is kept.
     scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
     folder = output or RUNS / wanted.name
+    if photos is not None and wanted.photos.views and own_classes.class_folders(photos):
+        if data or labels or validation:
+            raise UsageError(
+                "photographs of your own classes are trained on alone; omit --data, --labels, --validation"
+            )
+        wanted = own_classes.for_classes(wanted, photos, console.warn)
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")
     try:
-        images = dataset.load("train", data, names)
-        if scaling:
+        images = None if wanted.photos.classes else dataset.load("train", data, names)
+        if images is not None and scaling:
             wanted = _scaled(wanted, len(images))
         run, metrics = _train(wanted, folder, images, photos, resume)
     except KeyboardInterrupt:
@@ -118,7 +136,7 @@ def _scaled(recipe: Recipe, images: int) -> Recipe:
 
 
 def _train(
-    recipe: Recipe, folder: Path, images: Split, photos: Path | None, resume: bool
+    recipe: Recipe, folder: Path, images: Split | None, photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.progress import ProgressListener
@@ -126,7 +144,8 @@ def _train(
 
     # All checks run before the run folder is created, except for decoding photographs; and start-up messages are
     # printed before the progress bar.
-    training_data.subsets(recipe, images)
+    if images is not None:
+        training_data.subsets(recipe, images)
     training_data.check_photos(recipe, photos)
     train_recipe.check_runs(recipe)
     with console.quiet_native_log():
@@ -146,5 +165,12 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
             for phase, m in metrics.items()
         ],
     )
+    last = [*metrics.values()][-1]
+    if "taught_accuracy" in last:
+        taught, trained = last["taught_accuracy"], last["trained_accuracy"]
+        console.say(
+            f"Right on {last['validation_images']:,} photographs that were held out: {taught:.1%} with a taught last "
+            f"layer, {trained:.1%} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
+        )
     flags = "--int8" if run.has("qat") else "--int8 --ptq"
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -167,10 +167,10 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
     )
     last = [*metrics.values()][-1]
     if "taught_accuracy" in last:
-        taught, trained = last["taught_accuracy"], last["trained_accuracy"]
+        count, taught, trained = last["validation_images"], last["taught_accuracy"], last["trained_accuracy"]
         console.say(
-            f"Right on {last['validation_images']:,} photographs that were held out: {taught:.1%} with a taught last "
-            f"layer, {trained:.1%} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
+            f"Right of {count:,} photographs that were held out: {round(taught * count):,} with a taught last layer, "
+            f"{round(trained * count):,} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
         )
     flags = "--int8" if run.has("qat") else "--int8 --ptq"
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -84,7 +84,7 @@ def train(
             raise UsageError(
                 "photographs of your own classes are trained on alone; omit --data, --labels, --validation"
             )
-        wanted = own_classes.for_classes(wanted, photos, console.warn)
+        wanted = own_classes.for_classes(wanted, photos)
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")

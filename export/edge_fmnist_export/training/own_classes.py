@@ -16,6 +16,7 @@ from edge_fmnist.teaching.last_layer import find_head
 from edge_fmnist.teaching.lesson import Lesson
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import Photographs, photograph_files, read_photographs
+from edge_fmnist.vision.preprocess import to_frame
 from edge_fmnist.vision.read_image import Warn, read_image
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.photo_views import TRAIN, VALIDATION, Advance, varied
@@ -49,7 +50,7 @@ def class_folders(folder: Path) -> bool:
     return bool(names) and not {TRAIN, VALIDATION} & {*names}
 
 
-def for_classes(recipe: Recipe, folder: Path, warn: Warn) -> Recipe:
+def for_classes(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
 
     The last epoch is kept, so that photographs that are held out choose nothing and measure without bias.
@@ -63,7 +64,7 @@ def for_classes(recipe: Recipe, folder: Path, warn: Warn) -> Recipe:
     slower = size / recipe.data.batch_size
     changed = recipe.with_changes(
         data={"batch_size": size},
-        photos={"classes": tuple(photograph_files(folder, 2, warn))},
+        photos={"classes": tuple(photograph_files(folder, 2, lambda _: None))},
         training={"keep": "last", "learning_rate": recipe.training.learning_rate * slower},
         qat={"keep": "last", "learning_rate": recipe.qat.learning_rate * slower},
     )
@@ -88,7 +89,7 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
     images, targets = [taught.images], [taught.targets]
     for index, (path, target) in enumerate(zip(taught.paths, taught.targets, strict=True)):
         rng = np.random.default_rng((recipe.seed, index))
-        views = list(varied(read_image(path), recipe.photos.views - 1, rng))
+        views = list(varied(to_frame(read_image(path)), recipe.photos.views - 1, rng))
         images += [np.stack(views)] if views else []
         targets.append(np.full(len(views), target))
         advance(index + 1, len(taught.paths))

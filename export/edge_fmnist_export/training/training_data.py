@@ -85,7 +85,7 @@ def check_photos(recipe: Recipe, folder: Path | None) -> None:
     elif folder is None:
         raise UsageError(f"the recipe {recipe.name} trains on photographs; give their folder with --photos")
     elif recipe.photos.classes:
-        if (found := tuple(photograph_files(folder, 2, log_warning))) != recipe.photos.classes:
+        if (found := tuple(photograph_files(folder, 2, lambda _: None))) != recipe.photos.classes:
             expected = ", ".join(recipe.photos.classes)
             raise DataError(f"{folder}: expected folders for the classes {expected}, got {', '.join(found)}")
     else:

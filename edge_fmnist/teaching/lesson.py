@@ -14,7 +14,7 @@ from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import embed, without_metadata
+from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.photos import GARMENTS, right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
@@ -128,10 +128,11 @@ class Lesson:
         logits = np.zeros((len(self.targets), len(self.labels)), np.float32)
         for fold, weights in fold_weights.items():
             held = folds[: len(self.targets)] == fold
-            content = self.parent.taught(weights, self._features[folds != fold], {"calibration": None}, self.labels)
             if held.any():
-                images = self.photographs.images[held]
-                logits[held], _ = Classifier(ModelBytes(content, self.parent.source), labels=self.labels).values(images)
+                flatbuffer = self.parent.taught(weights, self._features[folds != fold])
+                content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
+                classifier = Classifier(ModelBytes(content, self.parent.source))
+                logits[held], _ = classifier.values(self.photographs.images[held])
             self._step("checking", fold + 1, FOLDS)
         return logits
 
@@ -168,7 +169,7 @@ class Lesson:
                 "strength": self._strength,
             },
         }
-        flatbuffer = without_metadata(self.parent.taught(self._weights, self._features, settings, self.labels))
+        flatbuffer = self.parent.taught(self._weights, self._features)
         kept = {name: value for name, value in self.parent.settings.items() if name not in NO_LONGER_TRUE}
         return embed(flatbuffer, {**kept, **settings}, self.labels)
 

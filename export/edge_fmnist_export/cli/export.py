@@ -144,8 +144,10 @@ def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibra
     run = open_run(name)
     names = None if labels is None else options.labels_of(labels)
     if run.recipe.photos.classes and (data is not None or calibration):
-        problem = "there is no data set for --data" if data else "there are no images for post-training quantization"
-        raise UsageError(f"{name}: trained on photographs alone, so {problem}; omit it, the default is --int8")
+        raise UsageError(
+            f"{name}: was trained on photographs alone, so --data, --ptq and --all do not fit it; expected --int8 (the "
+            "default), --float32, --float16 or --dynamic"
+        )
     test = None if run.recipe.photos.classes else _test_split(data)
     if test is not None:
         options.warn_of_other_data(name, recorded_data(run), "test", test)

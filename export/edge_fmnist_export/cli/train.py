@@ -172,5 +172,7 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
             f"Right of {count:,} photographs that were held out: {round(taught * count):,} with a taught last layer, "
             f"{round(trained * count):,} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
         )
-    flags = "--int8" if run.has("qat") else "--int8 --ptq"
+    # Without the images of a data set, nothing is there to quantize after training with.
+    unquantized = "--float32" if run.recipe.photos.classes else "--int8 --ptq"
+    flags = "--int8" if run.has("qat") else unquantized
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

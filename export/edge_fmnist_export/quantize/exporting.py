@@ -167,7 +167,8 @@ class Exporter:
     def _qat_model(self) -> Any:
         # A shipped checkpoint may lack it in an installed package; reading it says so.
         if not self.run.has("qat") and self.run.folder.parent != CHECKPOINTS:
-            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use --ptq")
+            instead = "--float32" if self.run.recipe.photos.classes else "--ptq"
+            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use {instead}")
         from edge_fmnist_export.training import qat
 
         return qat.restored(self.run.recipe.architecture, self.run.weights("qat"), self.run.recipe.outputs)

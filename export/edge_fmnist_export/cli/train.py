@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 RUNS = Path("runs")
-# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
-FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 
 
 def train(
@@ -58,7 +56,7 @@ def train(
 
     Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
     """
-    extras.require("export", "training", None if qat else FLOAT_MODULES)
+    extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
     from edge_fmnist_export.training.recipe import load_recipe
 

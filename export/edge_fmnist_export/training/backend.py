@@ -15,6 +15,8 @@ from typing import Any
 from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.model import processor
 
+# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
+FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 # Linux' names of the instructions for bfloat16 products, on x86-64 and on Arm.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from rich.console import Console
+    from rich.table import Table
 
 # LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate", and absl's "I0000 00:00:1.5 file.cc:1] text".
 NATIVE_LOG = re.compile(
@@ -59,7 +60,7 @@ def prepare_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # Else the next file that is opened would get the number, and the native log in it.
+            # Otherwise the next opened file would get this number, and with it the native log.
             os.open(os.devnull, os.O_RDWR)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -99,6 +100,33 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     Raises:
         SystemExit: there was one, or an interruption.
     """
+    with _interruptions() as interruptions:
+        try:
+            yield
+        except typer.Exit:
+            # Also a RuntimeError; the command has printed its own message.
+            raise
+        except EdgeFmnistError as error:
+            say(f"Error: {error}")
+            raise SystemExit(error.exit_code) from error
+        except BrokenPipeError as error:
+            # The reader of the pipe, such as head, has exited. Python flushes standard output once more at exit.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
+            raise SystemExit(0) from error
+        except OSError as error:
+            say(f"Error: {_described(error, arguments)}")
+            raise SystemExit(1) from error
+        except (Exception, KeyboardInterrupt) as error:
+            # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
+            if not (interruptions or isinstance(error, KeyboardInterrupt)):
+                raise
+            say("Interrupted.")
+            raise SystemExit(130) from error
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Record each Ctrl-C inside the block in the list that is yielded; it interrupts as it does without this."""
     pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -106,36 +134,14 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
         signal.default_int_handler(number, frame)
 
     main = threading.current_thread() is threading.main_thread()
-    default = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if default:
-        signal.signal(signal.SIGINT, note)
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        yield
-    except typer.Exit:
-        # Also a RuntimeError; the command has printed its own message.
-        raise
-    except EdgeFmnistError as error:
-        say(f"Error: {error}")
-        raise SystemExit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        say("Interrupted.")
-        raise SystemExit(130) from error
-    except BrokenPipeError as error:
-        # The reader of the pipe, such as head, needs no more. Python would flush what is left again at its end.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
-        raise SystemExit(0) from error
-    except OSError as error:
-        say(f"Error: {_described(error, arguments)}")
-        raise SystemExit(1) from error
-    except Exception as error:
-        if not pressed:
-            raise
-        # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
-        say("Interrupted.")
-        raise SystemExit(130) from error
+        yield pressed
     finally:
-        if default:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _described(error: OSError, arguments: Sequence[str]) -> str:
@@ -170,13 +176,29 @@ def show_table(
         numbers_from: columns from this one on are numbers: aligned to the right and never wrapped.
         stderr: print on standard error instead.
     """
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     headings, cells = list(columns), [[printable_lines(str(cell)) for cell in row] for row in rows]
     target = Console(stderr=stderr, highlight=False)
+    target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
+    table = _table(headings, cells, numbers_from)
+    with target.capture() as drawn:
+        target.print(table)
+    # Rich cuts what does not fit.
+    words = (word for row in [headings, *cells] for cell in row for word in cell.split())
+    if "…" not in drawn.get() and all(word in drawn.get() for word in words):
+        target.print(table)
+        return
+    for row in cells:
+        target.print(escape(_stacked(headings, row)), soft_wrap=True)
+
+
+def _table(headings: list[str], cells: list[list[str]], numbers_from: int) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(headings))
     for position, heading in enumerate(headings):
         if position >= numbers_from:
@@ -186,22 +208,15 @@ def show_table(
             table.add_column(heading, min_width=min(LEAST_TEXT_WIDTH, longest))
     for row in cells:
         table.add_row(*map(escape, row))
-    target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
-    with target.capture() as drawn:
-        target.print(table)
-    lines_of_table = drawn.get()
-    # Rich cuts what does not fit.
-    words = (word for row in [headings, *cells] for cell in row for word in cell.split())
-    if "…" not in lines_of_table and all(word in lines_of_table for word in words):
-        target.print(table)
-        return
-    for first, *rest in cells:
-        if any(headings):
-            named = zip(headings[1:], rest, strict=True)
-            lines = [first, *("  " + (f"{heading}: {cell}" if heading else cell) for heading, cell in named)]
-        else:
-            lines = [": ".join([first, *rest])]
-        target.print(escape("\n".join(lines)), soft_wrap=True)
+    return table
+
+
+def _stacked(headings: list[str], row: list[str]) -> str:
+    """Return a row as lines, one for each cell, or as a single line without headings."""
+    if not any(headings):
+        return ": ".join(row)
+    named = zip(headings[1:], row[1:], strict=True)
+    return "\n".join([row[0], *("  " + (f"{heading}: {cell}" if heading else cell) for heading, cell in named)])
 
 
 @contextlib.contextmanager

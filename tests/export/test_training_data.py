@@ -13,7 +13,7 @@ from edge_fmnist_export.training.training_data import gather, subsets
 
 
 def silent(done: int, of: int) -> None:
-    """Hear nothing."""
+    """Ignore progress."""
 
 
 @pytest.fixture(scope="module")

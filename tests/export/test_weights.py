@@ -109,22 +109,6 @@ def test_archive_that_is_no_checkpoint(tmp_path: Path, header: bytes) -> None:
         load_checkpoint(path)
 
 
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "weights.npz"
-    save_arrays(path, [np.zeros(3)])
-    before = path.read_bytes()
-
-    def fill_the_disk(target: Path, **arrays: np.ndarray) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(np, "savez_compressed", fill_the_disk)
-    with pytest.raises(OSError, match="No space"):
-        save_arrays(path, [np.ones(3)])
-    assert path.read_bytes() == before
-    assert [child.name for child in tmp_path.iterdir()] == ["weights.npz"]
-
-
 @pytest.mark.parametrize("shapes", [[(3,)], [(3,), (2, 2), (1,)], [(3,), (4,)], [(2, 2), (3,)]])
 def test_weights_of_another_network_assign_nothing(shapes: list[tuple[int, ...]]) -> None:
     variables = [Variable(np.zeros(3)), Variable(np.zeros((2, 2)))]

@@ -174,7 +174,7 @@ def _stage(text: str) -> Stage:
     if found is None:
         raise UsageError(
             f"expected {FAMILY}:STEM;BLOCK,BLOCK,... with stages like 48, 48/2, 48x32/2 or 48k5/2, "
-            f"for example {EXAMPLE}; {text!r} is no stage"
+            f"for example {EXAMPLE}; got {text!r}"
         )
     filters, inner, size, strides = found.groups()
     if inner is not None and int(inner) == 0:

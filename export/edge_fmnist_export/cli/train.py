@@ -34,8 +34,8 @@ def train(
         typer.Option(
             "--validation",
             min=1,
-            help="Training images held out for validation. Default: as in the recipe; of data sets smaller than "
-            "Fashion-MNIST, at most 5 %.",
+            help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
+            "set smaller than Fashion-MNIST.",
             show_default=False,
         ),
     ] = None,

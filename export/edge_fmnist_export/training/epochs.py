@@ -41,12 +41,7 @@ def run_phase(
     The batches of an epoch depend only on the random seed and the epoch, so a resumed phase gives the same result as
     an uninterrupted one.
 
-    Args:
-        phase: the model and its settings.
-        validation: selects the best epoch.
-        listener: called after each step and epoch.
-        save: called with the state before the first epoch and after each epoch.
-        checkpoint: where to continue.
+    ``save`` is called with the state before the first epoch and after each epoch.
 
     Returns:
         The last checkpoint, with the best weights.

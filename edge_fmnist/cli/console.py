@@ -94,8 +94,7 @@ def warn(message: str) -> None:
 def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Turn an error of this package, or of the system, into one message and the exit of the process with its code.
 
-    Args:
-        arguments: those of the command; messages about a file name the option that it comes from.
+    ``arguments`` are those of the command; messages about a file name the option that it comes from.
 
     Raises:
         SystemExit: there was one, or an interruption.
@@ -169,12 +168,8 @@ def show_table(
 ) -> None:
     """Print a table on standard output; where it does not fit the width, its rows are stacked, one cell a line.
 
-    Args:
-        title: printed above it.
-        columns: the headings; all empty: none is shown.
-        rows: the cells.
-        numbers_from: columns from this one on are numbers: aligned to the right and never wrapped.
-        stderr: print on standard error instead.
+    Columns from ``numbers_from`` on are numbers: aligned to the right and never wrapped. Empty headings are not
+    shown.
     """
     from rich.console import Console
     from rich.markup import escape

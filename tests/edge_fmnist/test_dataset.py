@@ -88,11 +88,15 @@ def test_dotted_names_of_other_distributions(make_idx: MakeIdx) -> None:
     assert len(load("test", folder)) == 40
 
 
-def test_without_a_home_folder(monkeypatch: pytest.MonkeyPatch, make_idx: MakeIdx) -> None:
+def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, make_idx: MakeIdx, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache() == tmp_path / "edge-fmnist" / "data"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert user_cache() == Path.home() / ".cache" / "edge-fmnist" / "data"
+
     def no_home() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
-    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", no_home)
     monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", make_idx("debian"))
     assert find_data().name == "debian"
@@ -131,13 +135,6 @@ def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, 
     with pytest.raises(DataError, match=rf"wrong hash: .* Fashion-MNIST's {IMAGES[split]} .*--data") as caught:
         load(split)
     assert str(folder) in str(caught.value)
-
-
-def test_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert user_cache() == tmp_path / "edge-fmnist" / "data"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert user_cache() == Path.home() / ".cache" / "edge-fmnist" / "data"
 
 
 @pytest.mark.data

@@ -55,17 +55,16 @@ TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
 
 
 def test_overhead_grows_with_channels_and_operators() -> None:
-    def overhead(channels: int, operators: int, pointer_bytes: int = 4) -> int:
+    def overhead(channels: int, operators: int) -> int:
         tensors = (Tensor("", "INT8", (1, 16), 0, None),) * (operators + 1)
         filters = Tensor("", "INT8", (channels, 3, 3, 1), 9 * channels, None)
         chain = tuple(Operator("CONV_2D", (i, operators + 1), (i + 1,), 0) for i in range(operators))
         graph = Graph((*tensors, filters), chain, (0,), (operators,))
-        return estimate(graph, "test", pointer_bytes=pointer_bytes).overhead
+        return estimate(graph, "test").overhead
 
     # A multiplier and a shift for each channel.
     assert overhead(32, 1) - overhead(16, 1) == 16 * 8
     assert overhead(16, 2) > overhead(16, 1) + 16 * 8
-    assert overhead(16, 2, pointer_bytes=8) > overhead(16, 2)
 
 
 @pytest.mark.parametrize("name", list(shipped_models()))

@@ -71,28 +71,14 @@ def test_all_wrong_settings_are_named_at_once() -> None:
         parse_recipe(LEAST + "seed = -1\n[qat]\nepochs = -1\n", "mine.toml")
 
 
-def test_not_toml() -> None:
+def test_texts_and_files_without_a_recipe(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"mine\.toml: not valid TOML"):
         parse_recipe("name = \n", "mine.toml")
-
-
-def test_neither_a_file_nor_a_shipped_recipe() -> None:
     with pytest.raises(RecipeError, match=r"no-such: neither a file nor a shipped recipe.*edge"):
         load_recipe("no-such")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\xff\xfe\x00", "expected text in UTF-8, got the byte 0xff"),
-        (b"name = " + b"[" * 1000, "nested too deeply"),
-        (b"seed = " + b"9" * 5000, "an integer with too many digits"),
-    ],
-)
-def test_files_that_are_no_recipe(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "mine.toml"
-    path.write_bytes(content)
-    with pytest.raises(RecipeError, match=message):
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="expected text in UTF-8, got the byte 0xff"):
         load_recipe(str(path))
 
 

@@ -72,14 +72,14 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
         load_arrays(path)
 
 
-@pytest.mark.parametrize("left", [0, 100, -20])
-@pytest.mark.parametrize("load", [load_arrays, load_checkpoint])
-def test_truncated_file(tmp_path: Path, arrays: list[np.ndarray], left: int, load: object) -> None:
+def test_truncated_file(tmp_path: Path, arrays: list[np.ndarray]) -> None:
     path = tmp_path / "checkpoint.npz"
     save_checkpoint(path, Checkpoint("float", 1, arrays))
-    path.write_bytes(path.read_bytes()[:left])
-    with pytest.raises(RunError, match=r"checkpoint\.npz: not a readable archive"):
-        load(path)  # type: ignore[operator]
+    content = path.read_bytes()
+    for left in (0, 100, -20):
+        path.write_bytes(content[:left])
+        with pytest.raises(RunError, match=r"checkpoint\.npz: not a readable archive"):
+            load_checkpoint(path)
 
 
 def test_no_damaged_byte_goes_unnoticed(tmp_path: Path) -> None:

@@ -185,11 +185,6 @@ def _stage(text: str) -> Stage:
 def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
     """Build a network.
 
-    Args:
-        network: the network as data.
-        keras: the module ``keras`` (Keras 3) or ``tf_keras``.
-        name: of the model.
-
     Returns:
         An uncompiled functional model with random weights: float32 images (N, 28, 28, 1), 0 to 1, to logits.
     """

@@ -37,10 +37,7 @@ class ModelOutputs:
     def make(self, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
         """Write the outputs of a model, and return plain values for JSON.
 
-        Args:
-            name: a shipped model's name or a ``.tflite`` file.
-            target: path of the C files without suffix.
-            quiet: print nothing.
+        ``target`` is the path of the C files without suffix.
 
         Raises:
             ModelNotFoundError: neither a shipped model nor a file.

@@ -17,12 +17,12 @@ from edge_fmnist_export.quantize.convert import IoType, Representative, represen
 from edge_fmnist_export.quantize.exporting import PTQ, Exporter
 from edge_fmnist_export.training import backend
 
+# Random seed of the representative dataset.
+SEED = 0
+
 
 def load_classifier(path: Path) -> tuple[Any, int, str]:
     """Load a Keras classifier for 28x28 images.
-
-    Args:
-        path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
 
     Returns:
         A Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to float32 (N, classes); the number of classes;
@@ -112,10 +112,10 @@ class KerasFileExporter(Exporter):
         self._prepare(path.stem, model, names, io, test)
         self._path = path
 
-    def calibrate_on(self, images: np.ndarray, count: int, seed: int = 0) -> None:
+    def calibrate_on(self, images: np.ndarray, count: int) -> None:
         """Select ``count`` random images, uint8 (N, 28, 28), as representative dataset."""
-        chosen = np.random.default_rng(seed).permutation(len(images))[:count]
-        self.representative = representative_images(images[np.sort(chosen)], seed)
+        chosen = np.random.default_rng(SEED).permutation(len(images))[:count]
+        self.representative = representative_images(images[np.sort(chosen)], SEED)
 
     def _settings(self, kind: str) -> dict[str, Any]:
         settings: dict[str, Any] = {

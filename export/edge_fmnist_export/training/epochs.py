@@ -85,10 +85,7 @@ def averaged(average: Arrays, weights: Arrays, decay: float) -> Arrays:
 
     The statistics of batch normalization are averaged like weights.
 
-    Args:
-        average: the average so far; empty at the start.
-        weights: the weights after the epoch.
-        decay: share of the average so far, 0 to 1; 0 is off.
+    Without an average so far, it starts with the weights.
     """
     if not decay:
         return []

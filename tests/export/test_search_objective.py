@@ -38,7 +38,6 @@ def evaluate(folder: str, data: str) -> None:
 
     from edge_fmnist.data import dataset
     from edge_fmnist.model.registry import read_model
-    from edge_fmnist_export.search.objective import SearchObjective
 
     train = dataset.load("train", Path(data))
     objective = SearchObjective(Path(folder), train, read_model("nano").content, 1, 3)
@@ -88,12 +87,6 @@ def test_a_subset_has_as_many_images_of_each_class() -> None:
     for count in (241, 3):
         with pytest.raises(DataError, match=f"cannot take {count} of 240 training images"):
             stratified_subset(split(240), count, seed=1)
-
-
-@pytest.mark.parametrize("count", [10, 60, 130])
-def test_too_few_images(tmp_path: Path, count: int) -> None:
-    with pytest.raises(DataError):
-        SearchObjective(tmp_path, split(count), b"", 1, 1).calibration(1, NETWORK)
 
 
 def test_the_front_is_written_as_recipes_for_full_training(tmp_path: Path) -> None:

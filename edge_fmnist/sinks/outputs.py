@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 # Frame rate of a video saved from images of a folder.
 IMAGES_FPS = 1.0
-# Seconds for which sinks are waited for after the run was told to stop.
-STOP_SECONDS = 2.0
+# Seconds after the time that sinks have to close, in which they report what is missing.
+REPORT_SECONDS = 0.2
 # Settings that say how another one, whose output must be given as well, is written.
 BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
 
@@ -103,7 +102,7 @@ class Outputs:
         self._settings = settings
         self._report = report or OutputReport()
         self._needed = needed
-        self._stopping: Callable[[], bool] = lambda: True
+        self._time_left: Callable[[], float] = lambda: 0.0
         self._queued: list[QueuedSink] = []
         for setting, output in BELONGS_TO.items():
             if getattr(settings, setting) and getattr(settings, output) is None:
@@ -125,7 +124,7 @@ class Outputs:
             SinkError: a file cannot be written, a port is in use.
         """
         settings = self._settings
-        self._stopping = lambda: loop.stopping
+        self._time_left = loop.time_left
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
         collector = None
         if settings.collect is not None:
@@ -135,7 +134,9 @@ class Outputs:
             with caused_by("collect"):
                 limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
                 collector = Collector(Collection(settings.collect, *limits, self._report.warn), settings.collect_below)
-            self.sinks.append(collector)
+            stored = collector
+            # Encoding takes as long as classifying, so not in the thread of the loop.
+            self._open_queued("collect", lambda: stored)
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)
@@ -179,7 +180,7 @@ class Outputs:
     ) -> None:
         name = f"--{setting} {getattr(self._settings, setting)}"
         with caused_by(setting):
-            sink = QueuedSink(name, open_sink, prepare=prepare, stopping=self._stopping, warn=self._report.warn)
+            sink = QueuedSink(name, open_sink, prepare=prepare, time_left=self._time_left, warn=self._report.warn)
         self._queued.append(sink)
         self.sinks.append(sink)
 
@@ -217,7 +218,7 @@ class Outputs:
         with caused_by("mqtt_ca"):
             authority = self._settings.mqtt_ca
             publisher = MqttPublisher(broker, loop.labels, authority=authority, warn=self._report.warn)
-        publisher.stopping = self._stopping
+        publisher.time_left = self._time_left
         self.sinks.append(publisher)
         self._report.publishing(broker.url)
         if find_credentials() is not None and not (broker.tls or is_local(broker.host)):
@@ -255,14 +256,11 @@ class Outputs:
         threads = [(sink, threading.Thread(target=self._close, args=(sink,), daemon=True)) for sink in sinks]
         for sink, thread in threads:
             (thread.run if sink.main_thread else thread.start)()
-        deadline = math.inf
         for sink, thread in threads:
-            while thread.is_alive() and time.monotonic() < deadline:
+            while thread.is_alive() and self._time_left() > -REPORT_SECONDS:
                 thread.join(POLL)
-                if deadline == math.inf and self._stopping():
-                    deadline = time.monotonic() + STOP_SECONDS
             if thread.is_alive():
-                self._fail(SinkError(f"{type(sink).__name__} did not end within {STOP_SECONDS:g} s"))
+                self._fail(SinkError(f"{type(sink).__name__} did not end in time"))
 
     def _close(self, sink: Sink) -> None:
         try:

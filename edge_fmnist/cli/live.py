@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from itertools import zip_longest
 from pathlib import Path
@@ -96,6 +97,9 @@ def live(**arguments: Any) -> None:
                 supervisor.take(result)
     finally:
         report.end(loop.stats, summary(loop.stats))
+    if outputs.blocked:
+        # Python would wait for threads that may never end, such as those of a page that writes to a hung disk.
+        os._exit(1)
     if loop.stats.unusable and not loop.stats.results:
         raise ImageError(f"none of {loop.stats.unusable} frames could be used")
     if outputs.failed:

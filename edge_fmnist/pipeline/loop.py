@@ -24,7 +24,7 @@ from edge_fmnist.vision.motion import MotionDetector
 # Seconds between two checks whether to stop while no frame arrives.
 POLL = 0.1
 # Seconds in which the outputs are closed once the loop was told to stop.
-STOP_SECONDS = 2.0
+STOP_SECONDS = 1.5
 # Channels of a picture with transparency, which outputs show without it.
 BGRA = 4
 

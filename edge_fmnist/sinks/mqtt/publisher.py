@@ -70,6 +70,7 @@ class MqttPublisher(Sink):
         time_left: returns the seconds in which it has to be closed; infinite unless the run is stopping.
     """
 
+    name = "MQTT"
     time_left: Callable[[], float] = staticmethod(lambda: math.inf)
 
     # Paho's callbacks only set flags, and one thread publishes: paho calls on_publish with a lock held that publish()

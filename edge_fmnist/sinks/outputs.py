@@ -124,50 +124,24 @@ class Outputs:
         Raises:
             SinkError: a file cannot be written, a port is in use.
         """
-        settings = self._settings
         self._time_left = loop.time_left
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
-        collector = None
-        if settings.collect is not None:
-            from edge_fmnist.sinks.collect import Collector
-            from edge_fmnist.teaching.collection import Collection
-
-            with caused_by("collect"):
-                limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
-                collector = Collector(Collection(settings.collect, *limits, self._report.warn), settings.collect_below)
-            stored = collector
-            # Encoding takes as long as classifying, so not in the thread of the loop.
-            self._open_queued("collect", lambda: stored)
+        collector = None if self._settings.collect is None else self._open_collector(self._settings.collect)
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)
-        if settings.jsonl is not None:
-            from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
-
-            target, run = str(settings.jsonl), new_run_id()
-            options: dict[str, Any] = {
-                "overwrite": settings.overwrite,
-                "max_bytes": settings.jsonl_max_bytes,
-                "keep": settings.jsonl_keep,
-                "warn": self._report.warn,
-            }
-            # Queued as lines, which are small and have the time of the result.
-            self._open_queued("jsonl", lambda: JsonLines(target, **options), lambda result: json_line(result, run))
-        if settings.save is not None:
-            from edge_fmnist.sinks.video import VideoRecorder
-
+        if self._settings.jsonl is not None:
+            self._open_jsonl(str(self._settings.jsonl))
+        if self._settings.save is not None:
             # None measures the rate, as frames may be dropped.
-            fps = None if loop.realtime else loop.source.fps or settings.fps or IMAGES_FPS
-            path = Path(settings.save)
-            self._open_queued(
-                "save", lambda: VideoRecorder(path, fps, segment=settings.save_segment, warn=self._report.warn)
-            )
-        if settings.snapshot is not None:
+            fps = None if loop.realtime else loop.source.fps or self._settings.fps or IMAGES_FPS
+            self._open_video(Path(self._settings.save), fps)
+        if self._settings.snapshot is not None:
             from edge_fmnist.sinks.snapshots import Snapshots
 
-            folder = Path(settings.snapshot)
+            folder = Path(self._settings.snapshot)
             self._open_queued("snapshot", lambda: Snapshots(folder))
-        if settings.show:
+        if self._settings.show:
             from edge_fmnist.sinks.window import Window
 
             self.sinks.append(Window("edge-fmnist live"))
@@ -175,6 +149,36 @@ class Outputs:
             # No frame of a file is dropped, but a blocked sink must not hold up the others.
             for sink in self._queued:
                 sink.patience = math.inf if len(self.sinks) == 1 else BLOCKED_SECONDS
+
+    def _open_collector(self, folder: Path) -> Collector:
+        from edge_fmnist.sinks.collect import Collector
+        from edge_fmnist.teaching.collection import Collection
+
+        settings = self._settings
+        with caused_by("collect"):
+            limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
+            collector = Collector(Collection(folder, *limits, self._report.warn), settings.collect_below)
+        self._open_queued("collect", lambda: collector)
+        return collector
+
+    def _open_jsonl(self, target: str) -> None:
+        from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
+
+        run = new_run_id()
+        options: dict[str, Any] = {
+            "overwrite": self._settings.overwrite,
+            "max_bytes": self._settings.jsonl_max_bytes,
+            "keep": self._settings.jsonl_keep,
+            "warn": self._report.warn,
+        }
+        # Queued as lines, which are small and have the time of the result.
+        self._open_queued("jsonl", lambda: JsonLines(target, **options), lambda result: json_line(result, run))
+
+    def _open_video(self, path: Path, fps: float | None) -> None:
+        from edge_fmnist.sinks.video import VideoRecorder
+
+        segment, warn = self._settings.save_segment, self._report.warn
+        self._open_queued("save", lambda: VideoRecorder(path, fps, segment=segment, warn=warn))
 
     def _open_queued(
         self, setting: str, open_sink: Callable[[], Sink], prepare: Callable[[LiveResult], Any] | None = None

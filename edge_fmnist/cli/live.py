@@ -97,9 +97,9 @@ def live(**arguments: Any) -> None:
                 supervisor.take(result)
     finally:
         report.end(loop.stats, summary(loop.stats))
-    if outputs.blocked:
-        # Python would wait for threads that may never end, such as those of a page that writes to a hung disk.
-        os._exit(1)
+    if loop.blocked or outputs.blocked:
+        # Python would wait for threads of the page that write to a hung disk, and abort if FFmpeg returns meanwhile.
+        os._exit(int(outputs.failed))
     if loop.stats.unusable and not loop.stats.results:
         raise ImageError(f"none of {loop.stats.unusable} frames could be used")
     if outputs.failed:

@@ -126,7 +126,7 @@ class Outputs:
         """
         self._time_left = loop.time_left
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
-        collector = None if self._settings.collect is None else self._open_collector(self._settings.collect)
+        collector = None if self._settings.collect is None else self._open_collector(Path(self._settings.collect))
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)

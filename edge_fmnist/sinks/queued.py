@@ -19,8 +19,10 @@ MAX_ITEMS = 4096
 MAX_BYTES = 32 << 20
 # Seconds to wait for the sink to open; a FIFO opens when its reader does.
 OPEN_SECONDS = 1.0
-# Seconds without progress after which a sink counts as blocked: at the end of a run, and while others wait for it.
+# Seconds without progress after which a sink counts as blocked, while others wait for it.
 BLOCKED_SECONDS = 5.0
+# The same at the end of a run that nobody stopped: a slow disk may need this long to store a video.
+CLOSE_SECONDS = 20.0
 # Of the seconds that are left once the run is stopping, those reserved for completing files.
 COMPLETE_SECONDS = 0.5
 # Seconds between two checks whether the run is stopping.
@@ -124,9 +126,10 @@ class QueuedSink(Sink):
             left = self._time_left()
             if left < COMPLETE_SECONDS:
                 self._drop_all()
-            if left < 0 or time.monotonic() - self._progress > max(self.patience, BLOCKED_SECONDS):
+            if left < 0 or time.monotonic() - self._progress > max(self.patience, CLOSE_SECONDS):
                 self._drop_all()
-                raise SinkError(f"{self.name}: does not respond; {self.dropped} results were not written")
+                missing = f"{self.dropped} results were not written" if self.dropped else "its file may be incomplete"
+                raise SinkError(f"{self.name}: does not respond; {missing}")
         if self.dropped:
             self._warn(f"{self.name}: {self.dropped} results were dropped, because it was too slow")
         self._raise_error()

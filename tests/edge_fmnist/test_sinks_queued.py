@@ -45,7 +45,7 @@ class Gate(Sink):
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(queued, "OPEN_SECONDS", 0.1)
-    monkeypatch.setattr(queued, "BLOCKED_SECONDS", 0.2)
+    monkeypatch.setattr(queued, "CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(queued, "COMPLETE_SECONDS", 0.1)
     sink = Gate()
     yield sink

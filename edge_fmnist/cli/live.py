@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from itertools import zip_longest
 from pathlib import Path
@@ -90,6 +89,7 @@ def live(**arguments: Any) -> None:
         loop = make_loop(settings, outputs, warn=report.warn, observer=supervisor)
     try:
         loop.open()
+        console.end_at_once = True
         with stopped_by_signals(loop.stop, outputs.reopen), loop:
             _add_status(outputs, report, settings.jsonl == "-")
             supervisor.start({"source": loop.source.name, "model": loop.classifier.name, "config": settings_file})
@@ -97,9 +97,6 @@ def live(**arguments: Any) -> None:
                 supervisor.take(result)
     finally:
         report.end(loop.stats, summary(loop.stats))
-    if loop.blocked or outputs.blocked:
-        # Python would wait for threads of the page that write to a hung disk, and abort if FFmpeg returns meanwhile.
-        os._exit(int(outputs.failed))
     if loop.stats.unusable and not loop.stats.results:
         raise ImageError(f"none of {loop.stats.unusable} frames could be used")
     if outputs.failed:

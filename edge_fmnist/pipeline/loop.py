@@ -213,11 +213,6 @@ class LiveLoop:
             return over if time.perf_counter() >= over else None
         return self._stopped_at
 
-    @property
-    def blocked(self) -> bool:
-        """Whether the source did not return in time when the loop was closed."""
-        return self._reader is not None and self._reader.blocked
-
     def close(self) -> None:
         """Stop reading, and close the source and the outputs; may be called twice."""
         if self._closed:

@@ -114,11 +114,6 @@ class ReaderThread:
         """Whether the source has ended and its last frame was returned; errors are raised by :meth:`next`."""
         return self._ended and self._newest is None and self._error is None
 
-    @property
-    def blocked(self) -> bool:
-        """Whether the source did not return in time when the reader was closed."""
-        return self._stop.is_set() and self._thread.is_alive()
-
     def open(self) -> None:
         """Open the source in the thread; frames are read from the first call of :meth:`next`.
 

@@ -80,7 +80,6 @@ class Outputs:
 
     Attributes:
         failed: whether a sink failed, or could not be closed.
-        blocked: whether the thread of a sink did not end when it was closed.
         sinks: those that still work.
         status: a status line, which is written last and alone does not keep the run going.
     """
@@ -97,7 +96,7 @@ class Outputs:
             UsageError: an address that cannot be used.
             MissingExtraError: a package is not installed.
         """
-        self.failed = self.blocked = False
+        self.failed = False
         self.sinks: list[Sink] = []
         self.status: Sink | None = None
         self._settings = settings
@@ -266,7 +265,6 @@ class Outputs:
                 thread.join(POLL)
             if thread.is_alive():
                 self._fail(SinkError(f"{sink.name} did not end in time"))
-        self.blocked = any(thread.is_alive() for _, thread in threads) or not all(sink.ended for sink in self._queued)
 
     def _close(self, sink: Sink) -> None:
         try:

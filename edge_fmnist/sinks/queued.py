@@ -80,11 +80,6 @@ class QueuedSink(Sink):
             warn(f"{name}: waiting until it can be opened ({cause})")
         self._raise_error()
 
-    @property
-    def ended(self) -> bool:
-        """Whether the thread has closed the sink, or failed."""
-        return self._ended.is_set()
-
     def write(self, result: LiveResult) -> None:
         """Queue a result.
 

@@ -95,7 +95,6 @@ SIGNATURES = {
     Predictions: {"indexes": "(self) -> np.ndarray"},
     Garment: {"outline": "(self) -> list[np.ndarray]"},
     LiveLoop: {
-        "blocked": "(self) -> bool",
         "classifier": "(self) -> Classifier",
         "close": "(self) -> None",
         "labels": "(self) -> tuple[str, ...]",

@@ -79,6 +79,11 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+# Set by a command that has nothing left to do for Python at its end, which takes seconds on a busy device, waits for
+# threads of the page that write to a hung disk, and aborts if FFmpeg returns from a read meanwhile.
+end_at_once = False
+
+
 def say(message: str) -> None:
     """Print a message on standard error, without control characters; one that cannot be written is dropped."""
     with contextlib.suppress(OSError):

@@ -71,6 +71,7 @@ SIGNATURES = {
         "stop": "(self) -> None",
         "stopping": "(self) -> bool",
         "swap": "(self, classifier: Classifier) -> None",
+        "time_left": "(self) -> float",
     },
     LiveResult: {"as_dict": "(self) -> dict[str, Any]"},
     LiveStats: {"as_dict": "(self) -> dict[str, Any]", "fps": "(self) -> float"},

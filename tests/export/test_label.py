@@ -21,8 +21,8 @@ pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
-from edge_fmnist_export.bulk.labeller import Job, Labeller  # noqa: E402
-from edge_fmnist_export.bulk.plan import LabelOptions, prepare  # noqa: E402
+from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelOptions  # noqa: E402
+from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
 
 Cli = Callable[..., Any]
 # Kills the worker that reads a photograph of this name: imported by every Python process that finds it.

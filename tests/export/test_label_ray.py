@@ -35,8 +35,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's 30 s are too few on a busy machine.
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     return folder
 
 

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.bulk.files import Folder
-from edge_fmnist_export.bulk.labeller import Counts, Job, Row, failed_row
-from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, write_part
+from edge_fmnist_export.bulk.labeller import Counts, Job, failed_row
+from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, Row, write_part
 
 # Seconds that a piece of work may take, whatever its size.
 PATIENCE = 60.0

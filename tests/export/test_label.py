@@ -18,23 +18,18 @@ import numpy as np
 import pytest
 
 pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+from edge_fmnist.errors import RunError  # noqa: E402
 from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
+from edge_fmnist_export.bulk.files import RemoteFolder  # noqa: E402
 from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelOptions  # noqa: E402
+from edge_fmnist_export.bulk.parts import Chunk  # noqa: E402
 from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
+from edge_fmnist_export.bulk.ray_workers import label_job  # noqa: E402
 
 Cli = Callable[..., Any]
-# Kills the worker that reads a photograph of this name: imported by every Python process that finds it.
-POISON = """
-import builtins, os, signal
-opened = builtins.open
-def open(file, *arguments, **options):
-    if isinstance(file, str) and file.endswith("poison.png"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return opened(file, *arguments, **options)
-builtins.open = open
-"""
 
 
 @pytest.fixture
@@ -56,10 +51,9 @@ def rows(output: Path) -> list[dict[str, Any]]:
     return [row for part in sorted(output.glob("part-*.parquet")) for row in parquet.read_table(part).to_pylist()]
 
 
-def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+def command(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "edge_fmnist", "label", *map(str, arguments)],
-        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -244,12 +238,10 @@ def worker_of(running: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("poison")
 def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
     (photos / "poison.png").write_bytes((photos / "0.png").read_bytes())
-    search_path = os.pathsep.join([str(tmp_path / "site"), *sys.path])
-    with command(photos, "--output", tmp_path / "labels", "--workers", "1", PYTHONPATH=search_path) as running:
+    with command(photos, "--output", tmp_path / "labels", "--workers", "1") as running:
         _, err = running.communicate()
     assert running.returncode == 0, err
     status = {Path(row["path"]).name: row["status"] for row in rows(tmp_path / "labels")}
@@ -271,3 +263,19 @@ def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path,
         assert result.exit_code == 0, result.stderr
         assert [row["status"] for row in rows(tmp_path / "labels")] == expected
     assert [row["price"] for row in rows(tmp_path / "labels")] == [1.5, None]
+
+
+def test_files_of_an_object_store(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    folder = RemoteFolder(pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem()), "labels/")
+    for content in (b"first", b"second"):
+        folder.write("job.json", content)
+        assert folder.read("job.json") == content
+    assert folder.names() == ["job.json"]
+    folder.remove("job.json")
+    assert folder.names() == []
+
+
+def test_a_node_with_another_version_is_named() -> None:
+    with pytest.raises(RunError, match=r"node .* expected 0\.0: install the same version"):
+        label_job("0.0", [], Job(0, Chunk(0, []), whole=True))

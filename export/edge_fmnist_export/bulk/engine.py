@@ -169,7 +169,7 @@ class Engine:
                 self._split[job.partition] = []
             self._waiting.extend(Job(job.partition, half, whole=False) for half in job.chunk.halves())
         else:
-            error = f"{job.chunk.paths[0]}: its worker was lost {job.attempt} times ({lost.reason})"
+            error = f"{job.chunk.paths[0]}: the worker that read it was lost each time ({lost.reason})"
             if job.whole:
                 self._split[job.partition] = []
             row = failed_row(job.chunk.first, job.chunk.paths[0], "crashed", error)

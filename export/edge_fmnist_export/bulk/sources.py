@@ -84,7 +84,7 @@ def _unadorned(paths: Iterable[str]) -> Iterator[Photo]:
 def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
     """Yield the pictures in a folder and its subfolders, in the order of their names, hidden ones left out.
 
-    Files with the suffix of a picture are not opened here, so that a damaged one gets a row.
+    Files with the suffix of a picture are not opened here; a damaged one gets a row later.
     """
     others = 0
     left_out = None if skip is None else os.path.realpath(skip)
@@ -128,13 +128,13 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
     system, path = filesystem(source)
     from pyarrow import fs
 
-    if glob.has_magic(name):
-        raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
     try:
         kind = system.get_file_info(path).type
     except OSError as error:
         raise SourceError(f"{source}: cannot be reached ({error})") from error
     if kind == fs.FileType.NotFound:
+        if glob.has_magic(name):
+            raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
         raise SourceError(f"{source}: no such file or folder")
     if kind == fs.FileType.Directory:
         start = name.rstrip("/")

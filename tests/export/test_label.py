@@ -241,7 +241,8 @@ def worker_of(running: subprocess.Popen[str]) -> int:
 @pytest.mark.usefixtures("poison")
 def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
     (photos / "poison.png").write_bytes((photos / "0.png").read_bytes())
-    with command(photos, "--output", tmp_path / "labels", "--workers", "1") as running:
+    arguments = ("--output", tmp_path / "labels", "--workers", "1", "--partition-size", "2")
+    with command(photos, *arguments) as running:
         _, err = running.communicate()
     assert running.returncode == 0, err
     status = {Path(row["path"]).name: row["status"] for row in rows(tmp_path / "labels")}

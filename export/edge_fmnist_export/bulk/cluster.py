@@ -188,31 +188,20 @@ def _environment(address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stdout_kept() -> Iterator[None]:
-    """Redirect file descriptor 1 to standard error, and keep ``sys.stdout`` as it is: Ray's processes write to it."""
-    sys.stdout.flush()
-    try:
+    """Redirect descriptor 1, which Ray's processes inherit and write to, to standard error; ``sys.stdout`` stays."""
+    stdout = sys.stdout
+    stdout.flush()
+    with contextlib.ExitStack() as stack:
         own = os.dup(1)
+        stack.callback(os.close, own)
         os.dup2(2, 1)
-    except OSError:
+        stack.callback(os.dup2, own, 1)
+        # In tests, it is another file.
+        if sys.stdout is sys.__stdout__:
+            kept = os.fdopen(own, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False)
+            stack.enter_context(contextlib.redirect_stdout(kept))
+            stack.callback(kept.flush)
         yield
-        return
-    python, is_real = sys.stdout, _is_descriptor_1(sys.stdout)
-    if is_real:
-        sys.stdout = open(own, "w", encoding=python.encoding, errors=python.errors, closefd=False)  # noqa: SIM115
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(own, 1)
-        sys.stdout = python
-        os.close(own)
-
-
-def _is_descriptor_1(stream: Any) -> bool:
-    try:
-        return bool(stream.fileno() == 1)
-    except (AttributeError, OSError, ValueError):
-        return False
 
 
 def _init(settings: dict[str, Any]) -> Any:

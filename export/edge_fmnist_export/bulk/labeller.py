@@ -57,14 +57,12 @@ class LabelSpec:
         files: content of the model files, by name or path.
         base: folder or URI that relative paths start from.
         layout: how parts are written.
-        version: of this package.
     """
 
     options: LabelOptions
     files: dict[str, ModelBytes]
     base: str
     layout: Layout
-    version: str
 
 
 def model_files(model: str | None) -> dict[str, ModelBytes]:

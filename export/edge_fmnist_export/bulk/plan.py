@@ -31,6 +31,7 @@ from edge_fmnist_export.bulk.parts import (
 from edge_fmnist_export.bulk.sources import open_source
 
 JOB, SUMMARY = "job.json", "summary.json"
+JOB_KEYS = {"options", "models", "versions", "format", "base", "columns", "photographs", "group", "partition_size"}
 # What else the answers depend on; another version is worth a warning.
 LIBRARIES = ("ai-edge-litert", "numpy", "opencv-python", "pillow")
 
@@ -135,7 +136,7 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         _check_same(options, job, planned, warn)
         layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
     return Plan(
-        LabelSpec(options, files, planned["base"], layout, version(PACKAGE)),
+        LabelSpec(options, files, planned["base"], layout),
         folder,
         Manifest(folder, layout, planned["group"], planned["partition_size"]),
         planned["photographs"],
@@ -201,8 +202,7 @@ def _comparable(options: LabelOptions) -> dict[str, Any]:
 def _read_job(folder: Folder, output: str) -> dict[str, Any]:
     try:
         planned: dict[str, Any] = json.loads(folder.read(JOB))
-        wanted = {"options", "models", "versions", "format", "base", "columns", "photographs", "group"}
-        if missing := wanted - planned.keys():
+        if missing := JOB_KEYS - planned.keys():
             raise ValueError(f"no {', '.join(sorted(missing))}")
     except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"{output}/{JOB}: damaged ({error}); start over with --restart") from error

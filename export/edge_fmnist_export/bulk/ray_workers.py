@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from importlib.metadata import version
 from typing import Any
 
 from edge_fmnist.errors import EdgeFmnistError
@@ -62,7 +63,7 @@ class RayWorkers:
             workers: tasks at once; None keeps all CPUs of the cluster busy.
         """
         self._ray, self._limit = ray, workers
-        self._version, self._spec = spec.version, ray.put(spec)
+        self._version, self._spec = version(cluster.PACKAGE), ray.put(spec)
         self._remote = ray.remote(num_cpus=1)(label_job)
         self._jobs: dict[Any, Job] = {}
         self._cpus, self._looked = 0, 0.0

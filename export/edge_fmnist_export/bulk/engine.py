@@ -1,7 +1,7 @@
 """Submit partitions to workers, and handle workers that die or hang.
 
-Parts are named by their partition, so doing one twice is harmless: whatever is lost is handed out again. A partition
-that costs two workers is halved until the photograph that does it is alone; that one becomes a row ``crashed``.
+Parts are named by their partition, so doing one twice is harmless: lost work is submitted again. A partition that
+loses its worker repeatedly is halved until the photograph at fault is alone; that one becomes a row ``crashed``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, Row, write_pa
 
 # Seconds that a piece of work may take, whatever its size.
 PATIENCE = 60.0
-# Its deadline beyond that: as many times the usual time of its photographs, or seconds for each before any is known.
+# More seconds for each photograph: a multiple of the measured mean, and a guess until something is measured.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
-# Pieces of work that may have waited for a worker all the time are handed out again this often, each time with twice
-# the time.
+# Overdue work may only have waited in the queue of a cluster: it is submitted again this often, with twice the time.
 MOST_OVERDUE = 5
 POLL = 0.5
 # A network folder may show a new file late.

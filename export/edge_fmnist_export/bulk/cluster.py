@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -186,10 +188,25 @@ def _environment(address: str) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _MainThreadStdout(io.TextIOBase):
+    """Writes what the main thread prints to standard output, and what Ray's threads print to standard error."""
+
+    def __init__(self, stdout: Any) -> None:
+        self._stdout = stdout
+
+    def write(self, text: str) -> int:
+        main = threading.current_thread() is threading.main_thread()
+        written: int = (self._stdout if main else sys.stderr).write(text)
+        return written
+
+    def flush(self) -> None:
+        self._stdout.flush()
+
+
 @contextlib.contextmanager
 def _stdout_kept() -> Iterator[None]:
-    """Redirect descriptor 1, which Ray's processes inherit and write to, to standard error; ``sys.stdout`` stays."""
-    stdout = sys.stdout
+    """Redirect what Ray's threads and processes write to standard output to standard error."""
+    stdout: Any = sys.stdout
     stdout.flush()
     with contextlib.ExitStack() as stack:
         own = os.dup(1)
@@ -197,10 +214,10 @@ def _stdout_kept() -> Iterator[None]:
         os.dup2(2, 1)
         stack.callback(os.dup2, own, 1)
         # In tests, it is another file.
-        if sys.stdout is sys.__stdout__:
-            kept = os.fdopen(own, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False)
-            stack.enter_context(contextlib.redirect_stdout(kept))
-            stack.callback(kept.flush)
+        if stdout is sys.__stdout__:
+            stdout = os.fdopen(own, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False)
+            stack.callback(stdout.flush)
+        stack.enter_context(contextlib.redirect_stdout(_MainThreadStdout(stdout)))
         yield
 
 

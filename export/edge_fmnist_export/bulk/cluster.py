@@ -214,7 +214,7 @@ def _stdout_kept() -> Iterator[None]:
         os.dup2(2, 1)
         stack.callback(os.dup2, own, 1)
         # In tests, it is another file.
-        if stdout is sys.__stdout__:
+        if sys.stdout is sys.__stdout__:
             stdout = os.fdopen(own, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False)
             stack.callback(stdout.flush)
         stack.enter_context(contextlib.redirect_stdout(_MainThreadStdout(stdout)))

@@ -84,12 +84,14 @@ def test_label_gives_the_rows_of_classify(photos: Path, tmp_path: Path, cli: Cli
 
 
 def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: Cli) -> None:
-    # A label of the source, an identifier with leading zeros, and a name that is not UTF-8.
+    # Labels of the source, an identifier with leading zeros, and a name that is not UTF-8.
     weird = os.fsdecode(b"photos/\xff.png")
     (tmp_path / weird).write_bytes((photos / "0.png").read_bytes())
     table = tmp_path / "catalogue.csv"
     table.write_bytes(
-        b"image;label;sku\n" + os.fsencode(weird) + b";Bag;007\nphotos/missing.png;Coat;8\nphotos/1.png\n"
+        b"image;label;source_label;sku\n"
+        + os.fsencode(weird)
+        + b";Bag;a;007\nphotos/missing.png;Coat;b;8\nphotos/1.png\n"
     )
     output = tmp_path / "labels"
     result = cli("label", table, "--column", "image", "-o", output, "--workers", "1", "-k", "2", "--threshold", "1")
@@ -97,7 +99,9 @@ def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: C
     found = rows(output)
     assert [row["path"] for row in found] == ["photos/\\xff.png", "photos/missing.png", "photos/1.png"]
     assert [row["status"] for row in found] == ["ok", "unreadable", "ok"]
-    assert [(row["source_label"], row["sku"]) for row in found] == [("Bag", "007"), ("Coat", "8"), ("", "")]
+    # A column with the name of a result is renamed.
+    carried = [[row[name] for name in ("source_source_label", "source_label", "sku")] for row in found]
+    assert carried == [["Bag", "a", "007"], ["Coat", "b", "8"], ["", "", ""]]
     assert found[0]["answer"] == "unknown"
     assert len(found[0]["top"]) == 2
 

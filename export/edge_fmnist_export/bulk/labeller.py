@@ -123,19 +123,13 @@ class Labeller:
             SinkError: the part cannot be written.
             ModelError: the model failed.
         """
-        rows = self.rows(job.chunk)
+        paths = job.chunk.paths
+        contents = zip(paths, self._reader.read_all(paths), strict=True)
+        rows = [self._row(number, path, data) for number, (path, data) in enumerate(contents, job.chunk.first)]
         if not job.whole:
             return rows
         write_part(self._folder, self._spec.layout, job.partition, rows, job.chunk)
         return Counter((row["status"], row["answer"]) for row in rows)
-
-    def rows(self, chunk: Chunk) -> list[Row]:
-        """Return the row of each photograph."""
-        contents = self._reader.read_all(chunk.paths)
-        return [
-            self._row(number, path, data)
-            for number, (path, data) in enumerate(zip(chunk.paths, contents, strict=True), chunk.first)
-        ]
 
     def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
         from edge_fmnist.vision.read_image import decode_still

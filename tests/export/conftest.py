@@ -304,3 +304,23 @@ def no_qat_run(
 
     folder = make_once("no-qat", make)
     return folder / "run", Answer(*json.loads((folder / "answer.json").read_text("utf-8")))
+
+
+# Kills the process that reads a photograph of this name; every Python process that finds the module imports it.
+POISON = """
+import builtins, os, signal
+opened = builtins.open
+def open(file, *arguments, **options):
+    if isinstance(file, str) and file.endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(file, *arguments, **options)
+builtins.open = open
+"""
+
+
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let photographs with the name ``poison.png`` kill the worker process that reads them."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))

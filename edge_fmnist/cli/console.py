@@ -26,24 +26,28 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-# LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate", and absl's "I0000 00:00:1.5 file.cc:1] text".
+# LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate"; absl's and torch's "I0000 00:00:1.5 file.cc:1] text".
 NATIVE_LOG = re.compile(
-    r"INFO: |[IWE]\d{4} .*\] |WARNING: All log messages before absl|.*UserWarning: Statistics for quantized inputs"
-    r"|\s+warnings\.warn\(|fully_quantize: "
+    r"INFO: |[IWE]\d{4} .*\] |WARNING: All log messages before absl|To enable the following instructions: "
+    r"|.*UserWarning: Statistics for quantized inputs|\s+warnings\.warn\(|fully_quantize: "
 )
 # A column of text is not made narrower than this: the table is stacked instead.
 LEAST_TEXT_WIDTH = 20
 
 
 class _MessageStream:
-    """Standard error that drops what cannot be written: a full disk or a closed pipe does not stop the work."""
+    """Standard error without the log lines of libraries, such as torch's.
+
+    It drops what cannot be written: a full disk or a closed pipe does not stop the work.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        if not NATIVE_LOG.match(text):
+            with contextlib.suppress(OSError):
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:

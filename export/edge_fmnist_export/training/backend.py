@@ -133,14 +133,16 @@ def keras_on_tensorflow(purpose: str = "exporting") -> Any:
 
 
 def warm_up_keras() -> None:
-    """Run one operation of Keras, so that all start-up messages appear now.
+    """Start all that training uses, so that all start-up messages appear now: seeding imports TensorFlow in any case.
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
         UsageError: the installed Keras is version 2.
     """
     with interrupted_later():
-        keras_module().ops.zeros(1)
+        keras = keras_module()
+        keras.ops.zeros(1)
+        keras.utils.set_random_seed(0)
 
 
 def warm_up() -> None:

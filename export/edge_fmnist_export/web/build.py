@@ -77,6 +77,7 @@ def page_settings(model: str | Path) -> dict[str, Any]:
     """
     from edge_fmnist.pipeline import smoothing
     from edge_fmnist.pipeline.pipeline import REFRESH_INTERVAL
+    from edge_fmnist.sinks import annotate
     from edge_fmnist.vision import preprocess, segmentation
     from edge_fmnist.vision.read_image import STILL_EDGE
 
@@ -84,17 +85,18 @@ def page_settings(model: str | Path) -> dict[str, Any]:
         "model": _model_settings(model),
         "preprocess": {**_constants(preprocess), "segmentation": _constants(segmentation)},
         "smoothing": _constants(smoothing),
+        "outline": _constants(annotate),
         "refreshInterval": REFRESH_INTERVAL,
         "stillEdge": STILL_EDGE,
     }
 
 
 def _constants(module: ModuleType) -> dict[str, Any]:
-    """Return a module's public constants that are numbers or tuples of numbers."""
+    """Return a module's public constants that are numbers, tuples of numbers or texts."""
     return {
         name: value
         for name, value in vars(module).items()
-        if name.isupper() and not name.startswith("_") and isinstance(value, int | float | tuple)
+        if name.isupper() and not name.startswith("_") and isinstance(value, int | float | tuple | str)
     }
 
 

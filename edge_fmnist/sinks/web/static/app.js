@@ -2,7 +2,8 @@
 // one is displayed, so that a slow viewer sees fewer frames and never outdated ones.
 
 import {
-  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction, STALLED,
+  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
+  STALLED,
 } from "./display.js";
 
 const RETRY = 1000;

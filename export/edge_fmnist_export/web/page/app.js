@@ -102,8 +102,12 @@ async function classify(pixels, detect, smoother, captured, session) {
   showModelInput(garment.image);
   if (garment.found) drawOutline(garment);
   const now = performance.now();
-  const stages = { preprocess: preprocessed - started, classify: classified - preprocessed, smooth: finished - classified };
-  chart.add({ ...stages, age: Math.max(now - captured, finished - started) }, now);
+  chart.add({
+    preprocess: preprocessed - started,
+    classify: classified - preprocessed,
+    smooth: finished - classified,
+    age: Math.max(now - captured, finished - started),
+  }, now);
   if (now - view.updated > NUMBERS_INTERVAL || view.state === "photo") {
     view.updated = now;
     const { history } = chart;

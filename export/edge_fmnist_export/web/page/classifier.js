@@ -28,7 +28,8 @@ export class Classifier {
   constructor(model, compiled) {
     this.model = model;
     this.compiled = compiled;
-    this.input = new (model.input.type === "uint8" ? Uint8Array : Float32Array)(model.input.shape.reduce((a, b) => a * b));
+    const { type, shape } = model.input;
+    this.input = new (type === "uint8" ? Uint8Array : Float32Array)(shape.reduce((size, edge) => size * edge));
   }
 
   // The raw output tensor for a 28x28 image, uint8 or float32.

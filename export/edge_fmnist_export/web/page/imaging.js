@@ -13,9 +13,9 @@ export function roundHalfEven(value) {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
-// Two percentiles of a flat array, interpolated linearly.
+// Percentiles of a flat float32 array, interpolated linearly.
 export function percentiles(values, percents) {
-  const ordered = Float32Array.from(values).sort();
+  const ordered = new Float32Array(values).sort();
   return percents.map((percent) => {
     const place = (percent / 100) * (ordered.length - 1);
     const below = Math.floor(place);

@@ -27,7 +27,7 @@ function separate(colours, width, height, previous, settings) {
   const { probability, weighted } = previous
     ? followingPrior(previous, width, height, settings)
     : centrePrior(width, height, settings);
-  const inside = Float32Array.from(probability);
+  const inside = new Float32Array(probability);
   const logits = new Float32Array(inside.length);
   const evidence = new Float32Array(size);
   const data = new Float32Array(inside.length);
@@ -61,8 +61,10 @@ function separate(colours, width, height, previous, settings) {
 // White on white, grey on grey: each channel is stretched around the middle of its range.
 function contrasted(colours, { STRETCHED, LEAST_RANGE, RANGE }) {
   const result = new Uint8Array(colours.length);
+  const plane = new Float32Array(colours.length / 3);
   for (let channel = 0; channel < 3; channel++) {
-    const [low, high] = imaging.percentiles(colours.filter((_, i) => i % 3 === channel), RANGE);
+    for (let i = 0; i < plane.length; i++) plane[i] = colours[3 * i + channel];
+    const [low, high] = imaging.percentiles(plane, RANGE);
     const scale = STRETCHED[channel] / Math.max(high - low, LEAST_RANGE[channel]);
     for (let i = channel; i < colours.length; i += 3) {
       result[i] = imaging.clamp((colours[i] - (low + high) / 2) * scale + 128, 0, 255);
@@ -175,11 +177,12 @@ function cleaned(mask, width, height, { LEAST_PART, LARGEST_HOLE }) {
   });
   const least = LEAST_PART * Math.max(...weights);
   const isKept = weights.map((weight) => weight >= least);
-  const kept = opened.map((value, i) => Number(value && isKept[parts[i]]));
-  const holes = imaging.components(kept, width, height, 0);
-  const filled = holes.found.map(({ area, left, right, top, bottom }) => {
+  for (let i = 0; i < opened.length; i++) if (parts[i] >= 0 && !isKept[parts[i]]) opened[i] = 0;
+  const holes = imaging.components(opened, width, height, 0);
+  const isFilled = holes.found.map(({ area, left, right, top, bottom }) => {
     const enclosed = left > 0 && top > 0 && right < width - 1 && bottom < height - 1;
-    return enclosed && area < LARGEST_HOLE * kept.length;
+    return enclosed && area < LARGEST_HOLE * opened.length;
   });
-  return kept.map((value, i) => Number(value || filled[holes.parts[i]]));
+  for (let i = 0; i < opened.length; i++) if (holes.parts[i] >= 0 && isFilled[holes.parts[i]]) opened[i] = 1;
+  return opened;
 }

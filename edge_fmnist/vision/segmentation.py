@@ -194,10 +194,10 @@ def _models(histograms: np.ndarray, occupied: OccupiedBins) -> np.ndarray:
         flat *= 0.5
         flat[step:] += quarter[:-step]
         flat[:-step] += quarter[step:]
-        lines = np.moveaxis(bins, axis, 0)
         for at_end, margin, last in zip(ends, (0, -1), (1, -2), strict=True):
             if at_end:
                 # Beyond the ends of the histogram there are no colours.
+                lines = bins.swapaxes(0, axis)
                 lines[last] += lines[margin]
                 lines[margin] = 0
     result: np.ndarray = flat.reshape(2, -1) / np.maximum(totals, TINY)

@@ -85,7 +85,7 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said and how it ended."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -134,13 +134,13 @@ def drawn_photo(kind: str, seed: int) -> np.ndarray:
 
 
 def draw_photos(folder: Path, train: int, validation: int) -> Path:
-    """Fill a folder with drawn photographs, so many of each kind in each split, and return it."""
+    """Fill a folder with drawn photographs, this number of each kind in each split, and return it."""
     for split, count, first in (("train", train, 0), ("validation", validation, 1000)):
         for number, kind in enumerate(OUTLINES):
             (folder / split / kind).mkdir(parents=True)
             for index in range(count):
                 path = folder / split / kind / f"{index}.png"
-                # As in real folders, something is in the wrong one; without a mistake, calibration has nothing to do.
+                # One photograph is in the wrong folder; without a mistake, calibration has nothing to fit.
                 shown = "pants" if (split, kind, index) == ("validation", "t-shirt", 0) else kind
                 cv2.imwrite(str(path), drawn_photo(shown, first + 100 * number + index))
     return folder
@@ -218,9 +218,9 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 
 @pytest.fixture(scope="session")
 def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
-    """Return what does as ``run_function`` in a process of its own: for another Keras back end, say.
+    """Return a function that makes calls in a process of its own, for example with another Keras back end.
 
-    It takes calls, each a function with its arguments, and returns what each of them printed.
+    It takes calls, each a function with its arguments, and returns the JSON that each of them printed.
     """
 
     def run(*calls: tuple[Any, ...]) -> list[Any]:
@@ -304,3 +304,23 @@ def no_qat_run(
 
     folder = make_once("no-qat", make)
     return folder / "run", Answer(*json.loads((folder / "answer.json").read_text("utf-8")))
+
+
+# Kills the process that reads a photograph of this name; every Python process that finds the module imports it.
+POISON = """
+import builtins, os, signal
+opened = builtins.open
+def open(file, *arguments, **options):
+    if isinstance(file, str) and file.endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(file, *arguments, **options)
+builtins.open = open
+"""
+
+
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let photographs with the name ``poison.png`` kill the worker process that reads them."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))

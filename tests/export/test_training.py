@@ -82,16 +82,13 @@ def resume(run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photo
     return lambda folder: run_command("train", photo_recipe, *options, "--output", folder)
 
 
-def test_run_folder(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
+def test_what_a_run_writes(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == FILES
     assert load_recipe(str(tiny_run / "recipe.toml")) == load_recipe(str(tiny_recipe))
     facts = read_json(tiny_run, "run.json")
     assert facts["seed"] == 3
     assert facts["data_sha256"] == list(load_split(tiny_data, "train").sha256)
     assert facts["versions"]["keras"].startswith("3.")
-
-
-def test_history_and_metrics(tiny_run: Path) -> None:
     history, metrics = read_json(tiny_run, "history.json"), read_json(tiny_run, "metrics.json")
     assert [(record["phase"], record["epoch"]) for record in history] == [
         (phase, epoch) for phase in ("float", "qat") for epoch in (1, 2)
@@ -104,9 +101,6 @@ def test_history_and_metrics(tiny_run: Path) -> None:
         assert result["validation_accuracy"] == pytest.approx(best["validation_accuracy"], abs=1e-6)
         assert result["validation_accuracy"] > 0.8
         assert (result["parameters"], result["validation_images"]) == (59_086, 100)
-
-
-def test_scores_are_calibrated_on_validation(tiny_run: Path) -> None:
     calibration = read_json(tiny_run, "calibration.json")
     assert calibration["validation_nll_after"] < calibration["validation_nll_before"]
     assert (calibration["threshold"], calibration["validation_false_reject_rate"]) == (0, 0)

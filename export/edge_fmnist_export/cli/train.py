@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 RUNS = Path("runs")
-# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
-FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 
 
 def train(
@@ -36,8 +34,8 @@ def train(
         typer.Option(
             "--validation",
             min=1,
-            help="Training images held out for validation. Default: as in the recipe; of data sets smaller than "
-            "Fashion-MNIST, at most 5 %.",
+            help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
+            "set smaller than Fashion-MNIST.",
             show_default=False,
         ),
     ] = None,
@@ -69,7 +67,7 @@ def train(
     With photographs of your own classes, the whole network of camera is trained, starting from a last layer as `teach`
     would fit it, and the result says what that brought on photographs that were held out.
     """
-    extras.require("export", "training", None if qat else FLOAT_MODULES)
+    extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
     from edge_fmnist_export.training import own_classes
     from edge_fmnist_export.training.recipe import load_recipe

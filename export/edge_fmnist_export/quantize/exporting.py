@@ -18,7 +18,7 @@ from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
-from edge_fmnist_export.training import backend, calibration
+from edge_fmnist_export.training import backend, calibration, training_data
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run
 
@@ -243,6 +243,17 @@ def run_labels(run: Run) -> tuple[str, ...]:
     if not isinstance(names, list) or not 1 < len(names) <= most or not all(isinstance(n, str) for n in names):
         raise RunError(f"{run.folder / 'run.json'}: expected labels, a list of 2 to {most} names, got {names!r}")
     return tuple(names)
+
+
+def run_representative(run: Run, train: Split, count: int) -> Representative:
+    """Return a representative dataset of images that a run was trained on.
+
+    Raises:
+        DataError: too few images of a class.
+        RunError: the run's labels are damaged.
+    """
+    images, _ = training_data.split(run.recipe, train)
+    return convert.representative_dataset(images, count, run.recipe.seed, len(run_labels(run)))
 
 
 def _check_drop(kind: str, parity: Parity, max_drop: float) -> None:

@@ -76,11 +76,6 @@ def join(subsets: Sequence[Subset]) -> Subset:
 def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:
     """Split the training images into a training and a validation subset, stratified by class.
 
-    Args:
-        train: the whole training split.
-        count: number of validation images.
-        seed: random seed.
-
     Returns:
         The training and the validation subset, both in the order of the data set.
 
@@ -119,11 +114,7 @@ def epoch_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the shuffled, augmented batches of one epoch, which depend only on the seed.
 
-    Args:
-        subset: the training images.
-        batch_size: images in a batch.
-        settings: the augmentation.
-        seed: random seed: the recipe's seed, the phase and the epoch.
+    The seed consists of the recipe's seed, the phase and the epoch.
 
     Yields:
         Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class,

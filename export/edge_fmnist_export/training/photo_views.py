@@ -107,11 +107,7 @@ def training_views(folder: Path, views: int, seed: int, advance: Advance) -> Sub
     The first view of a photograph is the photograph itself. Views without a detected garment are dropped. Background
     in which preprocessing still detects a garment has the target UNKNOWN.
 
-    Args:
-        folder: the folder of photographs, with a folder ``train``.
-        views: views of each photograph, at least 1.
-        seed: random seed, combined with the photograph's position in the order of names.
-        advance: called with the number of finished photographs and of all.
+    The random seed is combined with the position of the photograph in the order of names.
 
     Raises:
         DataNotFoundError: no photographs.

@@ -65,12 +65,6 @@ def quantization_aware(
 ) -> Any:
     """Return a quantization-aware model initialized with trained float weights.
 
-    Args:
-        architecture: a registered name.
-        weights: the trained float weights, in the order of the model.
-        calibration: training images that the activation ranges are initialized with.
-        dropout: factor on the dropout rates.
-
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,12 +53,6 @@ class Listener(PhaseListener, Protocol):
 
 def train(run: Run, data: Split | None, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
     """Train and calibrate a run, from its checkpoint if there is one; finished phases are skipped.
-
-    Args:
-        run: the run folder and its recipe.
-        data: the training split; validation images are taken from it. None for a recipe with classes of its own.
-        listener: called with the progress.
-        photos: the folder of photographs, if the recipe uses any.
 
     Returns:
         The run's metrics: for each phase, the best epoch and its validation accuracy. With classes of its own, the
@@ -201,17 +196,8 @@ def _float_phase(run: Run, data: TrainingData, targets: DistillationTargets | No
         weights = [*weights[:-2], data.start.kernel, data.start.bias]
     if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {recipe.init_from}")
-    return Phase(
-        name=FLOAT,
-        keras=keras,
-        model=model,
-        settings=recipe.training,
-        objective=_objective(recipe, recipe.training),
-        batches=_batches(recipe, FLOAT, data, recipe.augmentation, targets),
-        batch_size=recipe.data.batch_size,
-        steps=steps_per_epoch(data.train, recipe.data.batch_size),
-        precision=precision,
-    )
+    phase = _phase(FLOAT, recipe, keras, model, data, targets)
+    return replace(phase, precision=precision)
 
 
 def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:
@@ -220,17 +206,24 @@ def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None
     recipe, keras = run.recipe, qat.modules().keras
     keras.utils.set_random_seed(recipe.seed)
     model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), data.train, recipe.qat.dropout)
-    augmentation = recipe.augmentation if recipe.qat.augmentation else Augmentation()
+    phase = _phase(QAT, recipe, keras, model, data, targets)
+    return replace(phase, extra_variables=qat.random_states(model))
+
+
+def _phase(
+    name: str, recipe: Recipe, keras: Any, model: Any, data: TrainingData, targets: DistillationTargets | None
+) -> Phase:
+    settings = recipe.training if name == FLOAT else recipe.qat
+    augmentation = recipe.augmentation if name == FLOAT or recipe.qat.augmentation else Augmentation()
     return Phase(
-        name=QAT,
+        name=name,
         keras=keras,
         model=model,
-        settings=recipe.qat,
-        objective=_objective(recipe, recipe.qat),
-        batches=_batches(recipe, QAT, data, augmentation, targets),
+        settings=settings,
+        objective=_objective(recipe, settings),
+        batches=_batches(recipe, name, data, augmentation, targets),
         batch_size=recipe.data.batch_size,
         steps=steps_per_epoch(data.train, recipe.data.batch_size),
-        extra_variables=qat.random_states(model),
     )
 
 

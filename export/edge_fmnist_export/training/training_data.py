@@ -39,12 +39,7 @@ class TrainingData:
 
 
 def scaled_validation(recipe: Recipe, images: int) -> Recipe:
-    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation.
-
-    Args:
-        recipe: a recipe made for Fashion-MNIST.
-        images: number of training images in the data set.
-    """
+    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation."""
     most = max(1, round(images * VALIDATION_SHARE))
     if images >= FASHION_MNIST_IMAGES or recipe.data.validation <= most:
         return recipe
@@ -121,12 +116,6 @@ def recorded_data(run: Run) -> Any:
 
 def gather(recipe: Recipe, data: Split | None, photos: Path | None, advance: photo_views.Advance) -> TrainingData:
     """Return all data of a recipe.
-
-    Args:
-        recipe: the recipe.
-        data: the training split; validation images are taken from it. None for a recipe with classes of its own.
-        photos: the folder of photographs; None if the recipe uses none.
-        advance: called with the number of finished photographs and of all.
 
     Raises:
         DataNotFoundError: no photographs in the folder.

@@ -154,7 +154,12 @@ def _run_exporter(
     from edge_fmnist_export.training.training_data import recorded_data
 
     run = open_run(name)
-    test = _test_split(data)
+    if run.recipe.photos.classes and (data is not None or calibration):
+        raise UsageError(
+            f"{name}: was trained on photographs alone, so --data, --ptq and --all do not fit it; expected --int8 (the "
+            "default), --float32, --float16 or --dynamic"
+        )
+    test = None if run.recipe.photos.classes else _test_split(data)
     if test is not None:
         options.warn_of_other_data(name, recorded_data(run), "test", test)
     with console.quiet_native_log():

@@ -14,7 +14,6 @@ from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import softmax
-from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 RUNS = Path("runs")
@@ -80,7 +79,7 @@ def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
     return of_network(
         load_float_model(run),
         run.recipe.name,
-        labels or filled(run_labels(run), CLASSES),
+        labels or filled(run_labels(run), run.recipe.outputs),
         flip_tta=run.recipe.flip_tta,
         temperature=float((calibration.recorded(run) or {}).get("temperature", 1.0)),
     )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,25 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return next(folder.glob("*.whl"))
+@pytest.fixture(scope="session")
+def wheel(make_once: Callable[..., Path]) -> Path:
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+    return next(make_once("wheel", make).glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def base_install(wheel: Path, make_once: Callable[..., Path]) -> Path:
     """Return the ``bin`` folder of a virtual environment with the wheel and no extra."""
-    folder = tmp_path_factory.mktemp("base") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=600)
-    return folder / "bin"
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=600)
+
+    return make_once("base-install", make) / "bin"
 
 
 def run(base_install: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,6 @@ all workers of a test run.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import inspect
 import io
 import json
@@ -233,24 +232,6 @@ def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[An
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
-
-
-@pytest.fixture(scope="session")
-def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that fills a folder once for all workers of a test run and returns it; not to be written to."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, finished = shared / name, shared / f"{name}.finished"
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not finished.exists():
-                make(folder)
-                finished.touch()
-        return folder
-
-    return once
 
 
 @pytest.fixture(scope="session")

@@ -91,8 +91,9 @@ def test_base_install_lists_models(base_install: Path) -> None:
     assert {entry["name"] for entry in json.loads(result.stdout) if entry["ok"]} >= {"edge"}
 
 
-def test_base_install_benchmarks(base_install: Path) -> None:
-    result = run(base_install, "bench", "--iterations", "3", "--scenario", "single-stream", "--json")
+def test_base_install_benchmarks(base_install: Path, small_data: Path) -> None:
+    options = ("--iterations", "3", "--scenario", "single-stream", "--data", str(small_data), "--json")
+    result = run(base_install, "bench", *options)
     assert result.returncode == 0, result.stderr
     variants = json.loads(result.stdout)["variants"]
     assert [variant["name"] for variant in variants] == ["classifier", "litert-int8", "litert-float32"]

@@ -246,6 +246,17 @@ def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path,
 
 
 @pytest.fixture(scope="session")
+def tiny_model(make_once: Callable[..., Path], run_command: Command, tiny_run: Path) -> Path:
+    """Return the int8 file of the tiny run; not to be written to."""
+
+    def make(folder: Path) -> None:
+        answer = run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
+        assert answer.code == 0, answer.stderr
+
+    return make_once("tiny-model", make) / "tiny.tflite"
+
+
+@pytest.fixture(scope="session")
 def photo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a recipe for the tiny data and the drawn photographs: LeNet-5, 2 float epochs and 2 of QAT."""
     path = tmp_path_factory.mktemp("recipe") / "pictured.toml"

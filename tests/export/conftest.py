@@ -7,7 +7,6 @@ all workers of a test run.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import inspect
 import io
 import json
@@ -236,24 +235,6 @@ def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[An
 
 
 @pytest.fixture(scope="session")
-def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that fills a folder once for all workers of a test run and returns it; not to be written to."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, finished = shared / name, shared / f"{name}.finished"
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not finished.exists():
-                make(folder)
-                finished.touch()
-        return folder
-
-    return once
-
-
-@pytest.fixture(scope="session")
 def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command) -> Path:
     """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
 
@@ -262,6 +243,17 @@ def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path,
         assert answer.code == 0, answer.stderr
 
     return make_once("tiny", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_once: Callable[..., Path], run_command: Command, tiny_run: Path) -> Path:
+    """Return the int8 file of the tiny run; not to be written to."""
+
+    def make(folder: Path) -> None:
+        answer = run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
+        assert answer.code == 0, answer.stderr
+
+    return make_once("tiny-model", make) / "tiny.tflite"
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,18 +29,22 @@ def export_run(run_command: Command, tiny_run: Path, tiny_data: Path) -> Command
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder that every format of the tiny run is exported to."""
-    return tmp_path_factory.mktemp("exports")
+def exports(make_once: Callable[..., Path], run_command: Command, tiny_run: Path, tiny_data: Path) -> Path:
+    """Return a folder with every format of the tiny run and the command's answer; not to be written to."""
+
+    def make(folder: Path) -> None:
+        options = ("--all", "--calibration", 50, "--data", tiny_data)
+        answer = run_command("export", tiny_run, *options, "--output", folder, "--json")
+        assert answer.code == 0, answer.stderr
+        (folder / "answer.json").write_text(answer.stdout, "utf-8")
+
+    return make_once("tiny-exports", make)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def reports(run_command: Command, tiny_run: Path, tiny_data: Path, exports: Path) -> dict[str, dict[str, Any]]:
-    """Export every format of the tiny run, and return the reports by format."""
-    options = ("--all", "--calibration", 50, "--data", tiny_data)
-    answer = run_command("export", tiny_run, *options, "--output", exports, "--json")
-    assert answer.code == 0, answer.stderr
-    return {report["format"]: report for report in answer.json}
+@pytest.fixture(scope="module")
+def reports(exports: Path) -> dict[str, dict[str, Any]]:
+    """Return what the command said of each format."""
+    return {report["format"]: report for report in json.loads((exports / "answer.json").read_text("utf-8"))}
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -64,13 +65,17 @@ def without_npm(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---------------------------------------------------------------- the folder
 
 
-def test_the_folder_holds_the_model_unchanged_and_a_worker_that_stores_all_files(
+def test_the_folder_holds_the_page_the_model_unchanged_and_a_worker_that_stores_all_files(
     without_npm: None, tmp_path: Path
 ) -> None:
     written = build.write_page("camera", tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert {"index.html", "app.js", "display.js", "style.css", "litert/index.js", "icon.svg"} <= names
     assert (tmp_path / "model.tflite").read_bytes() == read_model("camera").content
+    markup, *scripts = ((tmp_path / name).read_text("utf-8") for name in ("index.html", "app.js", "display.js"))
+    named = set(re.findall(r'element\("([a-z-]+)"\)', "".join(scripts)))
+    assert "bars" in named
+    assert named <= set(re.findall(r'id="([a-z-]+)"', markup))
     worker = (tmp_path / "sw.js").read_text("utf-8")
     stored = json.loads(worker.splitlines()[1].removeprefix("const FILES = ").rstrip(";"))
     assert set(stored) == names - {"sw.js"} | {"./"}

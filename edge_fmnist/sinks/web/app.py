@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -19,12 +18,12 @@ from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.sinks.web.metrics import CONTENT_TYPE, PrometheusMetrics
 from edge_fmnist.sinks.web.middleware import SecurityMiddleware
+from edge_fmnist.sinks.web.parts import static_file, with_part
 
 if TYPE_CHECKING:
     from edge_fmnist.sinks.web.collect import CollectPage
 
 STATIC = {
-    "/": ("index.html", "text/html"),
     "/app.js": ("app.js", "text/javascript"),
     "/display.js": ("display.js", "text/javascript"),
     "/style.css": ("style.css", "text/css"),
@@ -118,8 +117,8 @@ def make_app(
 ) -> ASGIApp:
     """Return the application; ``cookie`` is the name of the cookie with the token."""
     endpoints = Endpoints(latest, encoder, viewers, metrics)
-    routes = [_static(path, *content) for path, content in STATIC.items()]
-    routes += [
+    index = with_part(static_file("index.html"), "results")
+    routes = [
         Route("/stream.mjpg", endpoints.stream),
         Route("/events", endpoints.events),
         Route("/frame.jpg", endpoints.frame),
@@ -128,20 +127,14 @@ def make_app(
         Route("/healthz", endpoints.health),
         Route("/metrics", endpoints.metrics),
     ]
+    static = STATIC
     if collect is not None:
-        index = collect.extended(_content("index.html"))
-        routes[0] = _served("/", index, "text/html")
-        routes += [_static(path, *content) for path, content in COLLECT.items()]
+        index = with_part(index, "collect")
+        static = STATIC | COLLECT
         routes += collect.routes(latest)
+    routes += [_served("/", index, "text/html")]
+    routes += [_served(path, static_file(name), media_type) for path, (name, media_type) in static.items()]
     return SecurityMiddleware(Starlette(routes=routes), access, cookie)
-
-
-def _static(path: str, name: str, media_type: str) -> Route:
-    return _served(path, _content(name), media_type)
-
-
-def _content(name: str) -> bytes:
-    return files(__package__).joinpath("static", name).read_bytes()
 
 
 def _served(path: str, content: bytes, media_type: str) -> Route:

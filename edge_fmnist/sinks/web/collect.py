@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.resources import files
 from typing import Any
 
 import cv2
@@ -35,8 +34,6 @@ from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.vision.preprocess import shrunk
 from edge_fmnist.vision.read_image import read_image
 
-# Where index.html takes the part that collects.
-MARKER = b"<!-- collect -->"
 MAX_BODY = 4096
 MOST_IN_STRIP, MOST_RECENT_SHOWN = 24, 12
 THUMBNAIL_SIDE = 256
@@ -62,10 +59,6 @@ class CollectPage:
     def close(self) -> None:
         """Stop teaching."""
         self._teacher.close()
-
-    def extended(self, index: bytes) -> bytes:
-        """Return ``index.html`` with the part that collects."""
-        return index.replace(MARKER, files(__package__).joinpath("static", "collect.html").read_bytes())
 
     async def _state(self, _: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self.as_dict))

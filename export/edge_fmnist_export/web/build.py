@@ -17,13 +17,13 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Table
+from edge_fmnist.sinks.web.parts import static_file, with_part
 from edge_fmnist_export.web.litertjs import litertjs_files
 
 PAGE = files("edge_fmnist_export.web").joinpath("page")
-# Shared with the live page.
-SHARED = files("edge_fmnist.sinks.web").joinpath("static")
+# Shared with the live page, as is its part results.html.
 SHARED_FILES = ("display.js", "icon.svg", "style.css")
-MODEL_FILE, SETTINGS_FILE, WORKER = "model.tflite", "model.json", "sw.js"
+INDEX, MODEL_FILE, SETTINGS_FILE, WORKER = "index.html", "model.tflite", "model.json", "sw.js"
 # Types of tensors in LiteRT for the web.
 WEB_TYPES = ("uint8", "float32")
 # Numbers of fields in TensorFlow Lite's schema: Model.subgraphs, SubGraph.tensors, Tensor.shape_signature.
@@ -51,11 +51,12 @@ def write_page(model: str | Path, folder: Path) -> list[Path]:
     content = read_model(model).content
     contents = {
         **{file.name: file.read_bytes() for file in PAGE.iterdir() if file.is_file() and file.name != WORKER},
-        **{name: SHARED.joinpath(name).read_bytes() for name in SHARED_FILES},
+        **{name: static_file(name) for name in SHARED_FILES},
         **{f"litert/{name}": data for name, data in litertjs_files().items()},
         MODEL_FILE: content,
         SETTINGS_FILE: json.dumps(page_settings(model), separators=(",", ":")).encode(),
     }
+    contents[INDEX] = with_part(contents[INDEX], "results")
     contents[WORKER] = _worker(contents)
     try:
         for name, data in contents.items():
@@ -76,6 +77,7 @@ def page_settings(model: str | Path) -> dict[str, Any]:
     """
     from edge_fmnist.pipeline import smoothing
     from edge_fmnist.pipeline.pipeline import REFRESH_INTERVAL
+    from edge_fmnist.sinks import annotate
     from edge_fmnist.vision import preprocess, segmentation
     from edge_fmnist.vision.read_image import STILL_EDGE
 
@@ -83,17 +85,18 @@ def page_settings(model: str | Path) -> dict[str, Any]:
         "model": _model_settings(model),
         "preprocess": {**_constants(preprocess), "segmentation": _constants(segmentation)},
         "smoothing": _constants(smoothing),
+        "outline": _constants(annotate),
         "refreshInterval": REFRESH_INTERVAL,
         "stillEdge": STILL_EDGE,
     }
 
 
 def _constants(module: ModuleType) -> dict[str, Any]:
-    """Return a module's public constants that are numbers or tuples of numbers."""
+    """Return a module's public constants that are numbers, tuples of numbers or texts."""
     return {
         name: value
         for name, value in vars(module).items()
-        if name.isupper() and not name.startswith("_") and isinstance(value, int | float | tuple)
+        if name.isupper() and not name.startswith("_") and isinstance(value, int | float | tuple | str)
     }
 
 

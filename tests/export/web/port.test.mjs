@@ -22,12 +22,15 @@ function assertSame(garment, expected) {
   assert.deepEqual(Uint8Array.from(garment.mask), Uint8Array.from(expected.mask), `${expected.name}: mask`);
   const difference = largestDifference(expected.image, garment.image);
   assert.ok(difference <= 1, `${expected.name}: image differs by ${difference}`);
+  return difference;
 }
 
 test("frames that follow each other have the same masks and images", () => {
   const tracker = new Tracker(settings);
   assert.ok(frames.some((frame) => frame.found) && frames.some((frame) => !frame.found));
-  for (const frame of frames) assertSame(tracker.preprocess(frame), frame);
+  const differences = frames.filter((frame) => assertSame(tracker.preprocess(frame), frame) > 0).length;
+  // More of them mean another order of operations than Python's, which sooner or later gives another mask.
+  assert.ok(differences <= frames.length / 10, `${differences} of ${frames.length} images differ by one grey level`);
 });
 
 test("still pictures have the same masks and images", () => {

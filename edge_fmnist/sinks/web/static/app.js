@@ -1,12 +1,13 @@
 // The browser page. Results arrive as server-sent events. Frames are requested one at a time, each after the previous
 // one is displayed, so that a slow viewer sees fewer frames and never outdated ones.
 
-import { element, LatencyChart, setText, showBars, showModelInput, showNumbers, showPrediction } from "./display.js";
+import {
+  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
+  STALLED,
+} from "./display.js";
 
 const RETRY = 1000;
 const TIMEOUT = 5000;
-const STALLED = 2000;
-const NUMBERS_INTERVAL = 300;
 
 const whole = new Intl.NumberFormat("en", { useGrouping: true });
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -18,7 +19,7 @@ const view = {
   updated: 0, // time of the last update of the numbers
   request: new AbortController(), // aborts the current frame request
 };
-const chart = new LatencyChart(STALLED);
+const chart = new LatencyChart();
 
 // ---------------------------------------------------------------- state
 
@@ -183,12 +184,7 @@ function togglePause() {
 }
 
 element("pause").addEventListener("click", togglePause);
-document.addEventListener("keydown", (event) => {
-  // On a button, a link or in a text, the space bar already has a meaning.
-  if (event.code !== "Space" || event.repeat || event.target.closest("button, a, input")) return;
-  event.preventDefault();
-  togglePause();
-});
+onSpace(togglePause);
 document.addEventListener("visibilitychange", () => wake());
 setInterval(showState, 500);
 showState();

@@ -1,15 +1,26 @@
 // What the live page and the page for phones both show: the prediction, its scores, the model input and the latency.
 
+// In milliseconds.
 const HISTORY = 10_000;
+export const STALLED = 2000;
+export const NUMBERS_INTERVAL = 300;
 
 export const element = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 export const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)}\u202fms`;
 const whole = new Intl.NumberFormat("en", { useGrouping: true });
 
-
 export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
+}
+
+export function onSpace(action) {
+  document.addEventListener("keydown", (event) => {
+    // On a button, on a link or in a text, the space bar already has a meaning.
+    if (event.code !== "Space" || event.repeat || event.target.closest("button, a, input")) return;
+    event.preventDefault();
+    action();
+  });
 }
 
 // ---------------------------------------------------------------- prediction
@@ -72,15 +83,11 @@ export function showModelInput(image) {
 
 // Latencies of the last 10 s, in milliseconds: processing, age, preprocess, classify, smooth.
 export class LatencyChart {
-  // `gap`: milliseconds without a frame after which a new line starts.
-  constructor(gap) {
-    this.gap = gap;
-    this.history = [];
-  }
+  history = [];
 
   add({ preprocess, classify, smooth, age }, now) {
     // A line across a pause or an interruption would suggest measurements that were not made.
-    if (this.history.length && now - this.history.at(-1).time > this.gap) this.history = [];
+    if (this.history.length && now - this.history.at(-1).time > STALLED) this.history = [];
     this.history.push({ time: now, processing: preprocess + classify + smooth, age, preprocess, classify, smooth });
     while (this.history[0].time < now - HISTORY) this.history.shift();
     this.show(now);

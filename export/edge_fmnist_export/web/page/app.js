@@ -1,18 +1,17 @@
 // The page for phones: the camera or a picture is classified in this browser. Nothing is sent anywhere.
 
 import { Classifier } from "./classifier.js";
-import { element, LatencyChart, setText, showBars, showModelInput, showNumbers, showPrediction } from "./display.js";
+import {
+  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
+} from "./display.js";
 import { outline } from "./outline.js";
 import { Smoother, Tracker } from "./pipeline.js";
 import { preprocess, reduce } from "./preprocess.js";
 
-const STALLED = 2000;
-const NUMBERS_INTERVAL = 300;
 // Larger frames and pictures are scaled down before they are read: phones limit the size of a canvas.
 const FRAME_EDGE = 1280;
 const PICTURE_EDGE = 4096;
 const UNSMOOTHED = { TIME_CONSTANT: 0, MARGIN: 0, BAND: 0, ABSENCE: 0 };
-const COLOURS = { known: "#3ccdaa", unknown: "#f5af3c" };
 
 const view = {
   state: "connecting", // connecting (loading), waiting (ready), live, paused, photo, lost (failed)
@@ -21,7 +20,7 @@ const view = {
   session: 0, // changes with each start of a camera or picture, so that late results are dropped
   updated: 0, // time of the last update of the numbers
 };
-const chart = new LatencyChart(STALLED);
+const chart = new LatencyChart();
 const video = element("video");
 const picture = element("picture").getContext("2d", { willReadFrequently: true });
 let settings, classifier, unsmoothed;
@@ -60,15 +59,17 @@ function drawPicture(source, width, height) {
   picture.drawImage(source, 0, 0, width, height);
 }
 
-function drawOutline(garment, kind) {
+// As edge_fmnist/sinks/annotate.py does.
+function drawOutline(garment) {
+  const { INK, KNOWN, UNKNOWN, LINE, SMOOTHING_POINTS } = settings.outline;
   const { width, height } = picture.canvas;
-  const path = outline(garment.mask, garment.width, garment.height);
+  const path = outline(garment.mask, garment.width, garment.height, SMOOTHING_POINTS);
+  const thickness = Math.max(1, Math.round(LINE * Math.min(height, 0.75 * width)));
+  const colour = document.body.dataset.prediction === "known" ? KNOWN : UNKNOWN;
   picture.setTransform(width / garment.width, 0, 0, height / garment.height, 0, 0);
-  const pixel = Math.max(garment.width, garment.height) / 640;
-  picture.lineCap = "round";
-  for (const [colour, thickness] of [["#14181d", 6], [COLOURS[kind], 3]]) {
-    picture.strokeStyle = colour;
-    picture.lineWidth = thickness * pixel;
+  for (const [bgr, pixels] of [[INK, thickness + Math.min(2, thickness)], [colour, thickness]]) {
+    picture.strokeStyle = `rgb(${[...bgr].reverse()})`;
+    picture.lineWidth = (pixels * garment.width) / width;
     picture.stroke(path);
   }
 }
@@ -99,10 +100,14 @@ async function classify(pixels, detect, smoother, captured, session) {
   showPrediction(result);
   showBars(result);
   showModelInput(garment.image);
-  if (garment.found) drawOutline(garment, document.body.dataset.prediction === "known" ? "known" : "unknown");
+  if (garment.found) drawOutline(garment);
   const now = performance.now();
-  const stages = { preprocess: preprocessed - started, classify: classified - preprocessed, smooth: finished - classified };
-  chart.add({ ...stages, age: Math.max(now - captured, finished - started) }, now);
+  chart.add({
+    preprocess: preprocessed - started,
+    classify: classified - preprocessed,
+    smooth: finished - classified,
+    age: Math.max(now - captured, finished - started),
+  }, now);
   if (now - view.updated > NUMBERS_INTERVAL || view.state === "photo") {
     view.updated = now;
     const { history } = chart;
@@ -234,12 +239,7 @@ function listen() {
   document.addEventListener("paste", (event) => {
     showFile([...event.clipboardData.files].find((file) => file.type.startsWith("image/")));
   });
-  document.addEventListener("keydown", (event) => {
-    // On a button or a link, the space bar already has a meaning.
-    if (event.code !== "Space" || event.repeat || event.target.closest("button, a")) return;
-    event.preventDefault();
-    togglePause();
-  });
+  onSpace(togglePause);
 }
 
 async function workOffline() {
@@ -256,7 +256,7 @@ async function start() {
     const { model } = settings;
     showBars({ label: null, scores: Object.fromEntries(model.labels.map((label) => [label, 0])) });
     classifier = await Classifier.load(model, document.baseURI);
-    unsmoothed = new Smoother(model.labels, model.threshold, UNSMOOTHED);
+    unsmoothed = new Smoother(model.labels, model.threshold, { ...settings.smoothing, ...UNSMOOTHED });
     setText(element("source"), `Model: ${model.name}, ${Math.round(model.bytes / 1000)}\u202fkB`);
     for (const id of ["camera", "choose"]) element(id).disabled = false;
     setState("waiting", "Start the camera, or choose, drop or paste a picture");

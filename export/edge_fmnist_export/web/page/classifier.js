@@ -21,14 +21,15 @@ export class Classifier {
     // The build without relaxed SIMD runs in all browsers, and is as fast.
     await loadLiteRt(new URL("litert/litert_wasm_compat_internal.js", folder).href);
     const classifier = new Classifier(model, await loadAndCompile(content, { accelerator: "wasm" }));
-    await classifier.outputs(new Uint8Array(784));
+    await classifier.outputs(classifier.input.map(() => 0));
     return classifier;
   }
 
   constructor(model, compiled) {
     this.model = model;
     this.compiled = compiled;
-    this.input = new (model.input.type === "uint8" ? Uint8Array : Float32Array)(784);
+    const { type, shape } = model.input;
+    this.input = new (type === "uint8" ? Uint8Array : Float32Array)(shape.reduce((size, edge) => size * edge));
   }
 
   // The raw output tensor for a 28x28 image, uint8 or float32.

@@ -13,9 +13,9 @@ export function roundHalfEven(value) {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
-// Two percentiles of a flat array, interpolated linearly.
+// Percentiles of a flat float32 array, interpolated linearly.
 export function percentiles(values, percents) {
-  const ordered = Float32Array.from(values).sort();
+  const ordered = new Float32Array(values).sort();
   return percents.map((percent) => {
     const place = (percent / 100) * (ordered.length - 1);
     const below = Math.floor(place);
@@ -49,58 +49,60 @@ export function resizeArea({ data, width, height, stride = 1 }, toWidth, toHeigh
   // Whole factors: a sum, scaled at the end.
   const whole = width % toWidth === 0 && height % toHeight === 0;
   const [columns, rows] = [areaWeights(width, toWidth, whole), areaWeights(height, toHeight, whole)];
+  const scale = whole ? fround((toWidth * toHeight) / (width * height)) : 1;
   const result = new Float32Array(toWidth * toHeight * channels);
-  if (channels === 3) sumColours(data, width * stride, stride, columns, rows, result);
-  else for (let i = 0; i < channels; i++) sumChannel(data, width * stride, stride, columns, rows, result, i, channels);
-  const scale = fround((toWidth * toHeight) / (width * height));
-  return whole ? result.map((sum) => sum * scale) : result;
-}
-
-function sumChannel(data, rowLength, stride, columns, rows, result, channel, channels) {
-  let target = channel;
-  for (const { start: top, weights: rowWeights } of rows) {
-    for (const { start: left, weights } of columns) {
-      let sum = 0;
-      for (let row = 0; row < rowWeights.length; row++) {
-        let across = 0;
-        let place = (top + row) * rowLength + left * stride + channel;
-        for (let column = 0; column < weights.length; column++, place += stride) {
-          across = fround(across + fround(data[place] * weights[column]));
-        }
-        sum = fround(sum + fround(across * rowWeights[row]));
-      }
-      result[target] = sum;
-      target += channels;
-    }
-  }
-}
-
-// The same for three channels at once. A quarter of the time of a frame goes here, and one by one would take longer.
-function sumColours(data, rowLength, stride, columns, rows, result) {
   let target = 0;
-  for (const { start: top, weights: rowWeights } of rows) {
-    for (const { start: left, weights } of columns) {
-      let [red, green, blue] = [0, 0, 0];
-      for (let row = 0; row < rowWeights.length; row++) {
-        let a = 0;
-        let b = 0;
-        let c = 0;
-        let place = (top + row) * rowLength + left * stride;
-        for (let column = 0; column < weights.length; column++, place += stride) {
-          const weight = weights[column];
-          a = fround(a + fround(data[place] * weight));
-          b = fround(b + fround(data[place + 1] * weight));
-          c = fround(c + fround(data[place + 2] * weight));
+  for (const { start: top, weights: down } of rows) {
+    for (const { start: left, weights: across } of columns) {
+      for (let channel = 0; channel < channels; channel++) {
+        let sum = 0;
+        for (let row = 0; row < down.length; row++) {
+          let inRow = 0;
+          let place = ((top + row) * width + left) * stride + channel;
+          for (let column = 0; column < across.length; column++, place += stride) {
+            inRow = fround(inRow + fround(data[place] * across[column]));
+          }
+          sum = fround(sum + fround(inRow * down[row]));
         }
-        red = fround(red + fround(a * rowWeights[row]));
-        green = fround(green + fround(b * rowWeights[row]));
-        blue = fround(blue + fround(c * rowWeights[row]));
+        result[target++] = sum * scale;
       }
-      result[target++] = red;
-      result[target++] = green;
-      result[target++] = blue;
     }
   }
+  return result;
+}
+
+// The sums over the rows of a picture of bytes with 4 channels, `rows` of them, float32; a row on the edge between two
+// sums is divided.
+export function sumRows({ data, width, height }, rows) {
+  const length = 4 * width;
+  const pixels = new Int32Array(data.buffer, data.byteOffset, width * height);
+  const result = new Float32Array(rows * length);
+  for (let row = 0, target = 0; row < rows; row++) {
+    const [top, bottom] = [(row * height) / rows, ((row + 1) * height) / rows];
+    const [first, last] = [Math.ceil(top) * width, Math.floor(bottom) * width];
+    for (let x = 0; x < width; x++, target += 4) {
+      // Two channels at once: a sum takes 16 bits at most.
+      let even = 0;
+      let odd = 0;
+      for (let place = first + x; place < last; place += width) {
+        even = (even + (pixels[place] & 0xff00ff)) | 0;
+        odd = (odd + ((pixels[place] >>> 8) & 0xff00ff)) | 0;
+      }
+      result[target] = even & 0xffff;
+      result[target + 1] = odd & 0xffff;
+      result[target + 2] = even >>> 16;
+      result[target + 3] = odd >>> 16;
+    }
+    addShare(result, row * length, data, Math.floor(top) * length, length, Math.ceil(top) - top);
+    addShare(result, row * length, data, Math.floor(bottom) * length, length, bottom - Math.floor(bottom));
+  }
+  return { data: result, width, height: rows, stride: 4 };
+}
+
+function addShare(sums, target, data, source, length, share) {
+  if (share === 0) return;
+  const weight = fround(share);
+  for (let i = 0; i < length; i++) sums[target + i] += fround(data[source + i] * weight);
 }
 
 // cv2.resize with INTER_LINEAR of a float32 picture with one channel.
@@ -134,78 +136,62 @@ function reflect(index, size) {
   return index;
 }
 
-// Applies a symmetric kernel down the columns of float64 values.
-function filterColumns({ data, width, height, stride }, kernel) {
-  const radius = kernel.length >> 1;
+// Applies symmetric kernels of odd length, given from their middle on, along the rows and down the columns; float64.
+function separable({ data, width, height, stride = 1 }, across, down = across) {
   const length = width * stride;
-  const result = new Float64Array(data.length);
-  for (let y = 0; y < height; y++) {
-    const target = y * length;
-    for (let k = 0; k < kernel.length; k++) {
-      const weight = kernel[k];
-      const start = reflect(y + k - radius, height) * length;
-      for (let i = 0; i < length; i++) result[target + i] += weight * data[start + i];
+  const margin = (across.length - 1) * stride;
+  const source = new Float64Array(data);
+  const result = new Float64Array(source.length);
+  const line = new Float64Array(length + 2 * margin);
+  const middle = line.subarray(margin, margin + length);
+  for (let start = 0, y = 0; y < height; start += length, y++) {
+    for (let i = 0; i < length; i++) middle[i] = down[0] * source[start + i];
+    for (let k = 1; k < down.length; k++) {
+      const [above, below, weight] = [reflect(y - k, height) * length, reflect(y + k, height) * length, down[k]];
+      for (let i = 0; i < length; i++) middle[i] += weight * (source[above + i] + source[below + i]);
+    }
+    for (let k = 1; k < across.length; k++) {
+      const [left, right] = [reflect(-k, width) * stride, reflect(width - 1 + k, width) * stride];
+      line.set(middle.subarray(left, left + stride), margin - k * stride);
+      line.set(middle.subarray(right, right + stride), margin + length + (k - 1) * stride);
+    }
+    for (let i = 0; i < length; i++) {
+      let sum = across[0] * middle[i];
+      for (let k = 1, away = stride; k < across.length; k++, away += stride) {
+        sum += across[k] * (line[margin + i - away] + line[margin + i + away]);
+      }
+      result[start + i] = sum;
     }
   }
-  return { data: result, width, height, stride };
+  return result;
 }
 
-function transposed({ data, width, height, stride }) {
-  const result = new Float64Array(data.length);
-  for (let y = 0, source = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const target = (x * height + y) * stride;
-      for (let channel = 0; channel < stride; channel++) result[target + channel] = data[source++];
-    }
-  }
-  return { data: result, width: height, height: width, stride };
-}
-
-// Applies a symmetric kernel in both directions.
-function separable({ data, width, height, stride = 1 }, kernel) {
-  const turned = transposed(filterColumns({ data: new Float64Array(data), width, height, stride }, kernel));
-  return transposed(filterColumns(turned, kernel)).data;
-}
-
+// From the middle on.
 function gaussianKernel(size, sigma) {
-  const values = Array.from({ length: size }, (_, i) => Math.exp(-((i - (size - 1) / 2) ** 2) / (2 * sigma * sigma)));
-  const total = values.reduce((sum, value) => sum + value, 0);
+  const values = Array.from({ length: (size + 1) / 2 }, (_, i) => Math.exp((-i * i) / (2 * sigma * sigma)));
+  const total = values.reduce((sum, value) => sum + 2 * value, -values[0]);
   return values.map((value) => value / total);
 }
 
 // cv2.GaussianBlur of uint8, which computes in fixed point with 8 fractional bits.
 export function gaussianBlurBytes(picture, sigma) {
   const kernel = gaussianKernel(Math.round(6 * sigma + 1) | 1, sigma).map((weight) => Math.round(256 * weight));
-  kernel[kernel.length >> 1] += 256 - kernel.reduce((sum, weight) => sum + weight, 0);
-  return new Uint8Array(separable(picture, kernel).map((value) => (value + 32768) >> 16));
+  kernel[0] += 256 + kernel[0] - kernel.reduce((sum, weight) => sum + 2 * weight, 0);
+  const sums = separable(picture, kernel);
+  const result = new Uint8Array(sums.length);
+  for (let i = 0; i < sums.length; i++) result[i] = (sums[i] + 32768) >> 16;
+  return result;
 }
 
 // The same of float32 with one channel.
 export function gaussianBlurFloats(picture, sigma) {
-  const kernel = gaussianKernel(Math.round(8 * sigma + 1) | 1, sigma).map(fround);
-  return new Float32Array(separable(picture, kernel));
+  return new Float32Array(separable(picture, gaussianKernel(Math.round(8 * sigma + 1) | 1, sigma).map(fround)));
 }
 
-// cv2.blur of float32 with one channel, by running sums.
-export function boxBlur({ data, width, height }, [across, down]) {
-  const pass = (source, length, step, lines, lineStep, size) => {
-    const radius = size >> 1;
-    const result = new Float64Array(source.length);
-    for (let line = 0; line < lines; line++) {
-      const start = line * lineStep;
-      let sum = 0;
-      for (let k = -radius; k <= radius; k++) sum += source[start + reflect(k, length) * step];
-      for (let i = 0; i < length; i++) {
-        result[start + i * step] = sum;
-        sum += source[start + reflect(i + radius + 1, length) * step];
-        sum -= source[start + reflect(i - radius, length) * step];
-      }
-    }
-    return result;
-  };
-  const sums = pass(pass(data, width, 1, height, width, across), height, width, width, 1, down);
-  const scale = 1 / (across * down);
-  return new Float32Array(sums.map((sum) => sum * scale));
+// cv2.blur of float32 with one channel.
+export function boxBlur(picture, [width, height]) {
+  const box = (size) => new Array((size + 1) / 2).fill(1 / size);
+  return new Float32Array(separable(picture, box(width), box(height)));
 }
 
 // ---------------------------------------------------------------- colours

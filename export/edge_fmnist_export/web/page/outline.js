@@ -1,21 +1,45 @@
-// Returns the outline of a mask of 0 and 1, in pixels of the mask: marching squares between the centres of its pixels.
-export function outline(mask, width, height) {
+// Returns the outline of a mask of 0 and 1 as a path in pixels of the mask: marching squares between the centres of
+// pixels, each point the average of `smoothing` neighbours.
+export function outline(mask, width, height, smoothing) {
   const path = new Path2D();
-  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height && mask[y * width + x] > 0;
+  const average = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  for (const line of closedLines(mask, width, height)) {
+    const half = line.length < 2 * smoothing ? 0 : smoothing >> 1;
+    line.forEach((_, i) => {
+      const near = Array.from({ length: 2 * half + 1 }, (_, k) => line.at((i + k - half) % line.length));
+      path.lineTo(average(near.map(([x]) => x)), average(near.map(([, y]) => y)));
+    });
+    path.closePath();
+  }
+  return path;
+}
+
+// The points of each line, with the mask on the right of it.
+function closedLines(mask, width, height) {
+  const isInside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && mask[y * width + x] > 0;
+  const next = new Map();
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
-      const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x, y + 1), at(x + 1, y + 1)];
-      if (a === b && a === c && a === d) continue;
-      const points = [];
-      if (a !== b) points.push([x + 1, y + 0.5]);
-      if (b !== d) points.push([x + 1.5, y + 1]);
-      if (c !== d) points.push([x + 1, y + 1.5]);
-      if (a !== c) points.push([x + 0.5, y + 1]);
-      for (let i = 0; i < points.length; i += 2) {
-        path.moveTo(...points[i]);
-        path.lineTo(...points[i + 1]);
+      // Clockwise: four pixels, and the points between each and the next.
+      const inside = [isInside(x, y), isInside(x + 1, y), isInside(x + 1, y + 1), isInside(x, y + 1)];
+      if (inside.every((is) => is === inside[0])) continue;
+      const points = [[x + 1, y + 0.5], [x + 1.5, y + 1], [x + 1, y + 1.5], [x + 0.5, y + 1]];
+      for (let start = 0; start < 4; start++) {
+        if (!inside[start] || inside[(start + 1) % 4]) continue;
+        let end = (start + 3) % 4;
+        while (inside[end]) end = (end + 3) % 4;
+        next.set(`${points[start]}`, points[end]);
       }
     }
   }
-  return path;
+  const lines = [];
+  while (next.size) {
+    const line = [];
+    for (let [key] = next.keys(); next.has(key); key = `${line.at(-1)}`) {
+      line.push(next.get(key));
+      next.delete(key);
+    }
+    lines.push(line);
+  }
+  return lines;
 }

@@ -3,10 +3,6 @@
 
 import { preprocess } from "./preprocess.js";
 
-export const UNKNOWN = "unknown";
-// The class of what is not to be named.
-const NONE = "none";
-
 // Detects the garment in frames that follow each other: segmentation starts from the mask of the frame before.
 export class Tracker {
   constructor(settings) {
@@ -34,22 +30,23 @@ export class Tracker {
 
 // Averages scores over time and keeps the label until another one is clearly better.
 export class Smoother {
-  constructor(labels, threshold, { TIME_CONSTANT, MARGIN, BAND, ABSENCE }) {
-    Object.assign(this, { labels, threshold, timeConstant: TIME_CONSTANT, margin: MARGIN, absence: ABSENCE });
+  constructor(labels, threshold, settings) {
+    Object.assign(this, { labels, threshold, settings });
     // At most halfway to certainty, or a high threshold could not be left.
-    this.leave = Math.min(threshold + BAND, (threshold + 1) / 2);
+    this.leave = Math.min(threshold + settings.BAND, (threshold + 1) / 2);
     this.clear();
   }
 
   // Takes the scores of one frame, null without a garment; `now` in seconds. Returns {label, score, scores}.
   update(scores, now) {
+    const { ABSENCE, TIME_CONSTANT } = this.settings;
     if (scores === null) {
-      if (this.seenAt === null || now - this.seenAt >= this.absence) this.clear();
+      if (this.seenAt === null || now - this.seenAt >= ABSENCE) this.clear();
       return this.shown;
     }
     let share = 1;
-    if (this.seenAt !== null && this.timeConstant > 0) {
-      share = -Math.expm1(-Math.max(0, now - this.seenAt) / this.timeConstant);
+    if (this.seenAt !== null && TIME_CONSTANT > 0) {
+      share = -Math.expm1(-Math.max(0, now - this.seenAt) / TIME_CONSTANT);
     }
     const average = this.shown.scores.map((score, i) => score + Math.fround(share) * Math.fround(scores[i] - score));
     this.seenAt = now;
@@ -64,15 +61,17 @@ export class Smoother {
 
   // The label to show; the class "none" is shown as unknown.
   choose(scores) {
+    const { NONE, UNKNOWN } = this.settings;
     const label = this.leading(scores);
     return label === NONE ? UNKNOWN : label;
   }
 
   // The shown label, unless there is a reason to change.
   leading(scores) {
+    const { MARGIN, UNKNOWN } = this.settings;
     const best = scores.indexOf(Math.max(...scores));
     if (scores[best] < (this.shown.label === UNKNOWN ? this.leave : this.threshold)) return UNKNOWN;
     const shown = this.labels.indexOf(this.shown.label);
-    return this.labels[shown < 0 || scores[best] - scores[shown] >= this.margin ? best : shown];
+    return this.labels[shown < 0 || scores[best] - scores[shown] >= MARGIN ? best : shown];
   }
 }

@@ -152,6 +152,16 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
     assert "not empty" in refused.stderr
 
 
+def test_a_full_disk_while_planning_names_the_file(
+    photos: Path, tmp_path: Path, cli: Cli, file_size_limit: Callable[[int], Any]
+) -> None:
+    with file_size_limit(100):
+        result = cli("label", photos, "--output", tmp_path / "labels")
+    assert result.exit_code == 1
+    assert f"--output: {tmp_path / 'labels' / 'manifest.parquet'}: File too large" in result.stderr
+    assert not list((tmp_path / "labels").iterdir())
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_killed_driver_takes_its_workers_along_and_the_same_command_goes_on(photos: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
                 "_temp_dir": folder,
             }
         ray = _init(settings)
-        stack.callback(ray.shutdown)
+        stack.callback(_shut_down, ray)
         yield ray
 
 
@@ -221,6 +221,12 @@ def _stdout_kept() -> Iterator[None]:
         yield
 
 
+def _shut_down(ray: Any) -> None:
+    # It prints messages that were held back as repeated ones.
+    with contextlib.redirect_stdout(sys.stderr):
+        ray.shutdown()
+
+
 def _init(settings: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
         # Deprecation warnings of Ray itself.
@@ -231,6 +237,6 @@ def _init(settings: dict[str, Any]) -> Any:
             ray.init(**settings, log_to_driver=False, logging_level="ERROR")
         except Exception as error:
             # Ray raises errors of no common class, among them a bare Exception where a node starts too slowly.
-            ray.shutdown()
+            _shut_down(ray)
             raise RunError(f"--ray {settings['address']}: {str(error).strip().splitlines()[0]}") from error
     return ray

@@ -130,10 +130,16 @@ class Folder:
     @contextlib.contextmanager
     def create(self, name: str) -> Iterator[Any]:
         """Yield a binary file to write to; it gets its name when the block succeeds, and is synced before."""
-        with moved_into_place(self._path / name) as temporary, temporary.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        path = self._path / name
+        try:
+            with moved_into_place(path) as temporary, temporary.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            # A full disk has no file name.
+            error.filename = error.filename or str(path)
+            raise
 
     def remove(self, name: str) -> None:
         """Delete a file."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ImageError
-from edge_fmnist.vision import read_image as reader
+from edge_fmnist.vision.read_image import read_image
 
 
 def image_of(picture: Any) -> np.ndarray | None:
@@ -50,16 +50,14 @@ def read_pixels(picture: Any) -> np.ndarray:
         return picture
     if type(picture).__module__.startswith("PIL."):
         return _pil_pixels(picture)
-    if isinstance(picture, str | os.PathLike):
-        return reader.read_picture(os.fspath(picture))
-    name = "bytes" if isinstance(picture, bytes | bytearray | memoryview) else str(getattr(picture, "name", "file"))
-    data = picture.read() if hasattr(picture, "read") else picture
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise ImageError(
-            "expected a path, bytes, a binary file, a PIL image, a NumPy array, or a list of them, "
-            f"got {type(picture).__name__}"
-        )
-    return reader.decode_picture(bytes(data), name)
+    if isinstance(picture, bytearray | memoryview):
+        picture = bytes(picture)
+    if isinstance(picture, str | os.PathLike | bytes) or hasattr(picture, "read"):
+        return read_image(picture)
+    raise ImageError(
+        "expected a path, bytes, a binary file, a PIL image, a NumPy array, or a list of them, "
+        f"got {type(picture).__name__}"
+    )
 
 
 def _pil_pixels(picture: Any) -> np.ndarray:

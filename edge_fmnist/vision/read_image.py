@@ -7,6 +7,7 @@ reduced size, reports truncated data, and needs a tenth of OpenCV's memory for p
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import importlib
 import importlib.util
@@ -254,21 +255,37 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
     if isinstance(source, bytes):
         return source, "picture"
     if not isinstance(source, (str, os.PathLike)):
-        data, name = source.read(MAX_BYTES + 1), str(getattr(source, "name", "picture"))
-    elif source == STDIN:
-        data, name = sys.stdin.buffer.read(MAX_BYTES + 1), STDIN
-    else:
-        name = os.fspath(source)
-        try:
-            with open(source, "rb") as stream:  # noqa: PTH123
-                data = stream.read(MAX_BYTES + 1)
-        except FileNotFoundError as error:
-            raise SourceError(f"{name}: no such file") from error
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        name = str(getattr(source, "name", "picture"))
+        return read_limited(lambda: contextlib.nullcontext(source), name), name
+    if source == STDIN:
+        return read_limited(lambda: contextlib.nullcontext(sys.stdin.buffer), STDIN), STDIN
+    name = os.fspath(source)
+    return read_limited(lambda: open(source, "rb"), name), name  # noqa: PTH123 - closed by read_limited
+
+
+def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str) -> bytes:
+    """Return the content of the binary file that a function opens.
+
+    Args:
+        opened: opens the file, on any file system.
+        name: its name for messages.
+
+    Raises:
+        SourceError: the file does not exist.
+        ImageError: it cannot be read, is not binary, or is larger than 256 MiB.
+    """
+    try:
+        with opened() as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        raise SourceError(f"{name}: no such file") from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not isinstance(data, bytes):
+        raise ImageError(f"{name}: expected a file opened in binary mode, got {type(data).__name__}")
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
-    return data, name
+    return data
 
 
 def _is_picture(kind: str | None, path: Path) -> bool:

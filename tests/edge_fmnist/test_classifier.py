@@ -151,7 +151,22 @@ def test_a_list_is_answered_in_one_batch(classifier: Classifier, photograph: Pat
     assert classifier((empty,)) == [None]
 
 
-@pytest.mark.parametrize("thing", [7, None, {"a": 1}, io.StringIO("text")])
+def test_a_large_picture_has_one_answer(
+    classifier: Classifier, picture: Callable[..., Path], make_result: Callable[..., Any]
+) -> None:
+    path = picture("large.jpg", make_result(size=(1600, 1200)).frame.picture)
+    content = path.read_bytes()
+    first, *others = [classifier(kind) for kind in (path, content, bytearray(content), io.BytesIO(content))]
+    for other in others:
+        np.testing.assert_array_equal(other.scores, first.scores)
+
+
+def test_a_file_in_text_mode(classifier: Classifier) -> None:
+    with pytest.raises(ImageError, match="expected a file opened in binary mode, got str"):
+        classifier(io.StringIO("text"))
+
+
+@pytest.mark.parametrize("thing", [7, None, {"a": 1}])
 def test_what_is_not_a_picture(classifier: Classifier, thing: Any) -> None:
     with pytest.raises(ImageError, match=f"expected a path, bytes, .* got {type(thing).__name__}"):
         classifier(thing)

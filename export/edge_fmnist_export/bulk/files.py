@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import moved_into_place
-from edge_fmnist.errors import EdgeFmnistError, ImageError, SourceError
-from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes
+from edge_fmnist.errors import EdgeFmnistError, SourceError
+from edge_fmnist.vision.read_image import read_bytes, read_limited
 
 # Reads at once from an object store, whose latency is tens of milliseconds.
 READ_THREADS = 16
@@ -67,17 +67,12 @@ class PhotoReader:
         location = self.location(path)
         if not is_uri(location):
             return read_bytes(location)[0]
-        try:
+
+        def opened() -> Any:
             system, name = self._on_filesystem(location)
-            with system.open_input_stream(name) as stream:
-                data: bytes = stream.read(MAX_BYTES + 1)
-        except FileNotFoundError as error:
-            raise SourceError(f"{path}: no such file") from error
-        except (OSError, ValueError) as error:
-            raise ImageError(f"{path}: cannot be read ({error})") from error
-        if len(data) > MAX_BYTES:
-            raise ImageError(f"{path}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
-        return data
+            return system.open_input_stream(name)
+
+        return read_limited(opened, path)
 
     def _on_filesystem(self, uri: str) -> tuple[Any, str]:
         scheme, rest = uri.split("://", 1)

@@ -6,7 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # tflite-runtime needs numpy<2, so it has an environment of its own; the tests compare it with LiteRT.
 OLD_VENV := .venv-tflite-runtime
-PIP := -m pip --disable-pip-version-check install --quiet
+# Modules are compiled when they are imported first: a third of an installation's time is compiling all of them.
+PIP := -m pip --disable-pip-version-check install --quiet --no-compile
 # What the tests have installed; EXTRAS=dev,torch adds the other back end, which is large.
 EXTRAS ?= dev
 # Test processes at once, of up to 1.3 GB each.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import os
@@ -32,6 +33,24 @@ TRAIN_IMAGES, TEST_IMAGES = 60, 40
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Tests of 20 seconds and more. Started last, one of them would keep a worker busy while the others have nothing to do.
+LONGEST = (
+    "test_docs.py::test_commands_run",
+    "test_notebook.py::test_it_runs",
+    "test_analysis_projection.py::test_umap",
+    "test_torch_back_end.py",
+    "test_packaging.py",
+    "test_web_export.py::test_chromium",
+    "test_bench_action.py::test_benchmark_step",
+    "test_shipped.py::test_accuracy_on_the_test_set",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest tests."""
+    items.sort(key=lambda item: not any(name in item.nodeid for name in LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("EDGE_FMNIST_DATA", "EDGE_FMNIST_INTERPRETER", "FORCE_COLOR"):
@@ -40,6 +59,24 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pyte
     monkeypatch.setenv("no_proxy", "*")
     # Wide enough for rich not to break the lines that tests look for.
     monkeypatch.setenv("COLUMNS", "250")
+
+
+@pytest.fixture(scope="session")
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Return a function that fills a folder once for all workers of a test run and returns it; not to be written to."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, make: Callable[[Path], None]) -> Path:
+        folder, finished = shared / name, shared / f"{name}.finished"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                make(folder)
+                finished.touch()
+        return folder
+
+    return once
 
 
 def random_split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +167,7 @@ def start() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
         select.select([pipe for pipe in (running.stdout, running.stderr) if pipe], [], [], 60)
         # A command that wrote why it fails ends by itself; a library may lose one interruption.
-        for seconds in (1, 20, 20, 20):
+        for seconds in (1, 10, 20, 20):
             try:
                 out, err = running.communicate(timeout=seconds)
                 break

@@ -1,9 +1,10 @@
 """Every code block of the README and the pages is run.
 
 The word after the language says how. ``sh``: each line runs to its end with exit code 0. ``sh long``: what needs a
-camera, a broker, photographs or hours is started as written, once for all pages; it ends with a documented exit code
+camera, a broker, photographs or minutes is started as written, once for all pages; it ends with a documented exit code
 and a message, or works until it is interrupted after its first output. ``sh setup``: what changes the system runs
-against stand-ins for apt, pip, make and systemctl, which check that the packages, extras, targets and scripts exist.
+against stand-ins for apt, pip, make and systemctl, which check that the packages, extras, targets and scripts exist;
+edge-fmnist itself is started.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from edge_fmnist_export.training.recipe import shipped_recipes
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -30,6 +33,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "expo
 BLOCK = re.compile(r"^```(\w*)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Pages whose commands take TensorFlow or measure for a while.
 SLOW = {"baselines", "benchmark", "explain", "export", "microcontroller", "report", "RESULTS", "search", "train"}
+# The recipe in a command that trains it. That each recipe exists and loads is tested elsewhere.
+SHIPPED = re.compile(rf"(?<=edge-fmnist train )({'|'.join(shipped_recipes())})$")
 STAND_IN = """#!/bin/sh
 case "$(basename "$0")" in
 sudo|env) case "$1" in *.sh) test -x "$1" || test -x "$EDGE_FMNIST_ROOT/${1#edge-fmnist/}" ;; *) exec "$@" ;; esac ;;
@@ -61,6 +66,12 @@ def lines_of(page: Path, mark: str | None) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
+def long_lines() -> list[str]:
+    """Return the lines of long blocks; of those that differ only in the shipped recipe to train, the first."""
+    lines = [line for page in PAGES for line in lines_of(page, "long")]
+    return list({SHIPPED.sub("", line): line for line in reversed(lines)}.values())
+
+
 def environment(path: str = "") -> dict[str, str]:
     """Return the environment of a user's shell, with the environment under test, and ``path``, first on its path."""
     places = [*([path] if path else []), str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -85,7 +96,10 @@ def run(line: str, folder: Path, seconds: float, path: str = "") -> None:
 @pytest.mark.data
 @pytest.mark.usefixtures("real_data")
 @pytest.mark.parametrize("page", pages_with("sh", None))
-def test_commands_run(page: Path, tmp_path: Path) -> None:
+def test_commands_run(page: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.stem == "benchmark":
+        # The accuracy on all test images takes most of a brief benchmark's time.
+        monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
     for line in lines_of(page, None):
         run(line, tmp_path, 600)
 
@@ -93,9 +107,13 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.usefixtures("real_data")
-@pytest.mark.parametrize("line", dict.fromkeys(line for page in PAGES for line in lines_of(page, "long")))
+@pytest.mark.parametrize("line", long_lines())
 def test_long_command_starts(line: str, start: Callable[..., Any], tmp_path: Path) -> None:
-    ended = start(line, tmp_path, environment())
+    check_started(start(line, tmp_path, environment()))
+
+
+def check_started(ended: subprocess.CompletedProcess[str]) -> None:
+    """Check how a command ended that was interrupted after its first output."""
     assert "Traceback" not in ended.stderr
     # One that has not reached its handler yet, or is about to exit, dies of the signal.
     assert ended.returncode in (*range(5), 130, -signal.SIGINT), ended.stderr
@@ -106,18 +124,23 @@ def test_long_command_starts(line: str, start: Callable[..., Any], tmp_path: Pat
 
 
 @pytest.mark.parametrize("page", pages_with("sh", "setup"))
-def test_setup_names_what_exists(page: Path, tmp_path: Path) -> None:
+def test_setup_names_what_exists(page: Path, start: Callable[..., Any], tmp_path: Path) -> None:
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     for name in STAND_INS.split():
         (bin_folder / name).write_text(STAND_IN, "utf-8")
         (bin_folder / name).chmod(0o755)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     for line in lines_of(page, "setup"):
         if line == "source .venv/bin/activate":
             # `make demo` makes it, and the tests may run in another environment.
             continue
         # The reader's .venv/bin/pip is the stand-in here, and .venv/bin/edge-fmnist the program under test.
-        run(re.sub(r"\.venv/bin/(pip|edge-fmnist)", r"\1", line), ROOT, 60, str(bin_folder))
+        line = re.sub(r"\.venv/bin/(pip|edge-fmnist)", r"\1", line)
+        if line.startswith("edge-fmnist "):
+            check_started(start(line, tmp_path, environment()))
+        else:
+            run(line, ROOT, 60, str(bin_folder))
 
 
 @pytest.mark.parametrize("page", pages_with("python", None))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,22 +19,25 @@ ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return next(folder.glob("*.whl"))
+@pytest.fixture(scope="session")
+def wheel(make_once: Callable[..., Path]) -> Path:
+    def make(folder: Path) -> None:
+        command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+
+    return next(make_once("wheel", make).glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def base_install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def base_install(wheel: Path, make_once: Callable[..., Path]) -> Path:
     """Return the ``bin`` folder of a virtual environment with the wheel and no extra."""
-    folder = tmp_path_factory.mktemp("base") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
-    pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=600)
-    return folder / "bin"
+
+    def make(folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, timeout=120)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, str(wheel)], check=True, capture_output=True, timeout=600)
+
+    return make_once("base-install", make) / "bin"
 
 
 def run(base_install: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -87,8 +91,9 @@ def test_base_install_lists_models(base_install: Path) -> None:
     assert {entry["name"] for entry in json.loads(result.stdout) if entry["ok"]} >= {"edge"}
 
 
-def test_base_install_benchmarks(base_install: Path) -> None:
-    result = run(base_install, "bench", "--iterations", "3", "--scenario", "single-stream", "--json")
+def test_base_install_benchmarks(base_install: Path, small_data: Path) -> None:
+    options = ("--iterations", "3", "--scenario", "single-stream", "--data", str(small_data), "--json")
+    result = run(base_install, "bench", *options)
     assert result.returncode == 0, result.stderr
     variants = json.loads(result.stdout)["variants"]
     assert [variant["name"] for variant in variants] == ["classifier", "litert-int8", "litert-float32"]

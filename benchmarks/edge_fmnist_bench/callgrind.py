@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
+from edge_fmnist.model.registry import read_model
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench import machine, tables
 from edge_fmnist_bench.callgrind_target import MARK, PARTS
@@ -197,10 +198,11 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     Raises:
         UsageError: valgrind is not installed.
         CheckError: callgrind failed.
-        SourceError: the baseline does not exist.
+        SourceError: the model or the baseline does not exist.
         DataError: the baseline is not usable.
     """
     # Before a minute is spent.
+    read_model(model)
     baseline = read(gate) if gate is not None and not update else None
     console.say("bench: counting instructions with valgrind, which takes a minute")
     name = frame_model(model)

@@ -6,6 +6,7 @@ camera, run) does not exist; 4 a gate failed; 130 interrupted.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -103,4 +104,9 @@ def root(
 def main() -> None:
     """Run the command line."""
     console.prepare_streams()
-    app(prog_name="edge-fmnist")
+    try:
+        app(prog_name="edge-fmnist")
+    except SystemExit as end:
+        if console.end_at_once and isinstance(end.code, int):
+            os._exit(end.code)
+        raise

@@ -21,10 +21,6 @@ NOT_SETTINGS = ("config", "help")
 def use(ctx: Any, path: Path | None) -> Path | None:
     """Make the settings of a file the defaults of the command's options: callback of an eager ``--config``.
 
-    Args:
-        ctx: the context of the command.
-        path: the file; None changes nothing.
-
     Raises:
         UsageError: the file cannot be read, or has an unknown key or an invalid value; names file and key.
     """

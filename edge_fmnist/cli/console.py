@@ -24,25 +24,30 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from rich.console import Console
+    from rich.table import Table
 
-# LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate", and absl's "I0000 00:00:1.5 file.cc:1] text".
+# LiteRT's "INFO: Created TensorFlow Lite XNNPACK delegate"; absl's and torch's "I0000 00:00:1.5 file.cc:1] text".
 NATIVE_LOG = re.compile(
-    r"INFO: |[IWE]\d{4} .*\] |WARNING: All log messages before absl|.*UserWarning: Statistics for quantized inputs"
-    r"|\s+warnings\.warn\(|fully_quantize: "
+    r"INFO: |[IWE]\d{4} .*\] |WARNING: All log messages before absl|To enable the following instructions: "
+    r"|.*UserWarning: Statistics for quantized inputs|\s+warnings\.warn\(|fully_quantize: "
 )
 # A column of text is not made narrower than this: the table is stacked instead.
 LEAST_TEXT_WIDTH = 20
 
 
 class _MessageStream:
-    """Standard error that drops what cannot be written: a full disk or a closed pipe does not stop the work."""
+    """Standard error without the log lines of libraries, such as torch's.
+
+    It drops what cannot be written: a full disk or a closed pipe does not stop the work.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError):
-            self._stream.write(text)
+        if not NATIVE_LOG.match(text):
+            with contextlib.suppress(OSError):
+                self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
@@ -59,7 +64,7 @@ def prepare_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            # Else the next file that is opened would get the number, and the native log in it.
+            # Otherwise the next opened file would get this number, and with it the native log.
             os.open(os.devnull, os.O_RDWR)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -78,6 +83,11 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+# Set by a command that has nothing left to do for Python at its end, which takes seconds on a busy device, waits for
+# threads of the page that write to a hung disk, and aborts if FFmpeg returns from a read meanwhile.
+end_at_once = False
+
+
 def say(message: str) -> None:
     """Print a message on standard error, without control characters; one that cannot be written is dropped."""
     with contextlib.suppress(OSError):
@@ -93,12 +103,38 @@ def warn(message: str) -> None:
 def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
     """Turn an error of this package, or of the system, into one message and the exit of the process with its code.
 
-    Args:
-        arguments: those of the command; messages about a file name the option that it comes from.
+    ``arguments`` are those of the command; messages about a file name the option that it comes from.
 
     Raises:
         SystemExit: there was one, or an interruption.
     """
+    with _interruptions() as interruptions:
+        try:
+            yield
+        except typer.Exit:
+            # Also a RuntimeError; the command has printed its own message.
+            raise
+        except EdgeFmnistError as error:
+            say(f"Error: {error}")
+            raise SystemExit(error.exit_code) from error
+        except BrokenPipeError as error:
+            # The reader of the pipe, such as head, has exited. Python flushes standard output once more at exit.
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
+            raise SystemExit(0) from error
+        except OSError as error:
+            say(f"Error: {_described(error, arguments)}")
+            raise SystemExit(1) from error
+        except (Exception, KeyboardInterrupt) as error:
+            # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
+            if not (interruptions or isinstance(error, KeyboardInterrupt)):
+                raise
+            say("Interrupted.")
+            raise SystemExit(130) from error
+
+
+@contextlib.contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Record each Ctrl-C inside the block in the list that is yielded; it interrupts as it does without this."""
     pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -106,36 +142,14 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
         signal.default_int_handler(number, frame)
 
     main = threading.current_thread() is threading.main_thread()
-    default = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if default:
-        signal.signal(signal.SIGINT, note)
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield pressed
+        return
+    signal.signal(signal.SIGINT, note)
     try:
-        yield
-    except typer.Exit:
-        # Also a RuntimeError; the command has printed its own message.
-        raise
-    except EdgeFmnistError as error:
-        say(f"Error: {error}")
-        raise SystemExit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        say("Interrupted.")
-        raise SystemExit(130) from error
-    except BrokenPipeError as error:
-        # The reader of the pipe, such as head, needs no more. Python would flush what is left again at its end.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
-        raise SystemExit(0) from error
-    except OSError as error:
-        say(f"Error: {_described(error, arguments)}")
-        raise SystemExit(1) from error
-    except Exception as error:
-        if not pressed:
-            raise
-        # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
-        say("Interrupted.")
-        raise SystemExit(130) from error
+        yield pressed
     finally:
-        if default:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _described(error: OSError, arguments: Sequence[str]) -> str:
@@ -163,20 +177,32 @@ def show_table(
 ) -> None:
     """Print a table on standard output; where it does not fit the width, its rows are stacked, one cell a line.
 
-    Args:
-        title: printed above it.
-        columns: the headings; all empty: none is shown.
-        rows: the cells.
-        numbers_from: columns from this one on are numbers: aligned to the right and never wrapped.
-        stderr: print on standard error instead.
+    Columns from ``numbers_from`` on are numbers: aligned to the right and never wrapped. Empty headings are not
+    shown.
     """
-    from rich import box
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
     headings, cells = list(columns), [[printable_lines(str(cell)) for cell in row] for row in rows]
     target = Console(stderr=stderr, highlight=False)
+    target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
+    table = _table(headings, cells, numbers_from)
+    with target.capture() as drawn:
+        target.print(table)
+    # Rich cuts what does not fit.
+    words = (word for row in [headings, *cells] for cell in row for word in cell.split())
+    if "…" not in drawn.get() and all(word in drawn.get() for word in words):
+        target.print(table)
+        return
+    for row in cells:
+        target.print(escape(_stacked(headings, row)), soft_wrap=True)
+
+
+def _table(headings: list[str], cells: list[list[str]], numbers_from: int) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, show_header=any(headings))
     for position, heading in enumerate(headings):
         if position >= numbers_from:
@@ -186,22 +212,15 @@ def show_table(
             table.add_column(heading, min_width=min(LEAST_TEXT_WIDTH, longest))
     for row in cells:
         table.add_row(*map(escape, row))
-    target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
-    with target.capture() as drawn:
-        target.print(table)
-    lines_of_table = drawn.get()
-    # Rich cuts what does not fit.
-    words = (word for row in [headings, *cells] for cell in row for word in cell.split())
-    if "…" not in lines_of_table and all(word in lines_of_table for word in words):
-        target.print(table)
-        return
-    for first, *rest in cells:
-        if any(headings):
-            named = zip(headings[1:], rest, strict=True)
-            lines = [first, *("  " + (f"{heading}: {cell}" if heading else cell) for heading, cell in named)]
-        else:
-            lines = [": ".join([first, *rest])]
-        target.print(escape("\n".join(lines)), soft_wrap=True)
+    return table
+
+
+def _stacked(headings: list[str], row: list[str]) -> str:
+    """Return a row as lines, one for each cell, or as a single line without headings."""
+    if not any(headings):
+        return ": ".join(row)
+    named = zip(headings[1:], row[1:], strict=True)
+    return "\n".join([row[0], *("  " + (f"{heading}: {cell}" if heading else cell) for heading, cell in named)])
 
 
 @contextlib.contextmanager

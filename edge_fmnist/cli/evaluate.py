@@ -29,7 +29,7 @@ def evaluate(
         typer.Argument(help="Names of shipped models, or .tflite files. Default: edge, or camera for --photos."),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="The same as an option.", show_default=False)
+        list[str] | None, typer.Option("--model", "-m", help="The same as the argument.", show_default=False)
     ] = None,
     data: options.Data = None,
     labels: options.ModelLabels = None,
@@ -57,7 +57,7 @@ def evaluate(
         raise typer.BadParameter("expected --data or --photos, got both", param_hint="--photos")
     if photos is not None and labels is not None:
         raise typer.BadParameter("--photos uses the labels of Fashion-MNIST; leave --labels out", param_hint="--labels")
-    names = None if labels is None else options.labels_of(labels)
+    names = options.given_labels(labels)
     task = _on_images(data, "test" if split is None else split) if photos is None else _on_photos(photos, split)
     results, exit_code = {}, 0
     for name in [*(models or ()), *(model or ())] or [CAMERA_MODEL if photos is not None else DEFAULT_MODEL]:

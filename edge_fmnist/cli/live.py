@@ -89,6 +89,7 @@ def live(**arguments: Any) -> None:
         loop = make_loop(settings, outputs, warn=report.warn, observer=supervisor)
     try:
         loop.open()
+        console.end_at_once = True
         with stopped_by_signals(loop.stop, outputs.reopen), loop:
             _add_status(outputs, report, settings.jsonl == "-")
             supervisor.start({"source": loop.source.name, "model": loop.classifier.name, "config": settings_file})

@@ -23,7 +23,7 @@ Labels = Annotated[
     Path | None,
     typer.Option(
         "--labels",
-        help="Text file with the names of the classes, one a line. Default: Fashion-MNIST's.",
+        help="Text file with the names of the classes, one per line. Default: Fashion-MNIST's.",
         show_default=False,
     ),
 ]
@@ -31,7 +31,7 @@ ModelLabels = Annotated[
     Path | None,
     typer.Option(
         "--labels",
-        help="Text file with the names of the classes, one a line, instead of those in the model's file.",
+        help="Text file with the names of the classes, one per line, instead of those in the model's file.",
         show_default=False,
     ),
 ]
@@ -71,6 +71,16 @@ def labels_of(path: Path | None) -> tuple[str, ...]:
     return LABELS if path is None else read_labels(path)
 
 
+def given_labels(path: Path | None) -> tuple[str, ...] | None:
+    """Return the labels in the file given by ``--labels``; None without one, for those of the model.
+
+    Raises:
+        SourceError: no such file.
+        DataError: its labels cannot be used.
+    """
+    return None if path is None else read_labels(path)
+
+
 def load_classifier(
     name: str, threads: int = 1, interpreter: str | None = None, labels: tuple[str, ...] | None = None
 ) -> Classifier:
@@ -91,11 +101,8 @@ def load_classifier(
 def warn_of_other_data(model: str, recorded: Any, name: SplitName, split: Split) -> None:
     """Warn if the accuracy of a model is measured on another data set than it was trained on.
 
-    Args:
-        model: its name for the message.
-        recorded: the hashes that the model or run records, as for :func:`edge_fmnist.data.dataset.of_another_set`.
-        name: which split ``split`` is.
-        split: the images.
+    ``recorded`` are the hashes that the model or run records, as for
+    :func:`edge_fmnist.data.dataset.of_another_set`.
     """
     if of_another_set(recorded, name, split):
         console.warn(

@@ -18,13 +18,6 @@ class Supervisor(Observer):
     """Reports each change once, and feeds the watchdog."""
 
     def __init__(self, report: Report, notifier: Notifier, clock: Callable[[], float] = time.monotonic) -> None:
-        """Create a supervisor.
-
-        Args:
-            report: receives each change.
-            notifier: of the service manager.
-            clock: seconds, as from :func:`time.monotonic`.
-        """
         super().__init__(report.warn)
         self._report = report
         self._notifier = notifier

@@ -196,11 +196,6 @@ def load(split: SplitName, folder: Path | None = None, labels: tuple[str, ...] =
     A folder named by the caller or by the environment variable may hold any IDX data set of this shape; one that is
     found by searching must be Fashion-MNIST itself.
 
-    Args:
-        split: ``"train"`` or ``"test"``.
-        folder: the folder to use; None searches.
-        labels: names of the classes.
-
     Raises:
         DataNotFoundError: no data set found.
         DataError: the data set is damaged, or has a class without a label.

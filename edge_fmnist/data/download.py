@@ -43,11 +43,6 @@ def download(folder: Path, progress: Progress, mirrors: Sequence[str] | None = N
     package, which ``apt-get download`` fetches without root. Files are checked by the SHA-256 of their unpacked bytes
     and moved into place when complete; nothing else is left behind.
 
-    Args:
-        folder: where the files go.
-        progress: called as bytes arrive.
-        mirrors: base URLs.
-
     Returns:
         ``folder``, which now has all four files.
 

@@ -23,7 +23,7 @@ LABELS: tuple[str, ...] = (
 
 # The answer when no score reaches the threshold of the model.
 UNKNOWN = "unknown"
-# A class of a taught model: what is not to be named. Its answer is "unknown".
+# Name of the reject class of a taught model: its images get the answer "unknown".
 NONE = "none"
 
 MOST_LABELS = 1000

@@ -110,7 +110,8 @@ def evaluate(classifier: Classifier, split: Split) -> Evaluation:
     """
     if split.targets.max() >= len(classifier.labels):
         raise DataError(
-            f"expected labels of the model's {len(classifier.labels)} classes, got label {split.targets.max()}"
+            f"expected labels of the model's {len(classifier.labels)} classes, got label {split.targets.max()}; give a "
+            "data set of these classes with --data, or photographs with --photos"
         )
     predictions = classifier.predict_batch(split.images)
     confusion = confusion_matrix(split.targets, predictions.indexes, len(classifier.labels))

@@ -87,9 +87,8 @@ class Metadata:
     @property
     def pixel_scale(self) -> float | None:
         """What a pixel value of 0 to 255 is multiplied by; None if the file does not state it."""
-        preprocessing = self.settings.get("preprocessing")
-        scale = _number(preprocessing.get("pixel_scale")) if isinstance(preprocessing, dict) else math.nan
-        return scale if 0 < scale < math.inf else None
+        stated = _stated_scale(self.settings)
+        return None if stated is None else _number(stated)
 
 
 def embed(flatbuffer: bytes, settings: dict[str, Any], labels: tuple[str, ...]) -> bytes:
@@ -227,6 +226,9 @@ def _checked(settings: Any, labels: tuple[str, ...], flatbuffer: bytes, source: 
     flip_tta = settings.get("flip_tta", settings.get("mirrored", False))
     if not isinstance(flip_tta, bool):
         raise ModelError(f"{source}: expected flip_tta (formerly mirrored) to be true or false, got {flip_tta!r}")
+    scale = _stated_scale(settings)
+    if scale is not None and not 0 < _number(scale) < math.inf:
+        raise ModelError(f"{source}: expected a pixel_scale above 0 in its metadata, got {scale!r}")
     return Metadata(_checked_labels(labels, f"{source}: {LABELS_NAME}"), output, settings, calibration, flip_tta)
 
 
@@ -236,6 +238,11 @@ def _checked_labels(labels: tuple[str, ...], where: str) -> tuple[str, ...]:
     except DataError as error:
         raise ModelError(str(error)) from error
     return labels
+
+
+def _stated_scale(settings: dict[str, Any]) -> Any:
+    preprocessing = settings.get("preprocessing")
+    return preprocessing.get("pixel_scale") if isinstance(preprocessing, dict) else None
 
 
 def _number(value: Any) -> float:

@@ -23,6 +23,8 @@ from edge_fmnist.vision.motion import MotionDetector
 
 # Seconds between two checks whether to stop while no frame arrives.
 POLL = 0.1
+# Seconds in which the outputs are closed once the loop was told to stop.
+STOP_SECONDS = 1.5
 # Channels of a picture with transparency, which outputs show without it.
 BGRA = 4
 
@@ -111,7 +113,8 @@ class LiveLoop:
         self._reader: ReaderThread | None = None
         self._motion: MotionDetector | None = None
         self._last: LiveResult | None = None
-        self._lost = self._opened = self._closed = self._stopped = False
+        self._lost = self._opened = self._closed = False
+        self._stopped_at: float | None = None
         self._seen = self._taken = self._unusable = 0
         self._taken_at: float | None = None
         self._started_at: float | None = None
@@ -185,13 +188,30 @@ class LiveLoop:
 
     def stop(self) -> None:
         """End the iteration after the current frame; may be called from any thread or a signal handler."""
-        self._stopped = True
+        self._stopped_at = self._stopped_at or time.perf_counter()
 
     @property
     def stopping(self) -> bool:
         """Whether the loop was told to stop or its time is over, so that outputs must not be waited for."""
-        elapsed = time.perf_counter() - (self._started_at or math.inf)
-        return self._stopped or (self._settings.seconds is not None and elapsed >= self._settings.seconds)
+        return self._stopped_since() is not None
+
+    def time_left(self) -> float:
+        """Return the seconds that the outputs may still take to close: infinite unless the loop was told to stop.
+
+        They count from the moment when it was told, or when it began to close if that was later.
+        """
+        stopped = self._stopped_since()
+        if stopped is None:
+            return math.inf
+        now = time.perf_counter()
+        return STOP_SECONDS - (now - max(stopped, self._ended_at or now))
+
+    def _stopped_since(self) -> float | None:
+        """Return when the loop was told to stop or its time was over; None if neither is the case."""
+        if self._stopped_at is None and self._settings.seconds is not None and self._started_at is not None:
+            over = self._started_at + self._settings.seconds
+            return over if time.perf_counter() >= over else None
+        return self._stopped_at
 
     def close(self) -> None:
         """Stop reading, and close the source and the outputs; may be called twice."""
@@ -203,13 +223,15 @@ class LiveLoop:
             if self._reader is not None:
                 self._reader.stop()
             if self._watch is not None:
-                self._watch.close()
+                self._watch.stop()
             if self._opened:
                 self._observer.stopping()
                 if self._outputs is not None:
                     self._outputs.close()
         finally:
             (self.source if self._reader is None else self._reader).close()
+            if self._watch is not None:
+                self._watch.close(self.time_left())
 
     def __enter__(self) -> LiveLoop:
         self.open()

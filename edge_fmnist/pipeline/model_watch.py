@@ -35,11 +35,15 @@ class ModelWatch:
         """Start the thread."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Stop the thread; may be called before :meth:`start`."""
+    def stop(self) -> None:
+        """Tell the thread to end, without waiting for it."""
         self._stop.set()
+
+    def close(self, time_left: float) -> None:
+        """Stop the thread and wait for it, at most ``time_left`` seconds; may be called before :meth:`start`."""
+        self.stop()
         if self._thread.is_alive():
-            self._thread.join(JOIN_TIMEOUT)
+            self._thread.join(min(JOIN_TIMEOUT, max(0.0, time_left)))
 
     def _run(self) -> None:
         # The file may have changed since it was loaded, so it is compared once.

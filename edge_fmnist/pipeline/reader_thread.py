@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 # Sources have timeouts of their own; a read that takes a second longer is interrupted.
 STALL_TIMEOUT = READ_TIMEOUT + 1
-# Seconds in which an interrupted read must return, and for which one is waited for at the end.
+# Seconds in which an interrupted read must return, and for which one is waited for after it was told to stop.
 CLOSE_TIMEOUT = 0.4
 # Frames per second of files without a rate of their own: a slide show.
 SLIDE_SHOW_FPS = 1.0
@@ -106,6 +106,7 @@ class ReaderThread:
         self._lost_at = self._back_at = self._paced_from = 0.0
         self._interval = self._frame_time = self._decoded_at = 0.0
         self._read_at: float | None = None
+        self._stopped_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="edge-fmnist-reader", daemon=True)
 
     @property
@@ -166,13 +167,15 @@ class ReaderThread:
 
     def stop(self) -> None:
         """Stop reading, without waiting for it."""
+        self._stopped_at = self._stopped_at or time.perf_counter()
         for event in (self._stop, self._begin, self._awake):
             event.set()
 
     def close(self) -> None:
         """Stop reading and close the source; may be called twice."""
         self.stop()
-        self._thread.join(CLOSE_TIMEOUT)
+        waited = time.perf_counter() - (self._stopped_at or 0.0)
+        self._thread.join(max(0.0, CLOSE_TIMEOUT - waited))
         if self._thread.is_alive():
             self._source.interrupt()
             self._thread.join(CLOSE_TIMEOUT)

@@ -115,10 +115,12 @@ class Smoother:
 
     def _average(self, scores: np.ndarray, now: float) -> None:
         """Move the average towards ``scores``, by the time that has passed; a first frame counts in full."""
-        share = 1.0
-        if self._seen_at is not None and self._time_constant > 0:
-            share = -math.expm1(-max(0.0, now - self._seen_at) / self._time_constant)
         # A new array each time, since results keep the old one.
+        if self._seen_at is None or self._time_constant <= 0:
+            # Exactly these scores: rounding an average would decide between equal ones.
+            self._scores = scores.astype(np.float32)
+            return
+        share = -math.expm1(-max(0.0, now - self._seen_at) / self._time_constant)
         self._scores = (self._scores + np.float32(share) * (scores - self._scores)).astype(np.float32)
 
     def _choose(self, scores: np.ndarray) -> str:

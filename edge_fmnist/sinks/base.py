@@ -17,9 +17,11 @@ class Sink(ABC):
     opened by ``__init__``, closed at the end of the ``with`` block.
 
     Attributes:
+        name: what messages call it.
         main_thread: whether it must be closed in the thread that writes to it, as window systems require.
     """
 
+    name = "an output"
     main_thread = False
 
     @abstractmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -55,40 +54,29 @@ class Collector(Sink):
         self.below = below
         self._interval, self._clock = interval, clock
         self._due = -float("inf")
-        # Encoding takes as long as classifying, so not in the thread of the loop.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="collect")
-        self._job: Future[None] | None = None
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
         self._labels: tuple[str, ...] = ()
         self._count = 0
 
     def write(self, result: LiveResult) -> None:
-        """Process a frame in another thread, if one is due.
+        """Process a frame, if one is due.
 
         Raises:
-            SinkError: an earlier frame could not be stored, as with :meth:`Collection.add_unsorted`.
+            SinkError: it cannot be stored, as with :meth:`Collection.add_unsorted`.
         """
         now = self._clock()
         if now < self._due or not result.garment.found or result.label is None:
             return
-        if self._job is not None:
-            if not self._job.done():
-                return
-            self._job.result()
         self._due = now + self._interval
-        self._job = self._thread.submit(self._look, result)
+        frame = capture(result)
+        if self.below is not None and result.score < self.below:
+            self.collection.add_unsorted(frame)
+        else:
+            self._keep(frame, result.labels)
 
     def close(self) -> None:
-        """Finish the frame that is being stored.
-
-        Raises:
-            SinkError: it could not be stored.
-        """
-        self._thread.shutdown()
-        if self._job is not None:
-            job, self._job = self._job, None
-            job.result()
+        """Do nothing; every frame is stored at once."""
 
     def recent(self) -> dict[int, CollectedFrame]:
         """Return the recent frames by number."""
@@ -100,15 +88,12 @@ class Collector(Sink):
         with self._lock:
             self._recent.pop(number, None)
 
-    def _look(self, result: LiveResult) -> None:
-        frame = capture(result)
-        if self.below is not None and result.score < self.below:
-            self.collection.add_unsorted(frame)
-            return
+    def _keep(self, frame: CollectedFrame, labels: tuple[str, ...]) -> None:
+        """Keep a recent frame that looks like no other, in place of the oldest."""
         with self._lock:
-            if result.labels != self._labels:
+            if labels != self._labels:
                 # Of another model: what the former one answered says nothing about it.
-                self._labels, self._recent = result.labels, {}
+                self._labels, self._recent = labels, {}
             if any(similar(old.hash, frame.hash) for old in self._recent.values()):
                 return
             self._recent[self._count] = frame

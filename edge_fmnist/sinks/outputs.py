@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
 # Frame rate of a video saved from images of a folder.
 IMAGES_FPS = 1.0
-# Seconds for which sinks are waited for after the run was told to stop.
-STOP_SECONDS = 2.0
+# Seconds after the time that sinks have to close, in which they report what is missing.
+REPORT_SECONDS = 0.2
 # Settings that say how another one, whose output must be given as well, is written.
 BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
 
@@ -103,7 +102,7 @@ class Outputs:
         self._settings = settings
         self._report = report or OutputReport()
         self._needed = needed
-        self._stopping: Callable[[], bool] = lambda: True
+        self._time_left: Callable[[], float] = lambda: 0.0
         self._queued: list[QueuedSink] = []
         for setting, output in BELONGS_TO.items():
             if getattr(settings, setting) and getattr(settings, output) is None:
@@ -124,48 +123,24 @@ class Outputs:
         Raises:
             SinkError: a file cannot be written, a port is in use.
         """
-        settings = self._settings
-        self._stopping = lambda: loop.stopping
+        self._time_left = loop.time_left
         publisher = None if self._broker is None else self._open_mqtt(self._broker, loop)
-        collector = None
-        if settings.collect is not None:
-            from edge_fmnist.sinks.collect import Collector
-            from edge_fmnist.teaching.collection import Collection
-
-            with caused_by("collect"):
-                limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
-                collector = Collector(Collection(settings.collect, *limits, self._report.warn), settings.collect_below)
-            self.sinks.append(collector)
+        collector = None if self._settings.collect is None else self._open_collector(Path(self._settings.collect))
         if self._address is not None:
             with caused_by("serve"):
                 self._open_page(self._address, loop, publisher, collector)
-        if settings.jsonl is not None:
-            from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
-
-            target, run = str(settings.jsonl), new_run_id()
-            options: dict[str, Any] = {
-                "overwrite": settings.overwrite,
-                "max_bytes": settings.jsonl_max_bytes,
-                "keep": settings.jsonl_keep,
-                "warn": self._report.warn,
-            }
-            # Queued as lines, which are small and have the time of the result.
-            self._open_queued("jsonl", lambda: JsonLines(target, **options), lambda result: json_line(result, run))
-        if settings.save is not None:
-            from edge_fmnist.sinks.video import VideoRecorder
-
+        if self._settings.jsonl is not None:
+            self._open_jsonl(str(self._settings.jsonl))
+        if self._settings.save is not None:
             # None measures the rate, as frames may be dropped.
-            fps = None if loop.realtime else loop.source.fps or settings.fps or IMAGES_FPS
-            path = Path(settings.save)
-            self._open_queued(
-                "save", lambda: VideoRecorder(path, fps, segment=settings.save_segment, warn=self._report.warn)
-            )
-        if settings.snapshot is not None:
+            fps = None if loop.realtime else loop.source.fps or self._settings.fps or IMAGES_FPS
+            self._open_video(Path(self._settings.save), fps)
+        if self._settings.snapshot is not None:
             from edge_fmnist.sinks.snapshots import Snapshots
 
-            folder = Path(settings.snapshot)
+            folder = Path(self._settings.snapshot)
             self._open_queued("snapshot", lambda: Snapshots(folder))
-        if settings.show:
+        if self._settings.show:
             from edge_fmnist.sinks.window import Window
 
             self.sinks.append(Window("edge-fmnist live"))
@@ -174,12 +149,42 @@ class Outputs:
             for sink in self._queued:
                 sink.patience = math.inf if len(self.sinks) == 1 else BLOCKED_SECONDS
 
+    def _open_collector(self, folder: Path) -> Collector:
+        from edge_fmnist.sinks.collect import Collector
+        from edge_fmnist.teaching.collection import Collection
+
+        settings = self._settings
+        with caused_by("collect"):
+            limits = settings.collect_max_frames, int(settings.collect_max_mb * 1e6)
+            collector = Collector(Collection(folder, *limits, self._report.warn), settings.collect_below)
+        self._open_queued("collect", lambda: collector)
+        return collector
+
+    def _open_jsonl(self, target: str) -> None:
+        from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
+
+        run = new_run_id()
+        options: dict[str, Any] = {
+            "overwrite": self._settings.overwrite,
+            "max_bytes": self._settings.jsonl_max_bytes,
+            "keep": self._settings.jsonl_keep,
+            "warn": self._report.warn,
+        }
+        # Queued as lines, which are small and have the time of the result.
+        self._open_queued("jsonl", lambda: JsonLines(target, **options), lambda result: json_line(result, run))
+
+    def _open_video(self, path: Path, fps: float | None) -> None:
+        from edge_fmnist.sinks.video import VideoRecorder
+
+        segment, warn = self._settings.save_segment, self._report.warn
+        self._open_queued("save", lambda: VideoRecorder(path, fps, segment=segment, warn=warn))
+
     def _open_queued(
         self, setting: str, open_sink: Callable[[], Sink], prepare: Callable[[LiveResult], Any] | None = None
     ) -> None:
         name = f"--{setting} {getattr(self._settings, setting)}"
         with caused_by(setting):
-            sink = QueuedSink(name, open_sink, prepare=prepare, stopping=self._stopping, warn=self._report.warn)
+            sink = QueuedSink(name, open_sink, prepare=prepare, time_left=self._time_left, warn=self._report.warn)
         self._queued.append(sink)
         self.sinks.append(sink)
 
@@ -217,7 +222,7 @@ class Outputs:
         with caused_by("mqtt_ca"):
             authority = self._settings.mqtt_ca
             publisher = MqttPublisher(broker, loop.labels, authority=authority, warn=self._report.warn)
-        publisher.stopping = self._stopping
+        publisher.time_left = self._time_left
         self.sinks.append(publisher)
         self._report.publishing(broker.url)
         if find_credentials() is not None and not (broker.tls or is_local(broker.host)):
@@ -255,14 +260,11 @@ class Outputs:
         threads = [(sink, threading.Thread(target=self._close, args=(sink,), daemon=True)) for sink in sinks]
         for sink, thread in threads:
             (thread.run if sink.main_thread else thread.start)()
-        deadline = math.inf
         for sink, thread in threads:
-            while thread.is_alive() and time.monotonic() < deadline:
+            while thread.is_alive() and self._time_left() > -REPORT_SECONDS:
                 thread.join(POLL)
-                if deadline == math.inf and self._stopping():
-                    deadline = time.monotonic() + STOP_SECONDS
             if thread.is_alive():
-                self._fail(SinkError(f"{type(sink).__name__} did not end within {STOP_SECONDS:g} s"))
+                self._fail(SinkError(f"{sink.name} did not end in time"))
 
     def _close(self, sink: Sink) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,10 +19,11 @@ MAX_ITEMS = 4096
 MAX_BYTES = 32 << 20
 # Seconds to wait for the sink to open; a FIFO opens when its reader does.
 OPEN_SECONDS = 1.0
-# Seconds without progress after which a sink counts as blocked: at the end of a run, and while others wait for it.
+# Seconds without progress after which a sink counts as blocked, while others wait for it.
 BLOCKED_SECONDS = 5.0
-# Seconds to finish once the run is stopping, and the part of them reserved for completing files.
-STOP_SECONDS = 1.5
+# The same at the end of a run that nobody stopped: a slow disk may need this long to store a video.
+CLOSE_SECONDS = 20.0
+# Of the seconds that are left once the run is stopping, those reserved for completing files.
 COMPLETE_SECONDS = 0.5
 # Seconds between two checks whether the run is stopping.
 POLL = 0.05
@@ -45,7 +47,7 @@ class QueuedSink(Sink):
         open_sink: Callable[[], Sink],
         *,
         prepare: Callable[[LiveResult], Any] | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        time_left: Callable[[], float] = lambda: math.inf,
         warn: Warn = log_warning,
     ) -> None:
         """Start opening the sink.
@@ -55,7 +57,7 @@ class QueuedSink(Sink):
             open_sink: opens it; called in the thread.
             prepare: called with each result in the loop's thread; returns what is queued and given to the sink's
                 ``write``; it has ``nbytes``.
-            stopping: whether the run is stopping, so that there is no more waiting.
+            time_left: seconds in which the sink has to be closed; infinite unless the run is stopping.
             warn: called from :meth:`write` and :meth:`close`.
 
         Raises:
@@ -64,7 +66,7 @@ class QueuedSink(Sink):
         self.name = name
         self.dropped = 0
         self.patience = 0.0
-        self._open_sink, self._prepare, self._stopping, self._warn = open_sink, prepare, stopping, warn
+        self._open_sink, self._prepare, self._time_left, self._warn = open_sink, prepare, time_left, warn
         self._items: deque[tuple[Any, int]] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -114,18 +116,15 @@ class QueuedSink(Sink):
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        deadline: float | None = None
         self._progress = time.monotonic()
         while not self._ended.wait(POLL):
-            now = time.monotonic()
-            if deadline is None and self._stopping():
-                deadline = now + STOP_SECONDS
-            if deadline is not None and now > deadline - COMPLETE_SECONDS:
+            left = self._time_left()
+            if left < COMPLETE_SECONDS:
                 self._drop_all()
-            limit = max(self.patience, BLOCKED_SECONDS) + self._progress
-            if now > (limit if deadline is None else min(limit, deadline)):
+            if left < 0 or time.monotonic() - self._progress > max(self.patience, CLOSE_SECONDS):
                 self._drop_all()
-                raise SinkError(f"{self.name}: does not respond; {self.dropped} results were not written")
+                missing = f"{self.dropped} results were not written" if self.dropped else "its file may be incomplete"
+                raise SinkError(f"{self.name}: does not respond; {missing}")
         if self.dropped:
             self._warn(f"{self.name}: {self.dropped} results were dropped, because it was too slow")
         self._raise_error()
@@ -141,7 +140,7 @@ class QueuedSink(Sink):
     def _wait_for_room(self, size: int) -> None:
         """Wait while the queue is full and the sink makes progress."""
         with self._changed:
-            while self._is_full(size) and not self._ended.is_set() and not self._stopping():
+            while self._is_full(size) and not self._ended.is_set() and self._time_left() == math.inf:
                 if time.monotonic() - self._progress >= self.patience:
                     break
                 self._changed.wait(POLL)

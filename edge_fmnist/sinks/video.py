@@ -93,7 +93,9 @@ class VideoRecorder(Sink):
         self._captured: list[float] = []
         self._piece_frames = self._length = self._files = 0
         self._begin = b""
-        self._waiting_since = self._segment_since = 0.0
+        # When the oldest frame came that is not in the file yet.
+        self._waiting_since: float | None = None
+        self._segment_since = 0.0
         try:
             if self._path.is_dir():
                 raise UsageError(f"{path}: expected a video file, got a folder")
@@ -109,16 +111,18 @@ class VideoRecorder(Sink):
             SinkError: the disk is full, or the video cannot be written for another reason.
         """
         picture = annotate(result)
-        if self._writer is not None or self._fps is not None:
-            self._encode(picture)
-            return
-        if not self._pending:
+        if self._waiting_since is None:
             self._waiting_since = time.monotonic()
+        if self._fps is not None:
+            self._encode(picture)
+            self._append_if_due()
+            return
         self._pending.append(picture)
         self._captured.append(result.frame.captured)
         enough = len(self._pending) == MEASURED_FRAMES or picture.nbytes * len(self._pending) >= MEASURED_BYTES
-        if enough or (len(self._pending) > 1 and time.monotonic() - self._waiting_since >= PIECE_SECONDS):
+        if enough or (len(self._pending) > 1 and self._waited() >= PIECE_SECONDS):
             self._flush()
+            self._append_if_due()
 
     def reopen(self) -> None:
         """Start the next numbered file."""
@@ -177,21 +181,28 @@ class VideoRecorder(Sink):
 
     def _encode(self, picture: np.ndarray) -> None:
         fps = self._fps or DEFAULT_FPS
-        now = time.monotonic()
         if self._container is None:
             self._size = _video_size(picture.shape[1], picture.shape[0])
             self._container = self._format(self._size, fps)
-            self._segment_since = now
+            self._segment_since = time.monotonic()
         if self._writer is None:
             self._writer = self._open(fps)
-            self._waiting_since = now
         self._writer.write(letterbox(picture, self._size))
         self._piece_frames += 1
-        if self._piece_frames >= fps * PIECE_SECONDS or now - self._waiting_since >= PIECE_SECONDS:
-            self._append_piece()
-            seconds = max(self._container.frames / fps, now - self._segment_since)
-            if self._length >= MAX_BYTES or (self._segment and seconds >= self._segment):
-                self._next_file()
+
+    def _waited(self) -> float:
+        """Return for how many seconds the oldest frame that is not in the file has been waiting."""
+        return 0.0 if self._waiting_since is None else time.monotonic() - self._waiting_since
+
+    def _append_if_due(self) -> None:
+        """Append the encoded frames, and start the next file, when it is time."""
+        fps = self._fps or DEFAULT_FPS
+        if self._container is None or (self._piece_frames < fps * PIECE_SECONDS and self._waited() < PIECE_SECONDS):
+            return
+        self._append_piece()
+        seconds = max(self._container.frames / fps, time.monotonic() - self._segment_since)
+        if self._length >= MAX_BYTES or (self._segment and seconds >= self._segment):
+            self._next_file()
 
     def _open(self, fps: float) -> cv2.VideoWriter:
         fourcc = cv2.VideoWriter.fourcc(*self._codec)
@@ -206,7 +217,7 @@ class VideoRecorder(Sink):
     def _append_piece(self) -> None:
         """Append the encoded frames to the file; if that fails, it ends with the frames before."""
         writer, self._writer = self._writer, None
-        expected, self._piece_frames = self._piece_frames, 0
+        expected, self._piece_frames, self._waiting_since = self._piece_frames, 0, None
         if writer is None or self._container is None or self._file is None:
             return
         writer.release()

@@ -82,7 +82,7 @@ class Stream(ChosenSource):
         response = self._request()
         kind = response.headers.get_content_type()
         if kind.startswith("image/"):
-            return Snapshots(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
+            return PolledImage(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
         if self._is_mjpeg(response, kind):
             return MjpegStream(response, self.name, self._warn)
         response.close()
@@ -147,7 +147,7 @@ class FfmpegStream(CaptureSource):
         return capture
 
 
-class Snapshots(Source):
+class PolledImage(Source):
     """An image at a URL, requested again and again."""
 
     def __init__(

@@ -106,7 +106,7 @@ class BackgroundTeacher:
         Raises:
             UsageError: nothing was taught.
             ModelError: the file was damaged meanwhile; the former model stays in use.
-            SinkError: the files cannot be moved; the former model stays in use.
+            SinkError: the files cannot be moved; the taught model is in use all the same.
         """
         with self._lock:
             if self._report is None:

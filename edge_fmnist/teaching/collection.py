@@ -158,11 +158,10 @@ class Collection:
 
     def read_unsorted(self, name: str) -> bytes | None:
         """Return a file of ``unsorted``; None if there is no such file."""
-        path = next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
-        try:
-            return path.read_bytes() if path else None
-        except OSError:
-            return None
+        with contextlib.suppress(OSError):
+            if path := self._unsorted(name):
+                return path.read_bytes()
+        return None
 
     def add(self, frame: CollectedFrame, label: str) -> str:
         """Store a frame in a class; return the name of its folder.
@@ -185,7 +184,7 @@ class Collection:
             SinkError: it cannot be moved.
         """
         with self._lock:
-            source = next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
+            source = self._unsorted(name)
             if source is None:
                 raise UsageError("this frame is not there any more")
             target = self._class_folder(label)
@@ -243,6 +242,9 @@ class Collection:
                 return False
             self._write(self.folder / UNSORTED, frame)
             return True
+
+    def _unsorted(self, name: str) -> Path | None:
+        return next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
 
     def _class_folder(self, label: str) -> Path:
         """Return the folder of a class: an existing one whatever its case, or a new one."""

@@ -14,7 +14,7 @@ from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import embed, without_metadata
+from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.photos import GARMENTS, right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
@@ -32,6 +32,8 @@ FALSE_REJECT_RATE = 0.05
 LOST_RATE = 0.05
 # With fewer photographs of a class, more help much: measured on ten kinds of garments.
 ENOUGH_PHOTOGRAPHS = 20
+# The parent's metadata that a taught file does not keep.
+NO_LONGER_TRUE = ("accuracy", "io", "training")
 # Hexadecimal digits that identify a photograph in the metadata.
 DIGITS = 8
 
@@ -77,8 +79,11 @@ class Lesson:
         """Fit and cross-validate; raises as :func:`teach`."""
         self.parent, self.photographs, self._step = parent, photographs, step
         kept = parent.classifier.labels if add else ()
-        self.labels, self._named = labels_of(photographs.labels, kept)
-        self.targets = np.array([self.labels.index(label) for label in self._named])[photographs.targets]
+        self.labels, named = labels_of(photographs.labels, kept)
+        self.targets = np.array([self.labels.index(label) for label in named])[photographs.targets]
+        self._missed = Counter[str]()
+        for label, count in zip(named, photographs.missed, strict=True):
+            self._missed[label] += count
         centre = np.zeros((len(self.labels), parent.head.size + 1), np.float32)
         images, targets = photographs.images, self.targets
         if add:
@@ -123,10 +128,11 @@ class Lesson:
         logits = np.zeros((len(self.targets), len(self.labels)), np.float32)
         for fold, weights in fold_weights.items():
             held = folds[: len(self.targets)] == fold
-            content = self.parent.taught(weights, self._features[folds != fold], {"calibration": None}, self.labels)
             if held.any():
-                images = self.photographs.images[held]
-                logits[held], _ = Classifier(ModelBytes(content, self.parent.source), labels=self.labels).values(images)
+                flatbuffer = self.parent.taught(weights, self._features[folds != fold])
+                content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
+                classifier = Classifier(ModelBytes(content, self.parent.source))
+                logits[held], _ = classifier.values(self.photographs.images[held])
             self._step("checking", fold + 1, FOLDS)
         return logits
 
@@ -139,20 +145,13 @@ class Lesson:
         scores = softmax(logits / np.float32(self.temperature))
         named = rows * np.array([label != NONE for label in self.labels])
         self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), HIGHEST_THRESHOLD)
-        self.predicted = scores.argmax(axis=1)
-
-    @property
-    def right(self) -> np.ndarray:
-        """Whether each photograph was recognized without having been taught, bool, shape (N,)."""
-        recognized: np.ndarray = self.predicted == self.targets
-        return recognized
+        self._predicted = scores.argmax(axis=1)
+        self._right = self._predicted == self.targets
 
     @property
     def accuracy(self) -> float:
         """Share of the photographs that was recognized without having been taught, 0 to 1."""
-        missed = zip(self._named, self.photographs.missed, strict=True)
-        unnamed = sum(count for label, count in missed if label == NONE)
-        return float(self.right.sum() + unnamed) / (len(self.right) + sum(self.photographs.missed))
+        return float(self._right.sum() + self._missed[NONE]) / (len(self._right) + sum(self._missed.values()))
 
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
@@ -170,13 +169,9 @@ class Lesson:
                 "strength": self._strength,
             },
         }
-        flatbuffer = without_metadata(self.parent.taught(self._weights, self._features, settings, self.labels))
-        return embed(flatbuffer, {**self._kept(), **settings}, self.labels)
-
-    def _kept(self) -> dict[str, Any]:
-        """Return the parent's settings without what is no longer true."""
-        gone = ("accuracy", "io", "training")
-        return {name: value for name, value in self.parent.settings.items() if name not in gone}
+        flatbuffer = self.parent.taught(self._weights, self._features)
+        kept = {name: value for name, value in self.parent.settings.items() if name not in NO_LONGER_TRUE}
+        return embed(flatbuffer, {**kept, **settings}, self.labels)
 
     def _parameters(self) -> int | None:
         former = self.parent.settings.get("parameters")
@@ -186,11 +181,9 @@ class Lesson:
     def result(self, path: Path, warnings: tuple[str, ...], seconds: float) -> Taught:
         """Return the result of a written file."""
         confusion = np.zeros((len(self.labels), len(self.labels)), int)
-        np.add.at(confusion, (self.targets, self.predicted), 1)
+        np.add.at(confusion, (self.targets, self._predicted), 1)
         taught = [index for index in range(len(self.labels)) if confusion[index].any()]
-        missed = Counter[str]()
-        for label, count in zip(self._named, self.photographs.missed, strict=True):
-            missed[label] += count
+        missed = self._missed
         classes = tuple(
             TaughtClass(
                 label=label,
@@ -235,4 +228,4 @@ class Lesson:
                 strict=True,
             )
         ]
-        return BeforeAfter(int(new.sum()), float(np.mean(before)), float(self.right[new].mean()))
+        return BeforeAfter(int(new.sum()), float(np.mean(before)), float(self._right[new].mean()))

@@ -51,16 +51,11 @@ class Parent:
         values, _ = Classifier(ModelBytes(content, self.source)).values(images)
         return np.concatenate([values, np.ones((len(values), 1), np.float32)], axis=1)
 
-    def taught(
-        self, weights: np.ndarray, features: np.ndarray, settings: dict[str, Any], labels: tuple[str, ...]
-    ) -> bytes:
-        """Return the bytes of a model file with another last layer.
+    def taught(self, weights: np.ndarray, features: np.ndarray) -> bytes:
+        """Return the flatbuffer with another last layer.
 
         Args:
             weights: float32, shape (classes, features + 1); the last column is the bias.
             features: what the layer will be given, float32, shape (N, features + 1).
-            settings: metadata beside or instead of the parent's.
-            labels: the classes.
         """
-        flatbuffer = with_head(self.head, weights[:, :-1], weights[:, -1], features[:, :-1])
-        return embed(flatbuffer, {**self.settings, **settings}, labels)
+        return with_head(self.head, weights[:, :-1], weights[:, -1], features[:, :-1])

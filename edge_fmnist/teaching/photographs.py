@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,7 @@ class Photographs:
         groups: number that photographs which show nearly the same have in common, int, shape (N,).
         missed: number of photographs of each class in which no garment was found.
         hashes: SHA-256 of each photograph's pixels, as hexadecimal digits.
+        paths: the file of each image.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +46,17 @@ class Photographs:
     groups: np.ndarray
     missed: tuple[int, ...]
     hashes: tuple[str, ...]
+    paths: tuple[Path, ...]
+
+    def chosen(self, which: np.ndarray) -> Photographs:
+        """Return some of the photographs.
+
+        Args:
+            which: bool, shape (N,).
+        """
+        hashes, paths = (tuple(np.array(each)[which]) for each in (self.hashes, self.paths))
+        arrays = {name: getattr(self, name)[which] for name in ("images", "targets", "groups")}
+        return replace(self, **arrays, hashes=hashes, paths=paths)
 
 
 def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int], object], warn: Warn) -> Photographs:
@@ -60,7 +72,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         DataNotFoundError: no such folder, or no folders in it.
         DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
     """
-    files = _files(folder, least_classes, warn)
+    files = photograph_files(folder, least_classes, warn)
     total, done, images, targets, all_missed = sum(map(len, files.values())), 0, [], [], []
     seen: dict[str, tuple[Path, int]] = {}
     for target, (label, paths) in enumerate(files.items()):
@@ -94,7 +106,15 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         )
     _check_counts(folder, tuple(files), targets)
     groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
-    return Photographs(tuple(files), np.array(images), np.array(targets), groups, tuple(all_missed), tuple(seen))
+    return Photographs(
+        labels=tuple(files),
+        images=np.array(images),
+        targets=np.array(targets),
+        groups=groups,
+        missed=tuple(all_missed),
+        hashes=tuple(seen),
+        paths=tuple(path for path, _ in seen.values()),
+    )
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -109,8 +129,8 @@ def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     return images, np.repeat([index for _, index in kept], rows.shape[1])
 
 
-def _files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]]:
-    """Return the photographs of each class."""
+def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]]:
+    """Return the files of each class, sorted by name; arguments and errors as for :func:`read_photographs`."""
     if not folder.is_dir():
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"

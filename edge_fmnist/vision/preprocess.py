@@ -163,18 +163,18 @@ def _row_sums(picture: np.ndarray, rows: int) -> np.ndarray:
     groups = math.gcd(height, rows)
     period, count = height // groups, rows // groups
     lines = picture.reshape(groups, period, -1)
-    sums = np.empty((groups, count, lines.shape[2]), np.uint16)
+    sums = np.zeros((groups, count, lines.shape[2]), np.float32)
     for row in range(count):
-        whole = lines[:, -(-row * period // count) : (row + 1) * period // count]
-        np.add.reduce(whole, axis=1, dtype=np.uint16, out=sums[:, row])
-    result = sums.astype(np.float32)
+        for line in range(-(-row * period // count), (row + 1) * period // count):
+            # Converts and adds at once; the sums are exact, since they are below 2**24.
+            cv2.accumulate(lines[:, line], sums[:, row])
     for row in range(1, count):
         line, above = divmod(row * period, count)
         if above:
             divided = lines[:, line].astype(np.float32)
-            result[:, row - 1] += divided * np.float32(above / count)
-            result[:, row] += divided * np.float32(1 - above / count)
-    return result.reshape(rows, *picture.shape[1:])
+            sums[:, row - 1] += divided * np.float32(above / count)
+            sums[:, row] += divided * np.float32(1 - above / count)
+    return sums.reshape(rows, *picture.shape[1:])
 
 
 def _fitted(garment: np.ndarray) -> np.ndarray:

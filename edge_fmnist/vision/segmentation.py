@@ -194,10 +194,10 @@ def _models(histograms: np.ndarray, occupied: OccupiedBins) -> np.ndarray:
         flat *= 0.5
         flat[step:] += quarter[:-step]
         flat[:-step] += quarter[step:]
-        lines = np.moveaxis(bins, axis, 0)
         for at_end, margin, last in zip(ends, (0, -1), (1, -2), strict=True):
             if at_end:
                 # Beyond the ends of the histogram there are no colours.
+                lines = bins.swapaxes(0, axis)
                 lines[last] += lines[margin]
                 lines[margin] = 0
     result: np.ndarray = flat.reshape(2, -1) / np.maximum(totals, TINY)
@@ -208,24 +208,34 @@ def _cleaned(mask: np.ndarray) -> np.ndarray:
     """Return the mask without specks, distant parts and small holes."""
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
     opened: np.ndarray = cv2.morphologyEx(mask, cv2.MORPH_OPEN, element)
-    height, width = mask.shape
-    count, parts, stats, centres = cv2.connectedComponentsWithStats(opened, connectivity=4)
-    if count < 2:
-        return opened
-    off_centre = np.abs(centres[1:, 0] / width - 0.5) + np.abs(centres[1:, 1] / height - 0.5)
+    left, top, width, height = cv2.boundingRect(opened)
+    if width:
+        # Finding the parts and the holes takes most of the time, and both are within the box of the mask.
+        box = opened[top : top + height, left : left + width]
+        _remove_small_parts(box, (left, top), mask.shape)
+        _fill_holes(box, LARGEST_HOLE * mask.size)
+    return opened
+
+
+def _remove_small_parts(box: np.ndarray, position: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Set parts of a mask to 0 that are small or far from the centre: ``box`` of a mask of ``shape``."""
+    count, parts, stats, centres = cv2.connectedComponentsWithStats(box, connectivity=4)
+    if count == 2:
+        return
+    # Columns, rows.
+    off_centre = np.abs((centres[1:] + position) / shape[::-1] - 0.5).sum(axis=1)
     weight = stats[1:, cv2.CC_STAT_AREA] * (1 - off_centre)
-    kept = np.concatenate([[False], weight >= LEAST_PART * weight.max()])
-    return _without_holes(opened if kept[1:].all() else kept[parts].astype(np.uint8) * 255)
+    box[~np.concatenate([[False], weight >= LEAST_PART * weight.max()])[parts]] = 0
 
 
-def _without_holes(mask: np.ndarray) -> np.ndarray:
-    """Return the mask with small holes filled; a large one is the handle of a bag or a neckline."""
-    height, width = mask.shape
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(255 - mask, connectivity=4)
+def _fill_holes(box: np.ndarray, largest: float) -> None:
+    """Fill holes of a mask below ``largest`` pixels; a larger one is the handle of a bag or a neckline."""
+    height, width = box.shape
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(255 - box, connectivity=4)
     left, top, wide, high, area = stats.T
     enclosed = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
-    holes = enclosed & (area < LARGEST_HOLE * mask.size)
+    holes = enclosed & (area < largest)
     # Part 0 is the mask itself.
     holes[0] = False
-    filled: np.ndarray = np.where(holes[parts], np.uint8(255), mask) if holes.any() else mask
-    return filled
+    if holes.any():
+        box[holes[parts]] = 255

@@ -6,16 +6,17 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.core import TyperGroup
 
 from edge_fmnist.cli import console
 from edge_fmnist.cli.app import COMMANDS as RUNTIME
-from edge_fmnist.cli.app import plug_ins
+from edge_fmnist.cli.app import app, plug_ins
 
 COMMANDS = [*RUNTIME, "models info", "models list", "models verify", *sorted(plug_ins())]
 NO_TEMPORARY_FOLDER = (
@@ -53,6 +54,41 @@ def test_without_arguments(start: Callable[..., Any], command: str, tmp_path: Pa
     # One that is about to exit dies of the signal.
     assert ended.returncode in (*range(5), 130, -signal.SIGINT), ended.stderr
     assert ended.stdout or ended.stderr
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the words and the object of every command in a group."""
+    context = typer.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield from commands(command, (*path, name)) if isinstance(command, TyperGroup) else [((*path, name), command)]
+
+
+def options_alone() -> Iterator[list[str]]:
+    """Yield each command with each option; files and data to work on are missing, so that none takes long."""
+    for path, command in commands(typer.main.get_command(app)):
+        arguments = ["missing" for each in command.params if each.param_type_name == "argument"]
+        options = [each for each in command.params if each.param_type_name == "option"]
+        inputs = {each.name: each.opts[0] for each in options if each.name in ("model", "source")}
+        for option in options:
+            number = option.type.name.startswith(("int", "float"))
+            value = [] if option.is_flag else ["1" if number else "missing"]
+            others = [word for name, given in inputs.items() if name != option.name for word in (given, "missing")]
+            for name in (*option.opts[:1], *option.secondary_opts[:1]):
+                yield [*path, name, *value, *others, *arguments]
+
+
+@pytest.mark.slow
+def test_each_option_alone(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer or one message, never a traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGE_FMNIST_DATA", "missing")
+    failures = {}
+    for arguments in options_alone():
+        ended = cli(*arguments)
+        if not isinstance(ended.exception, SystemExit | None) or not ended.output.strip():
+            failures[" ".join(arguments)] = repr(ended.exception)
+    assert failures == {}
 
 
 @pytest.mark.parametrize(
@@ -98,6 +134,16 @@ def test_no_native_log_reaches_a_user(real_data: Path, model_path: Callable[[str
     ended = shell(f"$EDGE evaluate {model} --data {real_data} --threads 2")
     assert ended.returncode == 0
     assert not [line for line in ended.stderr.splitlines() if "INFO" in line or "XNNPACK" in line]
+
+
+@pytest.mark.parametrize("line", ["W1126 04:00:00.1 12 torch/_inductor.py:118] No CUDA runtime", "kept"])
+def test_log_lines_that_libraries_print_from_python(line: str) -> None:
+    program = (
+        "import logging, sys; from edge_fmnist.cli import console; console.prepare_streams(); "
+        "logging.basicConfig(format='%(message)s'); logging.warning(sys.argv[1])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, line], capture_output=True, text=True, check=True)
+    assert ended.stderr == ("kept\n" if line == "kept" else "")
 
 
 def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,15 +62,6 @@ def test_table(cli: Cli, small_data: Path) -> None:
         assert label in result.output
 
 
-def test_no_such_folder(cli: Cli, tmp_path: Path) -> None:
-    assert_fails(cli("data", "--data", tmp_path / "absent"), 3, "absent: no such folder")
-
-
-def test_wrong_hash_in_the_cache(cli: Cli, make_idx: MakeIdx) -> None:
-    folder = make_idx(user_cache())
-    assert_fails(cli("data"), 1, str(folder), "wrong hash", "--data")
-
-
 @pytest.mark.usefixtures("no_data_installed")
 def test_no_download_wanted(cli: Cli) -> None:
     assert_fails(cli("data", "--no-download"), 3, "Fashion-MNIST was not found in", "apt install")

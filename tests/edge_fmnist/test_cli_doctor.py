@@ -28,7 +28,7 @@ def data(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return small_data
 
 
-def test_json(run_cli: RunCli, shipped: Path, data: Path) -> None:
+def test_json_and_text(run_cli: RunCli, shipped: Path, data: Path) -> None:
     facts = json.loads(run_cli("doctor", "--json").stdout)
     assert facts["problems"] == []
     assert facts["edge_fmnist"] == version("edge-fmnist")
@@ -40,9 +40,6 @@ def test_json(run_cli: RunCli, shipped: Path, data: Path) -> None:
     assert facts["opencv"]["video_backends"]
     assert facts["data"] == {"found": True, "folder": str(data)}
     assert facts["models"] == {"edge": True}
-
-
-def test_text(run_cli: RunCli, shipped: Path, data: Path) -> None:
     result = run_cli("doctor")
     assert result.stderr == ""
     for text in ("edge-fmnist doctor", "interpreter", "XNNPACK", "OpenCV", str(data), "edge ok"):

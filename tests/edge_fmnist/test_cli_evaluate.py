@@ -67,18 +67,9 @@ def test_a_failing_model_among_good_ones(
     result = run_cli("evaluate", *models, "--data", small_data, code=3)
     assert result.output.count(" top-1 on 40 images") == 2
     assert "Error: no-such-model: neither a file nor a shipped model" in result.output
-
-
-def test_a_failing_model_among_good_ones_in_json(
-    run_cli: RunCli, model: str, model_path: Callable[[str], Path], small_data: Path
-) -> None:
-    models = [model_path("input_32"), model]
-    result = run_cli("evaluate", *models, "--data", small_data, "--json", code=1)
+    result = run_cli("evaluate", model_path("input_32"), model, "--data", small_data, "--json", code=1)
     assert [entry["model"] for entry in json.loads(result.stdout)] == [model]
-    assert (
-        "expected a model with input (1, 28, 28, 1) or another of 784 values an image, got (1, 32, 32, 1)"
-        in result.output
-    )
+    assert "expected a model with input (1, 28, 28, 1) or another of 784 values" in result.output
 
 
 def test_a_model_of_fewer_classes_than_the_data(
@@ -89,10 +80,16 @@ def test_a_model_of_fewer_classes_than_the_data(
     assert "expected labels of the model's 5 classes, got label 9" in result.output
 
 
-@pytest.mark.parametrize("split", ["validation", "", "Test"])
-def test_a_bad_split(run_cli: RunCli, model: str, small_data: Path, split: str) -> None:
-    result = run_cli("evaluate", model, "--data", small_data, "--split", split, code=2)
-    assert f"expected test or train, got {split!r}" in result.output
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--split", "Test"], "expected test or train, got 'Test'"),
+        (["--threads", "0"], "--threads"),
+        (["--interpreter", "onnx"], "unknown interpreter 'onnx'"),
+    ],
+)
+def test_bad_options(run_cli: RunCli, model: str, small_data: Path, options: list[str], message: str) -> None:
+    assert message in run_cli("evaluate", model, "--data", small_data, *options, code=2).stderr
 
 
 @pytest.mark.usefixtures("no_data_installed")
@@ -101,11 +98,6 @@ def test_without_data_it_says_how_to_get_it(run_cli: RunCli, model: str) -> None
     assert result.stderr.startswith("Error: Fashion-MNIST was not found in ")
     assert "get it with `edge-fmnist data`" in result.output
     assert "apt install dataset-fashion-mnist" in result.output
-
-
-@pytest.mark.parametrize("options", [["--threads", "0"], ["--interpreter", "onnx"]])
-def test_bad_options(run_cli: RunCli, model: str, small_data: Path, options: list[str]) -> None:
-    assert run_cli("evaluate", model, "--data", small_data, *options, code=2).stderr != ""
 
 
 @pytest.fixture
@@ -168,10 +160,9 @@ def test_which_photographs(
     assert (entry["split"], entry["images"]) == (split, images)
 
 
-@pytest.mark.parametrize("split", ["test", ""])
-def test_a_split_of_photographs_that_is_not_there(run_cli: RunCli, model: str, photos: Path, split: str) -> None:
-    result = run_cli("evaluate", model, "--photos", photos, "--split", split, code=3)
-    assert f"Error: {photos}: expected a folder named {split!r}" in result.output
+def test_a_split_of_photographs_that_does_not_exist(run_cli: RunCli, model: str, photos: Path) -> None:
+    result = run_cli("evaluate", model, "--photos", photos, "--split", "test", code=3)
+    assert f"Error: {photos}: expected a folder named 'test'" in result.output
     assert "got train, validation" in result.output
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -404,10 +405,26 @@ def test_a_signal_ends_it_cleanly(
 
 
 def test_outputs_that_block_hold_nothing_up(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    fifo, snapshots = tmp_path / "fifo", tmp_path / "snapshots"
+    fifo, snapshots, photos = tmp_path / "fifo", tmp_path / "snapshots", tmp_path / "photos"
     os.mkfifo(fifo)
-    process = start("--jsonl", fifo, "--snapshot", snapshots)
+    collect = ["--collect", photos, "--collect-below", 1, "--serve", "127.0.0.1:0"]
+    process = start("--jsonl", fifo, "--snapshot", snapshots, *collect)
+    assert process.stderr is not None
+    page = process.stderr.readline().split()[-1]
     wait_for(lambda: list(snapshots.glob("*.json")) if snapshots.exists() else False)
+    wait_for((photos / "collected.jsonl").exists)
+    # From now on, who stores a frame waits forever, and so does the page, as on a hung disk.
+    os.mkfifo(tmp_path / "hung")
+    (tmp_path / "hung").rename(photos / "collected.jsonl")
+
+    def page_is_blocked() -> bool:
+        try:
+            with urllib.request.urlopen(f"{page}collect.json", timeout=0.5):
+                return False
+        except TimeoutError:
+            return True
+
+    wait_for(page_is_blocked)
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
     _, stderr = process.communicate(timeout=60)
@@ -415,6 +432,7 @@ def test_outputs_that_block_hold_nothing_up(start: Callable[..., subprocess.Pope
     assert process.returncode == 1, stderr
     assert f"Warning: --jsonl {fifo}: waiting until it can be opened" in stderr
     assert re.search(r"Error: --jsonl .*fifo: does not respond; [1-9]\d* results were not written", stderr)
+    assert "Error: the browser page did not end in time" in stderr
 
 
 def test_a_reader_that_does_not_read_holds_nothing_up(start: Callable[..., subprocess.Popen[str]]) -> None:

@@ -97,7 +97,6 @@ def test_serving(
         ("smoothing = true", "smoothing: no such setting"),
         # Types.
         ('width = "640"', "width: expected a whole number, got '640'"),
-        ("width = 640.5", "width: expected a whole number, got 640.5"),
         ("width = true", "width: expected a whole number, got True"),
         ("fps = []", "fps: expected a number, got a list"),
         ("source = 0", 'source: expected text in quotes, such as "0", got 0'),
@@ -106,12 +105,9 @@ def test_serving(
         ("model = 2026-01-31", 'model: expected text in quotes, such as "0", got a date'),
         # Values.
         ("width = 0", "width: expected a whole number above zero, got 0"),
-        ("threads = 1000", "threads: expected a whole number from 1 to 64, got 1000"),
         ('log = "loud"', "log: 'loud' is not one of 'text', 'journal'"),
-        ("rotate = 45", "rotate: expected 0, 90, 180 or 270 degrees, got 45"),
         ("seconds = nan", "seconds: expected a number above zero, got nan"),
         ("idle_fps = 0.1", "idle_fps: expected 1 or more, got 0.1"),
-        ('roi = "1,2"', "roi: expected X,Y,WIDTH,HEIGHT"),
         ('roi = "9000,0,5,5"', "roi: the region from x 9000"),
         ('source = "http://"', "source: this URL cannot be used"),
         ('serve = "a b"', "serve: --serve a b: expected HOST:PORT"),

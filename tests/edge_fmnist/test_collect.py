@@ -189,7 +189,6 @@ def test_unsure_frames_are_stored_and_others_kept_for_the_page(tmp_path: Path, m
     with Collector(collection, 0.6, interval=0) as collector:
         for index, (label, score) in enumerate([("Coat", 0.9), ("unknown", 0.4), (None, 0.0), ("Coat", 0.7)]):
             collector.write(result(index, label, score))
-            collector._thread.submit(lambda: None).result()
         assert [each.answer["score"] for each in collector.recent().values()] == [0.9, 0.7]
     (name, answer), *others = collection.unsorted()
     assert others == []
@@ -202,10 +201,8 @@ def test_a_collector_that_cannot_store_fails_like_any_output(
     tmp_path: Path, make_result: MakeResult, file_size_limit: Callable[[int], AbstractContextManager[None]]
 ) -> None:
     collector = Collector(Collection(tmp_path), 0.6, interval=0)
-    with file_size_limit(1000):
+    with file_size_limit(1000), pytest.raises(SinkError, match="cannot store frames"):
         collector.write(make_result(score=0.3))
-        with pytest.raises(SinkError, match="cannot store frames"):
-            collector.close()
 
 
 @pytest.mark.parametrize(
@@ -289,7 +286,6 @@ def test_the_page_stores_and_undoes(page: Page, make_result: MakeResult) -> None
 def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: MakeResult) -> None:
     page.collection.add_unsorted(capture(make_result(label="Coat", score=0.5)))
     page.collector.write(make_result(label="Bag", score=0.8))
-    page.collector._thread.submit(lambda: None).result()
     strip = page.request("GET", "/collect.json").body["strip"]
     assert [(entry["label"], entry["score"], entry["best"][0]) for entry in strip] == [
         ("Coat", 0.5, "Coat"),

@@ -57,15 +57,6 @@ def test_failure_keeps_the_old_file_and_nothing_else(tmp_path: Path, error: type
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_value_that_json_cannot_hold_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "value.json"
-    write_json(path, 1)
-    with pytest.raises(TypeError):
-        write_json(path, object())
-    assert path.read_text() == "1\n"
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_path_that_is_a_folder(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()

@@ -28,38 +28,21 @@ def test_parse_gives_the_array_in_c_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("magic", "got"),
+    ("content", "message"),
     [
-        pytest.param(b"\0\0\x08\x01", "00000801", id="labels instead of images"),
-        pytest.param(b"\0\0\x0d\x03", "00000d03", id="float elements"),
-        pytest.param(b"\x1f\x8b\x08\0", "1f8b0800", id="gzip"),
-        pytest.param(b"\x03\x08\0\0", "03080000", id="little-endian"),
+        pytest.param(idx_bytes(magic=b"\0\0\x08\x01"), "expected 00000803 .*got 00000801", id="labels"),
+        pytest.param(idx_bytes(magic=b"\0\0\x0d\x03"), "wrong magic number: .*got 00000d03", id="float elements"),
+        pytest.param(b"", "wrong magic number: .*got an empty file", id="empty"),
+        pytest.param(idx_bytes()[:-5], "truncated or damaged: expected 2 x 3 x 4 = 24 bytes, got 19", id="cut off"),
+        pytest.param(idx_bytes()[:10], "truncated within its header of 16 bytes", id="cut off in the header"),
+        pytest.param(
+            b"\0\0\x08\x03" + b"\xff" * 12, f"= {(2**32 - 1) ** 3} bytes, got 0", id="sizes that overflow 64 bits"
+        ),
     ],
 )
-def test_wrong_magic_number(magic: bytes, got: str) -> None:
-    with pytest.raises(DataError, match=rf"^some-file: wrong magic number: expected 00000803 .*got {got}"):
-        parse_idx(idx_bytes(magic=magic), dimensions=3, name="some-file")
-
-
-def test_empty_file_is_named_so() -> None:
-    with pytest.raises(DataError, match=r"wrong magic number.*got an empty file"):
-        parse_idx(b"", dimensions=1, name="x")
-
-
-def test_header_longer_than_the_data() -> None:
-    with pytest.raises(DataError, match="truncated or damaged: expected 2 x 3 x 4 = 24 bytes, got 19"):
-        parse_idx(idx_bytes()[:-5], dimensions=3, name="x")
-
-
-def test_file_that_ends_within_its_header() -> None:
-    with pytest.raises(DataError, match="truncated"):
-        parse_idx(idx_bytes()[:10], dimensions=3, name="x")
-
-
-def test_sizes_that_overflow_64_bits_are_not_believed() -> None:
-    header = b"\0\0\x08\x03" + b"\xff" * 12
-    with pytest.raises(DataError, match=f"= {(2**32 - 1) ** 3} bytes, got 0"):
-        parse_idx(header, dimensions=3, name="x")
+def test_content_that_is_not_idx(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=f"^some-file: .*{message}"):
+        parse_idx(content, dimensions=3, name="some-file")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -90,10 +73,9 @@ def test_gzip_with_a_changed_byte(tmp_path: Path, position: int) -> None:
         read_idx(path, dimensions=3)
 
 
-@pytest.mark.parametrize("name", ["absent", "absent.gz"])
-def test_unreadable_file(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=f"{name}: cannot be read .No such file"):
-        read_bytes(tmp_path / name)
+def test_unreadable_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent: cannot be read \(No such file"):
+        read_bytes(tmp_path / "absent")
 
 
 def test_gzip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

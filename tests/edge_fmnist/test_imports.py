@@ -1,4 +1,4 @@
-"""The runtime imports none of the workstation's packages, and a lint rule keeps it so."""
+"""The runtime imports none of the workstation's packages."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("tensorflow", "keras", "tf_keras", "matplotlib", "sklearn", "tensorflow_model_optimization")
 FORBIDDEN = (*HEAVY, "edge_fmnist_bench", "edge_fmnist_export")
-BANNED = ("tensorflow", "keras", "tf_keras", "matplotlib", "edge_fmnist_bench", "edge_fmnist_export")
-
 RUN = """
 import sys
 from edge_fmnist.cli.app import main
@@ -61,13 +57,10 @@ def test_importing_the_package_imports_neither_opencv_nor_an_interpreter() -> No
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("module", ["sklearn", "edge_fmnist_bench", "edge_fmnist_export"])
-def test_the_check_itself_finds_a_forbidden_module(module: str) -> None:
-    if find_spec(module) is None:
-        pytest.skip(f"{module} is not installed")
-    result = python(checked(f"import {module}"))
+def test_the_check_itself_finds_a_forbidden_module() -> None:
+    result = python(checked("import edge_fmnist_export"))
     assert result.returncode == 90
-    assert f"imported: {module}" in result.stderr
+    assert "imported: edge_fmnist_export" in result.stderr
 
 
 @pytest.fixture
@@ -100,24 +93,3 @@ def test_the_console_script_is_light(model_path: Callable[[str], Path], shirt: s
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     assert "edge_fmnist" in imported
     assert imported & set(FORBIDDEN) == set()
-
-
-@pytest.mark.skipif(find_spec("ruff") is None, reason="ruff is not installed")
-@pytest.mark.parametrize(
-    ("path", "text", "code"),
-    [
-        ("edge_fmnist/cli/bad.py", "\n".join(f"import {module}" for module in BANNED), len(BANNED)),
-        ("edge_fmnist/cli/late.py", "def late() -> None:\n    import tensorflow.lite\n", 1),
-        ("edge_fmnist/good.py", "import numpy\n", 0),
-        ("export/edge_fmnist_export/good.py", "import tensorflow\n", 0),
-        ("benchmarks/edge_fmnist_bench/good.py", "import tensorflow\n", 0),
-    ],
-)
-def test_the_lint_rule(tmp_path: Path, path: str, text: str, code: int) -> None:
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / path).parent.mkdir(parents=True)
-    (tmp_path / path).write_text(text, "utf-8")
-    options = ["--no-cache", "--config", "pyproject.toml", "--select", "TID251", "--output-format", "concise"]
-    command = [sys.executable, "-m", "ruff", "check", *options, path]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.stdout.count("TID251") == code

@@ -1,4 +1,4 @@
-"""Labels from a file: what is taken, what is refused, and who uses them."""
+"""Labels from a file, and the commands that use them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.data.dataset import load
 from edge_fmnist.data.labels import LABELS, filled, read_labels
 from edge_fmnist.errors import DataError, ModelError, SourceError
 
@@ -21,7 +20,7 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 @pytest.fixture
 def labels_file(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes labels to a file, one a line."""
+    """Return a function that writes labels to a file, one on each line."""
 
     def write(*labels: str) -> Path:
         path = tmp_path / "labels.txt"
@@ -65,7 +64,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -
     assert str(path) in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path, cli: Cli) -> None:
+def test_a_file_that_does_not_exist(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(SourceError, match="no such file; expected a text file with one label on each line"):
         read_labels(tmp_path / "none.txt")
     assert cli("data", "--labels", tmp_path / "none.txt").exit_code == 3
@@ -74,19 +73,6 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path, cli: Cli) -> None:
 def test_outputs_without_a_class_are_called_unused() -> None:
     assert filled(("a", "b"), 4) == ("a", "b", "unused 2", "unused 3")
     assert filled(LABELS, 10) == LABELS
-
-
-def test_a_split_keeps_the_labels_it_was_loaded_with(make_idx: Callable[..., Path]) -> None:
-    folder = make_idx()
-    assert load("test", folder).labels == LABELS
-    assert load("test", folder, DIGITS).labels == DIGITS
-
-
-def test_a_class_without_a_label_is_refused(make_idx: Callable[..., Path]) -> None:
-    folder = make_idx(test_labels=np.array([0, 1, 2, 3] * 10))
-    assert load("test", folder, DIGITS[:4]).labels == DIGITS[:4]
-    with pytest.raises(DataError, match="label 3 at position 3 is outside the classes 0 to 2"):
-        load("test", folder, DIGITS[:3])
 
 
 def test_data_is_described_with_the_labels_given(

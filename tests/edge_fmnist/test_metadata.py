@@ -231,6 +231,13 @@ def test_flip_tta_is_true_or_false(key: str) -> None:
         extract(embed(FLATBUFFER, {**SETTINGS, key: "yes"}, LABELS), "model")
 
 
+@pytest.mark.parametrize("scale", ["1", True, 0, -1, float("inf"), float("nan"), 10**400])
+def test_pixel_scales_that_cannot_be(scale: Any) -> None:
+    content = embed(FLATBUFFER, {**SETTINGS, "preprocessing": {"pixel_scale": scale}}, LABELS)
+    with pytest.raises(ModelError, match=r"^model: expected a pixel_scale above 0 in its metadata, got "):
+        extract(content, "model")
+
+
 def test_probabilities_have_no_temperature() -> None:
     def model(temperature: float) -> bytes:
         calibration = {"temperature": temperature, "threshold": 0.3}

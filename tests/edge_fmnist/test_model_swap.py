@@ -20,6 +20,7 @@ from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.pipeline import model_watch
 from edge_fmnist.sinks.mqtt.messages import MessageFactory
+from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.demo import Scene
 
 OTHER = tuple("abcdefghij")
@@ -52,6 +53,37 @@ def test_a_swap_happens_between_two_frames(tmp_path: Path) -> None:
     # Smoothing starts over: the first frame counts in full, under a label of the new model.
     assert results[3].label in OTHER
     assert results[3].score == pytest.approx(other.predict(results[3].garment.image).score, abs=1e-6)
+
+
+class Camera(Source):
+    """Delivers a frame in real time for each permit, so that no frame is dropped for lack of time."""
+
+    def __init__(self) -> None:
+        self.name, self.realtime, self.fps = "camera", True, None
+        self.permits = threading.Semaphore()
+
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def read(self) -> np.ndarray | None:
+        self.permits.acquire()
+        return Scene(320, 240).draw(3.0)
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def interrupt(self) -> None:
+        self.permits.release()
+
+
+def test_a_swap_drops_no_frame_of_a_camera() -> None:
+    camera, models, indexes = Camera(), [Classifier.load("edge"), Classifier.load("camera")], list[int]()
+    for result in (loop := live(camera, model="nano", frames=9)):
+        indexes.append(result.frame.index)
+        # The next frame arrives while the model is swapped.
+        camera.permits.release()
+        loop.swap(models[len(indexes) % 2])
+    assert (indexes, loop.stats.dropped) == (list(range(9)), 0)
 
 
 def test_the_loop_takes_the_interpreter_that_was_warmed_up(monkeypatch: pytest.MonkeyPatch) -> None:

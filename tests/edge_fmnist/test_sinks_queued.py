@@ -45,8 +45,7 @@ class Gate(Sink):
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(queued, "OPEN_SECONDS", 0.1)
-    monkeypatch.setattr(queued, "BLOCKED_SECONDS", 0.2)
-    monkeypatch.setattr(queued, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(queued, "CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(queued, "COMPLETE_SECONDS", 0.1)
     sink = Gate()
     yield sink
@@ -123,14 +122,14 @@ def test_for_files_a_sink_without_progress_is_given_up(
 
 @pytest.mark.parametrize("patience", [0.0, math.inf])
 def test_a_stop_ends_the_wait_for_a_blocked_sink(gate: Gate, make_result: MakeResult, patience: float) -> None:
-    stopping = threading.Event()
-    sink = QueuedSink("file", lambda: gate, stopping=stopping.is_set)
+    stopped: list[float] = []
+    sink = QueuedSink("file", lambda: gate, time_left=lambda: stopped[0] - time.monotonic() if stopped else math.inf)
     sink.patience = patience
     sink.write(make_result(size=(16, 16)))
     assert gate.entered.wait(5)
     sink.write(make_result(size=(16, 16)))
-    stopping.set()
     started = time.monotonic()
+    stopped.append(started + 0.2)
     with pytest.raises(SinkError, match="does not respond; 1 results were not written"):
         sink.close()
     assert time.monotonic() - started < 2

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -90,6 +91,22 @@ def test_rate_is_measured_where_the_source_has_no_sensible_one(
             sink.write(make_result(frame=Frame(picture, index, captured, "camera")))
     assert rate(path) == pytest.approx(8, abs=0.01)
     assert len(read_video(path)) == 12
+
+
+def test_no_frame_waits_longer_than_a_second_for_the_file(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(video, "time", SimpleNamespace(monotonic=lambda: now))
+    recording = tmp_path / "out.recording.mkv"
+    with VideoRecorder(tmp_path / "out.mkv") as sink:
+        # The first ten are held back to measure the rate.
+        for index in range(21):
+            now = index / 10
+            sink.write(make_result(index, size=SIZE))
+            if index in (9, 10):
+                assert bool(recording.stat().st_size) is (index == 10)
+        assert len(read_video(recording)) > 10
 
 
 @pytest.mark.parametrize(

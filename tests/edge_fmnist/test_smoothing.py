@@ -134,3 +134,11 @@ def test_off_takes_each_picture_for_itself() -> None:
     shown = run(Smoother.off(LABELS, 0.5), frames)
     assert labels(shown) == ["Coat", "Dress", "Dress", None, UNKNOWN, "Coat"]
     assert shown[1].scores == pytest.approx(DRESS)
+
+
+def test_off_keeps_equal_scores_equal() -> None:
+    tie = np.array([0.429, 0.429, 0.142], np.float32)
+    before = np.array([0.03, 0.97, 0], np.float32)
+    shown = run(Smoother.off(("Coat", "Dress", "Bag")), [before, tie])[1]
+    assert np.array_equal(shown.scores, tie)
+    assert shown.label == "Coat"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import os
+import re
+import shutil
 import socket
 import ssl
+import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -147,6 +151,10 @@ def test_certificates_that_cannot_be_used(certificate: Path, tmp_path: Path) -> 
         WebPage(port=0, certificate=alone)
 
 
+DOCUMENTED = re.compile(r"# nginx\n(location /camera/ .*?\n})\n", re.DOTALL)
+Connect = Callable[[], http.client.HTTPConnection]
+
+
 class Proxy(http.server.BaseHTTPRequestHandler):
     """Passes requests on as Caddy does: with the Host of the client, and who asked over TLS in X-Forwarded-…."""
 
@@ -172,29 +180,78 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def test_behind_a_proxy() -> None:
-    with closing(WebPage(port=0, access=Access.of("127.0.0.1", "camera.example.org"))) as page:
-        Proxy.port = urlsplit(page.url).port or 0
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-            serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-            serving.start()
+@contextmanager
+def small_proxy(port: int) -> Iterator[Connect]:
+    """Run the proxy above in front of a port."""
+    Proxy.port = port
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        try:
+            yield lambda: http.client.HTTPConnection("127.0.0.1", proxy.server_port, timeout=10)
+        finally:
+            proxy.shutdown()
+            serving.join()
 
-            def ask(path: str, **headers: str) -> http.client.HTTPResponse:
-                client = http.client.HTTPConnection("127.0.0.1", proxy.server_port, timeout=10)
+
+@contextmanager
+def nginx(port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
+    """Run nginx with TLS and the configuration of the documentation in front of a port."""
+    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("nginx is not installed")
+    documented = DOCUMENTED.search((Path(__file__).parents[2] / "docs" / "live.md").read_text())
+    assert documented is not None
+    location = documented[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        own_port = probe.getsockname()[1]
+    server = f"listen 127.0.0.1:{own_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
+    folders = "".join(
+        f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    configuration = folder / "nginx.conf"
+    configuration.write_text(
+        f"daemon off; master_process off; pid {folder}/pid; events {{}}\n"
+        f"http {{ access_log off; {folders}\nserver {{ {server}\n{location}\n}} }}\n"
+    )
+    log = folder / "error.log"
+    process = subprocess.Popen([program, "-c", configuration, "-e", log], stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 30
+        while process.poll() is None and time.monotonic() < end:
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", own_port), timeout=10):
+                break
+            time.sleep(0.02)
+        assert process.poll() is None, log.read_text()
+        context = ssl._create_unverified_context()
+        yield lambda: http.client.HTTPSConnection("127.0.0.1", own_port, timeout=10, context=context)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.parametrize("name", ["small proxy", "nginx"])
+def test_behind_a_proxy(name: str, certificate: Path, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        page = stack.enter_context(closing(WebPage(port=0, access=Access.of("127.0.0.1", "camera.example.org"))))
+        port = urlsplit(page.url).port or 0
+        connected = nginx(port, certificate, tmp_path) if name == "nginx" else small_proxy(port)
+        connect_to_proxy = stack.enter_context(connected)
+
+        @contextmanager
+        def ask(path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+            with closing(connect_to_proxy()) as client:
                 client.request("GET", path, headers={"Host": "camera.example.org", **headers})
-                return client.getresponse()
+                with client.getresponse() as response:
+                    yield response
 
-            try:
-                with ask("/camera/result.json") as refused:
-                    assert refused.status == 401
-                with ask("/camera/healthz", Host="other.example.org") as other:
-                    assert other.status == 400
-                with ask(f"/camera/?token={page.access.token}") as login:
-                    assert (login.status, login.headers["Location"]) == (303, "./")
-                    cookie, *attributes = login.headers["Set-Cookie"].split("; ")
-                    assert "Secure" in attributes
-                with ask("/camera/events", Cookie=cookie) as events:
-                    assert events.readline() == b"event: heartbeat\n"
-            finally:
-                proxy.shutdown()
-                serving.join()
+        with ask("/camera/result.json") as refused:
+            assert refused.status == 401
+        with ask("/camera/healthz", Host="other.example.org") as other:
+            assert other.status == 400
+        with ask(f"/camera/?token={page.access.token}") as login:
+            assert (login.status, login.headers["Location"]) == (303, "./")
+            cookie, *attributes = login.headers["Set-Cookie"].split("; ")
+            assert "Secure" in attributes
+        with ask("/camera/events", Cookie=cookie) as events:
+            assert events.readline() == b"event: heartbeat\n"

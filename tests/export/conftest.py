@@ -7,7 +7,6 @@ all workers of a test run.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import inspect
 import io
 import json
@@ -85,7 +84,7 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said and how it ended."""
+    """Exit code and output of a command."""
 
     code: int
     stdout: str
@@ -134,13 +133,13 @@ def drawn_photo(kind: str, seed: int) -> np.ndarray:
 
 
 def draw_photos(folder: Path, train: int, validation: int) -> Path:
-    """Fill a folder with drawn photographs, so many of each kind in each split, and return it."""
+    """Fill a folder with drawn photographs, this number of each kind in each split, and return it."""
     for split, count, first in (("train", train, 0), ("validation", validation, 1000)):
         for number, kind in enumerate(OUTLINES):
             (folder / split / kind).mkdir(parents=True)
             for index in range(count):
                 path = folder / split / kind / f"{index}.png"
-                # As in real folders, something is in the wrong one; without a mistake, calibration has nothing to do.
+                # One photograph is in the wrong folder; without a mistake, calibration has nothing to fit.
                 shown = "pants" if (split, kind, index) == ("validation", "t-shirt", 0) else kind
                 cv2.imwrite(str(path), drawn_photo(shown, first + 100 * number + index))
     return folder
@@ -218,9 +217,9 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 
 @pytest.fixture(scope="session")
 def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
-    """Return what does as ``run_function`` in a process of its own: for another Keras back end, say.
+    """Return a function that makes calls in a process of its own, for example with another Keras back end.
 
-    It takes calls, each a function with its arguments, and returns what each of them printed.
+    It takes calls, each a function with its arguments, and returns the JSON that each of them printed.
     """
 
     def run(*calls: tuple[Any, ...]) -> list[Any]:
@@ -236,24 +235,6 @@ def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[An
 
 
 @pytest.fixture(scope="session")
-def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
-    """Return a function that fills a folder once for all workers of a test run and returns it; not to be written to."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def once(name: str, make: Callable[[Path], None]) -> Path:
-        folder, finished = shared / name, shared / f"{name}.finished"
-        with (shared / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not finished.exists():
-                make(folder)
-                finished.touch()
-        return folder
-
-    return once
-
-
-@pytest.fixture(scope="session")
 def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command) -> Path:
     """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
 
@@ -262,6 +243,17 @@ def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path,
         assert answer.code == 0, answer.stderr
 
     return make_once("tiny", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(make_once: Callable[..., Path], run_command: Command, tiny_run: Path) -> Path:
+    """Return the int8 file of the tiny run; not to be written to."""
+
+    def make(folder: Path) -> None:
+        answer = run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
+        assert answer.code == 0, answer.stderr
+
+    return make_once("tiny-model", make) / "tiny.tflite"
 
 
 @pytest.fixture(scope="session")
@@ -304,3 +296,23 @@ def no_qat_run(
 
     folder = make_once("no-qat", make)
     return folder / "run", Answer(*json.loads((folder / "answer.json").read_text("utf-8")))
+
+
+# Kills the process that reads a photograph of this name; every Python process that finds the module imports it.
+POISON = """
+import builtins, os, signal
+opened = builtins.open
+def open(file, *arguments, **options):
+    if isinstance(file, str) and file.endswith("poison.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return opened(file, *arguments, **options)
+builtins.open = open
+"""
+
+
+@pytest.fixture
+def poison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let photographs with the name ``poison.png`` kill the worker process that reads them."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "site"), *sys.path]))

@@ -39,7 +39,7 @@ ema = 0.5
 
 
 def results() -> list[VariantResult]:
-    """Return the baseline with two seeds, and a variant that is ahead with one and behind with the other."""
+    """Return the baseline with two seeds, and a variant that is better with one and worse with the other."""
     varied = parse_variant(NANO, "no ema: training.ema=0")
     return [
         VariantResult(RecipeVariant("baseline", "", NANO), {1: 0.9, 2: 0.92}),
@@ -96,7 +96,7 @@ def test_false_switches_a_section_off(section: str) -> None:
         ("baseline: training.ema=0", UsageError, "different names"),
     ],
 )
-def test_texts_that_are_no_variant(text: str, error: type[EdgeFmnistError], message: str) -> None:
+def test_invalid_variants(text: str, error: type[EdgeFmnistError], message: str) -> None:
     with pytest.raises(error, match=message):
         make_variants(NANO, [text], 8)
 
@@ -175,7 +175,7 @@ def test_every_variant_is_trained_with_every_seed(ablate: Callable[..., Any], tm
     assert (found["recipe"], found["epochs"], found["validation_images"]) == ("small", 2, 100)
     assert [(each["name"], each["mean"]) for each in found["variants"]] == [("baseline", 0.8995), ("no ema", 0.9045)]
     assert found == json.loads(page.with_suffix(".json").read_text("utf-8"))
-    # The page is written again, and keeps what is around the table.
+    # Writing the page again keeps the text around the table.
     page.write_text(f"mine\n{page.read_text('utf-8')}", "utf-8")
     assert ablate(*options, "--seeds", "4").exit_code == 0
     text = page.read_text("utf-8")
@@ -183,7 +183,7 @@ def test_every_variant_is_trained_with_every_seed(ablate: Callable[..., Any], tm
     assert text.count("| no ema |") == 1
 
 
-def test_what_is_done_before_an_interruption_is_in_the_table(ablate: Callable[..., Any], tmp_path: Path) -> None:
+def test_runs_before_an_interruption_are_in_the_table(ablate: Callable[..., Any], tmp_path: Path) -> None:
     done = ablate("--output", tmp_path / "runs", "--seeds", "4,13")
     assert done.exit_code == 130
     assert "run the same command to resume" in done.stderr

@@ -25,8 +25,8 @@ def bars(count: int, seed: int) -> Split:
     return Split(images, targets, ("", ""))
 
 
-def heard(what: str, share: float) -> None:
-    assert what
+def progress(step: str, share: float) -> None:
+    assert step
     assert 0 <= share < 1
 
 
@@ -56,7 +56,7 @@ def test_purity_of_separate_and_of_mixed_groups() -> None:
     assert purity(rng.normal(size=(900, 2)), np.arange(900) % 3) == pytest.approx(1 / 3, abs=0.05)
 
 
-def test_features_are_what_the_last_layer_is_given() -> None:
+def test_features_are_the_input_of_the_last_layer() -> None:
     split, content = bars(120, 2), read_model("edge").content
     values = features(content, split.images, "edge")
     before_last = file_activations(content, split.images[:5], "edge")[-2].values
@@ -66,7 +66,7 @@ def test_features_are_what_the_last_layer_is_given() -> None:
 
 def test_tsne_separates_classes_and_is_seeded() -> None:
     split, content = bars(90, 3), read_model("edge").content
-    first, again = (project(content, "edge", split, 7, heard, count=60, methods=("tsne",)) for _ in range(2))
+    first, again = (project(content, "edge", split, 7, progress, count=60, methods=("tsne",)) for _ in range(2))
     assert [(one.space, one.method) for one in first.projections] == [("features", "tsne"), ("pixels", "tsne")]
     assert first.purity["pixels"] == 1
     for one, other in zip(first.projections, again.projections, strict=True):

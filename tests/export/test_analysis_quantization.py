@@ -94,13 +94,7 @@ def test_a_file_that_is_not_a_model_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def analysed(
-    run_function: Callable[..., Any],
-    run_command: Callable[..., Any],
-    tiny_run: Path,
-    tiny_data: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> dict[str, Any]:
+def analysed(run_function: Callable[..., Any], tiny_run: Path, tiny_data: Path, tiny_model: Path) -> dict[str, Any]:
     """Return the analysis of the tiny run's int8 file."""
 
     def analyse_tiny(folder: str, data: str, model: str) -> None:
@@ -124,10 +118,7 @@ def analysed(
         kept = all(np.array_equal(a, b.numpy()) for a, b in zip(before, network.weights, strict=True))
         print(json.dumps({**found.as_dict(), "kept": kept, "heard": heard}))
 
-    model = tmp_path_factory.mktemp("exports") / "tiny.tflite"
-    answer = run_command("export", tiny_run, "--int8", "-o", model)
-    assert answer.code == 0, answer.stderr
-    result: dict[str, Any] = run_function(analyse_tiny, str(tiny_run), str(tiny_data), str(model))
+    result: dict[str, Any] = run_function(analyse_tiny, str(tiny_run), str(tiny_data), str(tiny_model))
     return result
 
 

@@ -11,7 +11,7 @@ from edge_fmnist_export.micro.arena import ALIGNMENT, Arena, Placed, estimate
 
 
 def graph(sizes: dict[int, int], *operators: tuple[tuple[int, ...], int], kind: str = "INT8") -> Graph:
-    """Return a graph of tensors of so many elements; each operator reads some and writes one."""
+    """Return a graph of tensors with these numbers of elements; each operator reads some and writes one."""
     tensors = tuple(Tensor("", kind, (1, sizes.get(index, 1)), 0, None) for index in range(max(sizes) + 1))
     chain = tuple(Operator("ADD", read, (written,), 0) for read, written in operators)
     return Graph(tensors, chain, (0,), (operators[-1][1],))
@@ -21,7 +21,7 @@ def offsets(arena: Arena) -> dict[int, int]:
     return {placed.tensor: placed.offset for placed in arena.activations}
 
 
-def test_a_chain_needs_its_two_largest_neighbours() -> None:
+def test_a_chain_needs_its_two_largest_adjacent_tensors() -> None:
     arena = estimate(graph({0: 160, 1: 320, 2: 640, 3: 16}, ((0,), 1), ((1,), 2), ((2,), 3)), "test")
     assert arena.planned == 320 + 640
     assert offsets(arena) == {2: 0, 1: 640, 0: 0, 3: 640}
@@ -39,7 +39,7 @@ RESIDUAL = (((0,), 1), ((1,), 2), ((2,), 3), ((3, 1), 4))
 
 
 def test_the_first_gap_that_fits_is_taken() -> None:
-    """Tensor 3 fits between the two that are needed while it is, since the one that lay there is done."""
+    """Tensor 3 fits between the two that are needed while it is, since the tensor before it is no longer needed."""
     made = graph({0: 640, 1: 320, 2: 160, 3: 64, 4: 16}, ((0,), 1), ((0, 1), 2), ((0, 2), 3), ((0, 2, 3), 4))
     assert offsets(estimate(made, "test")) == {0: 0, 1: 640, 2: 960, 3: 640, 4: 704}
 
@@ -54,18 +54,17 @@ def test_sizes_are_aligned_and_count_the_type() -> None:
 TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
 
 
-def test_overhead_grows_with_what_is_kept() -> None:
-    def overhead(channels: int, operators: int, pointer_bytes: int = 4) -> int:
+def test_overhead_grows_with_channels_and_operators() -> None:
+    def overhead(channels: int, operators: int) -> int:
         tensors = (Tensor("", "INT8", (1, 16), 0, None),) * (operators + 1)
         filters = Tensor("", "INT8", (channels, 3, 3, 1), 9 * channels, None)
         chain = tuple(Operator("CONV_2D", (i, operators + 1), (i + 1,), 0) for i in range(operators))
         graph = Graph((*tensors, filters), chain, (0,), (operators,))
-        return estimate(graph, "test", pointer_bytes=pointer_bytes).overhead
+        return estimate(graph, "test").overhead
 
     # A multiplier and a shift for each channel.
     assert overhead(32, 1) - overhead(16, 1) == 16 * 8
     assert overhead(16, 2) > overhead(16, 1) + 16 * 8
-    assert overhead(16, 2, pointer_bytes=8) > overhead(16, 2)
 
 
 @pytest.mark.parametrize("name", list(shipped_models()))

@@ -19,7 +19,7 @@ def rng(seed: int = 0) -> np.random.Generator:
 
 @pytest.fixture
 def images() -> np.ndarray:
-    """Return seeded images without a black pixel, so that what is filled with 0 shows."""
+    """Return seeded images without a black pixel, so that pixels filled with 0 are visible."""
     return rng(5).integers(1, 256, (COUNT, 28, 28), dtype=np.uint8)
 
 
@@ -29,7 +29,7 @@ def targets() -> np.ndarray:
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Tell of each image whether any pixel changed."""
+    """Return for each image whether any pixel changed."""
     return np.asarray((before != after).any(axis=(1, 2)))
 
 
@@ -40,7 +40,7 @@ def test_shift_moves_within_the_limit_and_fills_with_background(images: np.ndarr
         rows, columns = np.flatnonzero(after.any(axis=1)), np.flatnonzero(after.any(axis=0))
         height, width = len(rows), len(columns)
         assert min(height, width) >= 28 - limit
-        # No pixel of the source is 0, so what is not 0 is the visible rest of it, at one end of each axis.
+        # No pixel of the source is 0, so the other pixels are the visible part of it, at one end of each axis.
         top, left = (0 if rows[0] else 28 - height), (0 if columns[0] else 28 - width)
         visible = after[rows[0] : rows[0] + height, columns[0] : columns[0] + width]
         np.testing.assert_array_equal(visible, before[top : top + height, left : left + width])
@@ -55,34 +55,25 @@ def test_flip_mirrors_about_half(images: np.ndarray) -> None:
     assert 0.4 < mirrored.mean() < 0.6
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_erase_hits_its_share_of_the_images(share: float) -> None:
-    black = np.zeros((COUNT, 28, 28), np.uint8)
-    assert abs(changed(black, erase(black, share, (0.1, 0.2), rng())).mean() - share) < 0.07
-
-
-@pytest.mark.parametrize("area", [(0.02, 0.05), (0.1, 0.25)])
-def test_erase_fills_one_rectangle_of_the_area_asked_for(area: tuple[float, float]) -> None:
-    # Noise equals the old pixel in one of 256 cases, so two runs on different backgrounds show the whole rectangle.
-    black, white = np.zeros((COUNT, 28, 28), np.uint8), np.full((COUNT, 28, 28), 255, np.uint8)
-    inside = (erase(black, 1, area, rng()) != black) | (erase(white, 1, area, rng()) != white)
-    sizes = []
-    for mask in inside:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        assert mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
-        sizes.append(mask.sum())
-    # Sides are rounded to whole pixels: half a pixel each way on each side.
-    least, most = (share * 784 for share in area)
-    assert least - 2 * np.sqrt(least) - 1 < min(sizes)
-    assert max(sizes) < most + 2 * np.sqrt(most) + 1
-    assert least < np.mean(sizes) < most
-
-
 def rectangle(inside: np.ndarray) -> tuple[int, int]:
     """Return height and width of what a mask covers, after checking that it is a filled rectangle."""
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     assert inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
     return len(rows), len(columns)
+
+
+def test_erase_fills_one_rectangle_in_its_share_of_the_images() -> None:
+    # Noise equals the old pixel in one of 256 cases, so two runs on different backgrounds show the whole rectangle.
+    black, white = np.zeros((COUNT, 28, 28), np.uint8), np.full((COUNT, 28, 28), 255, np.uint8)
+    least, most = 0.1, 0.25
+    inside = (erase(black, 1, (least, most), rng()) != black) | (erase(white, 1, (least, most), rng()) != white)
+    sizes = [height * width for height, width in map(rectangle, inside)]
+    # Sides are rounded to whole pixels: half a pixel each way on each side.
+    assert least * 784 - 2 * np.sqrt(least * 784) - 1 < min(sizes)
+    assert max(sizes) < most * 784 + 2 * np.sqrt(most * 784) + 1
+    assert least < np.mean(sizes) / 784 < most
+    for share in (0.0, 0.3):
+        assert abs(changed(black, erase(black, share, (0.1, 0.2), rng())).mean() - share) < 0.07
 
 
 @pytest.mark.parametrize("values", [DROPPED, LEAKED, (7, 9)])
@@ -103,7 +94,7 @@ def test_cover_fills_one_rectangle_with_one_grey_value(values: tuple[int, int]) 
 
 
 def test_mixup_blends_images_and_targets_alike(targets: np.ndarray) -> None:
-    # Each image shows its target's probabilities as brightness, so the blend of one tells that of the other.
+    # Each image shows its target's probabilities as brightness, so both have to be blended alike.
     shown = np.tile(targets[:, :, None], (1, 1, 3))
     blended, mixed = mixup(shown, targets, 0.4, rng())
     np.testing.assert_allclose(mixed.sum(axis=1), 1, atol=1e-6)
@@ -127,7 +118,7 @@ def test_mixing_depends_on_its_generator_alone_and_leaves_its_arguments(
 
 @pytest.mark.parametrize("size", [(28, 28), (20, 12)])
 def test_cutmix_puts_one_rectangle_of_another_image_in_and_targets_count_its_pixels(size: tuple[int, int]) -> None:
-    # Each image is one number all over, and has a target of its own, so that every pixel tells where it is from.
+    # Each image is one number all over, and has a target of its own, so that every pixel identifies its image.
     shown = np.broadcast_to(np.arange(COUNT, dtype=np.float32)[:, None, None], (COUNT, *size))
     cut, rows = cutmix(shown, np.eye(COUNT, dtype=np.float32), 1.0, rng())
     replaced = 0
@@ -143,7 +134,7 @@ def test_cutmix_puts_one_rectangle_of_another_image_in_and_targets_count_its_pix
     assert cut.dtype == rows.dtype == np.float32
 
 
-def test_each_batch_takes_one_of_two_at_random(images: np.ndarray, targets: np.ndarray) -> None:
+def test_each_batch_uses_mixup_or_cutmix_at_random(images: np.ndarray, targets: np.ndarray) -> None:
     shown, kinds = images[:20].astype(np.float32), []
     for seed in range(60):
         mixed, _ = mix(shown, targets[:20], Augmentation(mixup=1.0, cutmix=1.0), rng(seed))

@@ -40,12 +40,6 @@ def test_values_are_those_of_scikit_learn(answers: tuple[np.ndarray, np.ndarray,
         assert ours_of_class.predicted == (predicted == index).sum()
 
 
-def test_the_report_names_the_classes(answers: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
-    report = measure(answers[0], answers[1], ("T-shirt/top", "Trouser", "Bag", "Coat")).report
-    assert "T-shirt/top" in report
-    assert "weighted avg" in report
-
-
 def test_most_confused_pairs_come_first() -> None:
     targets = np.array([0, 0, 0, 1, 1, 2])
     found = measure(targets, np.array([1, 1, 0, 0, 1, 2]), LABELS)

@@ -27,7 +27,7 @@ COUNT = 4000
 
 
 class Network:
-    """Gives the logits it was made with: image number i, told by its first two pixels, has row i."""
+    """Returns given logits: row i for image number i, which is encoded in its first two pixels."""
 
     def __init__(self, logits: np.ndarray) -> None:
         self.logits = logits
@@ -57,18 +57,18 @@ def targets(logits: np.ndarray) -> np.ndarray:
     return np.array([rng.choice(10, p=row / row.sum()) for row in softmax(logits).astype(float)])
 
 
-def test_likelihood_sums_the_right_classes() -> None:
+def test_likelihood_sums_the_correct_classes() -> None:
     logits = np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32))
     rows = np.array([[1, 1, 0], [0, 0, 1]], np.float32)
     assert negative_log_likelihood(logits, rows, 1.0) == pytest.approx(-np.log([0.8, 0.8]).mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
-def test_temperature_undoes_what_scaled_the_logits(logits: np.ndarray, targets: np.ndarray, scale: float) -> None:
+def test_temperature_undoes_the_scale_of_the_logits(logits: np.ndarray, targets: np.ndarray, scale: float) -> None:
     assert fit_temperature(logits * np.float32(scale), one_hot(targets)) == pytest.approx(scale, rel=0.05)
 
 
-def test_correct_scores_take_any_right_class_and_none_of_the_unknown() -> None:
+def test_correct_scores_accept_any_correct_class_and_leave_out_unknown() -> None:
     scores = np.full((4, 10), 0.02, np.float32)
     scores[[0, 1, 2, 3], [7, 7, 3, 3]] = [0.9, 0.8, 0.7, 0.6]
     rows = one_hot(np.array([FOOTWEAR, UNKNOWN, 3, 4], np.uint8))
@@ -76,7 +76,7 @@ def test_correct_scores_take_any_right_class_and_none_of_the_unknown() -> None:
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.05, 0.25, 0.5, 1.0])
-def test_threshold_loses_the_share_asked_for(lost: float) -> None:
+def test_threshold_rejects_the_requested_share(lost: float) -> None:
     hits = np.random.default_rng(1).uniform(0.2, 1, 1000).astype(np.float32)
     assert (hits < choose_threshold(hits, lost)).mean() == pytest.approx(lost, abs=0.002)
 
@@ -86,7 +86,7 @@ def test_threshold_is_not_above_the_scores_it_was_taken_from() -> None:
     assert choose_threshold(hits, 0.5) == 0.9999
 
 
-def test_calibration_lowers_the_likelihood_and_loses_what_it_says(logits: np.ndarray, targets: np.ndarray) -> None:
+def test_calibration_lowers_the_loss_and_rejects_the_reported_share(logits: np.ndarray, targets: np.ndarray) -> None:
     network = Network(logits * 3)
     photos = subset(np.where(np.arange(1000) % 4, targets[:1000], UNKNOWN))
     found = calibrate(network, subset(targets), photos, 0.1)

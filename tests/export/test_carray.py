@@ -265,13 +265,13 @@ def test_a_model_needs_no_tensorflow(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("{model}",), 2, "give --c-array or --arena"),
+        (("{model}",), 2, "give --c-array, --arena or --web"),
         (("{model}", "--c-array", "--int8"), 2, "are for runs"),
         (("{model}", "--arena", "--io", "int8"), 2, "are for runs"),
         (("{bad}", "--c-array"), 1, "not a TensorFlow Lite model"),
         (("none.tflite", "--c-array"), 3, "neither a file nor a shipped model"),
         (("{model}", "--c-array", "--output", 'a"b.c'), 2, "without quotes"),
-        (("edge", "--c-array", "--int8", "--output", "model.c"), 2, "C files lie beside the .tflite file"),
+        (("edge", "--c-array", "--int8", "--output", "model.c"), 2, "C files are written next to the .tflite file"),
     ],
 )
 def test_what_the_command_refuses(

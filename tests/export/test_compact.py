@@ -24,7 +24,7 @@ def packed(model: Any) -> bytes:
 
 
 def as_converted(content: bytes) -> bytes:
-    """Return a model with all that the converter writes beside what is needed, and nothing shared."""
+    """Return a model with everything that the converter writes, and nothing shared."""
     schema, model = file_schema(), model_of(content)
     (graph,) = model.subgraphs
     model.description = "MLIR Converted."
@@ -76,7 +76,7 @@ def outputs(content: bytes, batch: int) -> np.ndarray:
     return np.concatenate(results)
 
 
-def test_a_twentieth_of_the_file_goes(converted: bytes, smaller: bytes) -> None:
+def test_the_file_is_5_percent_smaller(converted: bytes, smaller: bytes) -> None:
     assert len(smaller) < 0.95 * len(converted)
 
 
@@ -125,7 +125,7 @@ def test_signature_and_names_of_input_and_output_stay(converted: bytes, smaller:
     assert ends(smaller)[0]
 
 
-def test_nothing_that_no_interpreter_reads_is_left(smaller: bytes) -> None:
+def test_data_that_no_interpreter_reads_is_removed(smaller: bytes) -> None:
     model = model_of(smaller)
     (graph,) = model.subgraphs
     named = {index for index, tensor in enumerate(graph.tensors) if tensor.name}

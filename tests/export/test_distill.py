@@ -68,7 +68,7 @@ def test_views_are_the_same_for_each_call_and_differ_from_each_other(views: View
     assert (first.max(axis=(1, 2)) == views.subset.images.max(axis=(1, 2))).all()
 
 
-def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) -> None:
+def test_each_image_comes_with_the_logits_of_its_view(views: Views) -> None:
     logits = np.arange(3 * 60 * 10).reshape(3, 60, 10).astype(np.float16)
     taught = DistillationTargets(views, logits, 2.0)
     for epoch in (1, 4):
@@ -85,10 +85,10 @@ def test_each_image_comes_with_what_the_teacher_said_to_that_view(views: Views) 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": 1.0}])
 @pytest.mark.parametrize("temperature", [2.0, 0.001])
-def test_a_mixed_image_comes_with_the_mixed_answers_of_the_teacher(mixing: dict[str, Any], temperature: float) -> None:
+def test_a_mixed_image_comes_with_the_mixed_answers(mixing: dict[str, Any], temperature: float) -> None:
     rng = np.random.default_rng(3)
     images, logits = rng.random((40, 28, 28, 1), np.float32), rng.normal(0, 3, (40, CLASSES)).astype(np.float32)
-    # A column for each image tells how much of it is in each mixed one.
+    # The share of each image in each mixed one.
     own = np.eye(40, CLASSES, dtype=np.float32)
     settings = Augmentation.model_validate(mixing)
     shown, rows = mixed(images, with_teacher(own, logits), temperature, settings, np.random.default_rng(8))
@@ -127,7 +127,7 @@ def test_a_student_learns_from_a_run_in_both_phases(
     assert [record["loss"] for record in one] == [record["loss"] for record in two]
     assert one[2]["validation_accuracy"] > 0.3
 
-    # The teacher's answers are those to whole images, so that they serve a student of mixed ones too.
+    # The cached logits are those of whole images, so a student with mixing uses them as well.
     recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing="mixup = 0.2\ncutmix = 1.0"), "utf-8")
     answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "mixed")
     assert answer.code == 0, answer.stderr
@@ -147,7 +147,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Let a teacher answer with the brightness of the image, without Keras; return what it is asked."""
+    """Replace the teacher by the brightness of the image, without Keras; return the images that it gets."""
     found: list[np.ndarray] = []
 
     def forward(images: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     return found
 
 
-def test_views_that_were_answered_are_not_asked_again(
+def test_cached_views_are_not_computed_again(
     tiny_run: Path, views: Views, cache: Path, asked: list[np.ndarray]
 ) -> None:
     text = STUDENT.format(teacher=tiny_run, validation=100, mixing="")
@@ -168,7 +168,7 @@ def test_views_that_were_answered_are_not_asked_again(
     assert steps == [(1, 2), (2, 2)]
     assert len(asked) == 2
 
-    # A run that was interrupted, and one of another seed and of more epochs: what is missing is asked, no more.
+    # An interrupted run, and a run with another seed and more views: only missing views are computed.
     (folder,) = cache.iterdir()
     (folder / "view-1.npy").write_bytes(b"cut off")
     more = parse_recipe(text.replace("seed = 9", "seed = 4", 1).replace("views = 2", "views = 3"), "three")
@@ -184,13 +184,7 @@ def test_views_that_were_answered_are_not_asked_again(
     assert len(asked) == 5
 
 
-def test_a_teacher_that_saw_our_validation_images_is_refused(tiny_run: Path) -> None:
+def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -> None:
     recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90, mixing=""), "student.toml")
     with pytest.raises(RecipeError, match="held out other images"):
         teachers(recipe)
-
-
-def test_teachers_exclude_photographs() -> None:
-    text = 'name = "x"\narchitecture = "edge"\n[distill]\nteachers = ["edge"]\n[photos]\nviews = 2\n'
-    with pytest.raises(RecipeError, match=r"distill\.teachers and photos\.views exclude each other"):
-        parse_recipe(text, "x.toml")

@@ -51,29 +51,32 @@ def five_labels(five_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def five_run(
-    tmp_path_factory: pytest.TempPathFactory,
+    make_once: Callable[..., Path],
     five_data: Path,
     five_labels: Path,
     tiny_recipe: Path,
     run_command: Command,
 ) -> Path:
     """Return the folder of a run on the five classes; not to be written to."""
-    folder = tmp_path_factory.mktemp("runs") / "five"
-    options = ("--data", five_data, "--labels", five_labels, "--output", folder, "--no-qat")
-    answer = run_command("train", tiny_recipe, *options)
-    assert answer.code == 0, answer.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        options = ("--data", five_data, "--labels", five_labels, "--output", folder / "five", "--no-qat")
+        answer = run_command("train", tiny_recipe, *options)
+        assert answer.code == 0, answer.stderr
+
+    return make_once("five-classes", make) / "five"
 
 
 @pytest.fixture(scope="session")
-def five_file(five_run: Path, five_data: Path, run_command: Command) -> Path:
+def five_file(make_once: Callable[..., Path], five_run: Path, five_data: Path, run_command: Command) -> Path:
     """Return the int8 file of that run, exported without naming the labels."""
-    path = five_run.parent / "five.tflite"
-    answer = run_command(
-        "export", five_run, "--ptq", "--calibration", 50, "--data", five_data, "--output", path, "--max-drop", 10
-    )
-    assert answer.code == 0, answer.stderr
-    return path
+
+    def make(folder: Path) -> None:
+        options = ("--data", five_data, "--output", folder / "five.tflite", "--max-drop", 10)
+        answer = run_command("export", five_run, "--ptq", "--calibration", 50, *options)
+        assert answer.code == 0, answer.stderr
+
+    return make_once("five-classes-file", make) / "five.tflite"
 
 
 def test_the_file_has_the_labels_of_the_run(five_file: Path) -> None:

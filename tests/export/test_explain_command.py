@@ -17,15 +17,6 @@ pytestmark = pytest.mark.slow
 Command = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def tiny_model(run_command: Command, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the int8 file of the tiny run."""
-    path = tmp_path_factory.mktemp("exports") / "tiny.tflite"
-    answer = run_command("export", tiny_run, "--int8", "-o", path)
-    assert answer.code == 0, answer.stderr
-    return path
-
-
 @pytest.fixture
 def explain(run_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
     """Return a function that explains with options, into a folder of its own."""

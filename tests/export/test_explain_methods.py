@@ -7,7 +7,7 @@ from edge_fmnist import Classifier
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.cli import explain as command
-from edge_fmnist_export.report.explain import lime_weights
+from edge_fmnist_export.report.explain import NAMES, lime_weights
 from edge_fmnist_export.report.explain.base import ExplainRequest
 from edge_fmnist_export.report.explain.methods import METHODS, explain
 from edge_fmnist_export.report.explain.scorer import Scorer, of_file
@@ -37,7 +37,7 @@ def inside(values: np.ndarray) -> float:
 
 
 def test_the_command_knows_the_methods() -> None:
-    assert list(command.METHODS) == list(command.NAMES) == list(METHODS)
+    assert list(command.METHODS) == list(NAMES) == list(METHODS)
 
 
 def test_an_unknown_method_is_refused(image: np.ndarray) -> None:
@@ -119,7 +119,7 @@ def share_near(values: np.ndarray, image: np.ndarray) -> float:
     return float(np.abs(values[near]).sum() / np.abs(values).sum())
 
 
-def test_what_speaks_for_drawn_trousers_lies_on_them(edge: Scorer) -> None:
+def test_the_support_for_drawn_trousers_is_on_the_trousers(edge: Scorer) -> None:
     image = trousers()
     assert LABELS[int(edge.scores(image[None])[0].argmax())] == "Trouser"
     values = explain("occlusion", ExplainRequest(edge, image, LABELS.index("Trouser"))).values

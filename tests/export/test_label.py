@@ -18,23 +18,18 @@ import numpy as np
 import pytest
 
 pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
 
+from edge_fmnist.errors import RunError  # noqa: E402
 from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
-from edge_fmnist_export.bulk.labeller import Job, Labeller  # noqa: E402
-from edge_fmnist_export.bulk.plan import LabelOptions, prepare  # noqa: E402
+from edge_fmnist_export.bulk.files import RemoteFolder  # noqa: E402
+from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelOptions  # noqa: E402
+from edge_fmnist_export.bulk.parts import Chunk  # noqa: E402
+from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
+from edge_fmnist_export.bulk.ray_workers import label_job  # noqa: E402
 
 Cli = Callable[..., Any]
-# Kills the worker that reads a photograph of this name: imported by every Python process that finds it.
-POISON = """
-import builtins, os, signal
-opened = builtins.open
-def open(file, *arguments, **options):
-    if isinstance(file, str) and file.endswith("poison.png"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return opened(file, *arguments, **options)
-builtins.open = open
-"""
 
 
 @pytest.fixture
@@ -56,10 +51,9 @@ def rows(output: Path) -> list[dict[str, Any]]:
     return [row for part in sorted(output.glob("part-*.parquet")) for row in parquet.read_table(part).to_pylist()]
 
 
-def command(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+def command(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "edge_fmnist", "label", *map(str, arguments)],
-        env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -90,12 +84,14 @@ def test_label_gives_the_rows_of_classify(photos: Path, tmp_path: Path, cli: Cli
 
 
 def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: Cli) -> None:
-    # A label of the source, an identifier with leading zeros, and a name that is not UTF-8.
+    # Labels of the source, an identifier with leading zeros, and a name that is not UTF-8.
     weird = os.fsdecode(b"photos/\xff.png")
     (tmp_path / weird).write_bytes((photos / "0.png").read_bytes())
     table = tmp_path / "catalogue.csv"
     table.write_bytes(
-        b"image;label;sku\n" + os.fsencode(weird) + b";Bag;007\nphotos/missing.png;Coat;8\nphotos/1.png\n"
+        b"image;label;source_label;sku\n"
+        + os.fsencode(weird)
+        + b";Bag;a;007\nphotos/missing.png;Coat;b;8\nphotos/1.png\n"
     )
     output = tmp_path / "labels"
     result = cli("label", table, "--column", "image", "-o", output, "--workers", "1", "-k", "2", "--threshold", "1")
@@ -103,7 +99,9 @@ def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: C
     found = rows(output)
     assert [row["path"] for row in found] == ["photos/\\xff.png", "photos/missing.png", "photos/1.png"]
     assert [row["status"] for row in found] == ["ok", "unreadable", "ok"]
-    assert [(row["source_label"], row["sku"]) for row in found] == [("Bag", "007"), ("Coat", "8"), ("", "")]
+    # A column with the name of a result is renamed.
+    carried = [[row[name] for name in ("source_source_label", "source_label", "sku")] for row in found]
+    assert carried == [["Bag", "a", "007"], ["Coat", "b", "8"], ["", "", ""]]
     assert found[0]["answer"] == "unknown"
     assert len(found[0]["top"]) == 2
 
@@ -244,12 +242,11 @@ def worker_of(running: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("poison")
 def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(POISON)
     (photos / "poison.png").write_bytes((photos / "0.png").read_bytes())
-    search_path = os.pathsep.join([str(tmp_path / "site"), *sys.path])
-    with command(photos, "--output", tmp_path / "labels", "--workers", "1", PYTHONPATH=search_path) as running:
+    arguments = ("--output", tmp_path / "labels", "--workers", "1", "--partition-size", "2")
+    with command(photos, *arguments) as running:
         _, err = running.communicate()
     assert running.returncode == 0, err
     status = {Path(row["path"]).name: row["status"] for row in rows(tmp_path / "labels")}
@@ -271,3 +268,19 @@ def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path,
         assert result.exit_code == 0, result.stderr
         assert [row["status"] for row in rows(tmp_path / "labels")] == expected
     assert [row["price"] for row in rows(tmp_path / "labels")] == [1.5, None]
+
+
+def test_files_of_an_object_store(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    folder = RemoteFolder(pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem()), "labels/")
+    for content in (b"first", b"second"):
+        folder.write("job.json", content)
+        assert folder.read("job.json") == content
+    assert folder.names() == ["job.json"]
+    folder.remove("job.json")
+    assert folder.names() == []
+
+
+def test_a_node_with_another_version_is_named() -> None:
+    with pytest.raises(RunError, match=r"node .* expected 0\.0: install the same version"):
+        label_job("0.0", [], Job(0, Chunk(0, []), whole=True))

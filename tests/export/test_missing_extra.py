@@ -40,19 +40,20 @@ def run_without(hidden: tuple[str, ...], *arguments: object) -> subprocess.Compl
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def assert_names_the_extra(done: subprocess.CompletedProcess[str]) -> None:
+def assert_names_the_extra(done: subprocess.CompletedProcess[str], extra: str = "export") -> None:
     """Check that a command said in one line what to install."""
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert "pip install 'edge-fmnist[export]'" in line
+    assert f"pip install 'edge-fmnist[{extra}]'" in line
 
 
-@pytest.mark.parametrize("arguments", [("train", "edge"), ("export",), ("recipes",)])
-@pytest.mark.parametrize("hidden", [EXTRA])
-def test_without_the_extra_a_command_says_what_to_install(hidden: tuple[str, ...], arguments: tuple[str, ...]) -> None:
-    assert_names_the_extra(run_without(hidden, *arguments))
+@pytest.mark.parametrize(
+    "arguments", [("train", "edge"), ("export",), ("recipes",), ("zoo",), ("search", "--budget=1")]
+)
+def test_without_the_extra_a_command_says_what_to_install(arguments: tuple[str, ...]) -> None:
+    assert_names_the_extra(run_without(EXTRA, *arguments), "search" if arguments[0] == "search" else "export")
 
 
 @pytest.mark.slow

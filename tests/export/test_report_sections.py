@@ -125,7 +125,7 @@ def test_data_counts_and_duplicates(context: ReportContext) -> None:
     assert "1 test images are identical" in section.text[1]
 
 
-def test_validation_is_apart_only_where_the_run_took_it_from_this_data(context: ReportContext) -> None:
+def test_validation_is_a_split_only_if_the_run_used_this_data(context: ReportContext) -> None:
     # The shipped run is of Fashion-MNIST, not of these images.
     assert set(data.targets_by_split(replace(context, run=open_run("edge")))) == {"train", "test"}
 
@@ -217,7 +217,7 @@ def test_a_section_that_fails_leaves_the_others(context: ReportContext, monkeypa
     assert "the file is &lt;damaged&gt;" in report.page.read_text("utf-8")
 
 
-def test_what_a_section_rests_on_decides_whether_it_is_kept(
+def test_a_section_is_cached_until_its_inputs_change(
     context: ReportContext, monkeypatch: pytest.MonkeyPatch, make_idx: Callable[..., Path]
 ) -> None:
     calls: list[str] = []

@@ -87,14 +87,6 @@ def test_a_budget_that_is_none(cli: Callable[..., Any], budget: str, tmp_path: P
     assert not (tmp_path / "none").exists()
 
 
-def test_without_the_extra(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda _: None)
-    result = cli("search", "--budget", "1", "--output", tmp_path / "none")
-    assert result.exit_code == 2
-    assert "pip install 'edge-fmnist[search]'" in result.stderr
-    assert not (tmp_path / "none").exists()
-
-
 def test_another_folder_or_file_is_left_alone(cli: Callable[..., Any], tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine", "utf-8")

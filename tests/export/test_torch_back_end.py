@@ -46,7 +46,7 @@ learning_rate = 0.01
 
 
 def compare_logits(*names: str) -> None:
-    """Print the largest logit of each network, and by how much ours differ: plain, reduced and, of the first, fused."""
+    """Print the largest logit of each network, and by how much ours differ, in float32 and in bfloat16."""
     import json
     import os
 
@@ -56,7 +56,7 @@ def compare_logits(*names: str) -> None:
     from edge_fmnist_export import architectures
     from edge_fmnist_export.training import backend
     from edge_fmnist_export.training.torch_network import TorchNetwork
-    from edge_fmnist_export.training.torch_trainer import compiled, torch_logits
+    from edge_fmnist_export.training.torch_trainer import torch_logits
 
     keras, found = backend.keras_module(), {}
     rng = np.random.default_rng(1)
@@ -72,11 +72,7 @@ def compare_logits(*names: str) -> None:
         device = model.weights[0].value.device
         ours = torch_logits(TorchNetwork(model), images, device)
         reduced = torch_logits(TorchNetwork(model), images, device, reduced=True)
-        answers = [ours, reduced]
-        if name == names[0]:
-            # One of them, since each compilation takes seconds.
-            answers.append(torch_logits(compiled(TorchNetwork(model)), images, device))
-        found[name] = [float(abs(theirs).max()), *(float(abs(each - theirs).max()) for each in answers)]
+        found[name] = [float(abs(theirs).max()), *(float(abs(each - theirs).max()) for each in (ours, reduced))]
     print(json.dumps(found))
 
 
@@ -165,10 +161,8 @@ def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
 
 
 def test_logits_are_those_of_keras(compared: list[Any]) -> None:
-    for name, (largest, difference, reduced, *fused) in compared[0].items():
+    for name, (largest, difference, reduced) in compared[0].items():
         assert difference < 1e-4 * max(1, largest), name
-        assert len(fused) == (name == NAMES[0])
-        assert all(each < 1e-4 * max(1, largest) for each in fused), name
         assert difference < reduced < 0.1 * max(1, largest), name
 
 
@@ -222,7 +216,9 @@ def test_trains_on_mixed_images_with_a_teacher(
     text = text.replace("batch_size", "split_seed = 3\nbatch_size")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(f'{text}\n[distill]\nteachers = ["{tiny_run}"]\nviews = 2\n', "utf-8")
-    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    # Compiling takes most of the time, and other tests compile.
+    without_compiling = {"TORCHDYNAMO_DISABLE": "1"}
+    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", **without_compiling)
     assert answer.code == 0, answer.stderr
     losses = losses_of(tmp_path / "run", "float")
     assert losses[-1] < 0.95 * losses[0]

@@ -24,6 +24,7 @@ from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.epochs import averaged, run_phase
 from edge_fmnist_export.training.losses import Objective
+from edge_fmnist_export.training.own_classes import held_out
 from edge_fmnist_export.training.phase import EpochRecord, Phase
 from edge_fmnist_export.training.photo_views import fingerprint, validation_images
 from edge_fmnist_export.training.progress import ProgressListener
@@ -81,16 +82,13 @@ def resume(run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photo
     return lambda folder: run_command("train", photo_recipe, *options, "--output", folder)
 
 
-def test_run_folder(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
+def test_what_a_run_writes(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
     assert sorted(path.name for path in tiny_run.iterdir()) == FILES
     assert load_recipe(str(tiny_run / "recipe.toml")) == load_recipe(str(tiny_recipe))
     facts = read_json(tiny_run, "run.json")
     assert facts["seed"] == 3
     assert facts["data_sha256"] == list(load_split(tiny_data, "train").sha256)
     assert facts["versions"]["keras"].startswith("3.")
-
-
-def test_history_and_metrics(tiny_run: Path) -> None:
     history, metrics = read_json(tiny_run, "history.json"), read_json(tiny_run, "metrics.json")
     assert [(record["phase"], record["epoch"]) for record in history] == [
         (phase, epoch) for phase in ("float", "qat") for epoch in (1, 2)
@@ -103,9 +101,6 @@ def test_history_and_metrics(tiny_run: Path) -> None:
         assert result["validation_accuracy"] == pytest.approx(best["validation_accuracy"], abs=1e-6)
         assert result["validation_accuracy"] > 0.8
         assert (result["parameters"], result["validation_images"]) == (59_086, 100)
-
-
-def test_scores_are_calibrated_on_validation(tiny_run: Path) -> None:
     calibration = read_json(tiny_run, "calibration.json")
     assert calibration["validation_nll_after"] < calibration["validation_nll_before"]
     assert (calibration["threshold"], calibration["validation_false_reject_rate"]) == (0, 0)
@@ -400,6 +395,42 @@ def test_the_weights_of_the_best_or_of_the_last_epoch_are_kept(
 
 
 @pytest.mark.slow
+def test_the_whole_network_is_trained_on_classes_of_ones_own(
+    run_command: Command, tiny_photos: Path, tmp_path: Path
+) -> None:
+    run, model, photos = tmp_path / "run", tmp_path / "mine.tflite", tiny_photos / "train"
+    options = ("--photos", photos, "--epochs", 1, "--qat-epochs", 1, "--output", run)
+    answer = run_command("train", "camera", *options)
+    assert answer.code == 0, answer.stderr
+    assert "Right of 4 photographs that were held out: 4 with a taught last layer, " in answer.stderr
+    last = read_json(run, "metrics.json")["qat"]
+    assert (last["validation_images"], last["taught_accuracy"]) == (4, 1)
+    assert read_json(run, "run.json")["labels"] == ["hat", "pants", "shoes", "t-shirt"]
+    refused = run_command("export", run, "--ptq", "--output", model)
+    assert (refused.code, "trained on photographs alone" in refused.stderr) == (2, True)
+    exported = run_command("export", run, "--output", model)
+    assert exported.code == 0, exported.stderr
+    assert Classifier(model).labels == ("hat", "pants", "shoes", "t-shirt")
+    # One epoch of three steps keeps what the last layer was taught.
+    evaluated = run_command("evaluate", model, "--photos", photos, "--json")
+    assert evaluated.json[0]["top1"] >= 0.75
+    (photos_moved := tmp_path / "photos").mkdir()
+    shutil.copytree(photos / "hat", photos_moved / "hat")
+    shutil.copytree(photos / "pants", photos_moved / "trousers")
+    other = run_command("train", "camera", *options[2:], "--photos", photos_moved, "--resume")
+    assert (other.code, "was started with another recipe" in other.stderr) == (1, True)
+
+
+def test_a_fifth_of_each_class_is_held_out_and_groups_stay_together() -> None:
+    targets, groups = np.repeat([0, 1], [20, 3]), np.arange(23)
+    groups[:4] = 0
+    held = held_out(targets, groups)
+    assert held[:4].all() or not held[:4].any()
+    assert 4 <= held[:20].sum() <= 7
+    assert held[20:].sum() == 1
+
+
+@pytest.mark.slow
 def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
     options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output", tmp_path / "run")
     answer = run_command("train", "lenet5", *options)
@@ -421,6 +452,7 @@ def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data:
         ("{tiny}", ("--output", "{run}", "--resume", "--no-qat"), 1, "another recipe (it differs in qat)"),
         ("{photo}", (), 2, "the recipe pictured trains on photographs; give their folder with --photos"),
         ("{tiny}", ("--photos", "{photos}"), 2, "the recipe tiny trains without photographs; omit --photos"),
+        ("{photo}", ("--photos", "{photos}/train"), 2, "your own classes are trained on alone; omit --data"),
         ("{photo}", ("--photos", "{new}"), 3, "new: no such folder"),
         ("{photo}", ("--photos", "{data}"), 3, "expected a folder named 'train'"),
         ("{mixup}", ("--photos", "{photos}"), 2, "photos.views and augmentation.mixup exclude each other"),

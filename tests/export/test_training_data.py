@@ -13,7 +13,7 @@ from edge_fmnist_export.training.training_data import gather, subsets
 
 
 def silent(done: int, of: int) -> None:
-    """Hear nothing."""
+    """Ignore progress."""
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +22,8 @@ def data(tiny_data: Path) -> Split:
 
 
 @pytest.fixture
-def plain(tiny_recipe: Path) -> Recipe:
-    return load_recipe(str(tiny_recipe))
-
-
-@pytest.fixture
 def pictured(photo_recipe: Path) -> Recipe:
     return load_recipe(str(photo_recipe))
-
-
-def test_without_photographs_it_is_the_data_set(plain: Recipe, data: Split) -> None:
-    gathered = gather(plain, data, None, silent)
-    for found, expected in zip((gathered.train, gathered.validation), subsets(plain, data), strict=True):
-        np.testing.assert_array_equal(found.images, expected.images)
-        np.testing.assert_array_equal(found.targets, expected.targets)
-    assert gathered.photos is None
 
 
 def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:

@@ -27,7 +27,7 @@ ROWS = [row("mlp-128", 0.86), row("cnn-1", 0.1), row("lenet5", 0.9125)]
 
 
 def build(folder: str, data: str) -> None:
-    """Print what is known of an int8 file that is written, kept, and written again after it was damaged."""
+    """Print the properties of an int8 file that is written, kept, and written again after it was damaged."""
     import json
     from pathlib import Path
 
@@ -116,14 +116,6 @@ def test_options_that_cannot_work(cli: Callable[..., Any], arguments: tuple[str,
     result = cli("zoo", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
-
-
-def test_without_the_extra(cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda _: None)
-    result = cli("zoo", "--output", tmp_path / "zoo")
-    assert result.exit_code == 2
-    assert "pip install 'edge-fmnist[export]'" in result.stderr
-    assert not (tmp_path / "zoo").exists()
 
 
 def test_a_network_below_its_published_accuracy_fails(

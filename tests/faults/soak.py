@@ -19,9 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import cv2
@@ -78,6 +80,24 @@ def measure(pid: int) -> tuple[float, int, int]:
     return memory, len(list(Path(f"/proc/{pid}/fd").iterdir())), threads
 
 
+@contextmanager
+def started(command: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program during the block."""
+    process = subprocess.Popen(command, **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def wait_until_it_serves(process: subprocess.Popen[bytes], page: str) -> None:
+    while process.poll() is None:
+        with suppress(OSError), urlopen(f"{page}/metrics", timeout=20):
+            return
+        time.sleep(0.1)
+
+
 def metric(page: str, name: str) -> int:
     """Return a value of the page's ``/metrics``."""
     with urlopen(f"{page}/metrics", timeout=20) as response:
@@ -94,24 +114,25 @@ def main() -> int:
     camera.daemon_threads = True
     threading.Thread(target=camera.serve_forever, daemon=True).start()
     port, broker_port = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         lines, page = folder / "out.jsonl", f"http://127.0.0.1:{port}"
         options = ["--source", f"http://127.0.0.1:{camera.server_port}/", "--serve", f"127.0.0.1:{port}", "--quiet"]
         options += ["--jsonl", str(lines), "--save", str(folder / "out.mkv"), "--save-segment", "60"]
-        broker = None
         if mosquitto := shutil.which("mosquitto"):
-            broker = subprocess.Popen([mosquitto, "-p", str(broker_port)], stderr=subprocess.DEVNULL)
+            stack.enter_context(started([mosquitto, "-p", str(broker_port)], stderr=subprocess.DEVNULL))
             options += ["--mqtt", f"mqtt://127.0.0.1:{broker_port}"]
-        process = subprocess.Popen([sys.executable, "-m", "edge_fmnist", "live", *options], stderr=subprocess.PIPE)
+        command = [sys.executable, "-m", "edge_fmnist", "live", *options]
+        process = stack.enter_context(started(command, stderr=subprocess.PIPE))
         log: list[str] = []
         threading.Thread(target=lambda: log.extend(map(bytes.decode, process.stderr or ())), daemon=True).start()
+        wait_until_it_serves(process, page)
         for number in range(VIEWERS):
             path = ("/stream.mjpg", "/events")[number % 2]
             threading.Thread(target=watch, args=(page + path, ended, number % 4 == 0), daemon=True).start()
-        started, settled, memory = time.monotonic(), None, 0.0
+        begin, settled, memory = time.monotonic(), None, 0.0
         print("minutes  MiB  descriptors  threads  viewers  lines  dropped", flush=True)
-        while process.poll() is None and (elapsed := time.monotonic() - started) < seconds:
+        while process.poll() is None and (elapsed := time.monotonic() - begin) < seconds:
             time.sleep(min(60.0, seconds / 12))
             memory, descriptors, threads = measure(process.pid)
             written = lines.read_bytes().count(b"\n") if lines.exists() else 0
@@ -123,8 +144,6 @@ def main() -> int:
         stopped = time.monotonic()
         code = process.wait(30)
         ended.set()
-        if broker is not None:
-            broker.terminate()
         found = [json.loads(line) for line in lines.read_text().splitlines()]
         lost = found[-1]["seen"] - found[-1]["dropped"] - len(found)
         growth = memory / settled - 1 if settled else 0.0

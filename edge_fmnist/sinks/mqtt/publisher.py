@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -34,10 +35,10 @@ RECONNECT_DELAYS = (1, 10)
 MAX_IN_FLIGHT = 20
 # Seconds between two checks while nothing happens.
 TICK = 1.0
-# Seconds to deliver queued messages at the end, and after the program was told to stop; then to announce the end.
+# Seconds to deliver queued messages at the end, then to announce the end, then to disconnect.
 DRAIN_TIMEOUT = 3.0
-STOP_DRAIN_TIMEOUT = 0.8
 OFFLINE_TIMEOUT = 0.4
+DISCONNECT_TIMEOUT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,11 @@ class MqttPublisher(Sink):
     queued; the loop never waits. Topics and payloads are described in ``docs/mqtt.md``.
 
     Attributes:
-        stopping: returns whether the program was told to stop, so that the end has to be quick.
+        time_left: returns the seconds in which it has to be closed; infinite unless the run is stopping.
     """
 
-    stopping: Callable[[], bool] = staticmethod(lambda: False)
+    name = "MQTT"
+    time_left: Callable[[], float] = staticmethod(lambda: math.inf)
 
     # Paho's callbacks only set flags, and one thread publishes: paho calls on_publish with a lock held that publish()
     # needs, so a lock of our own around publish() could deadlock.
@@ -164,11 +166,12 @@ class MqttPublisher(Sink):
         if self._closed:
             return
         self._closed = True
-        drain_timeout = STOP_DRAIN_TIMEOUT if self.stopping() else DRAIN_TIMEOUT
+        last = OFFLINE_TIMEOUT + DISCONNECT_TIMEOUT
+        drain_timeout = min(DRAIN_TIMEOUT, max(0.0, self.time_left() - last))
         self._deadline = time.monotonic() + drain_timeout
         self._wake.set()
         # An unresponsive name server can block paho's thread for longer; both threads are daemons.
-        self._thread.join(drain_timeout + OFFLINE_TIMEOUT + 0.2)
+        self._thread.join(drain_timeout + last)
         self._pass_on_warnings()
         if self._failure is None and (left := self.traffic.waiting):
             raise SinkError(

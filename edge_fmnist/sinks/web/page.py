@@ -43,6 +43,8 @@ class WebPage(Sink):
         access: who may use it.
     """
 
+    name = "the browser page"
+
     def __init__(
         self,
         host: str = DEFAULT_HOST,

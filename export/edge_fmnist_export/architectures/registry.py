@@ -2,7 +2,7 @@
 
 A builder takes the Keras module as its argument, so that one function builds the float model (Keras 3) and the network
 for quantization-aware training (``tf_keras``). Every network maps float32 images (N, 28, 28, 1), values 0 to 1, to
-float32 logits (N, 10).
+float32 logits (N, 10), or (N, classes) where :func:`build` is asked for another number of classes.
 
 A family is a set of architectures with a common prefix: in ``resnet:32;48/2,80/2``, the text after the colon describes
 the network.
@@ -68,7 +68,9 @@ def builder(name: str) -> Builder:
         raise UsageError(f"unknown architecture {name!r}; expected one of {known}") from None
 
 
-def build(name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: float = 0.99) -> Any:
+def build(
+    name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: float = 0.99, classes: int = CLASSES
+) -> Any:
     """Build architecture ``name`` with the Keras module given.
 
     Args:
@@ -76,6 +78,7 @@ def build(name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: floa
         keras: the module ``keras`` (Keras 3) or ``tf_keras``.
         dropout: factor on the dropout rates, 0 to 1.
         batch_norm_momentum: share that the moving statistics of batch normalization keep at each training step.
+        classes: number of logits.
 
     Returns:
         An uncompiled functional model with random weights.
@@ -84,6 +87,9 @@ def build(name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: floa
         UsageError: an unknown name.
     """
     model = builder(name)(keras)
+    if classes != CLASSES:
+        last = model.layers[-1]
+        model = keras.Model(model.inputs, keras.layers.Dense(classes, name=last.name)(last.input), name=model.name)
     for layer in model.layers:
         if isinstance(layer, keras.layers.Dropout):
             layer.rate *= dropout

@@ -174,7 +174,7 @@ def _stage(text: str) -> Stage:
     if found is None:
         raise UsageError(
             f"expected {FAMILY}:STEM;BLOCK,BLOCK,... with stages like 48, 48/2, 48x32/2 or 48k5/2, "
-            f"for example {EXAMPLE}; {text!r} is no stage"
+            f"for example {EXAMPLE}; got {text!r}"
         )
     filters, inner, size, strides = found.groups()
     if inner is not None and int(inner) == 0:
@@ -184,11 +184,6 @@ def _stage(text: str) -> Stage:
 
 def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
     """Build a network.
-
-    Args:
-        network: the network as data.
-        keras: the module ``keras`` (Keras 3) or ``tf_keras``.
-        name: of the model.
 
     Returns:
         An uncompiled functional model with random weights: float32 images (N, 28, 28, 1), 0 to 1, to logits.

@@ -112,12 +112,7 @@ class Baseline(ABC):
     ) -> np.ndarray:
         """Return the importance of each pixel, by default by permutation of blocks.
 
-        Args:
-            estimator: the fitted estimator.
-            predict: maps images, uint8 (N, 28, 28), to class indexes, shape (N,).
-            validation: images that were not used for training.
-            seed: random seed.
-            progress: called with the number of blocks done.
+        ``predict`` maps images, uint8 (N, 28, 28), to class indexes, shape (N,).
 
         Returns:
             float64, shape (28, 28).

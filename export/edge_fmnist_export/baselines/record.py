@@ -35,13 +35,6 @@ LEAST_IMPORTANCE = 1e-6
 def write(folder: Path, result: BaselineResult, options: BaselineOptions, train: Split, test: Split) -> dict[str, Any]:
     """Write all files of a baseline, ``results.json`` last.
 
-    Args:
-        folder: created if it does not exist.
-        result: the fitted and evaluated baseline.
-        options: how it was run.
-        train: the training split.
-        test: the test split.
-
     Returns:
         The content of ``results.json``.
 

@@ -105,13 +105,6 @@ def run(
 ) -> BaselineResult:
     """Fit and evaluate a baseline.
 
-    Args:
-        baseline: the method.
-        train: training split; a part of it is held out for validation.
-        test: split for the final evaluation.
-        options: how to run.
-        progress: called with the current step.
-
     Raises:
         UsageError: ``train_images`` is out of range.
         DataError: the data has fewer than two classes, or too few images for validation.
@@ -178,11 +171,8 @@ def grid_search(
 ) -> list[dict[str, Any]]:
     """Evaluate all combinations of a baseline's grid by stratified 3-fold cross-validation.
 
-    Args:
-        baseline: the method.
-        data: at most 10,000 of its training images are used.
-        progress: called with the number of fits done; on a cluster only before the first.
-        ray: address of a Ray cluster that does the fits; None does them here.
+    At most 10,000 of the training images are used. With ``ray``, the address of a cluster, the cluster does the
+    fits.
 
     Returns:
         For each combination its ``settings``, and the mean ``accuracy`` and its standard ``deviation`` over the folds,
@@ -244,10 +234,7 @@ def _fits_on(ray: str | None) -> Iterator[None]:
 def save(result: BaselineResult, path: Path, images: np.ndarray) -> None:
     """Write the fitted model, read it back, and check that it predicts the same.
 
-    Args:
-        result: holds the model.
-        path: file to write.
-        images: uint8, shape (N, 28, 28); the first 1,000 are used for the check.
+    The first 1,000 of ``images``, uint8 (N, 28, 28), are used for the check.
 
     Raises:
         CheckError: the predictions differ; nothing is written.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +22,7 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.errors import EdgeFmnistError, RunError, UsageError
 
+PACKAGE = "edge-fmnist"
 AUTO, LOCAL = "auto", "local"
 EXPECTED = "expected HOST:PORT of a cluster's head, auto or local"
 PROBE_SECONDS = 5.0
@@ -95,23 +99,51 @@ def run_on_nodes(ray: Any, function: Callable[..., Any], calls: list[tuple[Any, 
         max_calls=1,
         # Conversion to TFLite needs the TensorFlow back end.
         runtime_env={"env_vars": {"KERAS_BACKEND": "tensorflow"}},
-    )(function)
+    )(_run_on_node)
     sent = [ray.put(each) for each in shared]
-    left = [remote.remote(*call, *sent) for call in calls]
+    left = [remote.remote(version(PACKAGE), function, *call, *sent) for call in calls]
     while left:
         ready, left = ray.wait(left, timeout=WAIT_SECONDS)
         if not ready:
             yield None
         for reference in ready:
             try:
-                result = ray.get(reference)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, EdgeFmnistError):
-                    raise error.cause from error
-                raise RunError(f"on the cluster: {str(error).strip().splitlines()[-1]}") from error
+                yield result_of(ray, reference)
             except ray.exceptions.RayError as error:
                 raise RunError(f"on the cluster: {str(error).strip().splitlines()[0]}") from error
-            yield result
+
+
+def _run_on_node(wanted: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    check_version(wanted)
+    return function(*arguments)
+
+
+def check_version(wanted: str) -> None:
+    """Check that this node has the same version of this package as the driver.
+
+    Raises:
+        RunError: it has another one.
+    """
+    if (installed := version(PACKAGE)) != wanted:
+        node = socket.gethostname()
+        raise RunError(f"node {node} has {PACKAGE} {installed}, expected {wanted}: install the same version")
+
+
+def result_of(ray: Any, reference: Any) -> Any:
+    """Return the result of a task that has ended.
+
+    Raises:
+        EdgeFmnistError: one that the task raised.
+        RunError: another error that it raised, such as a missing package.
+        ray.exceptions.RayError: its worker or its node was lost.
+    """
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, EdgeFmnistError):
+            raise error.cause from error
+        cause = str(error).strip().splitlines()[-1]
+        raise RunError(f"on the cluster: {cause}; is {PACKAGE} {version(PACKAGE)} installed on every node?") from error
 
 
 def check(address: str) -> None:
@@ -142,14 +174,12 @@ def _environment(address: str) -> Iterator[None]:
     before = dict(os.environ)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # 30 s are too few on a busy machine.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     given = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
     if address == LOCAL and not given:
-        # Else Ray writes one into the home folder, which then is asked for by every other cluster.
+        # Otherwise Ray writes a token into the home folder, which every other cluster then requires.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     elif "RAY_AUTH_MODE" not in given and (given or (Path.home() / ".ray" / "auth_token").is_file()):
-        # `ray start` asks for the token that is there, but a driver with an explicit address would not send it.
+        # `ray start` requires the token in the home folder, but a driver with an explicit address would not send it.
         os.environ["RAY_AUTH_MODE"] = "token"
     try:
         yield
@@ -158,38 +188,42 @@ def _environment(address: str) -> Iterator[None]:
         os.environ.update(before)
 
 
+class _MainThreadStdout(io.TextIOBase):
+    """Writes what the main thread prints to standard output, and what Ray's threads print to standard error."""
+
+    def __init__(self, stdout: Any) -> None:
+        self._stdout = stdout
+
+    def write(self, text: str) -> int:
+        main = threading.current_thread() is threading.main_thread()
+        written: int = (self._stdout if main else sys.stderr).write(text)
+        return written
+
+    def flush(self) -> None:
+        self._stdout.flush()
+
+
 @contextlib.contextmanager
 def _stdout_kept() -> Iterator[None]:
-    """Send to standard error what is written on standard output by anyone but this module's callers."""
-    sys.stdout.flush()
-    try:
+    """Redirect what Ray's threads and processes write to standard output to standard error."""
+    stdout: Any = sys.stdout
+    stdout.flush()
+    with contextlib.ExitStack() as stack:
         own = os.dup(1)
+        stack.callback(os.close, own)
         os.dup2(2, 1)
-    except OSError:
+        stack.callback(os.dup2, own, 1)
+        # In tests, it is another file.
+        if sys.stdout is sys.__stdout__:
+            stdout = os.fdopen(own, "w", encoding=stdout.encoding, errors=stdout.errors, closefd=False)
+            stack.callback(stdout.flush)
+        stack.enter_context(contextlib.redirect_stdout(_MainThreadStdout(stdout)))
         yield
-        return
-    python, is_real = sys.stdout, _is_descriptor_1(sys.stdout)
-    if is_real:
-        sys.stdout = open(own, "w", encoding=python.encoding, errors=python.errors, closefd=False)  # noqa: SIM115
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(own, 1)
-        sys.stdout = python
-        os.close(own)
-
-
-def _is_descriptor_1(stream: Any) -> bool:
-    try:
-        return bool(stream.fileno() == 1)
-    except (AttributeError, OSError, ValueError):
-        return False
 
 
 def _init(settings: dict[str, Any]) -> Any:
     with warnings.catch_warnings():
-        # Ray's own, about its future versions.
+        # Deprecation warnings of Ray itself.
         warnings.simplefilter("ignore")
         import ray
 

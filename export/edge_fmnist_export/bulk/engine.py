@@ -1,7 +1,7 @@
 """Submit partitions to workers, and handle workers that die or hang.
 
-Parts are named by their partition, so doing one twice is harmless: whatever is lost is handed out again. A partition
-that costs two workers is halved until the photograph that does it is alone; that one becomes a row ``crashed``.
+Parts are named by their partition, so doing one twice is harmless: lost work is submitted again. A partition that
+loses its worker repeatedly is halved until the photograph at fault is alone; that one becomes a row ``crashed``.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from typing import Protocol
 
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.bulk.files import Folder
-from edge_fmnist_export.bulk.labeller import Counts, Job, Row, failed_row
-from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, write_part
+from edge_fmnist_export.bulk.labeller import Counts, Job, failed_row
+from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, Row, write_part
 
 # Seconds that a piece of work may take, whatever its size.
 PATIENCE = 60.0
-# Its deadline beyond that: as many times the usual time of its photographs, or seconds for each before any is known.
+# More seconds for each photograph: a multiple of the measured mean, and a guess until something is measured.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
-# Pieces of work that may have waited for a worker all the time are handed out again this often, each time with twice
-# the time.
+# Overdue work may only have waited in the queue of a cluster: it is submitted again this often, with twice the time.
 MOST_OVERDUE = 5
 POLL = 0.5
 # A network folder may show a new file late.
@@ -169,7 +168,7 @@ class Engine:
                 self._split[job.partition] = []
             self._waiting.extend(Job(job.partition, half, whole=False) for half in job.chunk.halves())
         else:
-            error = f"{job.chunk.paths[0]}: its worker was lost {job.attempt} times ({lost.reason})"
+            error = f"{job.chunk.paths[0]}: the worker that read it was lost each time ({lost.reason})"
             if job.whole:
                 self._split[job.partition] = []
             row = failed_row(job.chunk.first, job.chunk.paths[0], "crashed", error)

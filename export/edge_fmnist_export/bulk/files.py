@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -113,109 +113,69 @@ class PhotoReader:
             return error
 
 
-class Folder(ABC):
-    """The output folder; files in it are complete or not there."""
-
-    @abstractmethod
-    def names(self) -> list[str]:
-        """Return the names of the files in it; none if it does not exist."""
-
-    @abstractmethod
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-
-    @abstractmethod
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file, in the place of one of that name."""
-
-    @abstractmethod
-    def take(self, name: str, draft: Path) -> None:
-        """Write a file with the content of a local one."""
-
-    @abstractmethod
-    def open(self, name: str) -> Any:
-        """Return an open binary file."""
-
-    @abstractmethod
-    def remove(self, name: str) -> None:
-        """Delete a file."""
-
-
-class LocalFolder(Folder):
-    """A folder of this machine, or one that all machines of a cluster mount."""
+class Folder:
+    """The output folder, local or mounted by all machines of a cluster; a file in it is complete or not there."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
 
     def names(self) -> list[str]:
         """Return the names of the files in it; none if it does not exist."""
-        return sorted(os.listdir(self.path)) if self.path.is_dir() else []  # noqa: PTH208 - names, not paths
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-        return (self.path / name).read_bytes()
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file under a temporary name, sync it and move it into place."""
-        with moved_into_place(self.path / name) as temporary, temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    def take(self, name: str, draft: Path) -> None:
-        """Write a file with the content of a local one."""
-        with moved_into_place(self.path / name) as temporary, temporary.open("wb") as stream, draft.open("rb") as data:
-            while chunk := data.read(1 << 20):
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
+        return sorted(os.listdir(self._path)) if self._path.is_dir() else []  # noqa: PTH208 - names, not paths
 
     def open(self, name: str) -> Any:
         """Return an open binary file."""
-        return (self.path / name).open("rb")
+        return (self._path / name).open("rb")
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[Any]:
+        """Yield a binary file to write to; it gets its name when the block succeeds, and is synced before."""
+        with moved_into_place(self._path / name) as temporary, temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
 
     def remove(self, name: str) -> None:
         """Delete a file."""
-        (self.path / name).unlink(missing_ok=True)
+        (self._path / name).unlink(missing_ok=True)
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file."""
+        with self.open(name) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file, in the place of one of that name."""
+        with self.create(name) as stream:
+            stream.write(data)
 
 
 class RemoteFolder(Folder):
     """A folder on a file system of pyarrow, whose files appear when they are closed: an object store."""
 
     def __init__(self, system: Any, path: str) -> None:
-        self._system, self._path = system, path.rstrip("/")
+        self._system, self._root = system, path.rstrip("/")
 
     def names(self) -> list[str]:
         """Return the names of the files in it; none if it does not exist."""
         from pyarrow import fs
 
-        return sorted(
-            info.base_name for info in self._system.get_file_info(fs.FileSelector(self._path, allow_not_found=True))
-        )
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a file."""
-        with self._system.open_input_stream(f"{self._path}/{name}") as stream:
-            return bytes(stream.read())
-
-    def write(self, name: str, data: bytes) -> None:
-        """Write a file with one request."""
-        with self._system.open_output_stream(f"{self._path}/{name}") as stream:
-            stream.write(data)
-
-    def take(self, name: str, draft: Path) -> None:
-        """Write a file with the content of a local one."""
-        with self._system.open_output_stream(f"{self._path}/{name}") as stream, draft.open("rb") as data:
-            while chunk := data.read(1 << 20):
-                stream.write(chunk)
+        found = self._system.get_file_info(fs.FileSelector(self._root, allow_not_found=True))
+        return sorted(info.base_name for info in found)
 
     def open(self, name: str) -> Any:
         """Return an open binary file."""
-        return self._system.open_input_file(f"{self._path}/{name}")
+        return self._system.open_input_file(f"{self._root}/{name}")
+
+    @contextlib.contextmanager
+    def create(self, name: str) -> Iterator[Any]:
+        """Yield a binary file to write to."""
+        with self._system.open_output_stream(f"{self._root}/{name}") as stream:
+            yield stream
 
     def remove(self, name: str) -> None:
         """Delete a file."""
-        self._system.delete_file(f"{self._path}/{name}")
+        self._system.delete_file(f"{self._root}/{name}")
 
 
 def open_folder(output: str) -> Folder:
@@ -226,6 +186,6 @@ def open_folder(output: str) -> Folder:
         SourceError: a URI of an unknown kind.
     """
     if not is_uri(output):
-        return LocalFolder(Path(output))
+        return Folder(Path(output))
     system, path = filesystem(output)
-    return LocalFolder(Path(path)) if system.type_name == "local" else RemoteFolder(system, path)
+    return Folder(Path(path)) if system.type_name == "local" else RemoteFolder(system, path)

@@ -6,7 +6,6 @@ import hashlib
 import signal
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError, SinkError
@@ -14,11 +13,39 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, ModelBytes, read_model
 from edge_fmnist.pipeline.stills import StillClassifier
 from edge_fmnist_export.bulk.files import PhotoReader, open_folder
-from edge_fmnist_export.bulk.parts import COLUMNS, Chunk, Layout, printable, write_part
+from edge_fmnist_export.bulk.parts import COLUMNS, Chunk, Layout, Row, printable, write_part
 
 Counts = Counter[tuple[str, str | None]]
-Row = dict[str, Any]
 FAILED = ("unreadable", "undecodable", "crashed")
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """What to label, and how.
+
+    Attributes:
+        source: as for :func:`edge_fmnist_export.bulk.sources.open_source`.
+        output: path or URI of the output folder.
+        model: name or path of the model; None takes ``edge`` for images of 28x28 and ``camera`` for photographs.
+        column: of a table, the column of paths; None takes ``path``.
+        top_k: number of classes in the column ``top``.
+        threshold: least score of a known class, 0 to 1; None takes the model's.
+        labels: names of the classes instead of those in the model's file.
+        interpreter: its name; None chooses.
+        limit: label only this many photographs, the first ones; None labels all.
+        partition_size: photographs in a partition; None chooses by their number.
+    """
+
+    source: str
+    output: str
+    model: str | None = None
+    column: str | None = None
+    top_k: int = 3
+    threshold: float | None = None
+    labels: tuple[str, ...] | None = None
+    interpreter: str | None = None
+    limit: int | None = None
+    partition_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -26,33 +53,16 @@ class LabelSpec:
     """What a worker has to know.
 
     Attributes:
-        model: name or path; None chooses by the kind of picture, as ``classify`` does.
+        options: those of the job; the output folder is an absolute path or a URI.
         files: content of the model files, by name or path.
-        interpreter: name of the interpreter; None chooses.
-        labels: names of the classes instead of those in the files.
-        top_k: number of classes in the column ``top``.
-        threshold: least score of a known class, 0 to 1; None takes the model's.
         base: folder or URI that relative paths start from.
-        output: absolute path or URI of the output folder.
         layout: how parts are written.
-        version: of this package.
     """
 
-    model: str | None
+    options: LabelOptions
     files: dict[str, ModelBytes]
-    interpreter: str | None
-    labels: tuple[str, ...] | None
-    top_k: int
-    threshold: float | None
     base: str
-    output: str
     layout: Layout
-    version: str
-
-    @property
-    def sha256(self) -> dict[str, str]:
-        """The SHA-256 of each model file."""
-        return {name: hashlib.sha256(file.content).hexdigest() for name, file in self.files.items()}
 
 
 def model_files(model: str | None) -> dict[str, ModelBytes]:
@@ -95,15 +105,16 @@ class Labeller:
         # Every core has a worker.
         cv2.setNumThreads(1)
         self._spec = spec
-        self._sha256 = spec.sha256
+        self._options = spec.options
+        self._sha256 = {name: hashlib.sha256(file.content).hexdigest() for name, file in spec.files.items()}
         self._reader = PhotoReader(spec.base)
-        self._folder = open_folder(spec.output)
-        self._classifier = StillClassifier(spec.model, self._load)
+        self._folder = open_folder(spec.options.output)
+        self._classifier = StillClassifier(spec.options.model, self._load)
 
     def _load(self, name: str) -> Classifier:
-        spec = self._spec
+        options = self._options
         with console.quiet_native_log():
-            return Classifier(spec.files[name], interpreter=spec.interpreter, labels=spec.labels)
+            return Classifier(self._spec.files[name], interpreter=options.interpreter, labels=options.labels)
 
     def run(self, job: Job) -> Counts | list[Row]:
         """Label photographs; write the part of a whole partition, and return its counts, else the rows.
@@ -112,19 +123,13 @@ class Labeller:
             SinkError: the part cannot be written.
             ModelError: the model failed.
         """
-        rows = self.rows(job.chunk)
+        paths = job.chunk.paths
+        contents = zip(paths, self._reader.read_all(paths), strict=True)
+        rows = [self._row(number, path, data) for number, (path, data) in enumerate(contents, job.chunk.first)]
         if not job.whole:
             return rows
         write_part(self._folder, self._spec.layout, job.partition, rows, job.chunk)
         return Counter((row["status"], row["answer"]) for row in rows)
-
-    def rows(self, chunk: Chunk) -> list[Row]:
-        """Return the row of each photograph."""
-        contents = self._reader.read_all(chunk.paths)
-        return [
-            self._row(number, path, data)
-            for number, (path, data) in enumerate(zip(chunk.paths, contents, strict=True), chunk.first)
-        ]
 
     def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
         from edge_fmnist.vision.read_image import decode_still
@@ -148,15 +153,20 @@ class Labeller:
         }
         if answer.prediction is None:
             return row
-        threshold = self._spec.threshold
+        threshold = self._options.threshold
         prediction = answer.prediction if threshold is None else replace(answer.prediction, threshold=threshold)
-        values = prediction.as_dict(self._spec.top_k)
+        values = prediction.as_dict(self._options.top_k)
         top = [{"label": choice["label"], "score": choice["score"]} for choice in values["top"]]
         return row | {key: values[key] for key in ("answer", "label", "score")} | {"status": "ok", "top": top}
 
 
 def _row(number: int, path: str) -> Row:
     return dict.fromkeys(COLUMNS) | {"id": number, "path": printable(path)}
+
+
+def failures(counts: Counts) -> int:
+    """Return the number of photographs that could not be read or decoded, or killed their worker."""
+    return sum(count for (status, _), count in counts.items() if status in FAILED)
 
 
 def failed_row(number: int, path: str, status: str, error: str) -> Row:

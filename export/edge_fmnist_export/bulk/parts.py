@@ -5,21 +5,22 @@ Parquet with pyarrow, else JSON lines. Paths are kept as bytes in the manifest: 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import accumulate, islice
 from typing import Any
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist_export.bulk.files import Folder
-from edge_fmnist_export.bulk.sources import Source
+from edge_fmnist_export.bulk.sources import Photo, Source
+
+Row = dict[str, Any]
 
 # Photographs in a row group of the manifest; a partition is one or several of them.
 LEAST_PARTITION, LARGEST_PARTITION = 250, 5000
@@ -38,22 +39,24 @@ class Chunk:
 
     Attributes:
         first: the number of the first one.
-        paths: as the source has them.
-        carried: their values of the carried columns.
+        photos: their paths, as the source has them, and their values of the carried columns.
     """
 
     first: int
-    paths: list[str]
-    carried: list[tuple[Any, ...]]
+    photos: list[Photo]
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.photos)
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths."""
+        return [path for path, _ in self.photos]
 
     def halves(self) -> tuple[Chunk, Chunk]:
         """Return the first and the second half."""
         middle = len(self) // 2
-        first = replace(self, paths=self.paths[:middle], carried=self.carried[:middle])
-        return first, Chunk(self.first + middle, self.paths[middle:], self.carried[middle:])
+        return Chunk(self.first, self.photos[:middle]), Chunk(self.first + middle, self.photos[middle:])
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Layout:
     @classmethod
     def of(cls, source: Source, parquet: bool) -> Layout:
         """Return the layout for a source."""
-        columns = tuple(f"{PREFIX}{name}" if name in COLUMNS else name for name in source.columns)
+        taken = {*COLUMNS, *source.columns}
+        columns = tuple(_renamed(name, taken) if name in COLUMNS else name for name in source.columns)
         if not parquet:
             return cls(False, columns)
         import pyarrow
@@ -113,64 +117,54 @@ class Layout:
 
         return list(pyarrow.ipc.read_schema(pyarrow.py_buffer(self.schema)))
 
+    @contextlib.contextmanager
+    def manifest_writer(self, stream: Any) -> Iterator[Callable[[list[Photo]], None]]:
+        """Yield a function that writes a group of photographs: a row group, or a line of JSON."""
+        if not self.parquet:
+            yield lambda group: stream.write(json.dumps(group).encode() + b"\n")
+            return
+        import pyarrow
+        import pyarrow.parquet
+
+        schema = pyarrow.schema([pyarrow.field("path", pyarrow.binary()), *self.carried_fields()])
+        with pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+
+            def write(group: list[Photo]) -> None:
+                columns = zip(*((os.fsencode(path), *values) for path, values in group), strict=True)
+                arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
+                writer.write_table(pyarrow.table(arrays, schema=schema), row_group_size=len(group))
+
+            yield write
+
+
+def _renamed(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name = f"{PREFIX}{name}"
+    return name
+
 
 def printable(text: str) -> str:
     r"""Return text as UTF-8 can hold it: bytes of a file name that are not UTF-8 become ``\xff``."""
     return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def _clean(values: Iterable[Any]) -> list[Any]:
-    return [printable(value) if isinstance(value, str) else value for value in values]
+def _printable_value(value: Any) -> Any:
+    return printable(value) if isinstance(value, str) else value
 
 
 def write_manifest(folder: Folder, layout: Layout, source: Source, group: int, limit: int | None) -> int:
-    """Write the manifest, without holding it in memory, and return the number of photographs."""
-    rows = islice(iter(source.rows), limit)
+    """Write the manifest without holding it in memory, and return the number of photographs; 0 writes none."""
+    photos = ((path, tuple(map(_printable_value, values))) for path, values in islice(source.rows, limit))
+    batch = list(islice(photos, group))
+    if not batch:
+        return 0
     count = 0
-    with tempfile.TemporaryDirectory(prefix="edge-fmnist-") as place:
-        draft = Path(place) / layout.manifest
-        with _ManifestWriter(draft, layout) as writer:
-            while batch := list(islice(rows, group)):
-                writer.write(batch)
-                count += len(batch)
-        if count:
-            folder.take(layout.manifest, draft)
+    with folder.create(layout.manifest) as stream, layout.manifest_writer(stream) as write:
+        while batch:
+            write(batch)
+            count += len(batch)
+            batch = list(islice(photos, group))
     return count
-
-
-class _ManifestWriter:
-    """Writes groups of photographs: row groups, or lines of JSON."""
-
-    def __init__(self, path: Path, layout: Layout) -> None:
-        self._layout = layout
-        if layout.parquet:
-            import pyarrow
-            import pyarrow.parquet
-
-            self._schema = pyarrow.schema([pyarrow.field("path", pyarrow.binary()), *layout.carried_fields()])
-            self._writer: Any = pyarrow.parquet.ParquetWriter(path, self._schema, compression="zstd")
-        else:
-            self._writer = path.open("w", encoding="ascii")
-
-    def __enter__(self) -> _ManifestWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.close()
-
-    def write(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:
-        """Write one group."""
-        carried = [_clean(values) for _, values in rows]
-        if not self._layout.parquet:
-            groups = [[path, *values] for (path, _), values in zip(rows, carried, strict=True)]
-            self._writer.write(json.dumps(groups) + "\n")
-            return
-        import pyarrow
-
-        columns = zip(*carried, strict=True) if self._layout.columns else ()
-        values = [[os.fsencode(path) for path, _ in rows], *map(list, columns)]
-        arrays = [pyarrow.array(each, field.type) for each, field in zip(values, self._schema, strict=True)]
-        self._writer.write_table(pyarrow.table(arrays, schema=self._schema), row_group_size=len(rows))
 
 
 class Manifest:
@@ -179,18 +173,16 @@ class Manifest:
     def __init__(self, folder: Folder, layout: Layout, group: int, size: int) -> None:
         """Open it; a partition of ``size`` photographs is ``size // group`` groups of the file."""
         self._group, self._each = group, size // group
-        self._groups: int
         self._stream = folder.open(layout.manifest)
+        self._groups: int
+        self._file: Any = None
         if layout.parquet:
             import pyarrow.parquet
 
             self._file = pyarrow.parquet.ParquetFile(self._stream)
             self._groups = self._file.num_row_groups
         else:
-            self._file = None
-            self._offsets = [0]
-            for line in self._stream:
-                self._offsets.append(self._offsets[-1] + len(line))
+            self._offsets = list(accumulate(map(len, self._stream), initial=0))
             self._groups = len(self._offsets) - 1
 
     def close(self) -> None:
@@ -204,54 +196,49 @@ class Manifest:
     def chunk(self, partition: int) -> Chunk:
         """Return the photographs of a partition."""
         first = partition * self._each
-        rows = [row for group in range(first, min(first + self._each, self._groups)) for row in self._read(group)]
-        return Chunk(first * self._group, [row[0] for row in rows], [tuple(row[1:]) for row in rows])
+        groups = range(first, min(first + self._each, self._groups))
+        return Chunk(first * self._group, [photo for group in groups for photo in self._read(group)])
 
-    def _read(self, group: int) -> list[Any]:
+    def _read(self, group: int) -> list[Photo]:
         if self._file is None:
             self._stream.seek(self._offsets[group])
-            rows: list[Any] = json.loads(self._stream.readline())
-            return rows
-        paths, *carried = (column.to_pylist() for column in self._file.read_row_group(group).columns)
-        return list(zip(map(os.fsdecode, paths), *carried, strict=True))
+            return [(path, tuple(values)) for path, values in json.loads(self._stream.readline())]
+        columns = (column.to_pylist() for column in self._file.read_row_group(group).columns)
+        return [(os.fsdecode(path), tuple(values)) for path, *values in zip(*columns, strict=True)]
 
 
-def write_part(folder: Folder, layout: Layout, partition: int, rows: list[dict[str, Any]], chunk: Chunk) -> None:
+def write_part(folder: Folder, layout: Layout, partition: int, rows: list[Row], chunk: Chunk) -> None:
     """Write the part of a partition.
 
     Raises:
         SinkError: it cannot be written.
     """
     name = layout.part(partition)
+    rows = [
+        row | dict(zip(layout.columns, values, strict=True))
+        for row, (_, values) in zip(rows, chunk.photos, strict=True)
+    ]
     try:
-        folder.write(name, _parquet_part(layout, rows, chunk) if layout.parquet else _json_part(layout, rows, chunk))
+        folder.write(name, _parquet_part(layout, rows) if layout.parquet else _json_part(rows))
     except OSError as error:
         raise SinkError(f"{name}: cannot be written ({error.strerror or error})") from error
 
 
-def _json_part(layout: Layout, rows: list[dict[str, Any]], chunk: Chunk) -> bytes:
-    carried = (dict(zip(layout.columns, values, strict=True)) for values in chunk.carried)
-    return b"".join(
-        json.dumps({**row, **values}, ensure_ascii=False).encode() + b"\n"
-        for row, values in zip(rows, carried, strict=True)
-    )
+def _json_part(rows: list[Row]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def _parquet_part(layout: Layout, rows: list[dict[str, Any]], chunk: Chunk) -> bytes:
+def _parquet_part(layout: Layout, rows: list[Row]) -> bytes:
     import pyarrow
     import pyarrow.parquet
 
-    text, size = pyarrow.string(), pyarrow.int32()
-    top = pyarrow.list_(pyarrow.struct([("label", text), ("score", pyarrow.float64())]))
-    kinds = {"id": pyarrow.int64(), "score": pyarrow.float64(), "top": top, "confidence": pyarrow.float64()}
-    kinds |= {"width": size, "height": size}
-    results = [(name, pyarrow.array([row[name] for row in rows], kinds.get(name, text))) for name in COLUMNS]
-    carried = [
-        (field.name, pyarrow.array([values[position] for values in chunk.carried], field.type))
-        for position, field in enumerate(layout.carried_fields())
-    ]
+    text, number, size = pyarrow.string(), pyarrow.float64(), pyarrow.int32()
+    top = pyarrow.list_(pyarrow.struct([("label", text), ("score", number)]))
+    kinds = {"id": pyarrow.int64(), "score": number, "top": top, "confidence": number, "width": size, "height": size}
+    results = [pyarrow.field(name, kinds.get(name, text)) for name in COLUMNS]
+    table = pyarrow.Table.from_pylist(rows, pyarrow.schema([*results, *layout.carried_fields()]))
     stream = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(dict(results + carried)), stream, compression="zstd")
+    pyarrow.parquet.write_table(table, stream, compression="zstd")
     return stream.getvalue()
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge_fmnist import extras
 from edge_fmnist.errors import MissingExtraError, RunError, SourceError, UsageError
 from edge_fmnist.vision.read_image import Warn, log_warning
+from edge_fmnist_export.bulk.cluster import PACKAGE
 from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
-from edge_fmnist_export.bulk.labeller import FAILED, Counts, LabelSpec, model_files
+from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, LabelSpec, failures, model_files
 from edge_fmnist_export.bulk.parts import (
     LARGEST_PARTITION,
     LEAST_PARTITION,
@@ -29,38 +31,9 @@ from edge_fmnist_export.bulk.parts import (
 from edge_fmnist_export.bulk.sources import open_source
 
 JOB, SUMMARY = "job.json", "summary.json"
-PACKAGE = "edge-fmnist"
+JOB_KEYS = {"options", "models", "versions", "format", "base", "columns", "photographs", "group", "partition_size"}
 # What else the answers depend on; another version is worth a warning.
 LIBRARIES = ("ai-edge-litert", "numpy", "opencv-python", "pillow")
-
-
-@dataclass(frozen=True)
-class LabelOptions:
-    """What to label, and how.
-
-    Attributes:
-        source: as for :func:`edge_fmnist_export.bulk.sources.open_source`.
-        output: path or URI of the output folder.
-        model: name or path of the model; None takes ``edge`` for images of 28x28 and ``camera`` for photographs.
-        column: of a table, the column of paths; None takes ``path``.
-        top_k: number of classes in the column ``top``.
-        threshold: least score of a known class, 0 to 1; None takes the model's.
-        labels: names of the classes instead of those in the model's file.
-        interpreter: its name; None chooses.
-        limit: label only this many photographs, the first ones; None labels all.
-        partition_size: photographs in a partition; None chooses by their number.
-    """
-
-    source: str
-    output: str
-    model: str | None = None
-    column: str | None = None
-    top_k: int = 3
-    threshold: float | None = None
-    labels: tuple[str, ...] | None = None
-    interpreter: str | None = None
-    limit: int | None = None
-    partition_size: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,20 +78,19 @@ class Plan:
             RunError: parts are missing, as where the workers of a cluster write to folders of their own.
         """
         if missing := len(self.manifest) - len(finished_parts(self.folder, self.spec.layout)):
-            raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.output}")
+            raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
         photographs = counts.total()
         with ThreadPoolExecutor(READ_THREADS) as threads:
             earlier = threads.map(lambda part: read_counts(self.folder, self.spec.layout, part), self.done)
             counts = sum(earlier, Counter(counts))
-        by_status: Counter[str] = Counter()
-        by_answer: Counter[str] = Counter()
+        by_status, by_answer = Counter[str](), Counter[str]()
         for (status, answer), count in counts.items():
             by_status[status] += count
             if answer is not None:
                 by_answer[answer] += count
         summary = {
             "photographs": counts.total(),
-            "failures": sum(by_status[status] for status in FAILED),
+            "failures": failures(counts),
             "status": dict(by_status.most_common()),
             "answers": dict(by_answer.most_common()),
             "parts": len(self.manifest),
@@ -146,61 +118,63 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         EdgeFmnistError: a model that cannot be used.
     """
     folder = open_folder(options.output)
+    if not is_uri(options.output):
+        if os.path.isfile(options.output):  # noqa: PTH113
+            raise UsageError(f"{options.output}: expected a folder for the results, got a file")
+        # Workers may have another working folder.
+        options = replace(options, output=os.path.abspath(options.output))  # noqa: PTH100
     files = model_files(options.model)
-    if not is_uri(options.output) and os.path.isfile(options.output):  # noqa: PTH113
-        raise UsageError(f"{options.output}: expected a folder for the results, got a file")
+    job: dict[str, Any] = {
+        "options": _comparable(options),
+        "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
+        "versions": {name: _version(name) for name in (PACKAGE, *LIBRARIES)},
+    }
+    if restart or JOB not in folder.names():
+        planned, layout = _plan(folder, options, job, restart, warn)
+    else:
+        planned = _read_job(folder, options.output)
+        _check_same(options, job, planned, warn)
+        layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
+    return Plan(
+        LabelSpec(options, files, planned["base"], layout),
+        folder,
+        Manifest(folder, layout, planned["group"], planned["partition_size"]),
+        planned["photographs"],
+        planned["partition_size"],
+        frozenset(finished_parts(folder, layout)),
+    )
+
+
+def _plan(
+    folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn
+) -> tuple[dict[str, Any], Layout]:
+    """Write the manifest and ``job.json`` of a new job, and return its plan and layout."""
+    # Opened before anything is deleted.
+    source = open_source(options.source, options.column, options.output, warn)
     names = folder.names()
-    # Before anything is deleted.
-    source = None
-    if restart or JOB not in names:
-        source = open_source(options.source, options.column, options.output, warn)
     if restart:
         for name in sorted(filter(_is_ours, names), key=lambda name: name != JOB):
             folder.remove(name)
         names = [name for name in names if not _is_ours(name)]
-    job: dict[str, Any] = {
-        "options": _comparable(options),
-        "models": {},
-        "versions": {name: _version(name) for name in (PACKAGE, *LIBRARIES)},
+    if any(not name.startswith((".", "manifest.")) for name in names):
+        raise UsageError(f"{options.output}: not empty, and has no {JOB}; choose another folder with --output")
+    layout = Layout.of(source, not extras.missing(["pyarrow"]))
+    group = options.partition_size or LEAST_PARTITION
+    count = write_manifest(folder, layout, source, group, options.limit)
+    if not count:
+        raise SourceError(f"{options.source}: no photographs")
+    wanted = min(max(count // MOST_PARTITIONS, LEAST_PARTITION), LARGEST_PARTITION)
+    planned = job | {
+        "format": layout.suffix,
+        "base": source.base,
+        "columns": list(layout.columns),
+        "photographs": count,
+        "group": group,
+        "partition_size": options.partition_size or -(-wanted // group) * group,
     }
-
-    def spec(base: str, layout: Layout) -> LabelSpec:
-        output = options.output if is_uri(options.output) else os.path.abspath(options.output)  # noqa: PTH100
-        return LabelSpec(
-            options.model, files, options.interpreter, options.labels, options.top_k, options.threshold,
-            base, output, layout, version(PACKAGE),
-        )  # fmt: skip
-
-    job["models"] = spec("", Layout(False)).sha256
-    if source is None:
-        planned = _read_job(folder, options.output)
-        _check_same(options, job, planned, warn)
-        layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
-    else:
-        if any(not name.startswith((".", "manifest.")) for name in names):
-            raise UsageError(f"{options.output}: not empty, and has no {JOB}; choose another folder with --output")
-        layout = Layout.of(source, not extras.missing(["pyarrow"]))
-        group = options.partition_size or LEAST_PARTITION
-        count = write_manifest(folder, layout, source, group, options.limit)
-        if not count:
-            raise SourceError(f"{options.source}: no photographs")
-        wanted = min(max(count // MOST_PARTITIONS, LEAST_PARTITION), LARGEST_PARTITION)
-        size = options.partition_size or -(-wanted // group) * group
-        planned = job | {
-            "format": layout.suffix,
-            "base": source.base,
-            "columns": list(layout.columns),
-            "photographs": count,
-            "group": group,
-            "partition_size": size,
-        }
-        # Written last: it stands for a complete plan.
-        _write_json(folder, JOB, planned)
-    manifest = Manifest(folder, layout, planned["group"], planned["partition_size"])
-    done = frozenset(finished_parts(folder, layout))
-    return Plan(
-        spec(planned["base"], layout), folder, manifest, planned["photographs"], planned["partition_size"], done
-    )
+    # Written last: it stands for a complete plan.
+    _write_json(folder, JOB, planned)
+    return planned, layout
 
 
 def _is_ours(name: str) -> bool:
@@ -220,6 +194,7 @@ def _comparable(options: LabelOptions) -> dict[str, Any]:
     del values["output"], values["partition_size"]
     if not is_uri(options.source):
         values["source"] = os.path.abspath(options.source)  # noqa: PTH100
+    # As JSON gives it back.
     values["labels"] = None if options.labels is None else list(options.labels)
     return values
 
@@ -227,8 +202,7 @@ def _comparable(options: LabelOptions) -> dict[str, Any]:
 def _read_job(folder: Folder, output: str) -> dict[str, Any]:
     try:
         planned: dict[str, Any] = json.loads(folder.read(JOB))
-        wanted = {"options", "models", "versions", "format", "base", "columns", "photographs", "group"}
-        if missing := wanted - planned.keys():
+        if missing := JOB_KEYS - planned.keys():
             raise ValueError(f"no {', '.join(sorted(missing))}")
     except (OSError, ValueError, AttributeError) as error:
         raise RunError(f"{output}/{JOB}: damaged ({error}); start over with --restart") from error

@@ -52,7 +52,7 @@ class _Worker:
 
 
 class Pool:
-    """Worker processes, started by *spawn*: threads and locks of the parent are no concern of theirs.
+    """Worker processes, started by *spawn*: they inherit no threads and locks of the parent.
 
     Attributes:
         attempts: how many times a whole partition is handed out before it is halved.
@@ -64,7 +64,7 @@ class Pool:
         self._spec = spec
         self._failed_starts = 0
         self._workers: list[_Worker] = []
-        # Else it would be started with the first worker, and let interruptions through.
+        # Otherwise the first worker starts it, and it unblocks SIGINT in the meantime.
         resource_tracker.ensure_running()
         try:
             for _ in range(workers):

@@ -2,47 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
+import functools
 import time
 from importlib.metadata import version
 from typing import Any
 
-from edge_fmnist.errors import EdgeFmnistError, RunError
+from edge_fmnist.errors import EdgeFmnistError
+from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.bulk.engine import Ended, Lost
 from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, attempt
-from edge_fmnist_export.bulk.plan import PACKAGE
 
 # Ray starts a task again itself when its worker or node is lost.
 RETRIES = 3
 # Seconds between two looks at the number of CPUs: clusters grow and shrink.
 CPU_SECONDS = 10.0
 
-_labellers: dict[str, Labeller] = {}
 
-
-def label_job(key: str, wanted: str, holder: list[Any], job: Job) -> Any:
-    """Run a piece of work: the remote function. The labeller is kept for the next one.
+def label_job(wanted: str, holder: list[Any], job: Job) -> tuple[Any, float]:
+    """Run a piece of work: the remote function.
 
     Args:
-        key: identifies the specification.
         wanted: version of this package on the driver's machine.
         holder: a list of one reference to the specification, so that Ray does not send it with each task.
         job: the piece of work.
 
     Returns:
-        What :meth:`Labeller.run` returns, the seconds that it took, and the error if there was one.
+        What :func:`attempt` returns, and the seconds that it took.
+
+    Raises:
+        RunError: this node has another version of this package.
     """
+    cluster.check_version(wanted)
+    started = time.monotonic()
+    return attempt(_labeller(holder[0]), job), time.monotonic() - started
+
+
+@functools.lru_cache(maxsize=1)
+def _labeller(spec: Any) -> Labeller:
+    """Return the labeller of this process, from a reference to its specification."""
     import ray
 
-    if (installed := version(PACKAGE)) != wanted:
-        node = ray.util.get_node_ip_address()
-        return RunError(f"node {node} has {PACKAGE} {installed}, expected {wanted}: install the same version"), 0.0
-    started = time.monotonic()
-    if key not in _labellers:
-        _labellers.clear()
-        _labellers[key] = Labeller(ray.get(holder[0]))
-    return attempt(_labellers[key], job), time.monotonic() - started
+    return Labeller(ray.get(spec))
 
 
 class RayWorkers:
@@ -63,9 +63,7 @@ class RayWorkers:
             workers: tasks at once; None keeps all CPUs of the cluster busy.
         """
         self._ray, self._limit = ray, workers
-        self._version = spec.version
-        self._spec = ray.put(spec)
-        self._key = hashlib.sha256(pickle.dumps(spec)).hexdigest()
+        self._version, self._spec = version(cluster.PACKAGE), ray.put(spec)
         self._remote = ray.remote(num_cpus=1)(label_job)
         self._jobs: dict[Any, Job] = {}
         self._cpus, self._looked = 0, 0.0
@@ -80,7 +78,7 @@ class RayWorkers:
     def submit(self, job: Job) -> None:
         """Hand out a piece of work."""
         task = self._remote.options(max_retries=RETRIES if job.whole else 0, name=f"label {job.partition}")
-        self._jobs[task.remote(self._key, self._version, [self._spec], job)] = job
+        self._jobs[task.remote(self._version, [self._spec], job)] = job
 
     def wait(self, seconds: float) -> list[Ended]:
         """Return what has ended, after at most this time.
@@ -107,10 +105,7 @@ class RayWorkers:
     def _ended(self, reference: Any) -> Ended:
         job = self._jobs.pop(reference)
         try:
-            outcome, seconds = self._ray.get(reference)
-        except self._ray.exceptions.RayTaskError as error:
-            cause = str(error).strip().splitlines()[-1]
-            raise RunError(f"a task failed: {cause}; is {PACKAGE} {self._version} installed on every node?") from error
+            outcome, seconds = cluster.result_of(self._ray, reference)
         except self._ray.exceptions.RayError as error:
             return Ended(job, Lost(type(error).__name__))
         if isinstance(outcome, EdgeFmnistError):

@@ -22,6 +22,8 @@ HEIF_SUFFIXES = frozenset((".heic", ".heif"))
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
 PATH = "path"
+# A path, and the values of the carried columns.
+Photo = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Source:
     base: str
     columns: tuple[str, ...]
     types: tuple[Any, ...] | None
-    rows: Iterable[tuple[str, tuple[Any, ...]]]
+    rows: Iterable[Photo]
 
 
 def open_source(source: str, column: str | None = None, skip: str | None = None, warn: Warn = log_warning) -> Source:
@@ -75,14 +77,14 @@ def open_source(source: str, column: str | None = None, skip: str | None = None,
     return Source(here, (), None, _unadorned([source]))
 
 
-def _unadorned(paths: Iterable[str]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _unadorned(paths: Iterable[str]) -> Iterator[Photo]:
     return ((path, ()) for path in paths)
 
 
 def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
     """Yield the pictures in a folder and its subfolders, in the order of their names, hidden ones left out.
 
-    Files with the suffix of a picture are not opened here, so that a damaged one gets a row.
+    Files with the suffix of a picture are not opened here; a damaged one gets a row later.
     """
     others = 0
     left_out = None if skip is None else os.path.realpath(skip)
@@ -126,13 +128,13 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
     system, path = filesystem(source)
     from pyarrow import fs
 
-    if glob.has_magic(name):
-        raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
     try:
         kind = system.get_file_info(path).type
     except OSError as error:
         raise SourceError(f"{source}: cannot be reached ({error})") from error
     if kind == fs.FileType.NotFound:
+        if glob.has_magic(name):
+            raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
         raise SourceError(f"{source}: no such file or folder")
     if kind == fs.FileType.Directory:
         start = name.rstrip("/")
@@ -182,7 +184,7 @@ def _csv(opened: Any, source: str, column: str | None, folder: str) -> Source:
     columns = next(csv.reader([heading], delimiter=delimiter), [])
     position, carried = _columns(source, columns, column)
 
-    def rows() -> Iterator[tuple[str, tuple[Any, ...]]]:
+    def rows() -> Iterator[Photo]:
         table = csv.reader(_text(opened, source), delimiter=delimiter)
         try:
             next(table)
@@ -213,7 +215,7 @@ def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Sourc
     if not any(check(schema.types[position]) for check in (kinds.is_string, kinds.is_large_string, kinds.is_binary)):
         raise SourceError(f"{source}: expected paths in {schema.names[position]!r}, got {schema.types[position]}")
 
-    def rows() -> Iterator[tuple[str, tuple[Any, ...]]]:
+    def rows() -> Iterator[Photo]:
         with stream:
             for batch in file.iter_batches(1000):
                 values = [batch.column(each).to_pylist() for each in carried]

@@ -1,7 +1,6 @@
 """The figures of the model cards: ``python -m edge_fmnist_export.cli.cards`` in a checkout fills docs/models.md.
 
-What a model is for and bad at is written by hand there; between the two marks of
-each model stands what this command measured.
+Purpose and limits of each model are written by hand; the command replaces the text between the two markers of each.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ PAGE = Path("docs/models.md")
 WORST_PAIRS = 5
 
 
-def marks(name: str) -> tuple[str, str]:
+def markers(name: str) -> tuple[str, str]:
     """Return the lines between which the figures of a model stand."""
     return (
         f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->",
@@ -41,9 +40,9 @@ def with_figures(page: str, name: str, figures: str) -> str:
     """Return the page with the figures of one model replaced.
 
     Raises:
-        UsageError: the page lacks the marks of this model.
+        UsageError: the page lacks the markers of this model.
     """
-    begin, end = marks(name)
+    begin, end = markers(name)
     filled = markdown.with_part(page, begin, end, figures)
     if filled is None:
         raise UsageError(f"the page of model cards has no card for {name}: expected the lines {begin!r} and {end!r}")
@@ -51,13 +50,7 @@ def with_figures(page: str, name: str, figures: str) -> str:
 
 
 def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
-    """Return the figures of one model as Markdown.
-
-    Args:
-        model: the shipped model.
-        test: the official test images.
-        latency: of its file, in turns with the default model.
-    """
+    """Return the figures of one model as Markdown."""
     content = model.path.read_bytes()
     classifier = Classifier.load(model.name)
     answers = classifier.predict_batch(test.images)

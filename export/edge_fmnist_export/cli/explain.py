@@ -13,6 +13,7 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data.files import write_bytes, write_json
 from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
+from edge_fmnist_export.report.explain import NAMES
 
 if TYPE_CHECKING:
     from edge_fmnist_export.report.explain.explain_input import ExplainInput
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 MODULES = ("matplotlib", "pydantic", "tomli_w")
 METHODS: dict[str, tuple[str, ...]] = {"shap": ("shap",), "lime": ("lime", "skimage"), "occlusion": (), "gradcam": ()}
 EXPLANATIONS = Path("explanations")
-NAMES = {"shap": "SHAP", "lime": "LIME", "occlusion": "Occlusion", "gradcam": "Grad-CAM"}
 KINDS = {"file": "model file", "float": "float model"}
 # For throughput; a network of this size does not profit from more threads.
 THREADS = min(4, os.cpu_count() or 1)

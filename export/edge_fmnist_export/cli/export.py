@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +13,12 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
-from edge_fmnist_export.cli import micro
-from edge_fmnist_export.cli.web import write_page
+from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
     from edge_fmnist.data.dataset import Split
-    from edge_fmnist_export.quantize.convert import Representative
     from edge_fmnist_export.quantize.exporting import Exported, Exporter
-    from edge_fmnist_export.training.run_folder import Run
 
 DEFAULT_RUN = "edge"
 EXPORTS = Path("exports")
@@ -33,7 +31,7 @@ def export(
         str,
         typer.Argument(
             help="A run folder, a shipped checkpoint's name, or a Keras classifier (.keras, .h5, SavedModel folder); "
-            "with --c-array or --arena also a model file."
+            "with --c-array, --arena or --web also a model file."
         ),
     ] = DEFAULT_RUN,
     int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
@@ -83,100 +81,114 @@ def export(
     layer. Its int8 file is quantized after training, with calibration on training images from --data or on pictures
     from --images.
 
-    With --c-array or --arena, a .tflite file or a shipped model is used as it is, unless a format is given.
+    With --c-array, --arena or --web, a .tflite file or a shipped model is used as it is, unless a format is given.
     """
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
     chosen = {"float32": float32, "float16": float16, "dynamic": dynamic, "int8": int8 and not ptq, "int8-ptq": ptq}
-    named = [kind for kind, wanted in chosen.items() if wanted or every]
-    wanted = micro.Wanted(c_array, arena)
-    converting = bool(named or io != IO_TYPES[0] or data or labels)
-    if web is not None and micro.is_model(run) and not converting:
-        page = write_page(run, web, quiet=json)
-        if not wanted:
-            if json:
-                console.emit_json([{"path": run, **page}])
-            return
-    if micro.is_model(run) and (Path(run).suffix == ".tflite" or (wanted and not converting)):
-        _make_of_model(run, wanted, output, converting, json)
+    formats = [name for name, wanted in chosen.items() if wanted or every]
+    outputs = ModelOutputs(c_array, arena, web)
+    converting = bool(formats or io != IO_TYPES[0] or data or labels)
+    if is_model(run) and (Path(run).suffix == ".tflite" or (outputs and not converting)):
+        _use_model(run, outputs, output, converting, json)
         return
-    own = _is_keras_file(run)
-    if own:
-        # It has no quantization-aware weights.
-        named = [kind for kind in named if kind != "int8"] + ["int8-ptq"] * (int8 and "int8-ptq" not in named)
-    elif images is not None:
+    keras_file = _is_keras_file(run)
+    if images is not None and not keras_file:
         raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
-    kinds = named or ["int8-ptq" if own else "int8"]
-    if output.suffix == ".tflite" and len(kinds) > 1:
-        raise UsageError(f"{output}: one file for {len(kinds)} formats; give a folder with --output")
-    if output.suffix in micro.C_SUFFIXES:
-        raise UsageError(f"{output}: C files lie beside the .tflite file; give that, or a folder, with --output")
-    count = calibration if "int8-ptq" in kinds else None
-    exporter = _prepare_file(run, io, data, images, labels, count) if own else _prepare(run, io, data, labels, count)
-    results, failures = _export_all(exporter, kinds, output, max_drop)
+    formats = formats or ["int8"]
+    if keras_file:
+        # It has no quantization-aware weights.
+        formats = list(dict.fromkeys("int8-ptq" if name == "int8" else name for name in formats))
+    _check_output(output, formats)
+    # Conversion needs TensorFlow, even if another back end trained the run.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    extras.require("export", "exporting")
+    names, count = options.given_labels(labels), calibration if "int8-ptq" in formats else None
+    if keras_file:
+        exporter = _keras_exporter(Path(run), io, data, images, names, count)
+    else:
+        exporter = _run_exporter(run, io, data, names, count)
+    results, failures = _export_all(exporter, formats, output, max_drop)
     if not json:
         _show(results)
-    made = [micro.make(wanted, str(result.path), result.path.with_suffix(""), quiet=json) for result in results]
-    for result, extra in zip(results[:1], made, strict=False):
-        extra |= {} if web is None else write_page(str(result.path), web, quiet=json)
+    documents = []
+    for result in results:
+        made = outputs.make(str(result.path), result.path.with_suffix(""), quiet=json)
+        documents.append(result.as_dict() | made)
+        # There is one page, of the first file.
+        outputs = replace(outputs, web=None)
     if json:
-        console.emit_json([result.as_dict() | extra for result, extra in zip(results, made, strict=True)])
+        console.emit_json(documents)
     if failures:
         raise typer.Exit(1)
 
 
-def _make_of_model(name: str, wanted: micro.Wanted, output: Path, converting: bool, json: bool) -> None:
-    if not wanted or converting:
-        problem = "a format, --io, --data and --labels are for runs" if wanted else "give --c-array or --arena"
+def _use_model(name: str, outputs: ModelOutputs, output: Path, converting: bool, json: bool) -> None:
+    """Make the outputs of a model file, which is not converted."""
+    if not outputs or converting:
+        problem = "a format, --io, --data and --labels are for runs" if outputs else "give --c-array, --arena or --web"
         raise UsageError(f"{name}: already a model file, so there is nothing to convert; {problem}")
-    made = micro.make(wanted, name, micro.target_of(name, output), quiet=json)
+    made = outputs.make(name, target_of(name, output), quiet=json)
     if json:
         console.emit_json([{"path": name, **made}])
-
-
-def _prepare(name: str, io: str, data: Path | None, labels: Path | None, calibration: int | None) -> Exporter:
-    # Conversion needs TensorFlow, even if another back end trained the run.
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    extras.require("export", "exporting")
-    from edge_fmnist_export.training.run_folder import open_run
-    from edge_fmnist_export.training.training_data import recorded_data
-
-    run = open_run(name)
-    names = None if labels is None else options.labels_of(labels)
-    test = _test_split(data)
-    if test is not None:
-        options.warn_of_other_data(name, recorded_data(run), "test", test)
-    with console.quiet_native_log():
-        backend.warm_up()
-        from edge_fmnist_export.quantize.exporting import Exporter
-
-        representative = _representative(run, data, calibration) if calibration else None
-        return Exporter(run, io=io, test=test, representative=representative, labels=names)  # type: ignore[arg-type]
 
 
 def _is_keras_file(name: str) -> bool:
     return Path(name).suffix.lower() in KERAS_SUFFIXES or (Path(name) / "saved_model.pb").is_file()
 
 
-def _prepare_file(
-    name: str, io: str, data: Path | None, images: Path | None, labels: Path | None, calibration: int | None
-) -> Exporter:
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    extras.require("export", "exporting")
-    from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of
+def _check_output(output: Path, formats: list[str]) -> None:
+    if output.suffix == ".tflite" and len(formats) > 1:
+        raise UsageError(f"{output}: one file for {len(formats)} formats; give a folder with --output")
+    if output.suffix in C_SUFFIXES:
+        raise UsageError(
+            f"{output}: C files are written next to the .tflite file; name that, or a folder, with --output"
+        )
 
-    names = None if labels is None else options.labels_of(labels)
-    # Without --data, the pictures of --images are all that is known.
-    test = None if images is not None and data is None else _test_split(data)
-    if calibration is None:
-        pixels = None
-    elif images is not None:
-        pixels = images_of(images)
-    else:
-        pixels = dataset.load("train", data).images
+
+def _run_exporter(
+    name: str, io: str, data: Path | None, labels: tuple[str, ...] | None, calibration: int | None
+) -> Exporter:
+    """Return the exporter of a run; ``calibration`` is the number of images for post-training quantization."""
+    from edge_fmnist_export.training.run_folder import open_run
+    from edge_fmnist_export.training.training_data import recorded_data
+
+    run = open_run(name)
+    if run.recipe.photos.classes and (data is not None or calibration):
+        raise UsageError(
+            f"{name}: was trained on photographs alone, so --data, --ptq and --all do not fit it; expected --int8 (the "
+            "default), --float32, --float16 or --dynamic"
+        )
+    test = None if run.recipe.photos.classes else _test_split(data)
+    if test is not None:
+        options.warn_of_other_data(name, recorded_data(run), "test", test)
     with console.quiet_native_log():
         backend.warm_up()
-        exporter = KerasFileExporter(Path(name), io=io, test=test, labels=names)  # type: ignore[arg-type]
+        from edge_fmnist_export.quantize.exporting import Exporter, run_representative
+
+        representative = run_representative(run, dataset.load("train", data), calibration) if calibration else None
+        return Exporter(run, io=io, test=test, representative=representative, labels=labels)  # type: ignore[arg-type]
+
+
+def _keras_exporter(
+    path: Path,
+    io: str,
+    data: Path | None,
+    images: Path | None,
+    labels: tuple[str, ...] | None,
+    calibration: int | None,
+) -> Exporter:
+    """Return the exporter of a Keras file, calibrated on the pictures in ``images`` or on training images."""
+    from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of
+
+    # Without --data, the pictures of --images are all that is known.
+    test = None if images is not None and data is None else _test_split(data)
+    pixels = None
+    if calibration is not None:
+        pixels = dataset.load("train", data).images if images is None else images_of(images)
+    with console.quiet_native_log():
+        backend.warm_up()
+        exporter = KerasFileExporter(path, io=io, test=test, labels=labels)  # type: ignore[arg-type]
     if pixels is not None and calibration is not None:
         exporter.calibrate_on(pixels, calibration)
     return exporter
@@ -190,15 +202,6 @@ def _test_split(data: Path | None) -> Split | None:
             raise
         console.warn(f"accuracy is not measured: {error}")
         return None
-
-
-def _representative(run: Run, data: Path | None, count: int) -> Representative:
-    from edge_fmnist_export.quantize.convert import representative_dataset
-    from edge_fmnist_export.quantize.exporting import run_labels
-    from edge_fmnist_export.training import training_data
-
-    train, _ = training_data.split(run.recipe, dataset.load("train", data))
-    return representative_dataset(train, count, run.recipe.seed, len(run_labels(run)))
 
 
 def _export_all(

@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,11 +15,13 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import RunError, SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist_export.bulk import cluster
+from edge_fmnist_export.bulk.engine import Engine, Workers
+from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, failures
+from edge_fmnist_export.bulk.plan import Plan, prepare
+from edge_fmnist_export.bulk.pool import Pool
 
 if TYPE_CHECKING:
-    from edge_fmnist_export.bulk.engine import Workers
-    from edge_fmnist_export.bulk.labeller import Counts
-    from edge_fmnist_export.bulk.plan import Plan
+    from rich.status import Status
 
 # Seconds between two lines of progress where there is no terminal, and between two events.
 LINE_SECONDS, EVENT_SECONDS = 30.0, 1.0
@@ -80,20 +83,17 @@ def label(
     Each photograph gets the answer that edge-fmnist classify gives. One that cannot be read gets a row that says so.
     The same command resumes an interrupted run. Without pyarrow (extra bulk), the files are JSON lines.
     """
-    from edge_fmnist_export.bulk import plan as plans
-
     names = None if labels is None else options.labels_of(labels)
     if ray is not None:
         cluster.check(ray)
     # Reports a model that cannot be used before anything is written.
     options.load_classifier(model or CAMERA_MODEL, 1, interpreter, names)
-    wanted = plans.LabelOptions(
-        source, output, model, column, top_k, threshold, names, interpreter, limit, partition_size
-    )
+    wanted = LabelOptions(source, output, model, column, top_k, threshold, names, interpreter, limit, partition_size)
     started = time.monotonic()
     try:
-        plan = plans.prepare(wanted, restart, console.warn)
-        with closing(plan.manifest), _Progress(plan, json) as progress:
+        plan = prepare(wanted, restart, console.warn)
+        with closing(plan.manifest), console.stderr_console().status("Labelling") as spinner:
+            progress = _Progress(plan, json, spinner)
             _run(plan, ray, workers, progress)
             summary = plan.summarize(progress.counts, time.monotonic() - started)
     except KeyboardInterrupt:
@@ -108,9 +108,6 @@ def label(
 
 
 def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
-    from edge_fmnist_export.bulk.engine import Engine
-    from edge_fmnist_export.bulk.pool import Pool
-
     if not plan.left:
         return
     with ExitStack() as stack:
@@ -126,80 +123,50 @@ def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) 
 
 
 class _Progress:
-    """Counts what is finished, and shows it on standard error, or as events on standard output."""
+    """Counts what is finished, and reports it: on standard error, or as events on standard output."""
 
-    def __init__(self, plan: Plan, json: bool) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+    def __init__(self, plan: Plan, json: bool, spinner: Status) -> None:
         self.counts: Counts = Counter()
-        self._json, self._total, self._before = json, plan.photographs, plan.photographs_done
-        self._started = self._shown = time.monotonic()
-        terminal = console.stderr_console()
-        self._bar = Progress(
-            TextColumn("labelling"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=terminal,
-            disable=json or not terminal.is_terminal,
-        )
-        self._task = self._bar.add_task("", total=self._total, completed=self._before, figures="")
-        if self._before and not json:
+        self._before, self._total = plan.photographs_done, plan.photographs
+        self._json, self._spinner = json, spinner
+        self._started = self._reported = time.monotonic()
+        if json:
+            self._report()
+        elif self._before:
             console.say(f"Going on: {self._before:,} of {self._total:,} photographs were labelled before")
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        if self._json:
-            self._event()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
 
     def finished(self, counts: Counts) -> None:
         """Count a finished partition."""
         self.counts += counts
-        done, rate, failures = self._done, self._rate, self._failures
-        self._bar.update(self._task, completed=done, figures=f"{rate:.0f}/s, {failures:,} failed")
         now = time.monotonic()
-        if not self._bar.disable or now - self._shown < (EVENT_SECONDS if self._json else LINE_SECONDS):
-            return
-        self._shown = now
+        interval = EVENT_SECONDS if self._json else 0 if self._spinner.console.is_terminal else LINE_SECONDS
+        if now - self._reported >= interval:
+            self._reported = now
+            self._report()
+
+    def _report(self) -> None:
+        labelled = self.counts.total()
+        done = self._before + labelled
+        rate = labelled / max(time.monotonic() - self._started, 1e-3)
+        left = (self._total - done) / rate if rate else None
+        failed = failures(self.counts)
         if self._json:
-            self._event()
+            event = {
+                "event": "progress",
+                "photographs": done,
+                "of": self._total,
+                "photographs_per_second": round(rate, 1),
+                "seconds_left": None if left is None else round(left, 1),
+                "failures": failed,
+            }
+            console.emit_json(event, indent=None)
+            return
+        time_left = timedelta(seconds=round(left or 0))
+        line = f"{done:,} of {self._total:,} photographs, {rate:.1f}/s, {time_left} left, {failed:,} failed"
+        if self._spinner.console.is_terminal:
+            self._spinner.update(line)
         else:
-            left = f"{self._seconds_left / 60:.0f} minutes left"
-            console.say(f"{done:,} of {self._total:,} photographs, {rate:.0f}/s, {left}, {failures:,} failed")
-
-    @property
-    def _done(self) -> int:
-        return self._before + self.counts.total()
-
-    @property
-    def _rate(self) -> float:
-        return self.counts.total() / max(time.monotonic() - self._started, 1e-3)
-
-    @property
-    def _seconds_left(self) -> float:
-        return (self._total - self._done) / self._rate if self._rate else 0.0
-
-    @property
-    def _failures(self) -> int:
-        from edge_fmnist_export.bulk.labeller import FAILED
-
-        return sum(count for (status, _), count in self.counts.items() if status in FAILED)
-
-    def _event(self) -> None:
-        event = {
-            "event": "progress",
-            "photographs": self._done,
-            "of": self._total,
-            "photographs_per_second": round(self._rate, 1),
-            "seconds_left": round(self._seconds_left, 1) if self._rate else None,
-            "failures": self._failures,
-        }
-        console.emit_json(event, indent=None)
+            console.say(line)
 
 
 def _show(summary: dict[str, Any], output: str) -> None:

@@ -106,7 +106,7 @@ def _context(
     from edge_fmnist_export.report.base import ReportContext
     from edge_fmnist_export.training.training_data import recorded_data
 
-    names = None if labels is None else options.labels_of(labels)
+    names = options.given_labels(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)
     if found.run is not None:
         options.warn_of_other_data(found.name, recorded_data(found.run), "train", train)

@@ -64,14 +64,8 @@ def search(
     from edge_fmnist_export.search.runs import resumable
     from edge_fmnist_export.search.space import FIRST
 
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"{output}: expected a folder, got a file; choose another with --output")
-    if output.is_dir() and not (output / studies.JOURNAL).is_file() and any(output.iterdir()):
-        raise UsageError(f"{output}: not empty, and has no {studies.JOURNAL}; choose another folder with --output")
-    train = dataset.load("train", data)
-    # The search keeps a copy, so that the reference stays the same.
-    copy = output / REFERENCE
-    reference = copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
+    _check_folder(output)
+    train, reference = dataset.load("train", data), _reference(output)
     objective = SearchObjective(output, stratified_subset(train, images, seed), reference, epochs, seed)
     # Too few images are reported before anything is written.
     objective.calibration(1, str(FIRST))
@@ -84,8 +78,7 @@ def search(
         "reference_sha256": hashlib.sha256(reference).hexdigest(),
     }
     study = studies.open_study(output, settings)
-    if not copy.is_file():
-        write_bytes(copy, reference)
+    write_bytes(output / REFERENCE, reference)
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):
@@ -98,6 +91,22 @@ def search(
             spent = f"{_minutes(study):.1f} of {budget:g} minutes"
             console.say(tried if isinstance(tried, str) else f"{_line(tried, study)}; {spent}")
     _report(output, study, budget, json)
+
+
+def _check_folder(folder: Path) -> None:
+    """Check that a folder is new, empty, or that of a search."""
+    from edge_fmnist_export.search.study import JOURNAL
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder, got a file; choose another with --output")
+    if folder.is_dir() and not (folder / JOURNAL).is_file() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: not empty, and has no {JOURNAL}; choose another folder with --output")
+
+
+def _reference(folder: Path) -> bytes:
+    """Return the model file that latencies are compared with: the search's own copy, so that it never changes."""
+    copy = folder / REFERENCE
+    return copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
 
 
 def _search_on_cluster(address: str, study: optuna.Study, arguments: tuple[Any, ...]) -> Iterator[Candidate | str]:

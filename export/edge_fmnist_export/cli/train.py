@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 RUNS = Path("runs")
-# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
-FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 
 
 def train(
@@ -36,15 +34,23 @@ def train(
         typer.Option(
             "--validation",
             min=1,
-            help="Training images held out for validation. Default: as in the recipe; of data sets smaller than "
-            "Fashion-MNIST, at most 5 %.",
+            help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
+            "set smaller than Fashion-MNIST.",
             show_default=False,
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default=False)] = None,
     data: options.Data = None,
     labels: options.Labels = None,
-    photos: options.Photos = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            "--photos",
+            help="Folder of photographs, with the folders train and validation; or with a folder for each class of "
+            "your own, to train on those alone.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
     ] = None,
@@ -57,9 +63,13 @@ def train(
     """Train a recipe: a float phase, then quantization-aware training.
 
     Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
+
+    With photographs of your own classes, the whole network of camera is trained, starting from a last layer as `teach`
+    would fit it, and the result says what that brought on photographs that were held out.
     """
-    extras.require("export", "training", None if qat else FLOAT_MODULES)
+    extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
+    from edge_fmnist_export.training import own_classes
     from edge_fmnist_export.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
@@ -67,12 +77,18 @@ def train(
     # A number that the user wrote is kept.
     scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
     folder = output or RUNS / wanted.name
+    if photos is not None and wanted.photos.views and own_classes.class_folders(photos):
+        if data or labels or validation:
+            raise UsageError(
+                "photographs of your own classes are trained on alone; omit --data, --labels, --validation"
+            )
+        wanted = own_classes.for_classes(wanted, photos)
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")
     try:
-        images = dataset.load("train", data, names)
-        if scaling:
+        images = None if wanted.photos.classes else dataset.load("train", data, names)
+        if images is not None and scaling:
             wanted = _scaled(wanted, len(images))
         run, metrics = _train(wanted, folder, images, photos, resume)
     except KeyboardInterrupt:
@@ -118,7 +134,7 @@ def _scaled(recipe: Recipe, images: int) -> Recipe:
 
 
 def _train(
-    recipe: Recipe, folder: Path, images: Split, photos: Path | None, resume: bool
+    recipe: Recipe, folder: Path, images: Split | None, photos: Path | None, resume: bool
 ) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.progress import ProgressListener
@@ -126,7 +142,8 @@ def _train(
 
     # All checks run before the run folder is created, except for decoding photographs; and start-up messages are
     # printed before the progress bar.
-    training_data.subsets(recipe, images)
+    if images is not None:
+        training_data.subsets(recipe, images)
     training_data.check_photos(recipe, photos)
     train_recipe.check_runs(recipe)
     with console.quiet_native_log():
@@ -146,5 +163,14 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
             for phase, m in metrics.items()
         ],
     )
-    flags = "--int8" if run.has("qat") else "--int8 --ptq"
+    last = [*metrics.values()][-1]
+    if "taught_accuracy" in last:
+        count, taught, trained = last["validation_images"], last["taught_accuracy"], last["trained_accuracy"]
+        console.say(
+            f"Right of {count:,} photographs that were held out: {round(taught * count):,} with a taught last layer, "
+            f"{round(trained * count):,} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
+        )
+    # Without the images of a data set, nothing is there to quantize after training with.
+    unquantized = "--float32" if run.recipe.photos.classes else "--int8 --ptq"
+    flags = "--int8" if run.has("qat") else unquantized
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,10 @@ from edge_fmnist.errors import CheckError
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
 from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.training import backend
+
+if TYPE_CHECKING:
+    from edge_fmnist.data.dataset import Split
+    from edge_fmnist_export.training.recipe import Recipe
 
 OUTPUT = Path("runs/zoo")
 
@@ -50,11 +55,7 @@ def zoo(
     from edge_fmnist_export.training import training_data
     from edge_fmnist_export.training.recipe import load_recipe
 
-    known = networks.PUBLISHED
-    if unknown := [name for name in only or [] if name not in known]:
-        expected = f"expected a network of the zoo ({', '.join(known)}), got {unknown[0]!r}"
-        raise typer.BadParameter(expected, param_hint="--only")
-    recipes = [load_recipe(name) for name in known if name in (only or known)]
+    recipes = [load_recipe(name) for name in _chosen(only or [], networks.PUBLISHED)]
     page = table or output / "zoo.md"
     # Unusable pages and data are reported before anything is trained.
     networks.zoo_page(page, [])
@@ -64,15 +65,7 @@ def zoo(
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):
-        if ray is None:
-            for recipe in recipes:
-                networks.build_network(output / recipe.name, recipe, train, test)
-        else:
-            calls = [((output / recipe.name).absolute(), recipe) for recipe in recipes]
-            with cluster.connected(ray) as connection:
-                for name in cluster.run_on_nodes(connection, networks.build_network, calls, train, test):
-                    if name is not None:
-                        console.say(f"{name}: finished")
+        _build(recipes, output, train, test, ray)
         with console.quiet_native_log():
             rows = networks.finished_networks(output, test, read_model(DEFAULT_MODEL).content)
     document = {"measured_with": networks.measured_with(), "reference": DEFAULT_MODEL, "networks": rows}
@@ -84,4 +77,29 @@ def zoo(
         console.show_table("The zoo: accuracy on the test images", networks.HEADINGS, cells)
     console.say(f"Wrote the table to {page} and {plain}")
     if below := [row["name"] for row in rows if not row["met"]]:
-        raise CheckError(f"int8 below the published accuracy: {', '.join(below)} (of {len(known)} networks)")
+        raise CheckError(
+            f"int8 below the published accuracy: {', '.join(below)} (of {len(networks.PUBLISHED)} networks)"
+        )
+
+
+def _chosen(only: list[str], known: Collection[str]) -> list[str]:
+    """Return the names of the networks to train, in the order of the zoo; all by default."""
+    if unknown := [name for name in only if name not in known]:
+        expected = f"expected a network of the zoo ({', '.join(known)}), got {unknown[0]!r}"
+        raise typer.BadParameter(expected, param_hint="--only")
+    return [name for name in known if name in (only or known)]
+
+
+def _build(recipes: list[Recipe], folder: Path, train: Split, test: Split, ray: str | None) -> None:
+    """Train and export the networks, here or on a cluster."""
+    from edge_fmnist_export.search.zoo import build_network
+
+    if ray is None:
+        for recipe in recipes:
+            build_network(folder / recipe.name, recipe, train, test)
+        return
+    calls = [((folder / recipe.name).absolute(), recipe) for recipe in recipes]
+    with cluster.connected(ray) as connection:
+        for name in cluster.run_on_nodes(connection, build_network, calls, train, test):
+            if name is not None:
+                console.say(f"{name}: finished")

@@ -97,23 +97,18 @@ class Arena:
         }
 
 
-def estimate(graph: Graph, source: str, *, pointer_bytes: int = POINTER_BYTES) -> Arena:
+def estimate(graph: Graph, source: str) -> Arena:
     """Estimate the tensor arena for one image.
 
     Not included: scratch memory of optimized kernels (such as the convolutions of CMSIS-NN and ESP-NN), variables,
     subgraphs, and memory that the application takes from the arena. Measure on the device with TFLM's
     ``arena_used_bytes()``.
 
-    Args:
-        graph: the model's graph.
-        source: the model's name in messages.
-        pointer_bytes: size of a pointer on the device.
-
     Raises:
         ModelError: a damaged model, or an activation of a type that TFLM does not support.
     """
     try:
-        return Arena(_plan(graph, source), _overhead(graph, pointer_bytes))
+        return Arena(_plan(graph, source), _overhead(graph))
     except IndexError as error:
         raise ModelError(f"{source}: a damaged model: an operator refers to a missing tensor") from error
 
@@ -164,7 +159,7 @@ def _bytes(graph: Graph, index: int, source: str) -> int:
     return _aligned(TYPE_BYTES[tensor.type] * math.prod(max(size, 1) for size in tensor.shape))
 
 
-def _overhead(graph: Graph, pointer_bytes: int) -> int:
+def _overhead(graph: Graph) -> int:
     channels = sum(
         graph.tensors[operator.inputs[1]].shape[CHANNEL_AXIS[operator.name]]
         for operator in graph.operators
@@ -175,7 +170,7 @@ def _overhead(graph: Graph, pointer_bytes: int) -> int:
         + OPERATOR_POINTERS * len(graph.operators)
         + END_POINTERS * (len(graph.inputs) + len(graph.outputs))
     )
-    return FIXED_BYTES + pointer_bytes * pointers + KERNEL_BYTES * len(graph.operators) + CHANNEL_BYTES * channels
+    return FIXED_BYTES + POINTER_BYTES * pointers + KERNEL_BYTES * len(graph.operators) + CHANNEL_BYTES * channels
 
 
 def _aligned(size: int) -> int:

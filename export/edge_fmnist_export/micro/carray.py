@@ -57,10 +57,6 @@ class _End:
 def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
     """Write ``TARGET.h`` and ``TARGET.c``; their identifiers begin with the target's name.
 
-    Args:
-        model: a model with one input and one output.
-        target: a path without suffix.
-
     Returns:
         The paths of header and source.
 
@@ -80,9 +76,7 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
 
     The array is the model without its metadata; labels and quantization are in the header.
 
-    Args:
-        model: a model with one input and one output.
-        name: prefix of identifiers, and name of the included header (``NAME.h``).
+    ``name`` is the prefix of identifiers, and the name of the included header (``NAME.h``).
 
     Raises:
         UsageError: a name that a C include cannot contain.

@@ -60,8 +60,7 @@ def compact(content: bytes) -> bytes:
     converter's metadata, and names and dynamic shapes of inner tensors. Keeps weights, scales, zero points,
     signatures, and the properties of inputs and outputs.
 
-    Args:
-        content: the bytes of a model; appended data, such as metadata, is dropped.
+    Appended data, such as metadata, is dropped.
 
     Raises:
         InterpreterError: no schema of the file format is installed.

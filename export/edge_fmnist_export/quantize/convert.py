@@ -46,11 +46,7 @@ def representative_dataset(train: Subset, count: int, seed: int, classes: int = 
 
     A few hundred images are enough; more are not better (gh:tensorflow/tensorflow#49927).
 
-    Args:
-        train: training images.
-        count: number of images, rounded down to the same number of each class.
-        seed: random seed.
-        classes: number of classes.
+    ``count`` is rounded down to the same number of images of each class.
 
     Raises:
         DataError: too few images of a class, or a count below one of each class.

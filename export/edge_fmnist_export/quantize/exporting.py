@@ -15,11 +15,10 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.quantization import PIXEL_SCALE
 from edge_fmnist.model.tflite_graph import Graph, read_graph
-from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
-from edge_fmnist_export.training import backend, calibration
+from edge_fmnist_export.training import backend, calibration, training_data
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run
 
@@ -105,8 +104,8 @@ class Exporter:
         # Layer names go into the file, and Keras numbers them; restart the numbers, so that its bytes are the same.
         keras.utils.clear_session()
         self._prepare(run.recipe.name, float_model(run, keras), names, io, test)
-        # The networks always have ten outputs.
-        self.labels = filled(names, CLASSES)
+        # A network has ten outputs for any data set, also one of fewer classes.
+        self.labels = filled(names, run.recipe.outputs)
         self.run, self.representative, self._flip_tta = run, representative, run.recipe.flip_tta
 
     def _prepare(self, name: str, model: Any, labels: tuple[str, ...], io: IoType, test: Split | None) -> None:
@@ -168,10 +167,11 @@ class Exporter:
     def _qat_model(self) -> Any:
         # A shipped checkpoint may lack it in an installed package; reading it says so.
         if not self.run.has("qat") and self.run.folder.parent != CHECKPOINTS:
-            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use --ptq")
+            instead = "--float32" if self.run.recipe.photos.classes else "--ptq"
+            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use {instead}")
         from edge_fmnist_export.training import qat
 
-        return qat.restored(self.run.recipe.architecture, self.run.weights("qat"))
+        return qat.restored(self.run.recipe.architecture, self.run.weights("qat"), self.run.recipe.outputs)
 
     def _settings(self, kind: str) -> dict[str, Any]:
         settings: dict[str, Any] = {
@@ -239,9 +239,21 @@ def run_labels(run: Run) -> tuple[str, ...]:
     """
     recorded = run.read_json("run.json", {})
     names = recorded.get("labels", list(LABELS)) if isinstance(recorded, dict) else None
-    if not isinstance(names, list) or not 1 < len(names) <= CLASSES or not all(isinstance(n, str) for n in names):
-        raise RunError(f"{run.folder / 'run.json'}: expected labels, a list of 2 to {CLASSES} names, got {names!r}")
+    most = run.recipe.outputs
+    if not isinstance(names, list) or not 1 < len(names) <= most or not all(isinstance(n, str) for n in names):
+        raise RunError(f"{run.folder / 'run.json'}: expected labels, a list of 2 to {most} names, got {names!r}")
     return tuple(names)
+
+
+def run_representative(run: Run, train: Split, count: int) -> Representative:
+    """Return a representative dataset of images that a run was trained on.
+
+    Raises:
+        DataError: too few images of a class.
+        RunError: the run's labels are damaged.
+    """
+    images, _ = training_data.split(run.recipe, train)
+    return convert.representative_dataset(images, count, run.recipe.seed, len(run_labels(run)))
 
 
 def _check_drop(kind: str, parity: Parity, max_drop: float) -> None:

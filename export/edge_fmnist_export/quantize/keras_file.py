@@ -17,12 +17,12 @@ from edge_fmnist_export.quantize.convert import IoType, Representative, represen
 from edge_fmnist_export.quantize.exporting import PTQ, Exporter
 from edge_fmnist_export.training import backend
 
+# Random seed of the representative dataset.
+SEED = 0
+
 
 def load_classifier(path: Path) -> tuple[Any, int, str]:
     """Load a Keras classifier for 28x28 images.
-
-    Args:
-        path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
 
     Returns:
         A Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to float32 (N, classes); the number of classes;
@@ -33,16 +33,33 @@ def load_classifier(path: Path) -> tuple[Any, int, str]:
         ModelError: unreadable, or another input or output.
     """
     keras = backend.keras_on_tensorflow()
+    inputs = keras.Input((28, 28, 1))
+    outputs = _output(_read(path, keras), inputs, path, keras)
+    shape = tuple(getattr(outputs, "shape", ()))
+    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+        raise ModelError(f"{path}: expected one output of shape (N, classes), got {shape or 'several'}")
+    model = keras.Model(inputs, outputs)
+    values = np.asarray(model.predict_on_batch(np.random.default_rng(0).random((16, 28, 28, 1), np.float32)))
+    if not np.isfinite(values).all():
+        raise ModelError(f"{path}: its outputs are not finite")
+    probabilities = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
+    return model, int(shape[1]), "probabilities" if probabilities else "logits"
+
+
+def _read(path: Path, keras: Any) -> Any:
+    """Return the model in a file or in the folder of a SavedModel."""
     if not path.exists():
         raise ModelNotFoundError(f"{path}: no such file")
     try:
         if path.is_dir():
-            inner = keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
-        else:
-            inner = keras.models.load_model(path, compile=False)
+            return keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
+        return keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever Keras and h5py raise for a damaged or foreign file
         raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {error})") from error
-    inputs = keras.Input((28, 28, 1))
+
+
+def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
+    """Return a model's output for images (N, 28, 28, 1), 0 to 1, in the shape and range that it takes."""
     rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in getattr(inner, "layers", []))
     # A model with a Rescaling layer takes pixels from 0 to 255.
     pixels = keras.layers.Rescaling(255.0)(inputs) if rescales else inputs
@@ -51,20 +68,9 @@ def load_classifier(path: Path) -> tuple[Any, int, str]:
             outputs = inner(keras.layers.Reshape(shape)(pixels))
         except Exception:  # noqa: S112 - Keras raises several types for a shape that does not fit
             continue
-        break
-    else:
-        raise ModelError(f"{path}: expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)")
-    if isinstance(outputs, dict) and len(outputs) == 1:
-        (outputs,) = outputs.values()
-    found = tuple(getattr(outputs, "shape", ()))
-    if len(found) != 2 or found[1] is None or found[1] < 2:
-        raise ModelError(f"{path}: expected one output of shape (N, classes), got {found or 'several'}")
-    model = keras.Model(inputs, outputs)
-    values = np.asarray(model.predict_on_batch(np.random.default_rng(0).random((16, 28, 28, 1), np.float32)))
-    if not np.isfinite(values).all():
-        raise ModelError(f"{path}: its outputs are not finite")
-    probabilities = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
-    return model, int(found[1]), "probabilities" if probabilities else "logits"
+        # A SavedModel returns its outputs by name.
+        return next(iter(outputs.values())) if isinstance(outputs, dict) and len(outputs) == 1 else outputs
+    raise ModelError(f"{path}: expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)")
 
 
 def images_of(folder: Path) -> np.ndarray:
@@ -93,12 +99,6 @@ class KerasFileExporter(Exporter):
     ) -> None:
         """Load a Keras classifier.
 
-        Args:
-            path: a ``.keras`` or ``.h5`` file, or the folder of a SavedModel.
-            io: input and output type of int8 files.
-            test: the split to measure accuracy on; None to skip it.
-            labels: class names; None for Fashion-MNIST's.
-
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
             ModelNotFoundError: no such file.
@@ -112,10 +112,10 @@ class KerasFileExporter(Exporter):
         self._prepare(path.stem, model, names, io, test)
         self._path = path
 
-    def calibrate_on(self, images: np.ndarray, count: int, seed: int = 0) -> None:
+    def calibrate_on(self, images: np.ndarray, count: int) -> None:
         """Select ``count`` random images, uint8 (N, 28, 28), as representative dataset."""
-        chosen = np.random.default_rng(seed).permutation(len(images))[:count]
-        self.representative = representative_images(images[np.sort(chosen)], seed)
+        chosen = np.random.default_rng(SEED).permutation(len(images))[:count]
+        self.representative = representative_images(images[np.sort(chosen)], SEED)
 
     def _settings(self, kind: str) -> dict[str, Any]:
         settings: dict[str, Any] = {

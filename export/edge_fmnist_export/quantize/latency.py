@@ -33,13 +33,12 @@ class Latency:
     ratio: float
 
 
-def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: int = ROUNDS) -> dict[str, Latency]:
+def compare_latency(models: Mapping[str, bytes], reference: bytes) -> dict[str, Latency]:
     """Time models in turns with a reference, one image at a time on one thread.
 
     Args:
         models: the bytes of model files, by their name in messages.
         reference: the bytes of the file that ratios refer to.
-        rounds: turns of each model, at least 1.
 
     Returns:
         The latency of each model, by name.
@@ -51,7 +50,7 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes, *, rounds: in
     calls = {name: _call(content, name) for name, content in {**models, REFERENCE: reference}.items()}
     turns: dict[str, list[np.ndarray]] = {name: [] for name in calls}
     with no_collection():
-        failures = take_turns(list(calls), rounds, 0, lambda name: turns[name].append(_turn(calls[name])))
+        failures = take_turns(list(calls), ROUNDS, 0, lambda name: turns[name].append(_turn(calls[name])))
     for name, error in failures.items():
         raise _damaged(name, error) from error
     medians = {name: np.array([np.median(turn) for turn in taken]) for name, taken in turns.items()}

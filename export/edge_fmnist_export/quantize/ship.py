@@ -68,10 +68,7 @@ def ship(
 def store_checkpoint(run: Run, checkpoints: Path = CHECKPOINTS, *, half: bool = False) -> Path:
     """Copy a run's results into the folder of checkpoints and return the new folder.
 
-    Args:
-        run: the run.
-        checkpoints: the folder of all checkpoints.
-        half: store weights as float16, in about half the bytes.
+    With ``half``, weights are stored as float16, in about half the bytes.
 
     Raises:
         RunError: the weights are damaged, or beyond the range of float16.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from typing import Any
 from edge_fmnist import __version__
 from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import DataError, EdgeFmnistError, UsageError
+from edge_fmnist.model.measure import peak_memory_bytes
 from edge_fmnist_export.report import store
 from edge_fmnist_export.report.base import ReportContext
 from edge_fmnist_export.report.figures import RC
@@ -42,10 +41,6 @@ class WrittenReport:
 def choose_sections(only: Sequence[str], skip: Sequence[str]) -> list[str]:
     """Return the names of the sections to build, in the order of the page.
 
-    Args:
-        only: sections to build; empty means all.
-        skip: sections to leave out.
-
     Raises:
         UsageError: an unknown name, or no section is left.
     """
@@ -64,12 +59,6 @@ def build_report(
     """Build the sections and write the report.
 
     A section that fails is left out and reported on the page and in the result; the others are still built.
-
-    Args:
-        context: what to report on, and the output folder.
-        names: section names, in the order of the page.
-        fresh: recompute all sections, even if cached.
-        started: called with the name of each section before it is built.
 
     Raises:
         DataError: the data set has classes that the model does not have.
@@ -128,8 +117,6 @@ def _section(context: ReportContext, name: str, fresh: bool) -> BuiltSection:
 def _summary(
     context: ReportContext, sections: list[BuiltSection], failures: dict[str, EdgeFmnistError], seconds: float
 ) -> dict[str, Any]:
-    # Kibibytes on Linux, bytes on macOS.
-    unit = 1 if sys.platform == "darwin" else 1024
     return {
         "name": context.name,
         "model": str(context.model_path),
@@ -139,7 +126,7 @@ def _summary(
         "page": str(context.output / PAGE),
         "seed": context.seed,
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+        "peak_memory_bytes": peak_memory_bytes(),
         "sections": {
             built.name: {"seconds": built.seconds, "cached": built.cached, **built.section.summary}
             for built in sections

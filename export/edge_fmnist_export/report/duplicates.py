@@ -41,8 +41,8 @@ def shared(train: np.ndarray, test: np.ndarray) -> int:
     return sum(image.tobytes() in known for image in test)
 
 
-def near_pairs(train: np.ndarray, test: np.ndarray, farthest: float = FARTHEST) -> list[NearPair]:
-    """Return every pair of a test and a training image within a distance, the closest first.
+def near_pairs(train: np.ndarray, test: np.ndarray) -> list[NearPair]:
+    """Return every pair of a test and a training image within the distance ``FARTHEST``, the closest first.
 
     Candidates are searched among principal components and then compared by pixels. The search is complete: a
     projection never increases a distance.
@@ -50,7 +50,6 @@ def near_pairs(train: np.ndarray, test: np.ndarray, farthest: float = FARTHEST) 
     Args:
         train: uint8, shape (N, 28, 28).
         test: uint8, shape (M, 28, 28).
-        farthest: maximum root mean square difference, in grey levels of 255.
     """
     from sklearn.decomposition import PCA
     from sklearn.neighbors import NearestNeighbors
@@ -61,13 +60,13 @@ def near_pairs(train: np.ndarray, test: np.ndarray, farthest: float = FARTHEST) 
     # Identical images have no variance to divide by.
     with np.errstate(invalid="ignore", divide="ignore"):
         components.fit(sample)
-    index = NearestNeighbors(radius=farthest * np.sqrt(train[0].size) * MARGIN, algorithm="brute")
+    index = NearestNeighbors(radius=FARTHEST * np.sqrt(train[0].size) * MARGIN, algorithm="brute")
     index.fit(components.transform(flat_train))
     candidates = index.radius_neighbors(components.transform(flat_test), return_distance=False)
     pairs = []
     for position, neighbours in enumerate(candidates):
         squares = (flat_train[neighbours] - flat_test[position]) ** 2
         for neighbour, difference in zip(neighbours, np.sqrt(squares.mean(axis=1, dtype=np.float64)), strict=True):
-            if difference <= farthest:
+            if difference <= FARTHEST:
                 pairs.append(NearPair(position, int(neighbour), float(difference)))
     return sorted(pairs, key=lambda pair: (pair.difference, pair.test, pair.train))

@@ -12,16 +12,9 @@ from edge_fmnist.errors import UsageError
 SUFFIX = ".md"
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]], text_columns: int | None = None) -> str:
-    """Return a table without a trailing line break.
-
-    Args:
-        header: column headings.
-        rows: cells; ``|`` is escaped.
-        text_columns: number of left-aligned columns on the left; the others are right-aligned. None means all.
-    """
-    left = len(header) if text_columns is None else text_columns
-    lines = [header, ["---"] * left + ["---:"] * (len(header) - left), *rows]
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table without a trailing line break; ``|`` is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 

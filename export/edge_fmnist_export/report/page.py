@@ -18,14 +18,7 @@ LEAST_COARSE = 10
 
 
 def render_page(title: str, sections: Sequence[BuiltSection], about: Mapping[str, str], problems: Sequence[str]) -> str:
-    """Return the page as HTML.
-
-    Args:
-        title: page title.
-        sections: sections, in the order of the page; their headline tiles come first.
-        about: names and values about the report, shown at the end.
-        problems: messages about sections that could not be computed.
-    """
+    """Return the page as HTML."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -8,16 +8,13 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import ModelError, ModelNotFoundError
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
-
-if TYPE_CHECKING:
-    from edge_fmnist_export.quantize.convert import Representative
 
 REPRESENTATIVE_IMAGES = 500
 # Files of a run that determine the exported model and the content of the report.
@@ -86,11 +83,6 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
 
     A run without quantization-aware weights is exported with post-training quantization.
 
-    Args:
-        run: the training run.
-        folder: where to write the file.
-        train: source of representative images for post-training quantization.
-
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
         RunError: the weights are missing or do not fit.
@@ -103,9 +95,9 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
         return path
     # Conversion needs TensorFlow, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    from edge_fmnist_export.quantize.exporting import Exporter
+    from edge_fmnist_export.quantize.exporting import Exporter, run_representative
 
-    representative = _representative(run, train) if kind == "int8-ptq" else None
+    representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind == "int8-ptq" else None
     # A report on a file with a large accuracy drop is useful, so the drop is not limited.
     written = Exporter(run, representative=representative).export(kind, path, max_drop=math.inf)
     write_json(record, {"run_sha256": source, "model_sha256": written.sha256})
@@ -119,14 +111,6 @@ def _is_current(path: Path, record: Path, source: str | None) -> bool:
         return bool(known == {"run_sha256": source, "model_sha256": file_sha256(path)})
     except (OSError, ValueError, ModelError):
         return False
-
-
-def _representative(run: Run, train: Split) -> Representative:
-    from edge_fmnist_export.quantize.convert import representative_dataset
-    from edge_fmnist_export.training import training_data
-
-    rest, _ = training_data.split(run.recipe, train)
-    return representative_dataset(rest, REPRESENTATIVE_IMAGES, run.recipe.seed)
 
 
 def file_sha256(path: Path) -> str:

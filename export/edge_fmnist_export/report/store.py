@@ -76,10 +76,7 @@ def plain(value: Any) -> Any:
 def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
     """Write the files of a section, in place of those of an earlier report.
 
-    Args:
-        built: the section.
-        folder: folder of the section.
-        key: everything that the content depends on.
+    ``key`` holds everything that the content depends on.
 
     Raises:
         OSError: a file cannot be written.
@@ -110,13 +107,7 @@ def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
 
 
 def load(name: str, folder: Path, key: dict[str, Any]) -> BuiltSection | None:
-    """Return a cached section, or None if there is none with this key or its files were changed.
-
-    Args:
-        name: name of the section.
-        folder: folder of the section.
-        key: everything that the content depends on.
-    """
+    """Return a cached section, or None if there is none with this key or its files were changed."""
     try:
         record = json.loads((folder / RECORD).read_text("utf-8"))
         if record["key"] != key:

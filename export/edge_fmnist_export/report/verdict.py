@@ -79,9 +79,6 @@ def judge(records: Sequence[EpochRecord]) -> TrainingVerdict:
     Overfitted: the validation loss ended more than 5 % above its minimum, or training accuracy is more than 5 points
     ahead at the best epoch. Underfitted: the validation loss still fell by more than 1 % per epoch over the last
     quarter.
-
-    Args:
-        records: at least one epoch, in order.
     """
     losses = np.array([record.validation_loss for record in records])
     best = int(np.argmax([record.validation_accuracy for record in records]))

@@ -10,7 +10,6 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
-from edge_fmnist_export.cli.train import FLOAT_MODULES
 from edge_fmnist_export.training import backend
 
 OUTPUT = Path("runs/ablation")
@@ -45,7 +44,7 @@ def ablation(
     Test images are not used. Finished runs are not trained again: the same command resumes after Ctrl-C. The table is
     written after each run, as Markdown and JSON.
     """
-    extras.require("export", "an ablation", FLOAT_MODULES)
+    extras.require("export", "an ablation", backend.FLOAT_MODULES)
     from edge_fmnist_export.report import markdown
     from edge_fmnist_export.search.runs import resumable
     from edge_fmnist_export.search.variants import (

@@ -41,12 +41,7 @@ def full_recipe(number: int, architecture: str, description: str = "") -> Recipe
 def brief_recipe(number: int, architecture: str, images: int, epochs: int, seed: int) -> Recipe:
     """Return the recipe for training a candidate briefly, without QAT.
 
-    Args:
-        number: Number of the candidate.
-        architecture: Architecture of the candidate.
-        images: Number of training and validation images together.
-        epochs: Training epochs.
-        seed: Random seed.
+    ``images`` counts training and validation images together.
 
     Raises:
         RecipeError: Invalid architecture.
@@ -67,10 +62,7 @@ def brief_recipe(number: int, architecture: str, images: int, epochs: int, seed:
 def stratified_subset(data: Split, count: int, seed: int) -> Split:
     """Return a class-balanced subset of a split, in the original order.
 
-    Args:
-        data: Split to choose from.
-        count: Number of images; 0 for all.
-        seed: Random seed.
+    With a count of 0, all images are returned.
 
     Raises:
         DataError: Too few images in the split, or not one of each class wanted.

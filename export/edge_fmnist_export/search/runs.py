@@ -26,18 +26,11 @@ if TYPE_CHECKING:
 def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tuple[Run, dict[str, Any]]:
     """Train a recipe, resuming from its checkpoint; a finished run is not trained again.
 
-    Args:
-        folder: Run folder.
-        recipe: Recipe to train.
-        data: Training split, from which the validation images are held out.
-        title: Printed before training.
-
     Returns:
         The run and its metrics by phase.
 
     Raises:
         RunError: The folder is damaged or holds a run of another recipe or data set, or training diverged.
-        EdgeFmnistError: See :func:`edge_fmnist_export.training.train_recipe.train`.
     """
     console.say(f"{title}: training, unless finished")
     if (folder / "recipe.toml").is_file():
@@ -57,15 +50,8 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
 def export_run(run: Run, kind: str, path: Path, **inputs: Any) -> Exported:
     """Export a trained run to a checked model file, whatever the drop in accuracy.
 
-    Args:
-        run: Trained run.
-        kind: Export format, one of ``edge_fmnist_export.quantize.exporting.FORMATS``.
-        path: Model file to write.
-        inputs: Keyword arguments of :class:`edge_fmnist_export.quantize.exporting.Exporter`.
-
     Raises:
         CheckError: The written file failed a check.
-        EdgeFmnistError: See :class:`edge_fmnist_export.quantize.exporting.Exporter`.
     """
     from edge_fmnist_export.quantize.exporting import Exporter
 
@@ -85,13 +71,6 @@ def resumable(folder: Path) -> Iterator[None]:
 
 def page_with(path: Path, name: str, command: str, content: str, new_page: str) -> str:
     """Return a Markdown page with new content between its two markers.
-
-    Args:
-        path: Page, which need not exist.
-        name: Name in the markers.
-        command: Command that writes the content, for the markers.
-        content: Content, without a final line break.
-        new_page: Text above the markers of a new page.
 
     Raises:
         UsageError: Not the name of a Markdown file, not readable, or a page without the markers.

@@ -126,12 +126,8 @@ def run_search(
 
     A candidate that an interrupted process left unfinished comes first.
 
-    Args:
-        folder: Folder of the search.
-        study: Study from :func:`open_study`.
-        budget: Seconds that all candidates together may take, including those of earlier calls.
-        evaluate: Trains and measures a candidate, given its number and architecture. ``RunError`` and ``CheckError``
-            make it a failed one, after which the search goes on.
+    ``RunError`` and ``CheckError`` of ``evaluate`` make a candidate a failed one, after which the search goes on.
+    The budget is in seconds and includes the candidates of earlier calls.
 
     Yields:
         Each measured candidate, or a message about one that failed.

@@ -62,13 +62,7 @@ class RecipeVariant:
 
 
 def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
-    """Return a recipe of the float phase only, with distillation targets for at most as many views as epochs.
-
-    Args:
-        recipe: Full recipe.
-        epochs: Epochs of the float phase, at least 1; the learning rate schedule ends with them.
-        seed: Random seed; the validation split does not depend on it.
-    """
+    """Return a recipe of the float phase only, with distillation targets for at most as many views as epochs."""
     return recipe.model_copy(update={"seed": seed}).with_changes(
         training={"epochs": epochs},
         qat=QatPhase(epochs=0).model_dump(),
@@ -79,10 +73,7 @@ def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
 def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[RecipeVariant]:
     """Return the baseline and the variants of a recipe.
 
-    Args:
-        recipe: Recipe.
-        texts: One text for each variant, see :func:`parse_variant`; empty for the applicable ``INGREDIENTS``.
-        epochs: Epochs for which each is trained.
+    Without texts, the applicable ``INGREDIENTS`` are the variants.
 
     Raises:
         UsageError: Not a variant, a variant without effect or of a fixed setting, or a duplicate name.
@@ -209,11 +200,7 @@ def ablation_document(recipe: Recipe, epochs: int, results: Sequence[VariantResu
 def ablation_page(path: Path, recipe: Recipe, epochs: int, results: Sequence[VariantResult]) -> str:
     """Return a Markdown page with the table, and how it was measured, between its markers.
 
-    Args:
-        path: Page, which need not exist.
-        recipe: Unchanged recipe.
-        epochs: Epochs of the float phase.
-        results: Results of the variants, the baseline first; empty to check the page only.
+    Without results, only the page is checked.
 
     Raises:
         UsageError: See :func:`edge_fmnist_export.search.runs.page_with`.
@@ -237,18 +224,10 @@ def train_variants(
 ) -> Iterator[list[VariantResult]]:
     """Train every variant with every seed, all of them with the first seed before the second.
 
-    Args:
-        folder: Parent of the run folders ``VARIANT/seed-N``.
-        variants: Variants, the baseline first.
-        seeds: Random seeds.
-        epochs: Epochs of the float phase.
-        data: Training split, from which the validation images are held out.
+    The run folders are ``VARIANT/seed-N`` in ``folder``.
 
     Yields:
         After each run, the results of all variants with at least one seed.
-
-    Raises:
-        EdgeFmnistError: See :func:`edge_fmnist_export.search.runs.train_or_resume`.
     """
     results = [VariantResult(variant) for variant in variants]
     for seed in seeds:

@@ -42,15 +42,8 @@ PUBLISHED: dict[str, tuple[float | None, str]] = {
 def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> str:
     """Train a network and write its evaluated int8 file, unless both are finished; return its name.
 
-    Args:
-        folder: Run folder.
-        recipe: Recipe of the network.
-        train: Training split.
-        test: Test split, for the accuracy.
-
     Raises:
         CheckError: The written file failed a check.
-        EdgeFmnistError: See :func:`edge_fmnist_export.search.runs.train_or_resume`.
     """
     run, _ = train_or_resume(folder, recipe, train, recipe.name)
     if finished_file(folder, test) is None:
@@ -89,11 +82,6 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
 
 def finished_networks(folder: Path, test: Split, reference: bytes) -> list[dict[str, Any]]:
     """Return a row for each finished network, and measure their latency in alternation.
-
-    Args:
-        folder: Contains the run folders.
-        test: Test split that the accuracy was measured on.
-        reference: Bytes of the model file that latencies are compared with.
 
     Returns:
         Rows for JSON; ``met`` tells whether the int8 file reaches the published accuracy, if there is one.
@@ -138,10 +126,6 @@ def measured_with() -> str:
 
 def zoo_page(path: Path, networks: Sequence[dict[str, Any]]) -> str:
     """Return a Markdown page with the table, and how it was measured, between its markers.
-
-    Args:
-        path: Page, which need not exist.
-        networks: Rows from :func:`finished_networks`.
 
     Raises:
         UsageError: See :func:`edge_fmnist_export.search.runs.page_with`.

@@ -15,6 +15,8 @@ from typing import Any
 from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.model import processor
 
+# The float phase runs on any Keras back end, without TensorFlow and TFMOT.
+FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 # Linux' names of the instructions for bfloat16 products, on x86-64 and on Arm.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 
@@ -131,14 +133,16 @@ def keras_on_tensorflow(purpose: str = "exporting") -> Any:
 
 
 def warm_up_keras() -> None:
-    """Run one operation of Keras, so that all start-up messages appear now.
+    """Start all that training uses, so that all start-up messages appear now: seeding imports TensorFlow in any case.
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
         UsageError: the installed Keras is version 2.
     """
     with interrupted_later():
-        keras_module().ops.zeros(1)
+        keras = keras_module()
+        keras.ops.zeros(1)
+        keras.utils.set_random_seed(0)
 
 
 def warm_up() -> None:

@@ -34,30 +34,35 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Subset:
-    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class index, FOOTWEAR or UNKNOWN."""
+    """Images (uint8, (N, 28, 28)) and their targets (uint8, (N,)): a class index, FOOTWEAR or UNKNOWN.
+
+    FOOTWEAR and UNKNOWN are only among the ten classes of Fashion-MNIST.
+    """
 
     images: np.ndarray
     targets: np.ndarray
+    classes: int = CLASSES
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def chosen(self, which: np.ndarray) -> Subset:
         """Return the images that a mask or indexes select."""
-        return Subset(self.images[which], self.targets[which])
+        return Subset(self.images[which], self.targets[which], self.classes)
 
     def inputs(self) -> np.ndarray:
         """Return the images as network input: float32 (N, 28, 28, 1), values 0 to 1."""
         return scaled(self.images)
 
     def one_hot(self) -> np.ndarray:
-        """Return the targets as float32 rows, shape (N, 10): 1 for each correct class."""
-        return one_hot(self.targets)
+        """Return the targets as float32 rows, shape (N, classes): 1 for each correct class."""
+        return one_hot(self.targets, self.classes)
 
 
-def one_hot(targets: np.ndarray) -> np.ndarray:
-    """Return targets (N,) as float32 rows (N, 10): 1 for each correct class, so all 0 for UNKNOWN."""
-    encoded: np.ndarray = TARGET_ROWS[targets]
+def one_hot(targets: np.ndarray, classes: int = CLASSES) -> np.ndarray:
+    """Return targets (N,) as float32 rows (N, classes): 1 for each correct class, so all 0 for UNKNOWN."""
+    rows = TARGET_ROWS if classes == CLASSES else np.eye(classes, dtype=np.float32)
+    encoded: np.ndarray = rows[targets]
     return encoded
 
 
@@ -70,11 +75,6 @@ def join(subsets: Sequence[Subset]) -> Subset:
 
 def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subset]:
     """Split the training images into a training and a validation subset, stratified by class.
-
-    Args:
-        train: the whole training split.
-        count: number of validation images.
-        seed: random seed.
 
     Returns:
         The training and the validation subset, both in the order of the data set.
@@ -114,11 +114,7 @@ def epoch_batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the shuffled, augmented batches of one epoch, which depend only on the seed.
 
-    Args:
-        subset: the training images.
-        batch_size: images in a batch.
-        settings: the augmentation.
-        seed: random seed: the recipe's seed, the phase and the epoch.
+    The seed consists of the recipe's seed, the phase and the epoch.
 
     Yields:
         Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class,

@@ -34,11 +34,7 @@ def is_narrower(architecture: str, than: str) -> bool:
 def prune_channels(weights: Arrays, wide: str, narrow: str, keras: Any) -> Arrays:
     """Return weights for a narrower network that keep the most important channels.
 
-    Args:
-        weights: of the wider network, in Keras' order.
-        wide: the wider network's architecture.
-        narrow: the narrower network's architecture, for which :func:`is_narrower` holds.
-        keras: the module ``keras``.
+    :func:`is_narrower` has to hold. Weights are in the order of Keras.
 
     Returns:
         The weights of the narrower network, in Keras' order.

@@ -153,11 +153,6 @@ def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> Dis
     The logits are cached in the user's cache folder, one file for each view, and reused by all students with the same
     views. An interrupted run continues with the next view.
 
-    Args:
-        recipe: the recipe.
-        train: the training images.
-        advance: called with the number of finished views and of all.
-
     Raises:
         RunNotFoundError: a teacher, or its weights, cannot be found.
         RecipeError: a teacher was trained on the validation images.

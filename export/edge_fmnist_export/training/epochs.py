@@ -41,12 +41,7 @@ def run_phase(
     The batches of an epoch depend only on the random seed and the epoch, so a resumed phase gives the same result as
     an uninterrupted one.
 
-    Args:
-        phase: the model and its settings.
-        validation: selects the best epoch.
-        listener: called after each step and epoch.
-        save: called with the state before the first epoch and after each epoch.
-        checkpoint: where to continue.
+    ``save`` is called with the state before the first epoch and after each epoch.
 
     Returns:
         The last checkpoint, with the best weights.
@@ -90,10 +85,7 @@ def averaged(average: Arrays, weights: Arrays, decay: float) -> Arrays:
 
     The statistics of batch normalization are averaged like weights.
 
-    Args:
-        average: the average so far; empty at the start.
-        weights: the weights after the epoch.
-        decay: share of the average so far, 0 to 1; 0 is off.
+    Without an average so far, it starts with the weights.
     """
     if not decay:
         return []

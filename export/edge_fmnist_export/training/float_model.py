@@ -16,6 +16,6 @@ def float_model(run: Run, keras: Any) -> Any:
         RunNotFoundError: the weights of a shipped checkpoint are not part of the installed package.
         RunError: the float weights are missing, damaged or do not fit.
     """
-    model = architectures.build(run.recipe.architecture, keras)
+    model = architectures.build(run.recipe.architecture, keras, classes=run.recipe.outputs)
     assign_variables(model.weights, run.weights("float"), str(run.weights_path("float")))
     return model

@@ -47,10 +47,6 @@ def training_loss(keras: Any, objective: Objective) -> PerRow:
     et al. 2015, arXiv:1503.02531): the weighted mean of :func:`target_loss` and of the squared temperature times the
     Kullback-Leibler divergence of the softened student from the softened teacher.
 
-    Args:
-        keras: the Keras module that built the model.
-        objective: the loss's settings.
-
     Returns:
         A function of targets, float32 (N, 10) or (N, 20), and logits, float32 (N, 10), to losses, float32 (N,), nats.
     """
@@ -96,8 +92,8 @@ def target_loss(keras: Any, objective: Objective) -> PerRow:
 def accuracy(keras: Any, objective: Objective) -> PerRow:
     """Return the accuracy for an objective, of targets (N, 10 or more) and logits, to 1 for correct or 0.
 
-    With ``objective.unknown``, a most probable class with a target of 1 is correct; without such targets, a top
-    probability below UNSURE is.
+    With ``objective.unknown``, a most probable class with a target of 1 is correct; without any, a top probability
+    below UNSURE is.
     """
     if objective.unknown is None:
         return lambda targets, logits: keras.metrics.categorical_accuracy(targets[:, :CLASSES], logits)

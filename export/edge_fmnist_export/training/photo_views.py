@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -43,8 +43,12 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def fingerprint(folder: Path) -> str:
-    """Return the SHA-256 of all photographs, their names and their splits, in hexadecimal.
+def fingerprint(folder: Path, paths: Iterable[Path] | None = None) -> str:
+    """Return the SHA-256 of photographs, their names and their folders, in hexadecimal.
+
+    Args:
+        folder: the folder of photographs.
+        paths: the photographs in it; None: those of both splits.
 
     Raises:
         DataNotFoundError: no photographs.
@@ -52,12 +56,14 @@ def fingerprint(folder: Path) -> str:
         ImageError: an unreadable photograph.
     """
     digest = hashlib.sha256()
-    for photo in find_photos(folder, TRAIN) + find_photos(folder, VALIDATION):
+    if paths is None:
+        paths = [photo.path for photo in find_photos(folder, TRAIN) + find_photos(folder, VALIDATION)]
+    for path in paths:
         try:
-            content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
-            raise ImageError(f"{photo.path}: cannot be read ({error.strerror or error})") from error
-        digest.update(f"{content} {photo.path.relative_to(folder).as_posix()}\n".encode())
+            raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
 
 
@@ -101,11 +107,7 @@ def training_views(folder: Path, views: int, seed: int, advance: Advance) -> Sub
     The first view of a photograph is the photograph itself. Views without a detected garment are dropped. Background
     in which preprocessing still detects a garment has the target UNKNOWN.
 
-    Args:
-        folder: the folder of photographs, with a folder ``train``.
-        views: views of each photograph, at least 1.
-        seed: random seed, combined with the photograph's position in the order of names.
-        advance: called with the number of finished photographs and of all.
+    The random seed is combined with the position of the photograph in the order of names.
 
     Raises:
         DataNotFoundError: no photographs.
@@ -134,10 +136,16 @@ def _views(photo: Photo, views: int, rng: np.random.Generator) -> Iterator[tuple
     bare = preprocess(strip) if strip is not None else None
     if bare is not None and bare.found:
         yield bare.image, UNKNOWN
-    for _ in range(views - 1):
+    for image in varied(picture, views - 1, rng):
+        yield image, target(photo)
+
+
+def varied(picture: np.ndarray, count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield augmented views of a photograph, preprocessed: uint8 (28, 28); those without a garment are dropped."""
+    for _ in range(count):
         garment = preprocess(vary(picture, rng))
         if garment.found:
-            yield garment.image, target(photo)
+            yield garment.image
 
 
 def validation_images(folder: Path) -> Subset:

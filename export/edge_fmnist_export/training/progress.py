@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
-    ProgressColumn,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
@@ -17,29 +14,12 @@ from rich.progress import (
 
 from edge_fmnist_export.training.phase import EpochRecord
 
-Self = TypeVar("Self", bound="ShownProgress")
 
-
-class ShownProgress:
-    """A progress bar, shown inside a ``with`` block."""
-
-    def __init__(self, *columns: ProgressColumn, console: Console, transient: bool = False) -> None:
-        """Prepare a bar; a transient one disappears at the end of the block."""
-        self._progress = Progress(*columns, console=console, transient=transient)
-
-    def __enter__(self: Self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-
-class ProgressListener(ShownProgress):
+class ProgressListener:
     """Shows training on a console; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        super().__init__(
+        self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -51,6 +31,13 @@ class ProgressListener(ShownProgress):
         )
         self._task: TaskID | None = None
         self._phase, self._epochs = "", 0
+
+    def __enter__(self) -> ProgressListener:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
     def photo_done(self, done: int, of: int) -> None:
         """Update the bar of photographs, which are preprocessed before the first phase."""

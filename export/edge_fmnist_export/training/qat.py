@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.weights import assign_variables
@@ -47,14 +48,14 @@ def modules() -> Modules:
     return Modules(keras, optimization.quantization.keras)
 
 
-def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0) -> Any:
+def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0, classes: int = CLASSES) -> Any:
     """Return a ``tf_keras`` model with the given float weights; dropout rates are multiplied by ``dropout``.
 
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    model = architectures.build(architecture, modules().keras, dropout)
+    model = architectures.build(architecture, modules().keras, dropout, classes=classes)
     assign_variables(model.weights, weights, f"the float weights of {architecture}")
     return model
 
@@ -64,23 +65,17 @@ def quantization_aware(
 ) -> Any:
     """Return a quantization-aware model initialized with trained float weights.
 
-    Args:
-        architecture: a registered name.
-        weights: the trained float weights, in the order of the model.
-        calibration: training images that the activation ranges are initialized with.
-        dropout: factor on the dropout rates.
-
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    model = float_model(architecture, weights, dropout)
+    model = float_model(architecture, weights, dropout, calibration.classes)
     quantized = modules().quantization.quantize_model(model)
     _calibrate(quantized, model, calibration)
     return quantized
 
 
-def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
+def restored(architecture: str, weights: Sequence[np.ndarray], classes: int = CLASSES) -> Any:
     """Return a quantization-aware model with all its trained weights, including the ranges.
 
     Raises:
@@ -89,7 +84,7 @@ def restored(architecture: str, weights: Sequence[np.ndarray]) -> Any:
     """
     # Layer names go into the exported file, and Keras numbers them; start again, so that its bytes are the same.
     modules().keras.backend.clear_session()
-    model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras))
+    model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras, classes=classes))
     assign_variables(model.weights, weights, f"the quantization-aware weights of {architecture}")
     return model
 

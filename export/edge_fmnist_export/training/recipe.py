@@ -21,6 +21,7 @@ from pydantic import (
 from edge_fmnist.data.files import parse_toml, read_toml
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures.registry import CLASSES
 
 
 def _known(architecture: str) -> str:
@@ -119,11 +120,14 @@ class PhotoSettings(Section):
             distribution (outlier exposure, Hendrycks et al. 2019, arXiv:1812.04606).
         false_reject_rate: share of correct predictions on the validation photographs that the threshold may reject
             as "unknown".
+        classes: the classes of a network that is trained on photographs alone, in the order of its outputs; empty
+            where photographs join the images of a data set. ``edge-fmnist train`` sets it to the folders of --photos.
     """
 
     views: Annotated[int, Field(ge=0)] = 0
     unknown: Share = 0.5
     false_reject_rate: Annotated[Share, _renamed("false_reject_rate", "lost")] = 0.05
+    classes: tuple[str, ...] = ()
 
 
 class DistillSettings(Section):
@@ -232,6 +236,11 @@ class Recipe(Section):
         if self.distill.teachers and self.photos.views:
             raise ValueError("distill.teachers and photos.views exclude each other; leave one out")
         return self
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs of the network."""
+        return len(self.photos.classes) or CLASSES
 
     def with_changes(self, **sections: dict[str, Any]) -> Recipe:
         """Return a validated copy in which the named sections have the given values.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from edge_fmnist_export.training.channel_pruning import is_narrower, prune_chann
 from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, teachers
 from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.float_model import float_model
+from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.losses import Objective
 from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Phase
 from edge_fmnist_export.training.phase import Listener as PhaseListener
@@ -49,17 +51,12 @@ class Listener(PhaseListener, Protocol):
         """Handle one more view for which the teachers' logits are computed."""
 
 
-def train(run: Run, data: Split, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
+def train(run: Run, data: Split | None, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
     """Train and calibrate a run, from its checkpoint if there is one; finished phases are skipped.
 
-    Args:
-        run: the run folder and its recipe.
-        data: the training split; validation images are taken from it.
-        listener: called with the progress.
-        photos: the folder of photographs, if the recipe uses any.
-
     Returns:
-        The run's metrics: for each phase, the best epoch and its validation accuracy.
+        The run's metrics: for each phase, the best epoch and its validation accuracy. With classes of its own, the
+        last phase also has ``taught_accuracy`` and ``trained_accuracy``, 0 to 1, on the photographs that were held out.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
@@ -70,7 +67,7 @@ def train(run: Run, data: Split, listener: Listener, photos: Path | None = None)
         RunError: the run folder is damaged, the run was started with other data, or training diverged.
     """
     check_photos(run.recipe, photos)
-    origin = sources(data, photos)
+    origin = sources(run.recipe, data, photos)
     _check_same_origin(run, origin)
     metrics = _read_object(run, "metrics.json")
     if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
@@ -165,6 +162,14 @@ def _train_phases(run: Run, data: TrainingData, listener: Listener) -> None:
     if model is None:
         model = _trained_model(run)
     found = calibrate(model, data.validation, data.photos, recipe.photos.false_reject_rate, flip_tta=recipe.flip_tta)
+    if data.start is not None:
+        logits = logits_of(model, data.validation.images, flip_tta=recipe.flip_tta)
+        metrics = run.read_json("metrics.json", {})
+        metrics[_phases(recipe)[-1]] |= {
+            "taught_accuracy": round(data.start.accuracy, 6),
+            "trained_accuracy": round(float((logits.argmax(axis=1) == data.validation.targets).mean()), 6),
+        }
+        run.write_json("metrics.json", metrics)
     run.write_json(CALIBRATION, found.as_dict())
 
 
@@ -173,7 +178,7 @@ def _trained_model(run: Run) -> Any:
     if run.recipe.qat.epochs:
         from edge_fmnist_export.training import qat
 
-        return qat.restored(run.recipe.architecture, run.weights(QAT))
+        return qat.restored(run.recipe.architecture, run.weights(QAT), run.recipe.outputs)
     return float_model(run, backend.keras_module())
 
 
@@ -183,21 +188,16 @@ def _float_phase(run: Run, data: TrainingData, targets: DistillationTargets | No
     precision = recipe.training.precision if backend.has_bfloat16(keras) else "float32"
     with backend.precision(keras, precision):
         settings = recipe.training
-        model = architectures.build(recipe.architecture, keras, settings.dropout, settings.batch_norm_momentum)
+        model = architectures.build(
+            recipe.architecture, keras, settings.dropout, settings.batch_norm_momentum, recipe.outputs
+        )
     weights = initial_weights(recipe)
+    if weights is not None and data.start is not None:
+        weights = [*weights[:-2], data.start.kernel, data.start.bias]
     if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {recipe.init_from}")
-    return Phase(
-        name=FLOAT,
-        keras=keras,
-        model=model,
-        settings=recipe.training,
-        objective=_objective(recipe, recipe.training),
-        batches=_batches(recipe, FLOAT, data, recipe.augmentation, targets),
-        batch_size=recipe.data.batch_size,
-        steps=steps_per_epoch(data.train, recipe.data.batch_size),
-        precision=precision,
-    )
+    phase = _phase(FLOAT, recipe, keras, model, data, targets)
+    return replace(phase, precision=precision)
 
 
 def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:
@@ -206,17 +206,24 @@ def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None
     recipe, keras = run.recipe, qat.modules().keras
     keras.utils.set_random_seed(recipe.seed)
     model = qat.quantization_aware(recipe.architecture, run.weights(FLOAT), data.train, recipe.qat.dropout)
-    augmentation = recipe.augmentation if recipe.qat.augmentation else Augmentation()
+    phase = _phase(QAT, recipe, keras, model, data, targets)
+    return replace(phase, extra_variables=qat.random_states(model))
+
+
+def _phase(
+    name: str, recipe: Recipe, keras: Any, model: Any, data: TrainingData, targets: DistillationTargets | None
+) -> Phase:
+    settings = recipe.training if name == FLOAT else recipe.qat
+    augmentation = recipe.augmentation if name == FLOAT or recipe.qat.augmentation else Augmentation()
     return Phase(
-        name=QAT,
+        name=name,
         keras=keras,
         model=model,
-        settings=recipe.qat,
-        objective=_objective(recipe, recipe.qat),
-        batches=_batches(recipe, QAT, data, augmentation, targets),
+        settings=settings,
+        objective=_objective(recipe, settings),
+        batches=_batches(recipe, name, data, augmentation, targets),
         batch_size=recipe.data.batch_size,
         steps=steps_per_epoch(data.train, recipe.data.batch_size),
-        extra_variables=qat.random_states(model),
     )
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import UsageError
-from edge_fmnist_export.training import photo_views
+from edge_fmnist.errors import DataError, UsageError
+from edge_fmnist.teaching.photographs import photograph_files
+from edge_fmnist.vision.read_image import log_warning
+from edge_fmnist_export.training import own_classes, photo_views
 from edge_fmnist_export.training.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
 from edge_fmnist_export.training.recipe import Recipe
 from edge_fmnist_export.training.run_folder import Run
@@ -27,20 +29,17 @@ class TrainingData:
         validation: selects the best epoch: images of the data set, and photographs of known garments, repeated until
             they have the same weight.
         photos: each validation photograph once, with unknown garments; None without photographs.
+        start: the last layer that training starts from; None: that of the initial weights.
     """
 
     train: Subset
     validation: Subset
     photos: Subset | None = None
+    start: own_classes.Start | None = None
 
 
 def scaled_validation(recipe: Recipe, images: int) -> Recipe:
-    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation.
-
-    Args:
-        recipe: a recipe made for Fashion-MNIST.
-        images: number of training images in the data set.
-    """
+    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation."""
     most = max(1, round(images * VALIDATION_SHARE))
     if images >= FASHION_MNIST_IMAGES or recipe.data.validation <= most:
         return recipe
@@ -73,18 +72,22 @@ def check_photos(recipe: Recipe, folder: Path | None) -> None:
     Raises:
         UsageError: it is missing, or not used.
         DataNotFoundError: it has no photographs to train or to validate on.
-        DataError: it has an unknown garment, or no known one to validate on.
+        DataError: it has an unknown garment, or no known one to validate on, or a folder that cannot be a class.
     """
     if not recipe.photos.views:
         if folder is not None:
             raise UsageError(f"the recipe {recipe.name} trains without photographs; omit --photos")
     elif folder is None:
         raise UsageError(f"the recipe {recipe.name} trains on photographs; give their folder with --photos")
+    elif recipe.photos.classes:
+        if (found := tuple(photograph_files(folder, 2, lambda _: None))) != recipe.photos.classes:
+            expected = ", ".join(recipe.photos.classes)
+            raise DataError(f"{folder}: expected folders for the classes {expected}, got {', '.join(found)}")
     else:
         photo_views.check_folder(folder)
 
 
-def sources(data: Split, photos: Path | None) -> dict[str, Any]:
+def sources(recipe: Recipe, data: Split | None, photos: Path | None) -> dict[str, Any]:
     """Return the hashes of images and photographs, and the labels, for ``run.json``.
 
     Raises:
@@ -92,6 +95,11 @@ def sources(data: Split, photos: Path | None) -> dict[str, Any]:
         DataError: an unknown garment.
         ImageError: an unreadable photograph.
     """
+    if photos is not None and recipe.photos.classes:
+        files = photograph_files(photos, 2, lambda _: None).values()
+        hashed = photo_views.fingerprint(photos, (path for paths in files for path in paths))
+        return {"labels": list(recipe.photos.classes), "photos_sha256": hashed}
+    data = _images(data)
     hashes: dict[str, Any] = {"data_sha256": list(data.sha256), "labels": list(data.labels)}
     return hashes if photos is None else {**hashes, "photos_sha256": photo_views.fingerprint(photos)}
 
@@ -106,21 +114,18 @@ def recorded_data(run: Run) -> Any:
     return record.get("data_sha256") if isinstance(record, dict) else None
 
 
-def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_views.Advance) -> TrainingData:
+def gather(recipe: Recipe, data: Split | None, photos: Path | None, advance: photo_views.Advance) -> TrainingData:
     """Return all data of a recipe.
-
-    Args:
-        recipe: the recipe.
-        data: the training split; validation images are taken from it.
-        photos: the folder of photographs; None if the recipe uses none.
-        advance: called with the number of finished photographs and of all.
 
     Raises:
         DataNotFoundError: no photographs in the folder.
         DataError: too few images, or no garment found in any photograph.
         ImageError: an unreadable photograph.
     """
-    train_subset, validation = subsets(recipe, data)
+    if photos is not None and recipe.photos.classes:
+        views, held_out, start = own_classes.class_subsets(recipe, photos, advance, log_warning)
+        return TrainingData(views, held_out, held_out, start)
+    train_subset, validation = subsets(recipe, _images(data))
     if photos is None:
         return TrainingData(train_subset, validation)
     views = photo_views.training_views(photos, recipe.photos.views, recipe.seed, advance)
@@ -128,3 +133,9 @@ def gather(recipe: Recipe, data: Split, photos: Path | None, advance: photo_view
     known = pictured.chosen(pictured.targets != UNKNOWN)
     repeats = max(1, round(len(validation) / len(known)))
     return TrainingData(join([train_subset, views]), join([validation, *[known] * repeats]), pictured)
+
+
+def _images(data: Split | None) -> Split:
+    if data is None:
+        raise UsageError("expected the images of a data set for a recipe without classes of its own")
+    return data

@@ -48,10 +48,7 @@ class Checkpoint:
 def save_arrays(path: Path, arrays: Sequence[np.ndarray], *, half: bool = False) -> None:
     """Write arrays to an ``.npz`` file, in order.
 
-    Args:
-        path: the file, replaced when the new one is complete.
-        arrays: what to write.
-        half: store float32 as float16, in about half the bytes; :func:`load_arrays` returns float32.
+    With ``half``, float32 is stored as float16, in about half the bytes; :func:`load_arrays` returns float32.
 
     Raises:
         RunError: a value is beyond the range of float16.

@@ -74,14 +74,7 @@ def project(
 ) -> Projections:
     """Project a sample of a split.
 
-    Args:
-        content: bytes of the model file.
-        source: name of the model in messages.
-        split: images and targets.
-        seed: random seed.
-        progress: called with the current step and the share that is done, 0 to 1.
-        count: number of images.
-        methods: some of ``METHODS``.
+    ``progress`` is called with the current step and the share that is done, 0 to 1.
 
     Raises:
         MissingExtraError: the extra ``[report]`` is not installed.

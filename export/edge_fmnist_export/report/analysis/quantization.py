@@ -180,8 +180,8 @@ def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> Laye
 def nearest_layer(values: np.ndarray, layers: Mapping[str, np.ndarray]) -> str | None:
     """Return the float layer that an operator implements: the one with the most similar output.
 
-    Names do not identify it, since conversion fuses layers and renames the result. Of layers with equal outputs, such
-    as before and after dropout, the first is returned.
+    Names do not identify it, since conversion fuses layers and renames the result. If layers have equal outputs,
+    for example before and after dropout, the first is returned.
 
     Args:
         values: output of the operator, float, shape (N, ...).

@@ -32,12 +32,6 @@ LONGEST_EDGE = 640
 def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) -> bytes:
     """Draw a picture and its explanation side by side.
 
-    Args:
-        source: what was explained.
-        explanation: the importance of each pixel.
-        title: heading.
-        note: small text below the heading.
-
     Returns:
         A PNG file; the same arguments give the same bytes.
 

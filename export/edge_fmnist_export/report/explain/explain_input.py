@@ -46,10 +46,6 @@ class ExplainInput:
 def from_picture(source: str, picture: np.ndarray) -> ExplainInput:
     """Return what to explain in a picture; a 28x28 picture is not preprocessed.
 
-    Args:
-        source: its name in messages.
-        picture: as for :func:`edge_fmnist.vision.preprocess.preprocess`.
-
     Raises:
         ImageError: wrong dtype or shape, or a photograph without a garment.
     """

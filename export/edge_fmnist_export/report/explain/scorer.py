@@ -14,7 +14,6 @@ from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import softmax
-from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 RUNS = Path("runs")
@@ -67,9 +66,7 @@ def of_network(network: Any, name: str, labels: tuple[str, ...], *, flip_tta: bo
 def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
     """Return a scorer for the float model of a run, calibrated as the files exported from the run.
 
-    Args:
-        run: the training run.
-        labels: class names; None means those that it was trained with.
+    ``labels`` are by default those that it was trained with.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
@@ -82,7 +79,7 @@ def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
     return of_network(
         load_float_model(run),
         run.recipe.name,
-        labels or filled(run_labels(run), CLASSES),
+        labels or filled(run_labels(run), run.recipe.outputs),
         flip_tta=run.recipe.flip_tta,
         temperature=float((calibration.recorded(run) or {}).get("temperature", 1.0)),
     )
@@ -108,10 +105,6 @@ def run_of(classifier: Classifier, name: str) -> Run:
     """Return the run that a model file was exported from: a shipped checkpoint, or a folder in ``runs/``.
 
     The training record in the file's metadata distinguishes runs of the same name.
-
-    Args:
-        classifier: the model file, loaded.
-        name: name of the model in messages.
 
     Raises:
         UsageError: the run was not found.

@@ -10,6 +10,7 @@ import numpy as np
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.report import figures
 from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSection, ReportTable
+from edge_fmnist_export.report.explain import NAMES
 from edge_fmnist_export.report.explain.base import ExplainRequest, Explanation
 from edge_fmnist_export.report.explain.drawing import overlay
 from edge_fmnist_export.report.explain.methods import METHODS, explain
@@ -22,7 +23,6 @@ VERSION = 2
 # The number of mistakes with the highest scores that are explained, besides one correct prediction of each class.
 MISTAKES = 4
 ROWS = 5
-NAMES = {"shap": "SHAP", "lime": "LIME", "occlusion": "Occlusion", "gradcam": "Grad-CAM"}
 
 
 def build(context: ReportContext) -> ReportSection:

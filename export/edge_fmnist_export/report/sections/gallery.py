@@ -44,25 +44,10 @@ def build(context: ReportContext) -> ReportSection:
     if floats is None:
         text.append("Without the training run there is no float model to compare with.")
     else:
-        other = floats.argmax(axis=1)
-        differing = np.flatnonzero(other != predicted)
+        differing = np.flatnonzero(floats.argmax(axis=1) != predicted)
         differing = differing[np.argsort(-top[differing], kind="stable")]
-        ours = int((predicted[differing] == targets[differing]).sum())
-        theirs = int((other[differing] == targets[differing]).sum())
-        text.append(
-            f"The file and the float model disagree on {len(differing):,} images: the file is correct for {ours:,}, "
-            f"the float model for {theirs:,}, and neither for {len(differing) - ours - theirs:,}."
-        )
-        drawn.append(
-            _tiles(
-                context,
-                "differing",
-                differing,
-                lambda i: f"{labels[targets[i]]}\nfile: {labels[predicted[i]]}\nfloat: {labels[other[i]]}",
-                "Images where file and float model disagree, the highest scores first. Below: true class, prediction "
-                "of each. Red: the file is wrong.",
-            )
-        )
+        text.append(_disagreement(context, floats, differing))
+        drawn.append(_differing_tiles(context, floats, differing))
         tables.append(_differing_table(context, floats, differing))
     return ReportSection(
         "Gallery",
@@ -78,13 +63,7 @@ def build(context: ReportContext) -> ReportSection:
 
 
 def spread(chosen: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a random selection of images, balanced over the classes and sorted by class.
-
-    Args:
-        chosen: indexes of images to select from.
-        targets: class indexes of all images.
-        rng: source of random numbers.
-    """
+    """Return a random selection of images, balanced over the classes and sorted by class."""
     order = rng.permutation(chosen)
     # The first of each class, then the second of each class, and so on.
     turn = np.zeros(len(order), np.int64)
@@ -94,6 +73,31 @@ def spread(chosen: np.ndarray, targets: np.ndarray, rng: np.random.Generator) ->
     shown = order[np.argsort(turn, kind="stable")][:SHOWN]
     by_class: np.ndarray = shown[np.argsort(targets[shown], kind="stable")]
     return by_class
+
+
+def _disagreement(context: ReportContext, floats: np.ndarray, differing: np.ndarray) -> str:
+    targets = context.test.targets[differing]
+    ours = int((context.predictions.indexes[differing] == targets).sum())
+    theirs = int((floats[differing].argmax(axis=1) == targets).sum())
+    return (
+        f"The file and the float model disagree on {len(differing):,} images: the file is correct for {ours:,}, "
+        f"the float model for {theirs:,}, and neither for {len(differing) - ours - theirs:,}."
+    )
+
+
+def _differing_tiles(context: ReportContext, floats: np.ndarray, differing: np.ndarray) -> ReportFigure | None:
+    labels, predicted, targets = context.labels, context.predictions.indexes, context.test.targets
+
+    def caption(index: int) -> str:
+        names = [labels[each] for each in (targets[index], predicted[index], floats[index].argmax())]
+        true, ours, theirs = map(figures.shortened, names)
+        return f"{true}\nfile: {ours}\nfloat: {theirs}"
+
+    text = (
+        "Images where file and float model disagree, the highest scores first. Below: true class, prediction of each. "
+        "Red: the file is wrong."
+    )
+    return _tiles(context, "differing", differing, caption, text)
 
 
 def _tiles(

@@ -1,4 +1,4 @@
-"""``edge-fmnist export`` for microcontrollers: C files, and an estimate of the tensor arena."""
+"""What ``edge-fmnist export`` makes of a model file: C files, an estimate of the tensor arena, and a web page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from edge_fmnist.cli import console
 from edge_fmnist.model.registry import read_model, shipped_models
 from edge_fmnist.model.tflite_graph import Graph, read_graph
+from edge_fmnist_export.cli.web import write_page
 from edge_fmnist_export.micro.arena import Arena, estimate
 from edge_fmnist_export.micro.carray import write_c_files
 
@@ -16,15 +17,47 @@ C_SUFFIXES = (".c", ".h")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The outputs for a microcontroller; false without any."""
+class ModelOutputs:
+    """The requested outputs; false without any.
+
+    Attributes:
+        c_array: C files for TensorFlow Lite for Microcontrollers.
+        arena: an estimate of the tensor arena.
+        web: folder for the web page.
+    """
 
     c_array: bool
     arena: bool
+    web: Path | None
 
     def __bool__(self) -> bool:
         """Return whether there is any output."""
-        return self.c_array or self.arena
+        return self.c_array or self.arena or self.web is not None
+
+    def make(self, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
+        """Write the outputs of a model, and return plain values for JSON.
+
+        ``target`` is the path of the C files without suffix.
+
+        Raises:
+            ModelNotFoundError: neither a shipped model nor a file.
+            ModelError: a damaged model, or one that does not run on a microcontroller.
+            UsageError: a target that a C include cannot contain.
+        """
+        model = read_model(name)
+        made: dict[str, Any] = {}
+        if self.c_array:
+            header, source = write_c_files(model, target)
+            made["c_array"] = {"header": str(header), "source": str(source)}
+            if not quiet:
+                console.say(f"C header and source: {header}, {source}")
+        if self.arena:
+            graph = read_graph(model.content, model.source)
+            arena = estimate(graph, model.source)
+            made["arena"] = arena.as_dict()
+            if not quiet:
+                _show(model.source, arena, graph)
+        return made if self.web is None else made | write_page(name, self.web, quiet=quiet)
 
 
 def is_model(name: str) -> bool:
@@ -35,36 +68,6 @@ def is_model(name: str) -> bool:
 def target_of(name: str, output: Path) -> Path:
     """Return the path of a model's C files without suffix; ``output`` is a folder or one of the files."""
     return output.with_suffix("") if output.suffix in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
-
-
-def make(wanted: Wanted, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
-    """Write the outputs for a model, and return plain values for JSON.
-
-    Args:
-        wanted: the outputs.
-        name: a shipped model's name or a ``.tflite`` file.
-        target: path of the C files without suffix.
-        quiet: print nothing.
-
-    Raises:
-        ModelNotFoundError: neither a shipped model nor a file.
-        ModelError: a damaged model, or one that does not run on a microcontroller.
-        UsageError: a target that a C include cannot contain.
-    """
-    model = read_model(name)
-    made: dict[str, Any] = {}
-    if wanted.c_array:
-        header, source = write_c_files(model, target)
-        made["c_array"] = {"header": str(header), "source": str(source)}
-        if not quiet:
-            console.say(f"C header and source: {header}, {source}")
-    if wanted.arena:
-        graph = read_graph(model.content, model.source)
-        arena = estimate(graph, model.source)
-        made["arena"] = arena.as_dict()
-        if not quiet:
-            _show(model.source, arena, graph)
-    return made
 
 
 def _show(source: str, arena: Arena, graph: Graph) -> None:

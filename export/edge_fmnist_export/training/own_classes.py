@@ -1,0 +1,131 @@
+"""Training on photographs of any classes: what is held out, and the taught last layer that training starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edge_fmnist.errors import DataError
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.metadata import without_metadata
+from edge_fmnist.model.photos import subfolders
+from edge_fmnist.model.registry import CAMERA_MODEL, ModelBytes
+from edge_fmnist.teaching.last_layer import find_head
+from edge_fmnist.teaching.lesson import Lesson
+from edge_fmnist.teaching.parent import Parent
+from edge_fmnist.teaching.photographs import Photographs, photograph_files, read_photographs
+from edge_fmnist.vision.preprocess import to_frame
+from edge_fmnist.vision.read_image import Warn, read_image
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.photo_views import TRAIN, VALIDATION, Advance, varied
+from edge_fmnist_export.training.recipe import Recipe
+
+# Share of the photographs of each class that is held out.
+HELD_OUT = 0.2
+# At most; a few hundred views make few batches of the usual size.
+BATCH_SIZE = 32
+SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A taught last layer.
+
+    Attributes:
+        kernel: weights, float32, shape (features, classes).
+        bias: float32, shape (classes,).
+        accuracy: of the taught model on the photographs that are held out, 0 to 1.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    accuracy: float
+
+
+def class_folders(folder: Path) -> bool:
+    """Return whether a folder has a folder for each class, and not the splits ``train`` and ``validation``."""
+    names = subfolders(folder) if folder.is_dir() else {}
+    return bool(names) and not {TRAIN, VALIDATION} & {*names}
+
+
+def for_classes(recipe: Recipe, folder: Path) -> Recipe:
+    """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
+
+    The last epoch is kept, so that photographs that are held out choose nothing and measure without bias.
+
+    Raises:
+        DataNotFoundError: no photographs in the folder.
+        DataError: fewer than two classes, too many, or a folder whose name cannot be a label.
+    """
+    size = min(recipe.data.batch_size, BATCH_SIZE)
+    # Of the learning rate, in proportion to the images of a batch (Goyal et al. 2017, arXiv:1706.02677).
+    slower = size / recipe.data.batch_size
+    changed = recipe.with_changes(
+        data={"batch_size": size},
+        photos={"classes": tuple(photograph_files(folder, 2, lambda _: None))},
+        training={"keep": "last", "learning_rate": recipe.training.learning_rate * slower},
+        qat={"keep": "last", "learning_rate": recipe.qat.learning_rate * slower},
+    )
+    return changed.model_copy(update={"init_from": CAMERA_MODEL})
+
+
+def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) -> tuple[Subset, Subset, Start]:
+    """Return the views of the photographs, those that are held out, and the last layer taught from the others.
+
+    Args:
+        recipe: made by :func:`for_classes`.
+        folder: the folder of photographs.
+        advance: called with the number of finished photographs and of all.
+        warn: called with what is skipped.
+
+    Raises:
+        DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
+    """
+    photographs = read_photographs(folder, 2, advance, warn)
+    held = held_out(photographs.targets, photographs.groups)
+    taught, measured = photographs.chosen(~held), photographs.chosen(held)
+    images, targets = [taught.images], [taught.targets]
+    for index, (path, target) in enumerate(zip(taught.paths, taught.targets, strict=True)):
+        rng = np.random.default_rng((recipe.seed, index))
+        views = list(varied(to_frame(read_image(path)), recipe.photos.views - 1, rng))
+        images += [np.stack(views)] if views else []
+        targets.append(np.full(len(views), target))
+        advance(index + 1, len(taught.paths))
+    train = Subset(np.concatenate(images), np.concatenate(targets).astype(np.uint8), recipe.outputs)
+    if len(train) < recipe.data.batch_size:
+        raise DataError(
+            f"{folder}: expected at least {recipe.data.batch_size} views of photographs to train on, got {len(train)}; "
+            "add photographs"
+        )
+    validation = Subset(measured.images, measured.targets.astype(np.uint8), recipe.outputs)
+    return train, validation, _start(taught, measured)
+
+
+def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return which photographs are held out, bool, shape (N,): a fifth of each class, those of a group together.
+
+    Args:
+        targets: class of each photograph, int, shape (N,).
+        groups: group of each photograph, int, shape (N,).
+    """
+    rng = np.random.default_rng(SEED)
+    held = np.zeros(len(targets), bool)
+    for label in np.unique(targets):
+        ours = targets == label
+        for group in rng.permutation(np.unique(groups[ours])):
+            if held[ours].sum() >= HELD_OUT * ours.sum():
+                break
+            held |= groups == group
+    return held
+
+
+def _start(taught: Photographs, measured: Photographs) -> Start:
+    """Teach ``camera``, and measure the file that :func:`edge_fmnist.teach` would write."""
+    content = Lesson(Parent(CAMERA_MODEL), taught, lambda *_: None, add=False).file("taught")
+    predictions = Classifier(ModelBytes(content, "taught")).predict_batch(measured.images)
+    weights, bias = find_head(without_metadata(content), "taught").values()
+    return Start(
+        weights.T.astype(np.float32), bias.astype(np.float32), float((predictions.indexes == measured.targets).mean())
+    )

@@ -27,8 +27,17 @@ export function percentiles(values, percents) {
 
 // ---------------------------------------------------------------- resizing
 
+const areas = new Map();
+
 // For each target pixel: its first source pixel, and the weights of the source pixels that it covers.
 function areaWeights(from, to, whole) {
+  const key = `${from} ${to} ${whole}`;
+  if (areas.size > 100) areas.clear();
+  if (!areas.has(key)) areas.set(key, makeAreaWeights(from, to, whole));
+  return areas.get(key);
+}
+
+function makeAreaWeights(from, to, whole) {
   const scale = from / to;
   return Array.from({ length: to }, (_, target) => {
     const [left, right] = [target * scale, target * scale + scale];
@@ -71,16 +80,17 @@ export function resizeArea({ data, width, height, stride = 1 }, toWidth, toHeigh
   return result;
 }
 
-// The sums over the rows of a picture of bytes with 4 channels, `rows` of them, float32; a row on the edge between two
-// sums is divided.
-export function sumRows({ data, width, height }, rows) {
+// The same for bytes with 4 channels, but adds rows first and divides by their number at the end.
+export function resizeAreaRowsFirst({ data, width, height }, toWidth, toHeight, channels) {
   const length = 4 * width;
   const pixels = new Int32Array(data.buffer, data.byteOffset, width * height);
-  const result = new Float32Array(rows * length);
-  for (let row = 0, target = 0; row < rows; row++) {
-    const [top, bottom] = [(row * height) / rows, ((row + 1) * height) / rows];
+  const sums = new Float32Array(length);
+  const scale = fround(toHeight / height);
+  const result = new Float32Array(toWidth * toHeight * channels);
+  for (let row = 0; row < toHeight; row++) {
+    const [top, bottom] = [(row * height) / toHeight, ((row + 1) * height) / toHeight];
     const [first, last] = [Math.ceil(top) * width, Math.floor(bottom) * width];
-    for (let x = 0; x < width; x++, target += 4) {
+    for (let x = 0, target = 0; x < width; x++, target += 4) {
       // Two channels at once: a sum takes 16 bits at most.
       let even = 0;
       let odd = 0;
@@ -88,21 +98,24 @@ export function sumRows({ data, width, height }, rows) {
         even = (even + (pixels[place] & 0xff00ff)) | 0;
         odd = (odd + ((pixels[place] >>> 8) & 0xff00ff)) | 0;
       }
-      result[target] = even & 0xffff;
-      result[target + 1] = odd & 0xffff;
-      result[target + 2] = even >>> 16;
-      result[target + 3] = odd >>> 16;
+      sums[target] = even & 0xffff;
+      sums[target + 1] = odd & 0xffff;
+      sums[target + 2] = even >>> 16;
+      sums[target + 3] = odd >>> 16;
     }
-    addShare(result, row * length, data, Math.floor(top) * length, length, Math.ceil(top) - top);
-    addShare(result, row * length, data, Math.floor(bottom) * length, length, bottom - Math.floor(bottom));
+    // A row on the edge between two sums is divided.
+    addShare(sums, data, Math.floor(top) * length, Math.ceil(top) - top);
+    addShare(sums, data, Math.floor(bottom) * length, bottom - Math.floor(bottom));
+    const line = resizeArea({ data: sums, width, height: 1, stride: 4 }, toWidth, 1, channels);
+    for (let i = 0; i < line.length; i++) result[row * line.length + i] = line[i] * scale;
   }
-  return { data: result, width, height: rows, stride: 4 };
+  return result;
 }
 
-function addShare(sums, target, data, source, length, share) {
+function addShare(sums, data, source, share) {
   if (share === 0) return;
   const weight = fround(share);
-  for (let i = 0; i < length; i++) sums[target + i] += fround(data[source + i] * weight);
+  for (let i = 0; i < sums.length; i++) sums[i] += fround(data[source + i] * weight);
 }
 
 // cv2.resize with INTER_LINEAR of a float32 picture with one channel.

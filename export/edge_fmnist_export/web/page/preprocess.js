@@ -66,9 +66,11 @@ function asImage({ data, width, height }) {
   return { found: true, image, mask: image.map((value) => Number(value > 0)), width, height, confidence: 1 };
 }
 
-function isTransparent({ data }) {
-  for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return true;
-  return false;
+function isTransparent({ data, width, height }) {
+  const pixels = new Int32Array(data.buffer, data.byteOffset, width * height);
+  let common = -1;
+  for (let i = 0; i < pixels.length; i++) common &= pixels[i];
+  return common >>> 24 < 255;
 }
 
 function onWhite(data) {
@@ -94,9 +96,10 @@ function shrink(picture, longest, channels, settings) {
 function areaResized(picture, width, height, channels, { LEAST_FACTOR, MOST_SUMS }) {
   const isBytes = !(picture.data instanceof Float32Array);
   const repeated = height / greatestCommonDivisor(picture.height, height);
-  const addsRows = isBytes && picture.height >= LEAST_FACTOR * height && repeated <= MOST_SUMS;
-  const result = imaging.resizeArea(addsRows ? imaging.sumRows(picture, height) : picture, width, height, channels);
-  if (addsRows) for (let i = 0; i < result.length; i++) result[i] *= fround(height / picture.height);
+  if (isBytes && picture.height >= LEAST_FACTOR * height && repeated <= MOST_SUMS) {
+    return imaging.resizeAreaRowsFirst(picture, width, height, channels);
+  }
+  const result = imaging.resizeArea(picture, width, height, channels);
   // OpenCV rounds the mean of 2 x 2 bytes up, and any other half to even.
   const isHalved = isBytes && picture.width === 2 * width && picture.height === 2 * height;
   return isHalved ? result.map((value) => Math.floor(value + 0.5)) : result;

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from edge_fmnist.teaching.teach import teach
     from edge_fmnist.vision.detection import Box, Garment
 
-    __version__: str
-
+# As in pyproject.toml: reading it from the metadata of the package would take a quarter of `edge-fmnist --version`.
+__version__ = "0.1.0"
 # Imported on first use, since NumPy alone takes longer than Python's start: `edge-fmnist --version` needs none of them.
 _MODULES = {
     "api": ("live",),
@@ -70,15 +70,9 @@ _HOMES = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for
 
 
 def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: Any = version("edge-fmnist")
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    else:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 
 

@@ -25,6 +25,8 @@
     ratios      [{of, to, ratio, low, high, confidence, rounds}]: duration of one variant divided by another's
     frame       {model, size, frames, found, following, alone} or null; following and alone are null, or have
                 {count, p50_us, p90_us, p99_us, max_us} for each of preprocess, classify, smooth and total
+    live        frames per second of the live loop for each output (live.measure), or null
+    litert_benchmark  times of LiteRT's own tool (litert_benchmark.measure), or null
     gate        with --gate only: {baseline, passed, rows: [{metric, status, baseline, measured, note}]}
     profile     with --profile only (profile.measure)
 

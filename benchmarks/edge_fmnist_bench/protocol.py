@@ -13,7 +13,7 @@ from edge_fmnist.errors import SourceError, UsageError
 
 SCHEMA = "edge-fmnist-protocol/1"
 DEFAULT = Path(__file__).with_name("protocol.toml")
-SCENARIOS = ("single-stream", "paced", "offline", "frame", "process")
+SCENARIOS = ("single-stream", "paced", "offline", "frame", "live", "process")
 MAY_BE_ZERO = ("warm_up", "minimum_seconds", "seed")
 
 
@@ -51,7 +51,7 @@ class Offline:
 
 @dataclass(frozen=True)
 class FrameToLabel:
-    """A frame of ``size`` (width, height) to a label, stage by stage."""
+    """A frame of ``size`` (width, height) to a label, stage by stage; the same frames in the live loop."""
 
     size: tuple[int, ...]
     warm_up: int

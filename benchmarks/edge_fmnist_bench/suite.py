@@ -12,7 +12,7 @@ from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.errors import EdgeFmnistError
-from edge_fmnist_bench import frame, machine, process, timing, validity
+from edge_fmnist_bench import frame, litert_benchmark, live, machine, process, timing, validity
 from edge_fmnist_bench.document import SCHEMA, Document
 from edge_fmnist_bench.images import Images, accuracy
 from edge_fmnist_bench.protocol import SCENARIOS, Protocol
@@ -84,6 +84,8 @@ class Suite:
         self._plan, self._protocol, self._progress = plan, plan.protocol, progress
         self._results = {variant.name: VariantResult(variant) for variant in plan.variants}
         self._frame: dict[str, Any] | None = None
+        self._live: dict[str, Any] | None = None
+        self._litert: dict[str, Any] | None = None
         self._machine = machine.describe()
         self._created = datetime.now(timezone.utc)
         self._started = time.perf_counter()
@@ -97,6 +99,7 @@ class Suite:
             "paced": self._paced,
             "offline": self._offline,
             "frame": self._frames,
+            "live": self._live_loop,
             "process": self._processes,
         }
         # Not a scenario: the other figures mean nothing without it.
@@ -184,10 +187,26 @@ class Suite:
         except EdgeFmnistError as error:
             console.warn(f"frame: {error}")
 
+    def _live_loop(self) -> None:
+        if not self._plan.facts["takes_images"]:
+            return
+        try:
+            with console.quiet_native_log():
+                self._live = live.measure(self._plan.model, self._protocol.frame)
+        except EdgeFmnistError as error:
+            console.warn(f"live: {error}")
+
     def _processes(self) -> None:
         for result in self._working():
             with result.contained():
                 result.process = process.measure(result.variant, self._protocol.process)
+        settings = self._protocol.single_stream
+        try:
+            self._litert = litert_benchmark.measure(
+                self._plan.model, settings.iterations, settings.warm_up, settings.threads
+            )
+        except EdgeFmnistError as error:
+            console.warn(str(error))
 
     def _browser(self, variant: BrowserVariant) -> None:
         result = self._results[variant.name] = VariantResult(variant)
@@ -213,6 +232,8 @@ class Suite:
             "variants": [self._variant(result) for result in self._results.values()],
             "ratios": self._ratios(),
             "frame": self._frame,
+            "live": self._live,
+            "litert_benchmark": self._litert,
         }
         document["marks"] = validity.marks(document, self._protocol.validity)
         return document

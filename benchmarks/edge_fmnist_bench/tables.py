@@ -32,7 +32,7 @@ def show(table: ResultTable, *, on_stderr: bool = False) -> None:
 
 def tables(document: Document) -> list[ResultTable]:
     """Return the tables of a result that have rows."""
-    makers = (summary, latency, ratios, throughput, frame, profile)
+    makers = (summary, latency, ratios, throughput, frame, live, profile)
     return [_without_empty_columns(table) for table in (make(document) for make in makers) if table.rows]
 
 
@@ -142,6 +142,17 @@ def frame(document: Document) -> ResultTable:
     return ResultTable(title, ["", "preprocess ms", "classify ms", "smooth ms", "total ms", "max ms"], rows)
 
 
+def live(document: Document) -> ResultTable:
+    """Return the frames per second of the live loop for each output."""
+    found = document.get("live") or {"rates": []}
+    rows = [
+        [rate["output"], f"{rate['frames_per_second']:,.1f}", str(rate["not_written"] or NOTHING)]
+        for rate in found["rates"]
+    ]
+    title = f"Live loop, frames of {found['size'][0]} x {found['size'][1]} ({found['model']})" if rows else ""
+    return ResultTable(title, ["output", "frames per second", "not written"], rows)
+
+
 def profile(document: Document) -> ResultTable:
     """Return time, multiply-accumulates and share of each operator."""
     found = document.get("profile") or {"layers": []}
@@ -208,6 +219,11 @@ def notes(document: Document) -> list[str]:
         lines.append(f"Accuracy was not measured: {reason}.")
     elif not document["data"]["fashion_mnist"]:
         lines.append("Accuracy was measured on a data set other than Fashion-MNIST.")
+    if found := document.get("litert_benchmark"):
+        lines.append(
+            f"LiteRT's own benchmark tool: p50 {found['p50_us']:,} µs, min {found['min_us']:,} µs, "
+            f"{found['threads']} thread, in a process of its own, in steps of 10 µs."
+        )
     if found := document.get("profile"):
         lines.append(f"Profile: {found['method']}")
         lines.append(

@@ -65,7 +65,7 @@ def _facts(model: str) -> dict[str, Any]:
         "labels": list(classifier.labels),
         "input": tensor(classifier.input),
         "output": tensor(classifier.output),
-        "interpreter": asdict(classifier.info),
+        "interpreter": {**asdict(classifier.info), "version": classifier.info.version},
         "metadata": classifier.metadata.settings if classifier.metadata else None,
     }
 

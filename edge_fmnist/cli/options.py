@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edge_fmnist.cli import console
-from edge_fmnist.data.dataset import Split, SplitName, of_another_set
 from edge_fmnist.data.labels import LABELS, read_labels
 
 if TYPE_CHECKING:
+    from edge_fmnist.data.dataset import Split, SplitName
     from edge_fmnist.model.classifier import Classifier
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -104,6 +104,8 @@ def warn_of_other_data(model: str, recorded: Any, name: SplitName, split: Split)
     ``recorded`` are the hashes that the model or run records, as for
     :func:`edge_fmnist.data.dataset.of_another_set`.
     """
+    from edge_fmnist.data.dataset import of_another_set
+
     if of_another_set(recorded, name, split):
         console.warn(
             f"{model}: accuracy is measured on another data set than it was trained on; "

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
@@ -40,28 +39,38 @@ class InterpreterInfo:
 
     Attributes:
         name: the distribution: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``.
-        version: its version.
         delegate: ``"XNNPACK"`` if that delegate runs the model, else ``"none"``.
         threads: number of threads.
     """
 
     name: str
-    version: str
     delegate: str
     threads: int
+
+    @property
+    def version(self) -> str:
+        """The version of the distribution."""
+        return version(self.name)
 
 
 def installed() -> dict[str, str]:
     """Return the installed interpreters and their versions, in order of preference."""
-    found = {}
-    for name, module in MODULES.items():
-        if find_spec(module.partition(".")[0]) is None:
-            continue
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+    return {name: version(name) for name in _available()}
+
+
+def version(name: str) -> str:
+    """Return the version of an installed interpreter, or ``"unknown"``."""
+    # Takes as long as loading a model, and few ask for the version.
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _available() -> list[str]:
+    return [name for name, module in MODULES.items() if find_spec(module.partition(".")[0]) is not None]
 
 
 def choose(preferred: str | None = None) -> str:
@@ -78,7 +87,7 @@ def choose(preferred: str | None = None) -> str:
     preferred = preferred or os.environ.get(INTERPRETER_VARIABLE) or None
     if preferred is not None and preferred not in MODULES:
         raise UsageError(f"unknown interpreter {preferred!r}; expected one of {', '.join(MODULES)}")
-    available = installed()
+    available = _available()
     if preferred is not None and preferred not in available:
         raise InterpreterError(
             f"the interpreter {preferred} is not installed; installed: {', '.join(available) or 'none'}"
@@ -88,7 +97,7 @@ def choose(preferred: str | None = None) -> str:
             "no TensorFlow Lite interpreter is installed; `pip install ai-edge-litert`, "
             "or on 32-bit ARM `pip install tflite-runtime 'numpy<2'`"
         )
-    return preferred or next(iter(available))
+    return preferred or available[0]
 
 
 def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Allocated:
@@ -134,11 +143,11 @@ def _has_open_batch(details: dict[str, Any]) -> bool:
 
 
 def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:
-    """Return name, version and delegate of an interpreter with allocated tensors."""
+    """Return name and delegate of an interpreter with allocated tensors."""
     try:
         operations = [details["op_name"] for details in interpreter._get_ops_details()]
     except (AttributeError, ValueError):
         # tflite-runtime does not have this method; a damaged name cannot be decoded.
         operations = []
     delegate = "XNNPACK" if "DELEGATE" in operations else "none"
-    return InterpreterInfo(name, installed().get(name, "unknown"), delegate, threads)
+    return InterpreterInfo(name, delegate, threads)

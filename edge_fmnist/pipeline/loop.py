@@ -300,7 +300,7 @@ class LiveLoop:
                 picture = guarded(self.source, self.source.read)
                 if picture is None:
                     return
-                yield Frame(picture, index, time.perf_counter(), self.source.frame_name)
+                yield Frame(picture, index, time.perf_counter(), self.source.frame_name, self.source.small)
                 index += 1
             self._observer.turn(State.RUNNING)
 
@@ -353,7 +353,11 @@ class LiveLoop:
         """Return the result of a frame; None for one that cannot be processed."""
         if self._next_classifier is not None:
             self._exchange(self._next_classifier)
-        frame = replace(frame, picture=self._adjustment.apply(frame.picture))
+        picture, small = self._adjustment.apply(frame.picture), frame.small
+        if small is not None:
+            # A region may be in pixels of the frame.
+            small = self._adjustment.apply(small) if self._adjustment.roi is None else None
+        frame = replace(frame, picture=picture, small=small)
         self._seen = frame.index + 1
         self._taken += 1
         self._taken_at = time.perf_counter()
@@ -371,7 +375,7 @@ class LiveLoop:
         if self._last is None or self._motion is None or self._reader is None:
             return None
         started = time.perf_counter()
-        if not self._motion.update(frame.picture, frame.captured):
+        if not self._motion.update(frame.picture if frame.small is None else frame.small, frame.captured):
             self._reader.wake()
             return None
         self._reader.rest(self._idle_pause)
@@ -387,7 +391,8 @@ class LiveLoop:
     def _classified(self, frame: Frame) -> LiveResult:
         # A video's own time, or the time of capture.
         fps = None if self.realtime else self.source.fps
-        output = self._pipeline.run(frame.picture, frame.index / fps if fps else frame.captured)
+        seconds = frame.index / fps if fps else frame.captured
+        output = self._pipeline.run(frame.picture, seconds, frame.small)
         smoothed = output.smoothed
         return LiveResult(
             frame=_opaque(frame),

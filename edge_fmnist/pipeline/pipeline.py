@@ -92,19 +92,20 @@ class Pipeline:
         threshold = classifier.threshold if self._threshold is None else self._threshold
         self._smoother = smoother(classifier.labels, threshold)
 
-    def run(self, picture: np.ndarray, seconds: float) -> PipelineOutput:
+    def run(self, picture: np.ndarray, seconds: float, small: np.ndarray | None = None) -> PipelineOutput:
         """Run all stages on a frame.
 
         Args:
             picture: uint8, shape (H, W, 3), BGR.
             seconds: time of the frame, in seconds of any clock; not before the last frame's.
+            small: the same picture at low resolution, if there is one, as for :meth:`preprocess`.
 
         Raises:
             ImageError: another dtype or shape, or no pixels.
             ModelError: the model failed.
         """
         started = time.perf_counter()
-        garment = self.preprocess(picture)
+        garment = self.preprocess(picture, small)
         preprocessed = time.perf_counter()
         prediction = self.classify(garment)
         classified = time.perf_counter()
@@ -115,8 +116,12 @@ class Pipeline:
         )
         return PipelineOutput(garment, prediction, smoothed, stages, finished)
 
-    def preprocess(self, picture: np.ndarray) -> Garment:
+    def preprocess(self, picture: np.ndarray, small: np.ndarray | None = None) -> Garment:
         """Detect the garment in a frame, uint8, shape (H, W, 3), BGR.
+
+        Args:
+            picture: the frame.
+            small: the same picture at low resolution; only its pixels are then read.
 
         Raises:
             ImageError: another dtype or shape, or no pixels.
@@ -125,10 +130,10 @@ class Pipeline:
         self._frames += 1
         if previous is not None and previous.frame_shape != picture.shape[:2]:
             previous = None
-        garment = self._preprocess(picture, previous)
+        garment = self._preprocess(picture, previous, small)
         if previous is not None and self._refresh_interval and self._frames % self._refresh_interval == 0:
             # Tracking cannot notice that it follows the wrong thing.
-            fresh = self._preprocess(picture)
+            fresh = self._preprocess(picture, small=small)
             if fresh.found and fresh.confidence >= garment.confidence:
                 garment = fresh
         if self._tracking and garment.found:

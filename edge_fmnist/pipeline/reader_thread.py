@@ -246,7 +246,7 @@ class ReaderThread:
         captured = time.perf_counter()
         with self._changed:
             if picture is not None:
-                self._newest = Frame(picture, self.seen, captured, name or self._source.name)
+                self._newest = Frame(picture, self.seen, captured, name or self._source.name, self._source.small)
             self.seen += 1
             self._changed.notify_all()
         if self._failures and captured - self._back_at >= self._retry.steady:

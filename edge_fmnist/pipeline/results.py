@@ -21,12 +21,14 @@ class Frame:
         index: its number in the source, from 0; numbers of dropped frames are missing.
         captured: when it arrived, in seconds of ``time.perf_counter``.
         name: the file it came from, for sources of files; else the source's name.
+        small: the same picture at low resolution, in which the garment is found; None if the source has none.
     """
 
     picture: np.ndarray
     index: int
     captured: float
     name: str
+    small: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Source(ABC):
             frames would queue up and be seconds old.
         fps: frames per second if known after opening, else None.
         open_timeout: seconds after which opening has failed; None waits forever.
+        small: the frame read last at low resolution, uint8, shape (h, w, 3), BGR, in which the garment is then found;
+            None for a source that delivers one resolution.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Source(ABC):
     pausable: bool = True
     fps: float | None = None
     open_timeout: float | None = None
+    small: np.ndarray | None = None
 
     @abstractmethod
     def open(self) -> None:
@@ -152,7 +155,9 @@ class ChosenSource(Source):
 
     def read(self) -> np.ndarray | None:
         """See :meth:`Source.read`."""
-        return self._opened().read()
+        source = self._opened()
+        picture, self.small = source.read(), source.small
+        return picture
 
     def skip(self) -> bool:
         """See :meth:`Source.skip`."""

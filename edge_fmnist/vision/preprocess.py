@@ -240,7 +240,7 @@ def _is_plausible(mask: np.ndarray, separation: float) -> bool:
     return separation >= LEAST_SEPARATION and LEAST_AREA <= share <= LARGEST_AREA and at_border <= LARGEST_BORDER
 
 
-def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
     """Detect the garment in a photograph or frame, and make the image that a model classifies.
 
     A small copy is segmented (:mod:`edge_fmnist.vision.segmentation`). The masked part is converted to grey, negated,
@@ -254,6 +254,8 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
         picture: as for :func:`to_grey`. A picture with an edge below 8 pixels, at full size or after downscaling to
             96, shows no garment.
         previous: the detection in the previous frame, of any size; speeds up and stabilizes a stream.
+        small: the same picture at low resolution, if a camera delivers it, of the same kind; the garment is then
+            detected in it, and of ``picture``, which has no alpha channel, only the shape matters.
 
     Returns:
         The detected garment: image, mask, box and confidence.
@@ -272,7 +274,7 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
         # A mask that fills its box is the edge of a photograph, not the outline of a garment.
         if min(shape) >= LEAST_EDGE <= min(mask.shape) and np.count_nonzero(mask) <= LARGEST_AREA * box[2] * box[3]:
             return _detection(small, mask, 1.0, shape)
-    small = np.ascontiguousarray(shrunk(to_bgr(picture), WORKING_EDGE))
+    small = np.ascontiguousarray(shrunk(to_bgr(picture if small is None else small), WORKING_EDGE))
     if min(small.shape[:2]) < LEAST_EDGE:
         return _detection(small, np.zeros(small.shape[:2], np.uint8), 0.0, shape)
     start = previous.mask if previous is not None and previous.found else None

@@ -46,7 +46,7 @@ main()
 def live(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> RunCli:
     """Return a function that runs ``live`` and checks that no thread is left; all but black and white is a garment."""
 
-    def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
         height, width = picture.shape[:2]
         if picture.min() == 255:
             raise ImageError("expected another picture")

@@ -92,7 +92,7 @@ Make = Callable[..., tuple[LiveLoop, CountingClassifier]]
 def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Return a function that makes a loop, which settles quickly, and its classifier; no thread may be left."""
 
-    def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
         value = int(picture[0, 0, 0])
         if value == 255:
             raise ImageError("expected another picture")

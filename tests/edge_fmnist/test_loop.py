@@ -91,7 +91,7 @@ class FakeClassifier:
 def preprocessing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace preprocessing: black is no garment, white cannot be used."""
 
-    def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
         value = int(picture[0, 0, 0])
         if value == 255:
             raise ImageError("expected another picture")

@@ -32,7 +32,7 @@ def started_from(monkeypatch: pytest.MonkeyPatch) -> list[Garment | None]:
     """Replace preprocessing: black is no garment, 255 is unusable. Return the masks that segmentation started from."""
     calls: list[Garment | None] = []
 
-    def preprocess(picture: np.ndarray, previous: Garment | None = None) -> Garment:
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
         calls.append(previous)
         value = int(picture[0, 0, 0])
         if value == 255:

@@ -82,7 +82,7 @@ FIELDS = {
     ClassScore: ["label", "index", "score"],
     Prediction: ["label", "index", "score", "scores", "milliseconds", "labels", "threshold"],
     Predictions: ["scores", "labels", "milliseconds", "threshold"],
-    Frame: ["picture", "index", "captured", "name"],
+    Frame: ["picture", "index", "captured", "name", "small"],
     Garment: ["found", "image", "mask", "box", "confidence", "frame_shape"],
     LiveResult: [
         *("frame", "garment", "prediction", "label", "score", "scores", "labels"),

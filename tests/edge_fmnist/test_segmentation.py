@@ -11,7 +11,7 @@ import pytest
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.vision import segmentation
 from edge_fmnist.vision.preprocess import LEAST_SEPARATION
-from edge_fmnist.vision.segmentation import BINS, CLEAR, segment
+from edge_fmnist.vision.segmentation import BINS, CLEAR, bgr_to_lab, segment
 
 SIZE = (96, 72)
 SHIRT = (
@@ -270,3 +270,10 @@ def test_occupied_bins_give_the_same_as_the_whole_histogram(seconds: float, extr
     both = np.count_nonzero(mask & (found.mask > 0))
     # The rest are specks, which cleaning removes.
     assert both >= 0.95 * np.count_nonzero(mask | (found.mask > 0))
+
+
+def test_lab_colours_are_those_of_opencv() -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
+    difference = np.abs(bgr_to_lab(picture).astype(int) - cv2.cvtColor(picture, cv2.COLOR_BGR2LAB))
+    assert difference.max() <= 1
+    assert np.count_nonzero(difference) < difference.size / 10_000

@@ -15,11 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist import live
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources import camera as cameras
 from edge_fmnist.sources import devices, parse_source
 from edge_fmnist.sources.base import CaptureSettings, Source
 from edge_fmnist.sources.camera import Camera
+from edge_fmnist.sources.demo import Scene
 
 ANY = CaptureSettings()
 FRAME = np.full((48, 64, 3), (10, 20, 30), np.uint8)
@@ -251,6 +253,8 @@ class FakePicamera2:
     calls: list[tuple[object, ...]]
     fails: dict[str, Exception]
     silent = False
+    # The arrays of one request.
+    main, lores = FRAME, np.full((360, 320), 128, np.uint8)
 
     def __init__(self, camera_num: int = 0) -> None:
         self._call("open", camera_num)
@@ -265,25 +269,29 @@ class FakePicamera2:
         return list(cls.cameras)
 
     def create_video_configuration(
-        self, main: dict[str, object], controls: dict[str, object], buffer_count: int = 6
+        self,
+        main: dict[str, object],
+        controls: dict[str, object],
+        lores: dict[str, object] | None = None,
+        buffer_count: int = 6,
     ) -> dict[str, object]:
-        return {"main": main, "controls": controls, "buffer_count": buffer_count}
+        return {"main": main, "controls": controls, "lores": lores, "buffer_count": buffer_count}
 
     def configure(self, configuration: dict[str, object]) -> None:
-        self._call("configure", configuration["main"], configuration["controls"])
+        self._call("configure", configuration["main"], configuration["controls"], configuration["lores"])
 
     def start(self) -> None:
         self._call("start")
 
-    def capture_array(self, name: str, *, wait: bool) -> Any:
+    def capture_arrays(self, names: list[str], *, wait: bool) -> Any:
         assert not wait
-        future: futures.Future[np.ndarray] = futures.Future()
+        future: futures.Future[tuple[list[np.ndarray], dict[str, object]]] = futures.Future()
         try:
-            self._call("capture", name)
+            self._call("capture", *names)
         except RuntimeError as error:
             future.set_exception(error)
         if not (self.silent or future.done()):
-            future.set_result(FRAME.copy())
+            future.set_result(([getattr(self, name).copy() for name in names], {}))
         return SimpleNamespace(get_result=future.result)
 
     def stop(self) -> None:
@@ -317,12 +325,27 @@ def test_picamera_delivers(picamera2: Install) -> None:
     source.close()
     assert fake.calls == [
         ("open", 1),
-        ("configure", {"size": (1280, 720), "format": "RGB888"}, {"FrameRate": 15}),
+        (
+            "configure",
+            {"size": (1280, 720), "format": "RGB888"},
+            {"FrameRate": 15},
+            {"size": (320, 180), "format": "YUV420"},
+        ),
         ("start",),
-        ("capture", "main"),
+        ("capture", "main", "lores"),
         ("stop",),
         ("close",),
     ]
+
+
+def test_the_garment_is_found_in_the_low_resolution_stream_of_picamera(picamera2: Install) -> None:
+    low = cv2.cvtColor(Scene(320, 240).draw(3.0), cv2.COLOR_BGR2YUV_I420)
+    picamera2(main=np.zeros((960, 1280, 3), np.uint8), lores=low)
+    with live("picamera", width=1280, height=960, mirror=True, frames=1) as loop:
+        (result,) = loop
+    assert result.label == "Trouser"
+    assert result.garment.frame_shape == (960, 1280)
+    assert result.garment.box.height > 320
 
 
 @pytest.mark.parametrize(

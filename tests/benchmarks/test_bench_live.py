@@ -1,0 +1,28 @@
+"""Frames per second of the live loop, and LiteRT's own benchmark tool."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_fmnist.errors import InterpreterError
+from edge_fmnist_bench import litert_benchmark, live, tables
+from edge_fmnist_bench.protocol import FrameToLabel
+
+
+def test_the_live_loop_is_measured_with_each_output_and_all() -> None:
+    found = live.measure("edge", FrameToLabel((160, 120), 1, 4))
+    table = tables.live({"live": found})
+    assert [row[0] for row in table.rows] == ["no output", "--jsonl", "--save", "--snapshot", "--serve", "all"]
+    assert all(rate["frames_per_second"] > 0 and rate["not_written"] == 0 for rate in found["rates"])
+
+
+def test_litert_benchmark() -> None:
+    pytest.importorskip("ai_edge_litert.tools.benchmark_litert_model")
+    found = litert_benchmark.measure("edge", 4, 1, 1)
+    assert 0 < found["min_us"] <= found["p50_us"] <= found["max_us"]
+
+
+def test_a_missing_litert_benchmark_says_where_it_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(litert_benchmark, "MODULE", "absent")
+    with pytest.raises(InterpreterError, match=r"litert-benchmark cannot be used \(.*absent.*ai-edge-litert 2\.3"):
+        litert_benchmark.measure("edge", 4, 1, 1)

@@ -436,6 +436,13 @@ def test_an_output_that_cannot_be_opened_names_its_setting(tmp_path: Path) -> No
     assert caught.value.setting == "jsonl"
 
 
+@pytest.mark.parametrize("setting", ["overwrite", "allow_host", "mqtt_ca"])
+def test_a_setting_of_an_output_that_is_not_there(setting: str) -> None:
+    with pytest.raises(UsageError, match="as well") as caught:
+        live([grey(90)], model="edge", **{setting: "camera"})
+    assert caught.value.setting == setting
+
+
 def test_live_serves_a_page(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "edge_fmnist")
     for _ in live([grey(90, 64, 48)] * 2, model="edge", serve=":0"):

@@ -54,11 +54,14 @@ def live(
         InterpreterError: no interpreter can be used.
         MissingExtraError: an output needs a package that is not installed.
     """
+    from edge_fmnist.sinks.outputs import OutputReport, Outputs
+
     checked = LiveSettings(source=source, **settings)
-    return make_loop(checked, _outputs(checked, warn), on_result=on_result, warn=warn, observer=observer or watcher)
+    outputs = Outputs(checked, OutputReport(warn))
+    return make_loop(checked, outputs, on_result=on_result, warn=warn, observer=observer or watcher)
 
 
-def make_loop(settings: LiveSettings, outputs: ResultWriter | None, *, warn: Warn, **arguments: Any) -> LiveLoop:
+def make_loop(settings: LiveSettings, outputs: ResultWriter, *, warn: Warn, **arguments: Any) -> LiveLoop:
     """Return a loop with the source and the model of the settings; see :func:`live`."""
     with caused_by("source"):
         source = _source(settings, warn)
@@ -95,12 +98,6 @@ def _source(settings: LiveSettings, warn: Warn) -> Source:
     from edge_fmnist.sources.frames import from_python
 
     return from_python(source)
-
-
-def _outputs(settings: LiveSettings, warn: Warn) -> ResultWriter | None:
-    from edge_fmnist.sinks.outputs import OutputReport, Outputs, has_outputs
-
-    return Outputs(settings, OutputReport(warn)) if has_outputs(settings) else None
 
 
 def _document() -> None:

@@ -30,25 +30,6 @@ REPORT_SECONDS = 0.2
 BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
 
 
-def has_outputs(settings: LiveSettings) -> bool:
-    """Return whether the settings name a sink."""
-    names = (
-        "serve",
-        "allow_host",
-        "no_token",
-        "tls_cert",
-        "tls_key",
-        "mqtt",
-        "mqtt_ca",
-        "show",
-        "jsonl",
-        "save",
-        "snapshot",
-        "collect",
-    )
-    return any(getattr(settings, name) not in (None, False) for name in names)
-
-
 class OutputReport:
     """Receives messages about sinks; this one warns and logs."""
 

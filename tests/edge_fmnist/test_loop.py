@@ -436,6 +436,13 @@ def test_an_output_that_cannot_be_opened_names_its_setting(tmp_path: Path) -> No
     assert caught.value.setting == "jsonl"
 
 
+@pytest.mark.parametrize("settings", [{"overwrite": True}, {"allow_host": "camera"}, {"mqtt_ca": "ca.pem"}])
+def test_a_setting_of_an_output_that_is_not_there(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="as well") as caught:
+        live([grey(90)], model="edge", **settings)
+    assert caught.value.setting in settings
+
+
 def test_live_serves_a_page(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "edge_fmnist")
     for _ in live([grey(90, 64, 48)] * 2, model="edge", serve=":0"):

@@ -44,11 +44,11 @@ export class Smoother {
       if (this.seenAt === null || now - this.seenAt >= ABSENCE) this.clear();
       return this.shown;
     }
-    let share = 1;
+    let average = Float32Array.from(scores);
     if (this.seenAt !== null && TIME_CONSTANT > 0) {
-      share = -Math.expm1(-Math.max(0, now - this.seenAt) / TIME_CONSTANT);
+      const share = Math.fround(-Math.expm1(-Math.max(0, now - this.seenAt) / TIME_CONSTANT));
+      average = this.shown.scores.map((score, i) => score + share * Math.fround(scores[i] - score));
     }
-    const average = this.shown.scores.map((score, i) => score + Math.fround(share) * Math.fround(scores[i] - score));
     this.seenAt = now;
     this.shown = { label: this.choose(average), score: Math.max(...average), scores: average };
     return this.shown;

@@ -6,7 +6,12 @@ camera, run) does not exist; 4 a gate failed; 130 interrupted.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import os
+=======
+import os.path
+import re
+>>>>>>> pictures
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
 # Each is an attribute of the module of the same name, imported when it is called or listed.
 COMMANDS = ("classify", "data", "doctor", "evaluate", "live", "models", "mqtt", "samples", "teach")
 COMMAND_GROUP = "edge_fmnist.commands"
+HOME = re.compile(r"(--[\w-]+=)(~(?:/.*)?)", re.DOTALL)
 HELP = "Classify clothing on edge devices with int8 Fashion-MNIST models."
 
 
@@ -61,6 +67,12 @@ class CommandGroup(TyperGroup):
             for each in set(COMMANDS) - set(self.commands):
                 self._load(each)
         self.commands.update(typer.main.get_group(holder).commands)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace ~ in words such as ``--output=~/x``, where shells leave it, and parse them."""
+        found = ((word, HOME.fullmatch(word)) for word in args)
+        words = [match[1] + os.path.expanduser(match[2]) if match else word for word, match in found]  # noqa: PTH111
+        return list(super().parse_args(ctx, words))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes one message and its exit code."""

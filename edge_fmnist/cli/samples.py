@@ -14,5 +14,5 @@ def samples(
     """Draw three sample pictures to classify, and print their paths."""
     from edge_fmnist.data.samples import write_samples
 
-    for path in write_samples(output.expanduser()):
+    for path in write_samples(output):
         print(path)

@@ -15,7 +15,6 @@ import io
 import logging
 import os
 import re
-import struct
 import sys
 import warnings
 from collections import Counter
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
+from edge_fmnist.vision.jpeg import prepare_jpeg
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
@@ -84,15 +84,8 @@ SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
 )
 
-# The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero, a restart nor a fill byte.
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_JPEG_EOI = b"\xff\xd9"
-# Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
-_JPEG_PADDING = b"\x55" * 16
+# Bytes of a baseline JPEG that are decoded at a time, and that may be left over.
 _JPEG_BLOCK, _JPEG_LEFTOVER = 4096, 512
-# No encoder writes this many zeros into a progressive JPEG, where runs of empty blocks are counted.
-_PROGRESSIVE_ZEROS = bytes(512)
-_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 Warn = Callable[[str], None]
 log_warning: Warn = logging.getLogger("edge_fmnist").warning
@@ -392,7 +385,7 @@ def _load_jpeg(data: bytes, source: str, edge: int) -> tuple[ImageFile.ImageFile
     libjpeg fills up damaged data, and Pillow passes on no warning of it. So the end marker of a baseline JPEG is cut
     off: where the data is damaged, the decoder runs out of it (and Pillow says so) or leaves some over.
     """
-    data, progressive = _prepare_jpeg(data)
+    data, progressive = prepare_jpeg(data)
     image: Any = _open(data, "JPEG")
     longest, size = max(image.size), image.size
     if longest > edge:
@@ -407,48 +400,6 @@ def _load_jpeg(data: bytes, source: str, edge: int) -> tuple[ImageFile.ImageFile
     if not progressive and len(data) - stream.tell() > _JPEG_LEFTOVER:
         raise ImageError(f"{source}: damaged JPEG picture (data is left over)")
     return image, size
-
-
-def _prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
-    """Return a JPEG as the decoder is to see it, and whether it is progressive or has several scans.
-
-    Format: ITU-T T.81, annex B.
-
-    Raises:
-        ValueError: damaged.
-    """
-    position, components, progressive = 2, 0, False
-    bits: dict[tuple[int, int], int] = {}
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            raise ValueError("no marker where one is expected")
-        marker = data[position + 1]
-        if marker == 0xFF:
-            position += 1
-            continue
-        if marker == 0xD9:
-            break
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        segment = data[position + 4 : position + 2 + length]
-        position += 2 + length
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            components, progressive = segment[5], marker in _PROGRESSIVE
-        if marker != 0xDA:
-            continue
-        end = _END_OF_SCAN.search(data, position)
-        stop = end.start() if end else len(data)
-        if not progressive and segment[0] == components:
-            return data[:stop] + _JPEG_PADDING, False
-        if data.find(_PROGRESSIVE_ZEROS, position, stop) >= 0:
-            raise ValueError("a block of zeros in the data")
-        first, last, approximation = segment[-3], segment[-2], segment[-1] & 15
-        bits |= {
-            (component, k): approximation for component in segment[1:-3:2] for k in (0, 1, 63) if first <= k <= last
-        }
-        position = stop
-    if progressive and (len({component for component, _ in bits}) < components or any(bits.values())):
-        raise ValueError("the data ends early")
-    return (data if data.endswith(_JPEG_EOI) else data + _JPEG_EOI), True
 
 
 def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:

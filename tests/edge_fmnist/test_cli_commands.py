@@ -78,6 +78,16 @@ def options_alone() -> Iterator[list[str]]:
                 yield [*path, name, *value, *others, *arguments]
 
 
+@pytest.mark.parametrize("line", ["samples --output=~/made", "live --source=demo --frames=1 --jsonl=~/made"])
+def test_a_home_folder_that_the_shell_leaves(
+    run_cli: Callable[..., Any], line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    run_cli(*line.split())
+    assert (tmp_path / "made").exists()
+
+
 @pytest.mark.slow
 def test_each_option_alone(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer or one message, never a traceback."""

@@ -1,0 +1,57 @@
+"""The structure of a JPEG file: where it ends, and whether its data is whole."""
+
+from __future__ import annotations
+
+import re
+import struct
+
+# The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero, a restart nor a fill byte.
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_EOI = b"\xff\xd9"
+# Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
+_PADDING = b"\x55" * 16
+# No encoder writes this many zeros into a progressive JPEG, where runs of empty blocks are counted.
+_PROGRESSIVE_ZEROS = bytes(512)
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+
+
+def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
+    """Return a JPEG as the decoder is to see it, and whether it is progressive or has several scans.
+
+    Format: ITU-T T.81, annex B.
+
+    Raises:
+        ValueError: damaged.
+    """
+    position, components, progressive = 2, 0, False
+    bits: dict[tuple[int, int], int] = {}
+    while position + 4 <= len(data):
+        if data[position] != 0xFF:
+            raise ValueError("no marker where one is expected")
+        marker = data[position + 1]
+        if marker == 0xFF:
+            position += 1
+            continue
+        if marker == 0xD9:
+            break
+        (length,) = struct.unpack_from(">H", data, position + 2)
+        segment = data[position + 4 : position + 2 + length]
+        position += 2 + length
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            components, progressive = segment[5], marker in _PROGRESSIVE
+        if marker != 0xDA:
+            continue
+        end = _END_OF_SCAN.search(data, position)
+        stop = end.start() if end else len(data)
+        if not progressive and segment[0] == components:
+            return data[:stop] + _PADDING, False
+        if data.find(_PROGRESSIVE_ZEROS, position, stop) >= 0:
+            raise ValueError("a block of zeros in the data")
+        first, last, approximation = segment[-3], segment[-2], segment[-1] & 15
+        bits |= {
+            (component, k): approximation for component in segment[1:-3:2] for k in (0, 1, 63) if first <= k <= last
+        }
+        position = stop
+    if progressive and (len({component for component, _ in bits}) < components or any(bits.values())):
+        raise ValueError("the data ends early")
+    return (data if data.endswith(_EOI) else data + _EOI), True

@@ -6,12 +6,8 @@ camera, run) does not exist; 4 a gate failed; 130 interrupted.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import os
-=======
-import os.path
 import re
->>>>>>> pictures
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any

@@ -199,7 +199,10 @@ def nginx(port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
     """Run nginx with TLS and the configuration of the documentation in front of a port."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if program is None:
-        pytest.skip("nginx is not installed")
+        missing = "nginx is not installed: apt install nginx-light"
+        if os.environ.get("EDGE_FMNIST_REQUIRE_NGINX") == "1":
+            pytest.fail(f"EDGE_FMNIST_REQUIRE_NGINX=1, but {missing}")
+        pytest.skip(missing)
     documented = DOCUMENTED.search((Path(__file__).parents[2] / "docs" / "live.md").read_text())
     assert documented is not None
     location = documented[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}")

@@ -252,7 +252,11 @@ def test_an_unusable_baseline_is_refused_before_measuring(
     ("arguments", "code", "message"),
     [
         (["--iterations", "0"], 2, "expected at least 1, got 0"),
-        (["--scenario", "server"], 2, "expected one of single-stream, paced, offline, frame, live, process, got 'server'"),
+        (
+            ["--scenario", "server"],
+            2,
+            "expected one of single-stream, paced, offline, frame, live, process, got 'server'",
+        ),
         (["--against", "int4"], 2, "expected float, got 'int4'"),
         (["--json", "--markdown"], 2, "both write to standard output"),
         (["--update-baseline"], 2, "needs --gate FILE"),

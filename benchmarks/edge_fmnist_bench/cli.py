@@ -39,7 +39,11 @@ File = Path | None
 
 
 def bench(
-    model: options.Model = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.", show_default=False),
+    ] = None,
+    same: options.SameModel = None,
     data: options.Data = None,
     scenario: Annotated[
         list[str] | None,
@@ -93,6 +97,7 @@ def bench(
     Variants take turns, so ratios are valid on a noisy machine. Accuracy needs a data set that fits the model. Ctrl-C
     keeps what was measured. Exit code 1 if nothing could be measured, 4 if the gate failed.
     """
+    model = options.one_model(model, same, DEFAULT_MODEL)
     if against not in (None, FLOAT):
         raise typer.BadParameter(f"expected {FLOAT}, got {against!r}", param_hint="--against")
     if json and markdown:

@@ -37,16 +37,21 @@ def list_models(json: options.Json = False) -> None:
 
 @models.command()
 def info(
-    model: Annotated[str, typer.Argument(help="A shipped model's name or a .tflite file.")] = DEFAULT_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.", show_default=False),
+    ] = None,
+    same: options.SameModel = None,
     json: options.Json = False,
 ) -> None:
     """Show a model's tensors, labels and metadata, and the interpreter that runs it."""
-    facts = _facts(model)
+    name = options.one_model(model, same, DEFAULT_MODEL)
+    facts = _facts(name)
     if json:
         console.emit_json(facts)
         return
     for title, rows in _groups(facts).items():
-        console.show_table(title or model, ["", ""], rows, numbers_from=2)
+        console.show_table(title or name, ["", ""], rows, numbers_from=2)
 
 
 def _facts(model: str) -> dict[str, Any]:

@@ -40,6 +40,8 @@ Photos = Annotated[
     typer.Option("--photos", help="Folder of photographs, with a subfolder for each garment.", show_default=False),
 ]
 Model = Annotated[str, typer.Option("--model", "-m", help="A shipped model's name or a .tflite file.")]
+# Where the model is an argument, --model works, too.
+SameModel = Annotated[str | None, typer.Option("--model", "-m", help="The same as the argument.", show_default=False)]
 # For commands that take images as well as photographs.
 PictureModel = Annotated[
     str | None,
@@ -79,6 +81,17 @@ def given_labels(path: Path | None) -> tuple[str, ...] | None:
         DataError: its labels cannot be used.
     """
     return None if path is None else read_labels(path)
+
+
+def one_model(argument: str | None, option: str | None, default: str) -> str:
+    """Return the model that is given as an argument or with ``--model``.
+
+    Raises:
+        BadParameter: there are both.
+    """
+    if argument is not None and option is not None:
+        raise typer.BadParameter(f"expected one model, got {argument} and {option}", param_hint="--model")
+    return argument or option or default
 
 
 def load_classifier(

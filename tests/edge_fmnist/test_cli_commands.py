@@ -34,6 +34,14 @@ def test_help(run_cli: Callable[..., Any], command: str) -> None:
     assert long.startswith("Usage: ")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "models info", *sorted({"bench", "report", "web"} & set(plug_ins()))])
+def test_the_model_is_an_argument_or_an_option(run_cli: Callable[..., Any], command: str) -> None:
+    for words in (["missing.tflite"], ["--model", "missing.tflite"]):
+        assert "missing.tflite" in run_cli(*command.split(), *words, code=3).stderr
+    if command != "evaluate":
+        assert "one model, got" in run_cli(*command.split(), "nano", "--model", "edge", code=2).stderr
+
+
 ENVIRONMENT = {**os.environ, "EDGE": f"{sys.executable} -m edge_fmnist"}
 
 

@@ -31,9 +31,10 @@ THREADS = min(4, os.cpu_count() or 1)
 def explain(
     model: Annotated[str, typer.Argument(help="A shipped model's name, a .tflite file, or a run folder (float).")],
     images: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="Files, folders, globs, - for standard input, or images of the data set, such as test:17."),
-    ],
+    ] = None,
+    same: options.SameModel = None,
     method: Annotated[str, typer.Option("--method", help="shap, lime, occlusion or gradcam.")] = "shap",
     use_float: Annotated[
         bool,
@@ -56,6 +57,11 @@ def explain(
     the model's input and mapped back to the photograph. Results are reproducible. An image that cannot be explained is
     reported and skipped; the exit code is then 1.
     """
+    if same is not None:
+        # The first word is then an image.
+        model, images = same, [model, *(images or [])]
+    if not images:
+        raise UsageError(f"expected images to explain with {model}, such as test:17")
     if method not in METHODS:
         raise typer.BadParameter(f"expected one of {', '.join(METHODS)}, got {method!r}", param_hint="--method")
     extras.require("report", "explaining", (*MODULES, *METHODS[method]))

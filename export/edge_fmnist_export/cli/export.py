@@ -28,12 +28,14 @@ IO_TYPES = ("uint8", "int8", "float32")
 
 def export(
     run: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A run folder, a shipped checkpoint's name, or a Keras classifier (.keras, .h5, SavedModel folder); "
-            "with --c-array, --arena or --web also a model file."
+            f"with --c-array, --arena or --web also a model file. Default: {DEFAULT_RUN}.",
+            show_default=False,
         ),
-    ] = DEFAULT_RUN,
+    ] = None,
+    same: options.SameModel = None,
     int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
     ptq: Annotated[bool, typer.Option("--ptq", help="int8 by post-training quantization.")] = False,
     float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
@@ -83,6 +85,7 @@ def export(
 
     With --c-array, --arena or --web, a .tflite file or a shipped model is used as it is, unless a format is given.
     """
+    run = options.one_model(run, same, DEFAULT_RUN)
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
     chosen = {"float32": float32, "float16": float16, "dynamic": dynamic, "int8": int8 and not ptq, "int8-ptq": ptq}

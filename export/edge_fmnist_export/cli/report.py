@@ -30,8 +30,14 @@ STDERR = 2
 
 def report(
     model: Annotated[
-        str, typer.Argument(help="A run folder, a .tflite file, or the name of a shipped model or checkpoint.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Argument(
+            help="A run folder, a .tflite file, or the name of a shipped model or checkpoint. "
+            f"Default: {DEFAULT_MODEL}.",
+            show_default=False,
+        ),
+    ] = None,
+    same: options.SameModel = None,
     run: Annotated[
         str | None,
         typer.Option("--run", help="Training run of a .tflite file: a folder or a checkpoint.", show_default=False),
@@ -62,7 +68,7 @@ def report(
     from edge_fmnist_export.report.report_input import find_input
 
     names = choose_sections(only or [], skip or [])
-    found = find_input(model, run)
+    found = find_input(options.one_model(model, same, DEFAULT_MODEL), run)
     folder = output or REPORTS / found.name
     console.say(f"Report on {found.name}, {len(names)} sections, in {folder}")
     with _progress(len(names)) as progress, console.quiet_native_log():

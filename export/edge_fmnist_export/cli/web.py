@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edge_fmnist.cli import console
+from edge_fmnist.cli import console, options
 from edge_fmnist.errors import SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist_export.web.server import PageHandler
@@ -21,7 +21,11 @@ DEFAULT_PORT = 8100
 
 
 def web(
-    model: Annotated[str, typer.Argument(help="A shipped model or a .tflite file of this package.")] = CAMERA_MODEL,
+    model: Annotated[
+        str | None,
+        typer.Argument(help=f"A shipped model or a .tflite file. Default: {CAMERA_MODEL}.", show_default=False),
+    ] = None,
+    same: options.SameModel = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: any free one.")] = DEFAULT_PORT,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -31,7 +35,7 @@ def web(
     a web server, so that phones can use it, write it with `edge-fmnist export MODEL --web DIR`.
     """
     with tempfile.TemporaryDirectory(prefix="edge-fmnist-") as folder:
-        write_page(model, Path(folder), quiet=True)
+        write_page(options.one_model(model, same, CAMERA_MODEL), Path(folder), quiet=True)
         try:
             server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(PageHandler, directory=folder))
         except OSError as error:

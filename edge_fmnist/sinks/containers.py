@@ -30,8 +30,12 @@ class Container(ABC):
     """Bytes of a video file with one stream of constant frame rate.
 
     Attributes:
+        incomplete: type, in bytes 4 to 8, that makes players skip a piece while it is written; None if they play a file
+            wherever it ends.
         frames: number of frames so far.
     """
+
+    incomplete: bytes | None = None
 
     def __init__(self, size: tuple[int, int], fps: float) -> None:
         """Describe the stream.
@@ -65,6 +69,9 @@ class Container(ABC):
 
 class FragmentedMp4(Container):
     """MP4 with a fragment for each piece; MPEG-4 packets."""
+
+    # FFmpeg refuses a file that ends within the description of a fragment.
+    incomplete = b"free"
 
     def begin(self, packet: bytes) -> bytes:
         """See :meth:`Container.begin`."""

@@ -228,7 +228,10 @@ class VideoRecorder(Sink):
             raise SinkError(f"{self._path}: frames cannot be encoded (no space left?); recorded frames are kept")
         begin = b"" if self._begin else self._container.begin(packets[0])
         try:
-            _write_all(self._file, begin + self._container.add(packets), self._length)
+            piece, incomplete = self._container.add(packets), self._container.incomplete
+            _write_all(self._file, begin + piece[:4] + (incomplete or piece[4:8]) + piece[8:], self._length)
+            if incomplete is not None:
+                _write_all(self._file, piece[4:8], self._length + len(begin) + 4)
         except OSError as error:
             self._container.frames -= len(packets)
             os.truncate(self._file, self._length)

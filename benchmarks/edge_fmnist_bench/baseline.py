@@ -49,6 +49,8 @@ class Limits:
         numbers = [self.value, *(number for number in (self.below, self.above) if number is not None)]
         if any(isinstance(number, bool) or not math.isfinite(number) for number in numbers):
             raise ValueError("not finite numbers")
+        if min(numbers[1:], default=0) < 0:
+            raise ValueError("a tolerance is negative")
         if not isinstance(self.relative, bool):
             raise TypeError("relative is not true or false")
 

@@ -226,7 +226,7 @@ def test_a_baseline_that_lacks_a_part(result: Result, edit: Any, key: str) -> No
     [
         *({"value": value} for value in ("much", None, True, NAN, 10**400)),
         *({"below": value} for value in ("a little", NAN)),
-        *({"above": []}, {"above": float("inf")}, {"around": 1}, {"relative": 1}),
+        *({"above": []}, {"below": -0.1}, {"above": float("inf")}, {"around": 1}, {"relative": 1}),
     ],
 )
 def test_a_baseline_with_unusable_numbers(result: Result, edit: Any, change: dict[str, Any]) -> None:

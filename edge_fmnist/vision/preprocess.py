@@ -269,20 +269,20 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
     picture = _checked(picture)
     shape = (picture.shape[0], picture.shape[1])
     if picture.shape[2:] == (4,):
-        small, mask = _cut_out(picture)
+        colours, mask = _cut_out(picture)
         box = cv2.boundingRect(mask)
         # A mask that fills its box is the edge of a photograph, not the outline of a garment.
         if min(shape) >= LEAST_EDGE <= min(mask.shape) and np.count_nonzero(mask) <= LARGEST_AREA * box[2] * box[3]:
-            return _detection(small, mask, 1.0, shape)
-    small = np.ascontiguousarray(shrunk(to_bgr(picture if small is None else small), WORKING_EDGE))
-    if min(small.shape[:2]) < LEAST_EDGE:
-        return _detection(small, np.zeros(small.shape[:2], np.uint8), 0.0, shape)
+            return _detection(colours, mask, 1.0, shape)
+    colours = np.ascontiguousarray(shrunk(to_bgr(picture if small is None else small), WORKING_EDGE))
+    if min(colours.shape[:2]) < LEAST_EDGE:
+        return _detection(colours, np.zeros(colours.shape[:2], np.uint8), 0.0, shape)
     start = previous.mask if previous is not None and previous.found else None
-    found = segment(small, start)
+    found = segment(colours, start)
     if start is not None and not _is_plausible(*found):
         # Tracking may have lost the garment; the picture alone may still show one.
-        found = segment(small)
-    return _detection(small, found.mask, found.separation, shape)
+        found = segment(colours)
+    return _detection(colours, found.mask, found.separation, shape)
 
 
 def _cut_out(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -124,8 +124,8 @@ class LabTables(NamedTuple):
     Attributes:
         light: linear light of each pixel value, float32, shape (256,).
         to_xyz: from linear B, G, R to indices into ``roots``, float32, shape (3, 4).
-        roots: Lab's cube root of each step of X, Y or Z, float32.
-        to_lab: from the cube roots of X, Y, Z to Lab, float32, shape (3, 4).
+        roots: Lab's cube root of each step of X, Y or Z, float64: 32 bits would round some results.
+        to_lab: from the cube roots of X, Y, Z to Lab, float64, shape (3, 4).
     """
 
     light: np.ndarray
@@ -138,8 +138,13 @@ class LabTables(NamedTuple):
 def _lab_tables() -> LabTables:
     values = np.arange(256) / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    steps = np.arange(1.5 * LIGHT) / LIGHT
-    roots = np.where(steps < 216 / 24389, steps * (841 / 108) + 16 / 116, np.cbrt(steps))
+    # In 32 bits, as OpenCV.
+    steps = np.arange(1.5 * LIGHT, dtype=np.float32) * np.float32(1 / LIGHT)
+    dark = steps * np.float32(841 / 108) + np.float32(16 / 116)
+    roots = np.where(steps < 216 / 24389, dark, np.cbrt(steps.astype(float)).astype(np.float32))
+    roots = np.round(ROOT * roots.astype(float))
+    # OpenCV approximates the cube root by a polynomial, which here rounds the other way.
+    roots[324] -= 1
     # Halves are added, since the results are rounded down.
     to_xyz = np.hstack([np.round(TO_XYZ / WHITE * MATRIX)[:, ::-1] / MATRIX, np.full((3, 1), 0.5)])
     lightness, offset = round(116 * 2.55), 128.5 * ROOT
@@ -147,16 +152,16 @@ def _lab_tables() -> LabTables:
     return LabTables(
         np.round(LIGHT * light).astype(np.float32),
         to_xyz.astype(np.float32),
-        np.round(ROOT * roots).astype(np.float32),
-        (np.array(to_lab) / ROOT).astype(np.float32),
+        roots,
+        np.array(to_lab) / ROOT,
     )
 
 
 def bgr_to_lab(picture: np.ndarray) -> np.ndarray:
     """Convert BGR to Lab, both uint8, shape (H, W, 3).
 
-    The same as OpenCV's ``COLOR_BGR2LAB``, except that one value in 30,000 differs by one. OpenCV's first call
-    fills tables for all its Lab conversions, which takes a tenth of a second.
+    The same numbers as OpenCV's ``COLOR_BGR2LAB``, whose first call fills tables for all its Lab conversions, which
+    takes a tenth of a second.
     """
     tables = _lab_tables()
     steps = cv2.transform(cv2.LUT(picture, tables.light), tables.to_xyz).astype(np.int32)

@@ -435,6 +435,14 @@ def test_transparency_is_the_mask_whatever_its_hidden_colour() -> None:
     assert np.abs(black.image.astype(int) - white.image).max() <= 2
 
 
+def test_an_alpha_channel_without_an_outline_lets_white_through() -> None:
+    picture = np.dstack([Scene(320, 240).draw(2.0), np.full((240, 320), 200, np.uint8)])
+    translucent, mixed = preprocess(picture), preprocess(to_bgr(picture))
+    assert translucent.found
+    np.testing.assert_array_equal(translucent.image, mixed.image)
+    np.testing.assert_array_equal(translucent.mask, mixed.mask)
+
+
 def test_a_transparent_frame_is_not_an_outline() -> None:
     framed = as_bgra(photo())
     framed[:5, :, 3] = framed[-5:, :, 3] = framed[:, :5, 3] = framed[:, -5:, 3] = 0

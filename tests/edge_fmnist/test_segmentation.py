@@ -273,7 +273,5 @@ def test_occupied_bins_give_the_same_as_the_whole_histogram(seconds: float, extr
 
 
 def test_lab_colours_are_those_of_opencv() -> None:
-    picture = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    difference = np.abs(bgr_to_lab(picture).astype(int) - cv2.cvtColor(picture, cv2.COLOR_BGR2LAB))
-    assert difference.max() <= 1
-    assert np.count_nonzero(difference) < difference.size / 10_000
+    picture = np.random.default_rng(0).integers(0, 256, (2048, 1024, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(bgr_to_lab(picture), cv2.cvtColor(picture, cv2.COLOR_BGR2LAB))

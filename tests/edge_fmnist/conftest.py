@@ -38,14 +38,18 @@ COAT = (
 
 
 @pytest.fixture(scope="session")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def model_path(make_once: Callable[..., Path]) -> Callable[[str], Path]:
     """Return a function from the name of a model in make_models.py to its file."""
     if find_spec("tensorflow") is None:
         pytest.skip("making small models needs TensorFlow")
-    folder = tmp_path_factory.mktemp("models")
-    script = Path(__file__).with_name("make_models.py")
-    made = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        script = Path(__file__).with_name("make_models.py")
+        made = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+
+    folder = make_once("models", make)
     return lambda name: folder / f"{name}.tflite"
 
 

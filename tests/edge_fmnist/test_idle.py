@@ -138,21 +138,23 @@ def test_a_still_scene_is_not_classified_again(make: Make) -> None:
 
 def test_motion_wakes_it_and_it_stays_awake(make: Make) -> None:
     camera, recorder = Camera(), Recorder()
-    loop, classifier = make(camera, observer=recorder)
-    moved_at: float | None = None
-    calls = 0
+    loop, _ = make(camera, observer=recorder)
+    classified: list[bool] | None = None
     for result in loop:
-        if moved_at is not None and result.frame.captured - moved_at > 0.6:
-            break
-        if moved_at is not None:
+        if classified is not None:
             # Something moves in every frame from now on.
             camera.picture = np.full((48, 64, 3), result.frame.index * 30 % 200, np.uint8)
+            classified.append(result.stages.classify > 0)
+            if len(classified) == 20:
+                break
         elif result.stages.classify == 0:
-            moved_at, calls = result.frame.captured, classifier.calls
+            classified = []
             camera.picture = np.full((48, 64, 3), 30, np.uint8)
     assert State.IDLE in recorder.states
     assert recorder.states[-1] is State.RUNNING
-    assert classifier.calls - calls > 10
+    assert classified is not None
+    # A frame from before the motion, or one that was read twice, may be among them.
+    assert sum(classified) > 15
 
 
 def test_without_the_option_every_frame_is_classified(make: Make) -> None:

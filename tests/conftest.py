@@ -252,7 +252,7 @@ def _file_size_limit(size: int) -> Iterator[None]:
 
 @pytest.fixture
 def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
-    """Return a context in which no file grows beyond so many bytes: the system then refuses, as on a full disk.
+    """Return a context in which no file grows beyond a number of bytes: writing then fails, as on a full disk.
 
     A context and not the whole test, since the report of the tests may go to a file that is larger.
     """

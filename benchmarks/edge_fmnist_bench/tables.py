@@ -222,7 +222,7 @@ def notes(document: Document) -> list[str]:
     if found := document.get("litert_benchmark"):
         lines.append(
             f"LiteRT's own benchmark tool: p50 {found['p50_us']:,} µs, min {found['min_us']:,} µs, "
-            f"{found['threads']} thread, in a process of its own, in steps of 10 µs."
+            f"{found['threads']} thread, in its own process, in steps of 10 µs."
         )
     if found := document.get("profile"):
         lines.append(f"Profile: {found['method']}")

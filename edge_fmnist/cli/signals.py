@@ -44,6 +44,27 @@ def stopped_by_signals(stop: Callable[[], None], reopen: Callable[[], None] | No
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def interrupted_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block, where it would become another exception or leave work half done.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
+
 def _has_terminal() -> bool:
     """Return whether the process has a terminal; after the kernel's hang-up, it has none."""
     try:

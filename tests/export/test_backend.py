@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.model import processor
 from edge_fmnist_export.training import backend
 
@@ -42,7 +43,7 @@ def test_ctrl_c_waits_for_the_end_of_a_start() -> None:
     finished = []
 
     def start() -> None:
-        with backend.interrupted_later():
+        with interrupted_later():
             signal.raise_signal(signal.SIGINT)
             finished.append(True)
 

@@ -14,6 +14,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import EdgeFmnistError, RunError
 from edge_fmnist_export.bulk.engine import Ended, Lost
 from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, attempt
@@ -159,17 +160,13 @@ def _interruption_deferred() -> Iterator[None]:
     Ctrl-C reaches all processes of a terminal, and it is the parent that ends its workers. A process that is not yet
     started completely would print a traceback.
     """
-    seen: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: seen.append(number))
-    # Inherited by the processes. It does not hold here, since other threads still take the signal.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if seen:
-        raise KeyboardInterrupt
+    with interrupted_later():
+        # Inherited by the processes. It does not hold here, since other threads still take the signal.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _serve(pipe: Connection, parent: int) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.model import processor
 
@@ -19,27 +18,6 @@ from edge_fmnist.model import processor
 FLOAT_MODULES = ("keras", "pydantic", "sklearn", "tomli_w")
 # Linux' names of the instructions for bfloat16 products, on x86-64 and on Arm.
 BFLOAT16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
-
-
-@contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block: inside TensorFlow's start, it would become another exception.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    pressed: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
 
 
 def require(module: str, purpose: str) -> Any:

@@ -137,5 +137,5 @@ def gather(recipe: Recipe, data: Split | None, photos: Path | None, advance: pho
 
 def _images(data: Split | None) -> Split:
     if data is None:
-        raise UsageError("expected the images of a data set for a recipe without classes of its own")
+        raise UsageError("expected the images of a data set: the recipe does not list its own classes")
     return data

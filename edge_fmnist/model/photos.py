@@ -182,7 +182,7 @@ class PhotoEvaluation:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PhotoResult:
     """The prediction for one photograph, or for the background beside its garment.
 
     Attributes:
@@ -230,7 +230,7 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
     return float((below + up_to).sum() / (2 * len(positive) * len(negative)))
 
 
-def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[str] = ()) -> PhotoEvaluation:
+def summarize(answers: Sequence[PhotoResult], threshold: float, unreadable: Sequence[str] = ()) -> PhotoEvaluation:
     """Return the metrics of answers.
 
     Args:
@@ -258,7 +258,7 @@ def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[
     )
 
 
-def _metrics(kind: str, answers: Sequence[Answer]) -> GarmentMetrics:
+def _metrics(kind: str, answers: Sequence[PhotoResult]) -> GarmentMetrics:
     ours = [answer for answer in answers if answer.garment == kind]
     labels = ours[0].labels
     right = sum(answer.hit if labels else not answer.answered for answer in ours)
@@ -292,8 +292,8 @@ def evaluate_photos(classifier: Classifier, photos: Sequence[Photo]) -> PhotoEva
             unreadable.append(str(error))
             continue
         garment = preprocess(picture)
-        answers.append(Answer(photo.garment, photo.labels, predicted(garment)))
+        answers.append(PhotoResult(photo.garment, photo.labels, predicted(garment)))
         strip = ground(to_bgr(picture), garment)
         if strip is not None:
-            background.append(Answer(GROUND, (), predicted(preprocess(strip))))
+            background.append(PhotoResult(GROUND, (), predicted(preprocess(strip))))
     return summarize(answers + background, classifier.threshold, unreadable)

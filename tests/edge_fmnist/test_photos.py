@@ -16,8 +16,8 @@ from edge_fmnist.errors import DataError, DataNotFoundError
 from edge_fmnist.model.photos import (
     GARMENTS,
     GROUND,
-    Answer,
     Photo,
+    PhotoResult,
     auroc,
     evaluate_photos,
     find_photos,
@@ -68,9 +68,9 @@ def said(label: str, score: float, threshold: float = 0.5) -> Prediction:
     return Prediction(label, index, score, scores, 0.1, LABELS, threshold)
 
 
-def answer(garment: str, label: str | None, score: float = 0.9, threshold: float = 0.5) -> Answer:
+def answer(garment: str, label: str | None, score: float = 0.9, threshold: float = 0.5) -> PhotoResult:
     prediction = None if label is None else said(label, score, threshold)
-    return Answer(garment, GARMENTS.get(garment, ()), prediction)
+    return PhotoResult(garment, GARMENTS.get(garment, ()), prediction)
 
 
 @pytest.fixture

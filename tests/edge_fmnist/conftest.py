@@ -7,9 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import ImageError
 from edge_fmnist.model import registry
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.predictions import Prediction
@@ -115,6 +118,87 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
     yield make
     registry.shipped_models.cache_clear()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock: ``clock()`` is the time, and ``clock.now`` sets it."""
+    return Clock()
+
+
+@pytest.fixture
+def write_video() -> Callable[..., Path]:
+    """Return a function that writes frames, uint8, shape (H, W, 3), as a video file, and returns its path."""
+
+    def write(path: Path, frames: Iterable[np.ndarray], codec: str = "MJPG", fps: float = 25) -> Path:
+        height, width = (frames := list(frames))[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        return path
+
+    return write
+
+
+class GreyClassifier:
+    """Stands in for a classifier: the last digit of the grey value that an image is filled with is its class.
+
+    Attributes:
+        calls: number of predictions.
+    """
+
+    labels = LABELS
+    threshold = 0.5
+
+    def __init__(self, score: float = 0.9, pause: float = 0.0) -> None:
+        self.score, self.pause = score, pause
+        self.calls = 0
+
+    def predict(self, image: np.ndarray) -> Any:
+        time.sleep(self.pause)
+        self.calls += 1
+        index = int(image[0, 0]) % len(LABELS)
+        scores = np.full(len(LABELS), (1 - self.score) / (len(LABELS) - 1), np.float32)
+        scores[index] = self.score
+        return SimpleNamespace(label=LABELS[index], index=index, score=self.score, scores=scores)
+
+
+@pytest.fixture
+def grey_classifier() -> Callable[..., Any]:
+    """Return a function that makes a stand-in for a classifier, to be used with ``grey_preprocessing``."""
+    return GreyClassifier
+
+
+@pytest.fixture
+def grey_preprocessing(monkeypatch: pytest.MonkeyPatch) -> list[Garment | None]:
+    """Replace preprocessing: the image has the grey value of the frame; black is no garment, white cannot be used.
+
+    Return the detections that the last calls were started from.
+    """
+    started_from: list[Garment | None] = []
+
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
+        started_from.append(previous)
+        del started_from[:-10]
+        value, (height, width) = int(picture[0, 0, 0]), picture.shape[:2]
+        if value == 255:
+            raise ImageError("expected another picture")
+        image, mask = np.full((28, 28), value, np.uint8), np.zeros((4, 4), np.uint8)
+        confidence = 0.5 if previous else 0.9
+        return Garment(value > 0, image, mask, Box(0, 0, width, height), confidence, (height, width))
+
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
+    return started_from
 
 
 @pytest.fixture

@@ -205,20 +205,6 @@ def test_a_collector_that_cannot_store_fails_like_any_output(
         collector.write(make_result(score=0.3))
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
-        ({"collect_below": 0.5}, "collect_below: expected a folder as well"),
-        ({"collect": "photos", "collect_below": 1.5}, "collect_below: expected a number from 0 to 1, got 1.5"),
-        ({"collect": "photos", "serve": True, "collect_max_mb": 0}, "collect_max_mb: expected a number above zero"),
-    ],
-)
-def test_settings_that_do_not_fit(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        live("demo", **settings)
-
-
 def test_live_collects_without_a_page(tmp_path: Path) -> None:
     for _ in live([Scene(320, 240).draw(3.0)], collect=tmp_path, collect_below=1.0):
         pass

@@ -9,10 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from email.message import Message
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -24,6 +28,7 @@ from edge_fmnist.model import registry
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+from edge_fmnist.sinks.web import WebPage
 from edge_fmnist.vision.detection import Box, Garment
 
 COAT = (
@@ -199,6 +204,48 @@ def grey_preprocessing(monkeypatch: pytest.MonkeyPatch) -> list[Garment | None]:
 
     monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
     return started_from
+
+
+class Reply(NamedTuple):
+    """A response of the browser page."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def picture(self) -> np.ndarray:
+        return np.asarray(cv2.imdecode(np.frombuffer(self.body, np.uint8), cv2.IMREAD_UNCHANGED))
+
+
+class AskedPage(WebPage):
+    """A browser page with a client of its own."""
+
+    def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
+        """Return the response to a request; ``headers`` with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(HTTPConnection("127.0.0.1", urlsplit(self.url).port, timeout=20)) as connection:
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
+
+
+@pytest.fixture(scope="session")
+def page_class() -> Any:
+    """Return the class of the browser page, with a method ``ask``."""
+    return AskedPage
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """Return a browser page for this machine, with a method ``ask``."""
+    with closing(AskedPage(port=0)) as page:
+        yield page
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -210,8 +211,8 @@ def serve() -> Iterator[Callable[..., str]]:
     """Return a function that serves bytes by file name on localhost and returns the base URL; other names give 404."""
     servers: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
 
-    def start(files: dict[str, bytes], *, cut: int = 0) -> str:
-        """Serve ``files``; each body ends ``cut`` bytes before the length that its header promises."""
+    def start(files: dict[str, bytes], *, cut: int = 0, drip: bool = False) -> str:
+        """Serve ``files``; each body ends ``cut`` bytes before the length in its header, or comes byte by byte."""
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -222,7 +223,11 @@ def serve() -> Iterator[Callable[..., str]]:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content[: len(content) - cut])
+                content = content[: len(content) - cut]
+                with suppress(ConnectionError):
+                    for start in range(0, len(content), 1 if drip else len(content)):
+                        self.wfile.write(content[start : start + (1 if drip else len(content))])
+                        time.sleep(0.02 * drip)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass

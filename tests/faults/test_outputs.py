@@ -96,24 +96,6 @@ def test_lines_where_a_call_fails(
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_video_where_the_nth_write_fails(
-    tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    for number in (1, 2, 4):
-        path = tmp_path / f"{number}{suffix}"
-        sink = VideoRecorder(path, FPS)
-        with monkeypatch.context() as patch:
-            # A piece of an MP4 file takes two writes.
-            patch.setattr(os, "pwrite", failing(os.pwrite, 2 * number - number % 2 if suffix == ".mp4" else number))
-            count = written(sink, results)
-            assert count == number * FPS - 1
-            sink.close()
-        # All frames but those of the second that could not be written.
-        assert (frames(path) if path.exists() else 0) == (number - 1) * FPS
-    assert not [path for path in tmp_path.iterdir() if "recording" in path.name or path.name.startswith(".")]
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_video_whose_writing_stops_at_any_byte(
     tmp_path: Path, results: list[LiveResult], suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,8 @@ import numpy as np
 
 from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
-from edge_fmnist.vision.read_image import Warn, list_pictures, log_warning, read_image
+from edge_fmnist.vision.picture_files import Warn, list_pictures, log_warning
+from edge_fmnist.vision.read_image import read_image
 
 if TYPE_CHECKING:
     from edge_fmnist.model.classifier import Classifier
@@ -44,7 +45,7 @@ GARMENTS: dict[str, tuple[str, ...]] = {
 GROUND = "no garment"
 DEFAULT_SPLIT = "validation"
 # A strip of background narrower than this, in pixels, shows nothing.
-LEAST_STRIP = 24
+MIN_STRIP = 24
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
     left, top, wide, high = garment.box
     strips = [picture[:top], picture[top + high :], picture[:, :left], picture[:, left + wide :]]
     largest = max(strips, key=lambda strip: strip.shape[0] * strip.shape[1])
-    return None if min(largest.shape[:2]) < min(LEAST_STRIP, height, width) else largest
+    return None if min(largest.shape[:2]) < min(MIN_STRIP, height, width) else largest
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def test_the_type_of_input_and_output_changes_the_scores_by_their_steps_only(
 @pytest.mark.parametrize("count", [1, BATCH, BATCH + 1, 300])
 def test_batches_of_every_size(classifier: Classifier, images: np.ndarray, count: int) -> None:
     outputs, milliseconds = classifier.outputs(images[:count])
-    assert (outputs.shape, outputs.dtype, milliseconds > 0) == ((count, 10), np.uint8, True)
+    assert (outputs.shape, str(outputs.dtype)) == ((count, 10), "uint8")
+    assert milliseconds > 0
     one_by_one = np.stack([classifier.predict(image).scores for image in images[:count]])
     np.testing.assert_array_equal(classifier.predict_batch(images[:count]).scores, one_by_one)
 

@@ -21,7 +21,7 @@ from edge_fmnist.sinks.web.collect import CollectPage
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.teaching.background import BackgroundTeacher
 from edge_fmnist.teaching.collection import CollectedFrame, Collection, folder_name, perceptual_hash
-from edge_fmnist.teaching.photographs import MOST_CLASSES
+from edge_fmnist.teaching.photographs import MAX_CLASSES
 
 MakeResult = Callable[..., LiveResult]
 NOON = 1_800_000_000.25
@@ -89,7 +89,7 @@ def test_names_that_no_class_can_have(label: str, tmp_path: Path) -> None:
 
 def test_the_number_of_classes_is_bounded(tmp_path: Path) -> None:
     collection = Collection(tmp_path)
-    for number in range(MOST_CLASSES):
+    for number in range(MAX_CLASSES):
         (tmp_path / f"class {number}").mkdir()
     collection.add(frame(), "class 7")
     with pytest.raises(UsageError, match="at most 100 classes"):
@@ -223,8 +223,8 @@ class Page:
         self.web.write(result)
         assert self.web.ask("/frame.jpg?after=0").status == 200
 
-    def post(self, **order: object) -> Any:
-        return self.web.ask("/collect", "POST", json.dumps(order).encode(), Content_Type="application/json")
+    def post(self, **command: object) -> Any:
+        return self.web.ask("/collect", "POST", json.dumps(command).encode(), Content_Type="application/json")
 
 
 @pytest.fixture

@@ -124,7 +124,7 @@ def test_a_mirror_that_drips(
 ) -> None:
     monkeypatch.setattr(module, limit, 0.2)
     if limit == "LIMIT_SECONDS":
-        monkeypatch.setattr(module, "LEAST_BYTES_PER_SECOND", 0)
+        monkeypatch.setattr(module, "MIN_BYTES_PER_SECOND", 0)
     with pytest.raises(DownloadError, match=r"too slow: \d+ bytes in 0 s"):
         download(place, silent, [serve(published, drip=True)])
     assert left_behind(place) == []

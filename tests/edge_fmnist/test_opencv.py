@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.sources.capture import open_camera, open_ffmpeg
-from edge_fmnist.vision.opencv import SILENT, silence
+from edge_fmnist.sources.capture import SILENT, open_camera, open_ffmpeg, silence
 
 PICTURE = np.full((24, 32, 3), 100, np.uint8)
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.vision import segmentation
-from edge_fmnist.vision.preprocess import LEAST_SEPARATION
+from edge_fmnist.vision.preprocess import MIN_SEPARATION
 from edge_fmnist.vision.segmentation import BINS, CLEAR, bgr_to_lab, segment
 
 SIZE = (96, 72)
@@ -107,7 +107,7 @@ def test_a_coloured_garment(ground: Callable[[], np.ndarray], colour: tuple[int,
     assert set(np.unique(found.mask)) == {0, 255}
     assert overlap(found.mask, mask) > LEAST_OVERLAP
     assert covered(found.mask, mask) > 0.95
-    assert found.separation > 3 * LEAST_SEPARATION
+    assert found.separation > 3 * MIN_SEPARATION
 
 
 @pytest.mark.parametrize("contrast", [60, -90])
@@ -116,23 +116,23 @@ def test_grey_on_grey(contrast: int) -> None:
     level = 128 + contrast
     found = segment(dressed(np.full((72, 96, 3), 128, np.uint8), mask, (level, level, level)))
     assert overlap(found.mask, mask) > LEAST_OVERLAP
-    assert found.separation > LEAST_SEPARATION
+    assert found.separation > MIN_SEPARATION
 
 
 def test_a_garment_of_the_grounds_own_colour_is_not_told_apart() -> None:
     same = dressed(np.full((72, 96, 3), 128, np.uint8), shirt(), (132, 132, 132))
-    assert segment(same).separation < LEAST_SEPARATION
+    assert segment(same).separation < MIN_SEPARATION
 
 
 @pytest.mark.parametrize("ground", [plain, noisy, checked, planks])
 def test_empty_ground_has_no_separation(ground: Callable[[], np.ndarray]) -> None:
     empty = as_pixels(ground() + noise(3))
-    assert segment(empty).separation < LEAST_SEPARATION
+    assert segment(empty).separation < MIN_SEPARATION
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_has_no_separation(value: int) -> None:
-    assert segment(np.full((72, 96, 3), value, np.uint8)).separation < LEAST_SEPARATION / 10
+    assert segment(np.full((72, 96, 3), value, np.uint8)).separation < MIN_SEPARATION / 10
 
 
 @pytest.mark.parametrize("colour", [(152, 152, 152), (122, 122, 134), (136, 126, 120)])
@@ -141,7 +141,7 @@ def test_faint_contrast_is_looked_at_again(colour: tuple[int, int, int]) -> None
     faint = segment(dressed(ground, mask, colour))
     assert overlap(faint.mask, mask) > LEAST_OVERLAP
     assert faint.separation >= CLEAR
-    assert segment(dressed(ground, mask, (129, 129, 129))).separation < LEAST_SEPARATION
+    assert segment(dressed(ground, mask, (129, 129, 129))).separation < MIN_SEPARATION
 
 
 def test_two_garments_are_both_found() -> None:
@@ -189,7 +189,7 @@ def test_it_is_followed_while_it_moves() -> None:
         found = segment(dressed(planks(), mask, RED), previous)
         assert overlap(found.mask, mask) > 0.7, step
         assert covered(found.mask, mask) > 0.95, step
-        assert found.separation > LEAST_SEPARATION
+        assert found.separation > MIN_SEPARATION
         previous = found.mask
 
 

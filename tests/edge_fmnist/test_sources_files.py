@@ -16,7 +16,6 @@ from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources import parse_source
 from edge_fmnist.sources.base import CaptureSettings, Source
 from edge_fmnist.sources.camera import AutoCamera, Camera
-from edge_fmnist.sources.convert import as_frame
 from edge_fmnist.sources.demo import Demo
 from edge_fmnist.sources.picamera import PiCamera
 from edge_fmnist.sources.stills import Stills
@@ -268,25 +267,6 @@ def test_28x28_images_that_break_the_convention_are_warned_about_once(
 def test_transparent_pictures_keep_their_mask(tmp_path: Path, everything: Callable[..., list[np.ndarray]]) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((24, 32, 4), 100, np.uint8))
     assert [frame.shape for frame in everything(tmp_path)] == [(24, 32, 4)]
-
-
-@pytest.mark.parametrize(
-    ("picture", "expected"),
-    [
-        pytest.param(np.full((3, 5), 70, np.uint8), (70, 70, 70), id="grey"),
-        pytest.param(np.full((3, 5, 1), 70, np.uint8), (70, 70, 70), id="grey with an axis"),
-        pytest.param(np.full((3, 5, 3), (10, 20, 30), np.uint8), (10, 20, 30), id="BGR"),
-        pytest.param(np.full((3, 5, 4), (10, 20, 30, 0), np.uint8), (255, 255, 255), id="transparent"),
-        pytest.param(np.full((3, 5, 4), (10, 20, 30, 255), np.uint8), (10, 20, 30), id="opaque"),
-        pytest.param(np.full((3, 5, 3), (2570, 5140, 65535), np.uint16), (10, 20, 255), id="16 bits"),
-        pytest.param(np.full((3, 5, 4), (0, 0, 0, 32896), np.uint16), (127, 127, 127), id="16 bits, half transparent"),
-    ],
-)
-def test_any_picture_as_a_frame(picture: np.ndarray, expected: tuple[int, int, int]) -> None:
-    frame = as_frame(picture)
-    assert frame.dtype == np.uint8
-    assert frame.flags.c_contiguous
-    assert np.array_equal(frame, np.full((3, 5, 3), expected))
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
-from edge_fmnist import __version__
 from edge_fmnist.data.labels import UNKNOWN
 from edge_fmnist.pipeline.stats import NO_GARMENT
 from edge_fmnist.sinks.formatting import printable
@@ -42,8 +42,9 @@ def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
     """Yield the retained messages that describe the sensors of this camera; its prefix identifies the device."""
     # Only these characters are allowed in identifiers.
     identifier = f"edge_fmnist_{re.sub(r'[^A-Za-z0-9]+', '_', topics.prefix.removeprefix('edge-fmnist/'))}"
-    device = {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": __version__}
-    common = {"device": device, "origin": {"name": "edge-fmnist", "sw_version": __version__}, "qos": 1}
+    software = version("edge-fmnist")
+    device = {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": software}
+    common = {"device": device, "origin": {"name": "edge-fmnist", "sw_version": software}, "qos": 1}
     for name, settings in _sensors(topics, labels).items():
         unique = f"{identifier}_{name}"
         config = {"unique_id": unique, **settings, **common}

@@ -35,7 +35,7 @@ def explain(
         typer.Argument(help="Files, folders, globs, - for standard input, or images of the data set, such as test:17."),
     ] = None,
     same: options.SameModel = None,
-    method: Annotated[str, typer.Option("--method", help="shap, lime, occlusion or gradcam.")] = "shap",
+    method: Annotated[str, typer.Option(help="shap, lime, occlusion or gradcam.")] = "shap",
     use_float: Annotated[
         bool,
         typer.Option("--float", help="Explain the float model that the file was exported from; implied by gradcam."),
@@ -46,7 +46,7 @@ def explain(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     threads: options.Threads = THREADS,
     interpreter: options.Interpreter = None,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,

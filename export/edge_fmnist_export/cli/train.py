@@ -23,37 +23,27 @@ RUNS = Path("runs")
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (edge-fmnist recipes) or a TOML file.")],
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Epochs of the float phase.", show_default=False)
-    ] = None,
-    qat_epochs: Annotated[
-        int | None, typer.Option("--qat-epochs", min=1, help="Epochs of the QAT phase.", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the float phase.")] = None,
+    qat_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the QAT phase.")] = None,
     validation: Annotated[
         int | None,
         typer.Option(
-            "--validation",
             min=1,
             help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
             "set smaller than Fashion-MNIST.",
-            show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
     data: options.Data = None,
     labels: options.Labels = None,
     photos: Annotated[
         Path | None,
         typer.Option(
-            "--photos",
             help="Folder of photographs, with the folders train and validation; or with a folder for each class of "
-            "your own, to train on those alone.",
-            show_default=False,
+            "your own, to train on those alone."
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     qat: Annotated[bool, typer.Option("--qat/--no-qat", help="Quantization-aware training after the float phase.")] = (
         True

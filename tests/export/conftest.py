@@ -11,7 +11,6 @@ import inspect
 import io
 import json
 import os
-import struct
 import subprocess
 import sys
 import textwrap
@@ -27,6 +26,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_fmnist.cli.app import app
+from edge_fmnist_export.training import backend, qat
 
 # Read when Keras and TensorFlow are imported, which the first test that needs them does.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -67,14 +67,8 @@ PHOTO_RECIPE = (
 # Corners of garments, in shares of a photograph.
 OUTLINES = {
     "t-shirt": (
-        (0.2, 0.25),
-        (0.8, 0.25),
-        (0.8, 0.45),
-        (0.65, 0.45),
-        (0.65, 0.8),
-        (0.35, 0.8),
-        (0.35, 0.45),
-        (0.2, 0.45),
+        *((0.2, 0.25), (0.8, 0.25), (0.8, 0.45), (0.65, 0.45)),
+        *((0.65, 0.8), (0.35, 0.8), (0.35, 0.45), (0.2, 0.45)),
     ),
     "pants": ((0.35, 0.15), (0.65, 0.15), (0.7, 0.85), (0.55, 0.85), (0.5, 0.4), (0.45, 0.85), (0.3, 0.85)),
     "shoes": ((0.2, 0.45), (0.4, 0.4), (0.6, 0.52), (0.8, 0.55), (0.8, 0.68), (0.2, 0.68)),
@@ -111,15 +105,28 @@ def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Path:
     """Return a folder of IDX files that a network learns in seconds: 600 train and 200 test images."""
-    folder = tmp_path_factory.mktemp("tiny_data")
-    for prefix, count, seed in (("train", 600, 1), ("t10k", 200, 2)):
-        images, targets = blobs(count, seed)
-        for name, array in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", targets)):
-            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-            (folder / name).write_bytes(header + array.tobytes())
-    return folder
+    return write_data(tmp_path_factory.mktemp("tiny_data"), blobs(600, 1), blobs(200, 2))
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Return Keras 3 on TensorFlow."""
+    pytest.importorskip("tensorflow")
+    return backend.keras_on_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def tf_keras() -> Any:
+    pytest.importorskip("tensorflow")
+    return qat.modules().keras
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def each_keras(request: pytest.FixtureRequest) -> Any:
+    """Return Keras 3, then ``tf_keras``."""
+    return request.getfixturevalue(request.param)
 
 
 def drawn_photo(kind: str, seed: int) -> np.ndarray:

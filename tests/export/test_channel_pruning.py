@@ -10,18 +10,11 @@ import numpy as np
 import pytest
 
 from edge_fmnist_export import architectures
-from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.channel_pruning import is_narrower, prune_channels
 from edge_fmnist_export.training.recipe import load_recipe
 from edge_fmnist_export.training.weights import assign_variables, read_variables
 
 WIDE, NARROW = "resnet:6;8/2,8,10/2", "resnet:6;8x5/2,8,10x4/2"
-
-
-@pytest.fixture
-def keras() -> Any:
-    pytest.importorskip("tensorflow")
-    return backend.keras_on_tensorflow()
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import numpy as np
-import pytest
+from typing import Any
 
-from edge_fmnist_export.training import backend, qat
+import numpy as np
+
 from edge_fmnist_export.training.feeding import fed, outputs
 
 
-@pytest.mark.parametrize("module", ["keras", "tf_keras"])
-def test_batches_reach_the_model_unchanged_and_without_autotuning(module: str) -> None:
-    pytest.importorskip("tensorflow")
-    keras = backend.keras_on_tensorflow() if module == "keras" else qat.modules().keras
+def test_batches_reach_the_model_unchanged_and_without_autotuning(each_keras: Any) -> None:
+    keras = each_keras
     rng = np.random.default_rng(1)
     batches = [(rng.random((4, 28, 28, 1), np.float32), rng.random((4, 20), np.float32)) for _ in range(3)]
     pipeline = fed(keras, batches)

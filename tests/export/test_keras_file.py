@@ -23,14 +23,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def keras() -> Any:
-    pytest.importorskip("tensorflow")
-    from edge_fmnist_export.training import backend
-
-    return backend.keras_on_tensorflow()
-
-
-@pytest.fixture(scope="module")
 def trained(keras: Any, tiny_data: Path) -> Any:
     """Return a trained classifier of images from 0 to 255, shape (28, 28), with a softmax."""
     layers = keras.layers

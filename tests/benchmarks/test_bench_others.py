@@ -101,10 +101,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., P
     (folder / "run").mkdir()
     (folder / "run" / "recipe.toml").write_text(RECIPE, "utf-8")
     rng = np.random.default_rng(2)
-    splits = [
-        (rng.integers(0, 256, (count, 28, 28), np.uint8), (np.arange(count) % 10).astype(np.uint8))
-        for count in (700, 10)
-    ]
+    splits = [(rng.integers(0, 256, (count, 28, 28)), np.arange(count) % 10) for count in (700, 10)]
     # Post-training quantization is calibrated on it.
     write_data(folder / "data", *splits)
     function = f"{textwrap.dedent(inspect.getsource(measure))}\nmeasure({str(folder / 'run')!r}, {str(folder)!r})\n"

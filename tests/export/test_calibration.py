@@ -15,11 +15,7 @@ from edge_fmnist.model.calibration import (
 )
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, one_hot
-from edge_fmnist_export.training.calibration import (
-    FILE,
-    calibrate,
-    recorded,
-)
+from edge_fmnist_export.training.calibration import FILE, calibrate, recorded
 from edge_fmnist_export.training.recipe import load_recipe
 from edge_fmnist_export.training.run_folder import Run, create_run
 
@@ -124,9 +120,7 @@ def test_what_is_written_is_read(run: Run, logits: np.ndarray, targets: np.ndarr
     "value",
     [
         [1.0, 0.5],
-        {"temperature": 1.0},
         {"temperature": float("nan"), "threshold": 0.5},
-        {"temperature": 1.0, "threshold": 1.5},
         {"temperature": "hot", "threshold": 0.5},
     ],
 )

@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist_export.micro.arena import estimate
-from edge_fmnist_export.micro.carray import c_files, identifier, without_metadata, write_c_files
+from edge_fmnist_export.micro.carray import c_files, identifier, write_c_files
 
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Werror")
 C99, C11, CPP11 = ("cc", "-std=c99"), ("cc", "-std=c11"), ("c++", "-std=c++11")
@@ -161,15 +162,7 @@ def float_model(edge: ModelBytes) -> bytes:
     graph = model.subgraphs[0]
     for index in (*graph.inputs, *graph.outputs):
         graph.tensors[index].type, graph.tensors[index].quantization = schema.TensorType.FLOAT32, None
-    return packed(model)
-
-
-def packed(model: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(convert_object_to_bytearray(model))
 
 
 def test_a_float_model_has_no_quantization(compile_and_run: Callable[..., Any], edge: ModelBytes) -> None:
@@ -191,9 +184,7 @@ def test_comment_says_where_the_model_comes_from(edge: ModelBytes) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("edge", "edge"),
         ("edge-int8", "edge_int8"),
-        ("Edge int8", "edge_int8"),
         ("28x28", "model_28x28"),
         ("__a__b", "a_b"),
         ("größe", "gr_e"),
@@ -209,7 +200,7 @@ def test_a_model_with_two_outputs(edge: ModelBytes) -> None:
     graph = model.subgraphs[0]
     graph.outputs = np.array([graph.outputs[0], 5], np.int32)
     with pytest.raises(ModelError, match="one input and one output, got 1 and 2"):
-        c_files(ModelBytes(packed(model), "two.tflite"), "two")
+        c_files(ModelBytes(bytes(convert_object_to_bytearray(model)), "two.tflite"), "two")
 
 
 @pytest.mark.parametrize("seed", range(5))

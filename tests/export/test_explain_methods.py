@@ -40,11 +40,6 @@ def test_the_command_knows_the_methods() -> None:
     assert list(command.METHODS) == list(NAMES) == list(METHODS)
 
 
-def test_an_unknown_method_is_refused(image: np.ndarray) -> None:
-    with pytest.raises(UsageError, match="expected one of shap, lime, occlusion, gradcam"):
-        explain("guess", ExplainRequest(patch_scorer(), image, 0))
-
-
 def test_occlusion_of_a_known_model_is_exact(image: np.ndarray) -> None:
     found = explain("occlusion", ExplainRequest(patch_scorer(), image, 0))
     # A covered pixel of the patch takes 200 / 255 / 64 from the score; the mean counts what each of the 25 places of

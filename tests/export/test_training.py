@@ -292,15 +292,6 @@ def test_a_run_folder_that_does_not_fit(
     assert {path: path.read_bytes() for path in copied.iterdir()} == before
 
 
-@pytest.mark.slow
-def test_a_damaged_calibration_is_not_exported(run_command: Command, copied: Path, tmp_path: Path) -> None:
-    (copied / "calibration.json").write_text('{"temperature": -1, "threshold": 0}', "utf-8")
-    answer = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
-    assert answer.code == 1
-    assert "calibration.json: expected a temperature above 0" in answer.stderr
-    assert not (tmp_path / "model.tflite").exists()
-
-
 def test_an_unreadable_photograph_is_named_before_training(
     run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
 ) -> None:

@@ -174,13 +174,9 @@ def limits(path: Path, name: str, entry: Any) -> Limits:
 
 
 def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: dict[str, Any], path: Path) -> None:
-    """Check that a baseline is of this model and data set; a file without a name in its metadata passes as the model.
+    """Check that a baseline, read from ``path``, is of this model and data set, both as in a result.
 
-    Args:
-        model: as in a result.
-        data: as in a result.
-        baseline: contents of ``path``.
-        path: for messages.
+    A file without a name in its metadata passes as the model.
 
     Raises:
         BaselineError: it is not.
@@ -195,14 +191,9 @@ def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: 
 
 
 def updated(document: Document, path: Path, instructions: int | None = None) -> dict[str, Any]:
-    """Return the baseline that a result makes, without the metrics that do not apply to the model.
+    """Return the baseline that a complete result makes, without the metrics that do not apply to the model.
 
     Keeps the tolerances of an existing baseline and, for a byte-identical model, its other kinds of machines.
-
-    Args:
-        document: a complete result.
-        path: existing baseline, if there is one.
-        instructions: of one inference; None if not counted.
 
     Raises:
         BaselineError: a metric that applies was not measured.

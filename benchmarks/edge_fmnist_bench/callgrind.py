@@ -54,11 +54,7 @@ def available() -> bool:
 
 
 def count_inference(model: str, *, start: Start = subprocess.run) -> int:
-    """Return the number of instructions of one inference in the bare interpreter loop.
-
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
-        start: starts the process; like :func:`subprocess.run`.
+    """Return the number of instructions of one inference of a shipped model or file in the bare interpreter loop.
 
     Raises:
         UsageError: valgrind is not installed.
@@ -70,13 +66,8 @@ def count_inference(model: str, *, start: Start = subprocess.run) -> int:
 def count_frame(model: str, *, start: Start = subprocess.run) -> dict[str, int]:
     """Return the number of instructions of each stage of a frame, by the names in ``STAGES``.
 
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
-        start: starts the process; like :func:`subprocess.run`.
-
     Raises:
-        UsageError: valgrind is not installed.
-        CheckError: callgrind failed.
+        UsageError, CheckError: as :func:`count_inference`.
     """
     return _count("frame", model, FRAMES, start, *SIZE)
 
@@ -188,12 +179,7 @@ def _row(stage: str, value: int, before: int | None, note: str) -> GateRow:
 def command(model: str, *, gate: Path | None, update: bool, output: Path | None, json: bool) -> int:
     """Run ``edge-fmnist bench --instructions`` and return the exit code.
 
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file; frames use the camera model where it is shipped.
-        gate: baseline to compare with.
-        update: write the counts to ``gate`` instead.
-        output: write the counts to this file.
-        json: print the counts as JSON.
+    Frames use the camera model where it is shipped. ``update`` writes the counts to ``gate`` instead of comparing them.
 
     Raises:
         UsageError: valgrind is not installed.

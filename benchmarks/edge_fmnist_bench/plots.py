@@ -97,13 +97,9 @@ def _point(variant: dict[str, Any]) -> VariantPoint:
 
 
 def plot(document: Document, folder: Path) -> list[Path]:
-    """Draw a result, each figure as PNG and SVG, and return the files.
+    """Draw a result, each figure as PNG and SVG, into a folder, which is created if needed, and return the files.
 
     The figures are ``accuracy-latency``, ``accuracy-size`` and ``latency``; one without data is left out.
-
-    Args:
-        document: a result of the benchmark.
-        folder: where the files go; created if needed.
 
     Raises:
         MissingExtraError: the extra ``[plot]`` is not installed.

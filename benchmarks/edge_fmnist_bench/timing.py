@@ -96,12 +96,7 @@ def rates(
 ) -> dict[str, Exception]:
     """Append the images per second of each round to ``into`` and return the errors by name.
 
-    Args:
-        calls: warmed-up calls by name.
-        images: images per call by name.
-        settings: number and length of the rounds.
-        seed: random seed of the order of turns.
-        into: receives the rates.
+    ``images`` is the number of images of each call, all of them warmed up.
     """
 
     def take(name: str) -> None:
@@ -133,18 +128,11 @@ class Ratio:
 
 
 def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> Ratio | None:
-    """Return the ratio of two variants that took turns; None when no round has both.
+    """Return the ratio of two variants, by name and samples, that took turns; None when no round has both.
 
-    Each round gives the ratio of its two medians: a machine that is slow for
-    a while is slow for both. The estimate is the median over the rounds; the
-    interval is the percentile bootstrap over rounds
+    Each round gives the ratio of its two medians: a machine that is slow for a while is slow for both. The estimate is
+    the median over the rounds; the interval is the percentile bootstrap over rounds
     (https://en.wikipedia.org/wiki/Bootstrapping_(statistics)).
-
-    Args:
-        of: name and samples of the numerator.
-        to: name and samples of the denominator.
-        bootstrap: number of resamples, and confidence level.
-        seed: random seed of the resampling.
     """
     pairs = zip(of[1].rounds, to[1].rounds, strict=False)
     ratios = np.array([np.median(above) / np.median(below) for above, below in pairs if above and below])

@@ -23,9 +23,7 @@ FORMATS = ("float32", "float16", "dynamic")
 def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     """Return the float model of a run as variants: TensorFlow Lite files, Keras ``predict`` and compiled functions.
 
-    Args:
-        run: a run folder, or a shipped checkpoint's name.
-        folder: where the files go; created if needed.
+    The run is a folder or a shipped checkpoint's name. The files go to ``folder``.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
@@ -42,14 +40,9 @@ def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
 
 
 def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) -> list[BenchmarkVariant]:
-    """Export a run, and return a variant in the preferred interpreter for each format.
+    """Export a run into a folder, and return a variant in the preferred interpreter for each format.
 
     A format that cannot be exported is a variant that raises the reason when it is opened.
-
-    Args:
-        run: a run folder, or a shipped checkpoint's name.
-        folder: where the files go; created if needed.
-        formats: formats of ``edge-fmnist export``.
 
     Raises:
         RunError: nothing could be exported.

@@ -69,14 +69,7 @@ class KerasVariant(BenchmarkVariant):
     """A Keras model called in one way; loaded when it is opened."""
 
     def __init__(self, way: str, title: str, device: str, folder: str) -> None:
-        """Create a variant.
-
-        Args:
-            way: ``predict``, ``compiled`` or ``xla``.
-            title: for tables.
-            device: what it runs on.
-            folder: the run folder.
-        """
+        """Take the way (``predict``, ``compiled`` or ``xla``), the title, the device and the run folder."""
         self.name, self.title, self.device, self.file = f"keras-{way}", title, device, None
         self._way, self._folder = way, folder
 
@@ -163,10 +156,7 @@ def _inputs(images: np.ndarray) -> np.ndarray:
 def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> Any:
     """Return a ``tf.function`` from uint8 (batch, 28, 28) to logits, with the scaling of pixels in the graph.
 
-    Args:
-        model: a Keras model on the TensorFlow back end.
-        batch: images per call; None leaves it open.
-        xla: compile with XLA.
+    The model is one of Keras on TensorFlow; without ``batch``, the number of images is open.
     """
     from edge_fmnist_export.training import backend
 

@@ -116,11 +116,7 @@ class Explainer:
     """Explains images one by one, and writes and prints the results.
 
     Attributes:
-        scorer: the model.
-        method: one of ``METHODS``.
-        seed: random seed.
         target: index of the class to explain; None means the predicted class.
-        output: output folder.
         stems: file names that are already used.
     """
 

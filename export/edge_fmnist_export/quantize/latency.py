@@ -34,14 +34,7 @@ class Latency:
 
 
 def compare_latency(models: Mapping[str, bytes], reference: bytes) -> dict[str, Latency]:
-    """Time models in turns with a reference, one image at a time on one thread.
-
-    Args:
-        models: the bytes of model files, by their name in messages.
-        reference: the bytes of the file that ratios refer to.
-
-    Returns:
-        The latency of each model, by name.
+    """Time models, by their name in messages, in turns with a reference, one image at a time on one thread.
 
     Raises:
         ModelError: not a model, or it fails while running.

@@ -54,12 +54,8 @@ class Phase:
 
     Attributes:
         name: ``"float"`` or ``"qat"``.
-        keras: the Keras module that built the model.
-        model: the uncompiled model.
-        settings: optimizer, schedule and epochs.
-        objective: the loss.
+        keras: the Keras module that built the model, which is not compiled.
         batches: returns the batches of an epoch.
-        batch_size: images in a batch.
         steps: batches in an epoch.
         precision: of the layers on the torch back end, ``"float32"`` or ``"bfloat16"``.
         extra_variables: state outside of the model's variables that training changes.

@@ -45,14 +45,10 @@ class TorchNetwork:
         ]
 
     def __call__(self, images: Any, training: bool) -> Any:
-        """Return the logits for images.
+        """Return the logits (N, classes) for a float32 tensor of images (N, 1, 28, 28), values 0 to 1.
 
-        Args:
-            images: float32 tensor (N, 1, 28, 28), values 0 to 1.
-            training: whether dropout is active and batch normalization uses the batch.
-
-        Returns:
-            A tensor (N, classes), in the precision of the autocast context.
+        They have the precision of the autocast context. In ``training``, dropout is active and batch normalization uses
+        the batch.
         """
         values = {self._input: images}
         for step in self._steps:

@@ -111,7 +111,7 @@ def analyse(
     Args:
         content: bytes of the model file.
         source: name of the model in messages.
-        model: the float model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
+        model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
         train: images for the noise: the first ``NOISE_IMAGES``.
         validation: images for the cost: the first ``COST_IMAGES``.
         progress: called with the current step and the share that is done, 0 to 1.
@@ -174,17 +174,10 @@ def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> Laye
 
 
 def nearest_layer(values: np.ndarray, layers: Mapping[str, np.ndarray]) -> str | None:
-    """Return the float layer that an operator implements: the one with the most similar output.
+    """Return the float layer that an operator implements, the one with the most similar output; None without one.
 
-    Names do not identify it, since conversion fuses layers and renames the result. If layers have equal outputs,
-    for example before and after dropout, the first is returned.
-
-    Args:
-        values: output of the operator, float, shape (N, ...).
-        layers: outputs of the float layers for the same images, by name.
-
-    Returns:
-        None if no layer is similar.
+    Names do not identify it, since conversion fuses layers and renames the result. If layers have equal outputs, for
+    example before and after dropout, the first is returned.
     """
     best, best_ratio = None, LEAST_SNR
     for name, reference in layers.items():

@@ -68,10 +68,7 @@ def build(context: ReportContext) -> ReportSection:
 def choose(scores: np.ndarray, targets: np.ndarray, seed: int) -> tuple[list[int], list[int]]:
     """Return the images to explain: a random correct one of each class, and the mistakes with the highest scores.
 
-    Args:
-        scores: float32, shape (N, classes).
-        targets: class indexes, shape (N,).
-        seed: random seed.
+    Scores have the shape (N, classes), targets (N,).
     """
     predicted = scores.argmax(axis=1)
     order = np.random.default_rng(seed).permutation(len(targets))
@@ -84,12 +81,7 @@ def choose(scores: np.ndarray, targets: np.ndarray, seed: int) -> tuple[list[int
 
 
 def share_on_garment(values: np.ndarray, image: np.ndarray) -> float:
-    """Return the share of the absolute values that lies on pixels of the garment, 0 to 1.
-
-    Args:
-        values: float, shape (28, 28).
-        image: uint8, shape (28, 28), the garment bright on black.
-    """
+    """Return the share, 0 to 1, of the absolute values (28, 28) that lies on pixels of the garment."""
     mass = np.abs(values)
     return float(mass[image > 0].sum() / mass.sum()) if mass.sum() > 0 else 0.0
 

@@ -107,7 +107,12 @@ def bench(
     _check_outputs(files=(output, gate if update_baseline else None), folders=(plot, action_benchmark))
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
-    _check_extras(against=against is not None, peers=peers, plot=plot is not None)
+    for extra, option, given in (
+        *(("export", "--against float", against), ("export", "--peers", peers)),
+        *(("peers", "--peers", peers), ("plot", "--plot", plot)),
+    ):
+        if given:
+            extras.require(extra, option)
     with console.quiet_native_log():
         plan = _plan(model, data, _scenarios(scenario, gate), protocol, iterations)
     if gate is not None:
@@ -169,16 +174,6 @@ def _check_outputs(files: Iterable[Path | None], folders: Iterable[Path | None])
                 pass
         except OSError as error:
             raise SinkError(f"{folder}: cannot write to this folder ({error.strerror or error})") from error
-
-
-def _check_extras(*, against: bool, peers: bool, plot: bool) -> None:
-    if against:
-        extras.require("export", "--against float")
-    if peers:
-        extras.require("export", "--peers")
-        extras.require("peers", "--peers")
-    if plot:
-        extras.require("plot", "--plot")
 
 
 def _scenarios(given: list[str] | None, gate: Path | None) -> Collection[str]:

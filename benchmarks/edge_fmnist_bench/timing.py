@@ -114,21 +114,8 @@ def summary(microseconds: np.ndarray, percentiles: Sequence[float]) -> dict[str,
     return {"count": len(microseconds), **named, "max_us": round(float(microseconds.max()), 2)}
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Duration of variant ``of`` divided by that of variant ``to``, with a bootstrap confidence interval."""
-
-    of: str
-    to: str
-    ratio: float
-    low: float
-    high: float
-    confidence: float
-    rounds: int
-
-
-def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> Ratio | None:
-    """Return the ratio of two variants, by name and samples, that took turns; None when no round has both.
+def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> dict[str, Any] | None:
+    """Return the ratio of two variants, by name and samples, that took turns, for JSON; None when no round has both.
 
     Each round gives the ratio of its two medians: a machine that is slow for a while is slow for both. The estimate is
     the median over the rounds; the interval is the percentile bootstrap over rounds
@@ -143,4 +130,5 @@ def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap
     tail = (1 - bootstrap.confidence) / 2 * 100
     low, high = np.percentile(np.median(draws, axis=1), (tail, 100 - tail))
     estimate, low, high = (round(float(value), 4) for value in (np.median(ratios), low, high))
-    return Ratio(of[0], to[0], estimate, low, high, bootstrap.confidence, len(ratios))
+    interval = {"low": low, "high": high, "confidence": bootstrap.confidence, "rounds": len(ratios)}
+    return {"of": of[0], "to": to[0], "ratio": estimate, **interval}

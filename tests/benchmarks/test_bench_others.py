@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import MissingExtraError, RunNotFoundError
+from edge_fmnist.errors import RunNotFoundError
 from edge_fmnist_bench.variants.base import VariantError
 from edge_fmnist_bench.variants.floats import MissingVariant, float_variants
 from edge_fmnist_bench.variants.peers import MODULES, OnnxVariant, peer_variants
@@ -142,14 +142,6 @@ def test_unknown_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         float_variants("absent", tmp_path)
     with pytest.raises(RunNotFoundError, match="neither a run folder nor a shipped checkpoint"):
         peer_variants("absent", tmp_path)
-
-
-def test_missing_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[export\]"):
-        float_variants("edge", tmp_path)
-    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[peers\]"):
-        peer_variants("edge", tmp_path)
 
 
 def test_a_format_that_was_not_exported_says_why() -> None:

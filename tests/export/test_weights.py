@@ -11,7 +11,6 @@ from edge_fmnist_export.training.weights import (
     assign_variables,
     load_arrays,
     load_checkpoint,
-    read_variables,
     save_arrays,
     save_checkpoint,
 )
@@ -80,25 +79,6 @@ def test_truncated_file(tmp_path: Path, arrays: list[np.ndarray]) -> None:
         path.write_bytes(content[:left])
         with pytest.raises(RunError, match=r"checkpoint\.npz: not a readable archive"):
             load_checkpoint(path)
-
-
-def test_no_damaged_byte_goes_unnoticed(tmp_path: Path) -> None:
-    path = tmp_path / "weights.npz"
-    arrays: list[np.ndarray] = [np.zeros((30, 30), np.float32), np.arange(200) % 7]
-    save_arrays(path, arrays)
-    content = path.read_bytes()
-    refused = 0
-    for place in range(0, len(content), 3):
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        variables = [Variable(np.ones_like(array)) for array in arrays]
-        try:
-            assign_variables(variables, load_arrays(path), "the weights")
-        except RunError:
-            refused += 1
-            continue
-        # Dates and the like do not matter; whatever gets through must be right.
-        assert_same(read_variables(variables), arrays)
-    assert refused > len(content) / 12
 
 
 @pytest.mark.parametrize("header", [b"no json", b'{"state": 0, "colour": 1}'])

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from edge_fmnist import extras
@@ -39,7 +38,7 @@ def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     return [*tflite_variants(run, folder), *keras_variants(opened)]
 
 
-def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) -> list[BenchmarkVariant]:
+def tflite_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     """Export a run into a folder, and return a variant in the preferred interpreter for each format.
 
     A format that cannot be exported is a variant that raises the reason when it is opened.
@@ -49,7 +48,7 @@ def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) ->
         InterpreterError: no interpreter is installed.
     """
     interpreter = interpreters.choose()
-    options = [f"--{kind}" for kind in formats]
+    options = [f"--{kind}" for kind in FORMATS]
     # A separate process: conversion needs TensorFlow, while the Keras variants run on the current back end.
     command = [sys.executable, "-m", "edge_fmnist", "export", run, *options, "--output", str(folder), "--json"]
     # Without the data set, the export does not measure accuracy, which the benchmark does itself.
@@ -65,7 +64,7 @@ def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) ->
         InterpreterVariant(str(files[kind]), interpreter, kind)
         if kind in files
         else MissingVariant(kind, interpreter, reason)
-        for kind in formats
+        for kind in FORMATS
     ]
 
 

@@ -162,12 +162,12 @@ class Explainer:
         """Explain one image, write its files, and return plain values for JSON."""
         from edge_fmnist_export.report.explain.base import ExplainRequest
         from edge_fmnist_export.report.explain.drawing import draw
-        from edge_fmnist_export.report.explain.methods import explain as explain_by
+        from edge_fmnist_export.report.explain.methods import METHODS as EXPLAINERS
 
         scores = self.scorer.scores(source.image[None])[0]
         predicted = int(scores.argmax())
         target = predicted if self.target is None else self.target
-        explanation = explain_by(self.method, ExplainRequest(self.scorer, source.image, target, self.seed))
+        explanation = EXPLAINERS[self.method](ExplainRequest(self.scorer, source.image, target, self.seed))
         path = self.output / f"{self._stem(source)}.png"
         values = {
             "file": source.source,

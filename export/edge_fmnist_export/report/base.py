@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -132,18 +132,3 @@ class ReportContext:
     def float_scores(self) -> np.ndarray | None:
         """The float model's probabilities for the test split, float32, shape (N, classes); None without a run."""
         return None if self.float_scorer is None else self.float_scorer.scores(self.test.images)
-
-
-class SectionModule(Protocol):
-    """The interface of a section module."""
-
-    @property
-    def VERSION(self) -> int:  # noqa: N802 - a constant of a module
-        """Increased whenever the section's content changes, so that cached sections are rebuilt."""
-
-    def build(self, context: ReportContext) -> ReportSection:
-        """Build the section.
-
-        Raises:
-            EdgeFmnistError: the section cannot be computed.
-        """

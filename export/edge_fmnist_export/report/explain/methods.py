@@ -13,13 +13,3 @@ METHODS: dict[str, Callable[[ExplainRequest], Explanation]] = {
     "occlusion": occlusion.explain,
     "gradcam": gradcam.explain,
 }
-
-
-def explain(method: str, request: ExplainRequest) -> Explanation:
-    """Explain a prediction by the method of this name.
-
-    Raises:
-        UsageError: the method cannot explain this model.
-        MissingExtraError: the method's library is not installed.
-    """
-    return METHODS[method](request)

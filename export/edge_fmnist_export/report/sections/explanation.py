@@ -13,7 +13,7 @@ from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSe
 from edge_fmnist_export.report.explain import NAMES
 from edge_fmnist_export.report.explain.base import ExplainRequest, Explanation
 from edge_fmnist_export.report.explain.drawing import overlay
-from edge_fmnist_export.report.explain.methods import METHODS, explain
+from edge_fmnist_export.report.explain.methods import METHODS
 from edge_fmnist_export.report.explain.scorer import Scorer, of_file
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build(context: ReportContext) -> ReportSection:
         context.progress(f"test image {index}", done / (len(correct) + len(wrong)))
         target = int(predictions.indexes[index])
         explained[index] = [
-            explain(method, ExplainRequest(scorer, images[index], target, context.seed))
+            METHODS[method](ExplainRequest(scorer, images[index], target, context.seed))
             for method, scorer in scorers.items()
         ]
     text = [
@@ -93,7 +93,7 @@ def _scorers(context: ReportContext) -> dict[str, Scorer]:
     if context.float_scorer is None:
         return scorers
     try:
-        explain("gradcam", ExplainRequest(context.float_scorer, context.test.images[0], 0, context.seed))
+        METHODS["gradcam"](ExplainRequest(context.float_scorer, context.test.images[0], 0, context.seed))
     except UsageError:
         # A network without a feature map, such as a multilayer perceptron.
         return scorers

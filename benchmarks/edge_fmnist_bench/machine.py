@@ -24,10 +24,7 @@ LIBRARIES = (
 )
 
 # Instruction set extensions for int8 or vectors, best first: they decide the speed-up of int8 over float32.
-FEATURES = (
-    *("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"),
-    *("i8mm", "asimddp", "asimd", "neon"),
-)
+FEATURES = (*("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"), *("i8mm", "asimddp", "asimd", "neon"))
 
 # Bits of `vcgencmd get_throttled`: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLED = {

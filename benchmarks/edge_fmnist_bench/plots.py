@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, ROW = 9.6, 3.9, 0.56
 TOP, RIGHT, LINE = 0.95, 0.25, 0.17
 LABEL_WIDTH = 26
-# Colours that can be told apart without colour vision.
+# Distinguishable with colour blindness.
 COLOURS = {"int8": RED, "reduced": "#c98a1b", "float32": BLUE}
 NAMES = {"int8": "int8", "reduced": "float16, or int8 weights alone", "float32": "float32"}
 MARKERS = {"tflite": "o", "keras": "s", "onnx": "D"}

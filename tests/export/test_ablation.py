@@ -186,7 +186,6 @@ def test_runs_before_an_interruption_are_in_the_table(ablate: Callable[..., Any]
     [
         (("--seeds", "1,1"), "expected different integers"),
         (("--seeds", "1,-2"), "expected different integers"),
-        (("--table", "page.txt"), "expected the name of a Markdown file"),
         (("-v", "training.emma=0"), "training.emma"),
     ],
 )

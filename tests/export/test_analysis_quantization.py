@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,24 +139,13 @@ def test_costs_are_measured_and_small(analysed: QuantizationAnalysis) -> None:
 
 
 def made_layer(index: int, **changes: Any) -> LayerQuantization:
-    values: dict[str, Any] = {
-        "index": index,
-        "operator": "CONV_2D",
-        "layer": f"relu_{index}",
-        "shape": (7, 7, 4),
-        "weight_low": -1.0,
-        "weight_high": 0.5,
-        "weight_step_low": 0.004,
-        "weight_step_high": 0.008,
-        "scale": 0.02,
-        "zero_point": -128,
-        "snr": 25.0,
-        "own_snr": 40.0,
-        "divergence": 0.001 * index,
-        "points_lost": 0.1,
-        "agreement": 0.999,
-    }
-    return LayerQuantization(**{**values, **changes})
+    layer = LayerQuantization(
+        *(index, "CONV_2D", f"relu_{index}", (7, 7, 4), -1.0, 0.5, 0.004, 0.008, 0.02, -128, 25.0, 40.0),
+        divergence=0.001 * index,
+        points_lost=0.1,
+        agreement=0.999,
+    )
+    return replace(layer, **changes)
 
 
 def test_the_section_names_the_costliest_layer_and_what_has_no_match() -> None:

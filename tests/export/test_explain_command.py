@@ -25,13 +25,13 @@ Command = Callable[..., Any]
 @pytest.fixture
 def explain(run_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
     """Return a function that explains with options, into a folder of its own."""
-    return lambda *options: run_command("explain", *options, "--data", tiny_data, "-o", tmp_path / "out", "--json")
+    options = ("--data", tiny_data, "-o", tmp_path / "out", "--json")
+    return lambda *arguments, code=0: run_command("explain", *arguments, *options, code=code)
 
 
 @pytest.mark.parametrize("method", ["shap", "lime", "occlusion"])
 def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path, method: str) -> None:
     answer = explain(tiny_model, "test:3", "--method", method)
-    assert answer.code == 0, answer.stderr
     said = answer.json
     assert (said["file"], said["kind"], said["method"]) == ("test:3", "file", method)
     assert said["answer"] == said["class"]
@@ -43,15 +43,9 @@ def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path,
     assert sorted(path.name for path in written.parent.iterdir()) == [f"test-3-{method}.json", written.name]
 
 
-def test_shap_values_add_up_to_the_change_of_the_score(explain: Command, tiny_model: Path) -> None:
-    said = explain(tiny_model, "test:1", "--method", "shap").json
-    assert np.sum(said["values"]) == pytest.approx(said["class"]["score"] - said["base"], abs=1e-3)
-
-
 @pytest.mark.parametrize("method", ["occlusion", "gradcam"])
 def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: Path, method: str) -> None:
     answer = explain(tiny_run, "test:3", "--method", method)
-    assert answer.code == 0, answer.stderr
     said = answer.json
     assert (said["kind"], said["model"]) == ("float", "tiny")
     assert Path(said["picture"]).name == f"test-3-{method}-float.png"
@@ -65,8 +59,7 @@ def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: 
 
 def test_a_file_leads_to_its_run(run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
     # Runs are looked for in the working folder, which this process shares with no other test.
-    answer = run_command("explain", tiny_model, "test:0", "--float")
-    assert answer.code == 2
+    answer = run_command("explain", tiny_model, "test:0", "--float", code=2)
     assert "give the run folder instead of the file" in answer.stderr
     assert "Traceback" not in answer.stderr
 
@@ -90,8 +83,8 @@ def test_another_class_can_be_explained(explain: Command, tiny_model: Path) -> N
 def test_what_cannot_be_explained(
     explain: Command, tiny_model: Path, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    answer = explain(*(option.format(model=tiny_model) for option in options[:1]), "test:0", *options[1:])
-    assert (answer.code, answer.stdout) == (code, "")
+    answer = explain(*(option.format(model=tiny_model) for option in options[:1]), "test:0", *options[1:], code=code)
+    assert answer.stdout == ""
     assert message in answer.stderr
 
 
@@ -119,9 +112,10 @@ def test_an_image_that_cannot_be_explained_is_reported_and_skipped(
     bare, broken = tmp_path / "bare.png", tmp_path / "broken.png"
     cv2.imwrite(str(bare), np.full((120, 100, 3), 180, np.uint8))
     broken.write_bytes(b"no picture")
-    answer = explain(tiny_model, bare, broken, tmp_path / "none.png", "test:999", "test:0", "--method", "occlusion")
+    answer = explain(
+        tiny_model, bare, broken, tmp_path / "none.png", "test:999", "test:0", "--method", "occlusion", code=1
+    )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert answer.code == 1
     assert [("error" in line) for line in lines] == [True, True, True, True, False]
     assert "no garment detected" in lines[0]["error"]
     assert answer.stderr.count("Error: ") == 4

@@ -41,8 +41,7 @@ def explain(
         typer.Option("--float", help="Explain the float model that the file was exported from; implied by gradcam."),
     ] = False,
     wanted: Annotated[
-        str | None,
-        typer.Option("--class", help="Class to explain, by label or index. Default: the predicted class."),
+        str | None, typer.Option("--class", help="Class to explain, by label or index. Default: the predicted class.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,

@@ -166,12 +166,7 @@ def _run_exporter(
 
 
 def _keras_exporter(
-    path: Path,
-    io: str,
-    data: Path | None,
-    images: Path | None,
-    labels: tuple[str, ...] | None,
-    calibration: int | None,
+    path: Path, io: str, data: Path | None, images: Path | None, labels: tuple[str, ...] | None, calibration: int | None
 ) -> Exporter:
     """Return the exporter of a Keras file, calibrated on the pictures in ``images`` or on training images."""
     from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of

@@ -54,8 +54,8 @@ def train(
 
     Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
 
-    With photographs of your own classes, the whole network of camera is trained, starting from a last layer as `teach`
-    would fit it, and the result says what that brought on photographs that were held out.
+    With photographs of your own classes, the whole network of camera is trained, starting from the last layer that
+    `teach` would fit. Both are compared on held-out photographs.
     """
     extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
@@ -157,10 +157,11 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
     if "taught_accuracy" in last:
         count, taught, trained = last["validation_images"], last["taught_accuracy"], last["trained_accuracy"]
         console.say(
-            f"Right of {count:,} photographs that were held out: {round(taught * count):,} with a taught last layer, "
-            f"{round(trained * count):,} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
+            "Held-out photographs classified correctly: "
+            f"{round(taught * count):,} of {count:,} with a taught last layer, {round(trained * count):,} of {count:,} "
+            f"with the whole network trained ({(trained - taught) * 100:+.1f} points)."
         )
-    # Without the images of a data set, nothing is there to quantize after training with.
+    # Post-training quantization needs the images of a data set.
     unquantized = "--float32" if run.recipe.photos.classes else "--int8 --ptq"
     flags = "--int8" if run.has("qat") else unquantized
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -49,8 +49,7 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes) -> dict[str, 
     medians = {name: np.array([np.median(turn) for turn in taken]) for name, taken in turns.items()}
     return {
         name: Latency(
-            float(np.median(np.concatenate(turns[name]))) / 1000,
-            float(np.median(medians[name] / medians[REFERENCE])),
+            float(np.median(np.concatenate(turns[name]))) / 1000, float(np.median(medians[name] / medians[REFERENCE]))
         )
         for name in models
     }

@@ -50,7 +50,7 @@ def class_folders(folder: Path) -> bool:
 def for_classes(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
 
-    The last epoch is kept, so that photographs that are held out choose nothing and measure without bias.
+    The last epoch is kept, so that held-out photographs are not used for model selection and measure without bias.
 
     Raises:
         DataNotFoundError: no photographs in the folder.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,10 +25,6 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return asdict(self)
 
 
 class Listener(Protocol):

@@ -117,11 +117,7 @@ def _model_settings(model: str | Path) -> dict[str, Any]:
         "sha256": hashlib.sha256(data.content).hexdigest(),
         "batchOffsets": _batch_offsets(data.content),
         "labels": classifier.labels,
-        "input": {
-            "type": input_.dtype.name,
-            "shape": input_.shape,
-            "table": None if table is None else table.tolist(),
-        },
+        "input": {"type": input_.dtype.name, "shape": input_.shape, "table": None if table is None else table.tolist()},
         "output": {
             "type": output.dtype.name,
             "kind": metadata.output,

@@ -99,12 +99,7 @@ class QuantizationAnalysis:
 
 
 def analyse(
-    content: bytes,
-    source: str,
-    model: Any,
-    train: Subset,
-    validation: Subset,
-    progress: Callable[[str, float], None],
+    content: bytes, source: str, model: Any, train: Subset, validation: Subset, progress: Callable[[str, float], None]
 ) -> QuantizationAnalysis:
     """Compare a quantized file with its float model, layer by layer.
 

@@ -201,8 +201,7 @@ def test_trains_float_on_torch_and_the_rest_on_tensorflow(
 ) -> None:
     recipe, run = tmp_path / "recipe.toml", tmp_path / "run"
     recipe.write_text(RECIPE.format(precision="bfloat16", qat=1), "utf-8")
-    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", run)
-    assert answer.code == 0, answer.stderr
+    run_on_torch("train", recipe, "--data", tiny_data, "--output", run)
     losses = losses_of(run, "float")
     assert len(losses) == 4
     assert losses[-1] < 0.95 * losses[0]
@@ -218,7 +217,6 @@ def test_trains_on_mixed_images_with_a_teacher(
     recipe.write_text(f'{text}\n[distill]\nteachers = ["{tiny_run}"]\nviews = 2\n', "utf-8")
     # Compiling takes most of the time, and other tests compile.
     without_compiling = {"TORCHDYNAMO_DISABLE": "1"}
-    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", **without_compiling)
-    assert answer.code == 0, answer.stderr
+    run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", **without_compiling)
     losses = losses_of(tmp_path / "run", "float")
     assert losses[-1] < 0.95 * losses[0]

@@ -30,6 +30,11 @@ from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
 
+# Test processes share the cores, and threads that wait for one another keep a core busy: a step of torch with two
+# threads takes twenty times as long beside another process. Read when the libraries start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+
 # Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ parquet = pytest.importorskip("pyarrow.parquet")
 
 from edge_fmnist.errors import RunError  # noqa: E402
 from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
-from edge_fmnist_export.bulk.files import RemoteFolder  # noqa: E402
 from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelOptions  # noqa: E402
 from edge_fmnist_export.bulk.parts import Chunk  # noqa: E402
 from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
@@ -269,30 +268,40 @@ def test_a_photograph_that_kills_its_worker_becomes_a_row(photos: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_remote_locations_are_read_through_pyarrow(photos: Path, tmp_path: Path, cli: Cli) -> None:
+def test_a_parquet_file_by_uri_keeps_types(photos: Path, tmp_path: Path, cli: Cli) -> None:
     parquet.write_table(
         pyarrow.table({"path": [(photos / "0.png").as_uri(), (photos / "missing.png").as_uri()], "price": [1.5, None]}),
         tmp_path / "table.parquet",
     )
-    for source, expected in (
-        (photos.as_uri(), ["ok"] * 3 + ["undecodable"] + ["ok"] * 2),
-        ((tmp_path / "table.parquet").as_uri(), ["ok", "unreadable"]),
-    ):
-        result = cli("label", source, "--output", (tmp_path / "labels").as_uri(), "--workers", "1", "--restart")
+    source = (tmp_path / "table.parquet").as_uri()
+    result = cli("label", source, "--output", (tmp_path / "labels").as_uri(), "--workers", "1")
+    assert result.exit_code == 0, result.stderr
+    assert [(row["status"], row["price"]) for row in rows(tmp_path / "labels")] == [("ok", 1.5), ("unreadable", None)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[str]:
+    """Return the settings of a stand-in for Google Cloud Storage whose objects are files, as the query of a URI."""
+    script = Path(__file__).with_name("gcs_stand_in.py")
+    with subprocess.Popen([sys.executable, script, tmp_path], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield f"endpoint_override=127.0.0.1:{server.stdout.readline().strip()}&scheme=http&retry_limit_seconds=5"
+        server.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("photos")
+def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
+    source, output = (f"gs://anonymous@shop/{folder}?{store}" for folder in ("photos", "labels"))
+    # The second run finds nothing left to do, and the third deletes what is there.
+    for more, labelled, total in (((), 6, 6), ((), 0, 6), (("--restart", "--limit", "2"), 2, 2)):
+        arguments = ("--output", output, "--workers", "1", "--partition-size", "3", *more)
+        result = cli("label", source, *arguments, "--json")
         assert result.exit_code == 0, result.stderr
-        assert [row["status"] for row in rows(tmp_path / "labels")] == expected
-    assert [row["price"] for row in rows(tmp_path / "labels")] == [1.5, None]
-
-
-def test_files_of_an_object_store(tmp_path: Path) -> None:
-    (tmp_path / "labels").mkdir()
-    folder = RemoteFolder(pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem()), "labels/")
-    for content in (b"first", b"second"):
-        folder.write("job.json", content)
-        assert folder.read("job.json") == content
-    assert folder.names() == ["job.json"]
-    folder.remove("job.json")
-    assert folder.names() == []
+        assert json.loads(result.stdout.splitlines()[-1])["this_run"]["photographs"] == labelled
+        found = rows(tmp_path / "labels")
+        assert [row["status"] for row in found] == ["ok", "ok", "ok", "undecodable", "ok", "ok"][:total]
+    assert found[0]["path"] == "gs://anonymous@shop/photos/0.png"
 
 
 def test_a_node_with_another_version_is_named() -> None:

@@ -156,11 +156,7 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
 
 
 def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str) -> bytes:
-    """Return the content of the binary file that a function opens.
-
-    Args:
-        opened: opens the file, on any file system.
-        name: its name for messages.
+    """Return the content of the binary file that a function opens, on any file system.
 
     Raises:
         SourceError: the file does not exist.

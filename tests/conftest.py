@@ -14,7 +14,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,6 +29,11 @@ from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data
 from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
+
+# Test processes share the cores, and threads that wait for one another keep a core busy: a step of torch with two
+# threads takes twenty times as long beside another process. Read when the libraries start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 # Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -86,13 +91,22 @@ def random_split(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, (np.arange(count) % 10).astype(np.uint8)
 
 
-def _write_idx(path: Path, array: np.ndarray, gz: bool) -> None:
-    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    content = header + array.astype(np.uint8).tobytes()
-    if gz:
-        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content, mtime=0))
-    else:
-        path.write_bytes(content)
+def _write_data(folder: Path, train: Sequence[np.ndarray], test: Sequence[np.ndarray], *, gz: bool = False) -> Path:
+    """Write the four IDX files of a data set; a split is its images and its labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for prefix, arrays in (("train", train), ("t10k", test)):
+        for kind, array in zip(("images-idx3", "labels-idx1"), arrays, strict=True):
+            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            content = header + array.astype(np.uint8).tobytes()
+            path = folder / f"{prefix}-{kind}-ubyte{'.gz' if gz else ''}"
+            path.write_bytes(gzip.compress(content, mtime=0) if gz else content)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_data() -> Callable[..., Path]:
+    """Return a function that writes a data set, given images and labels of both splits, and returns its folder."""
+    return _write_data
 
 
 @pytest.fixture
@@ -108,17 +122,10 @@ def make_idx(tmp_path: Path) -> Callable[..., Path]:
         test_labels: np.ndarray | None = None,
         gz: bool = True,
     ) -> Path:
-        place = tmp_path / folder
-        place.mkdir(parents=True, exist_ok=True)
-        train, test = random_split(TRAIN_IMAGES, 1), random_split(TEST_IMAGES, 2)
-        for name, given, default in (
-            ("train-images-idx3-ubyte", train_images, train[0]),
-            ("train-labels-idx1-ubyte", train_labels, train[1]),
-            ("t10k-images-idx3-ubyte", test_images, test[0]),
-            ("t10k-labels-idx1-ubyte", test_labels, test[1]),
-        ):
-            _write_idx(place / name, default if given is None else given, gz)
-        return place
+        train, test = list(random_split(TRAIN_IMAGES, 1)), list(random_split(TEST_IMAGES, 2))
+        for split, given in ((train, (train_images, train_labels)), (test, (test_images, test_labels))):
+            split[:] = [default if array is None else array for array, default in zip(given, split, strict=True)]
+        return _write_data(tmp_path / folder, train, test, gz=gz)
 
     return make
 

@@ -106,13 +106,3 @@ def test_base_install_has_no_extra(base_install: Path) -> None:
     facts = json.loads(result.stdout)
     assert facts["extras"] == dict.fromkeys(EXTRAS, False)
     assert facts["problems"] == []
-
-
-@pytest.mark.parametrize(
-    "arguments", [("train", "edge"), ("export", "--int8"), ("recipes",), ("bench", "--against", "float")]
-)
-def test_workstation_commands_name_the_extra(base_install: Path, arguments: tuple[str, ...]) -> None:
-    result = run(base_install, *arguments)
-    assert result.returncode == 2
-    assert "pip install 'edge-fmnist[export]'" in result.stderr
-    assert "Traceback" not in result.stderr

@@ -1,1 +1,1 @@
-"""The benchmark suite: what going to the edge costs and wins, and a gate for continuous integration."""
+"""The benchmark suite: accuracy, latency and size of int8 and float models, and a gate for continuous integration."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import EdgeFmnistError, SourceError
-from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.document import Document, read_schema
 from edge_fmnist_bench.variants.edge import FLOAT32
 
 SCHEMA = "edge-fmnist-baseline/1"
@@ -133,15 +132,8 @@ def read(path: Path) -> dict[str, Any]:
         SourceError: the file does not exist.
         BaselineError: not a baseline, another schema, or an unusable number.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such baseline; create one with --update-baseline")
-    try:
-        baseline = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise BaselineError(f"{path}: not a baseline ({error})") from error
-    schema = baseline.get("schema") if isinstance(baseline, dict) else None
-    if schema != SCHEMA:
-        raise BaselineError(f"{path}: expected a baseline of schema {SCHEMA!r}, got {schema!r}; {UPDATE}")
+    missing = "no such baseline; create one with --update-baseline"
+    baseline = read_schema(path, SCHEMA, ("a baseline", "not a baseline"), missing, BaselineError)
     baseline.setdefault(INSTRUCTIONS, {})
     parts = [baseline.get(key) for key in ("metrics", SPEEDUP, INSTRUCTIONS)]
     if not all(isinstance(part, dict) for part in parts) or "model" not in baseline:
@@ -155,7 +147,7 @@ def read(path: Path) -> dict[str, Any]:
         for kind, entry in baseline[metric].items():
             if limits(path, f"{metric} of {kind}", entry).value <= 0:
                 raise BaselineError(f"{path}: {metric} of {kind}: expected a value above zero, got {entry!r}")
-    return dict(baseline)
+    return baseline
 
 
 def limits(path: Path, name: str, entry: Any) -> Limits:
@@ -174,13 +166,9 @@ def limits(path: Path, name: str, entry: Any) -> Limits:
 
 
 def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: dict[str, Any], path: Path) -> None:
-    """Check that a baseline is of this model and data set; a file without a name in its metadata passes as the model.
+    """Check that a baseline, read from ``path``, is of this model and data set, both as in a result.
 
-    Args:
-        model: as in a result.
-        data: as in a result.
-        baseline: contents of ``path``.
-        path: for messages.
+    A file without a name in its metadata passes as the model.
 
     Raises:
         BaselineError: it is not.
@@ -195,14 +183,9 @@ def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: 
 
 
 def updated(document: Document, path: Path, instructions: int | None = None) -> dict[str, Any]:
-    """Return the baseline that a result makes, without the metrics that do not apply to the model.
+    """Return the baseline that a complete result makes, without the metrics that do not apply to the model.
 
     Keeps the tolerances of an existing baseline and, for a byte-identical model, its other kinds of machines.
-
-    Args:
-        document: a complete result.
-        path: existing baseline, if there is one.
-        instructions: of one inference; None if not counted.
 
     Raises:
         BaselineError: a metric that applies was not measured.

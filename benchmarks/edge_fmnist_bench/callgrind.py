@@ -10,25 +10,23 @@ Method: https://valgrind.org/docs/manual/cl-manual.html, ``--dump-before``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json
-from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
+from edge_fmnist.errors import CheckError, DataError, UsageError
 from edge_fmnist.model.registry import read_model
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench import machine, tables
 from edge_fmnist_bench.callgrind_target import MARK, PARTS
-from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.document import Document, read_schema
 from edge_fmnist_bench.frame import frame_model
 from edge_fmnist_bench.gate import GateRow
 
@@ -45,43 +43,32 @@ LIBRARIES = ("ai-edge-litert", "tflite-runtime", "numpy", "opencv-python", "open
 # One thread, one order of sets.
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
-Start = Callable[..., "subprocess.CompletedProcess[str]"]
-
 
 def available() -> bool:
     """Return whether valgrind is installed."""
     return shutil.which("valgrind") is not None
 
 
-def count_inference(model: str, *, start: Start = subprocess.run) -> int:
-    """Return the number of instructions of one inference in the bare interpreter loop.
-
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
-        start: starts the process; like :func:`subprocess.run`.
+def count_inference(model: str) -> int:
+    """Return the number of instructions of one inference of a shipped model or file in the bare interpreter loop.
 
     Raises:
         UsageError: valgrind is not installed.
         CheckError: callgrind failed.
     """
-    return _count("inference", model, CALLS, start)["inference"]
+    return _count("inference", model, CALLS)["inference"]
 
 
-def count_frame(model: str, *, start: Start = subprocess.run) -> dict[str, int]:
+def count_frame(model: str) -> dict[str, int]:
     """Return the number of instructions of each stage of a frame, by the names in ``STAGES``.
 
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
-        start: starts the process; like :func:`subprocess.run`.
-
     Raises:
-        UsageError: valgrind is not installed.
-        CheckError: callgrind failed.
+        UsageError, CheckError: as :func:`count_inference`.
     """
-    return _count("frame", model, FRAMES, start, *SIZE)
+    return _count("frame", model, FRAMES, *SIZE)
 
 
-def _count(mode: str, model: str, calls: int, start: Start, *more: int) -> dict[str, int]:
+def _count(mode: str, model: str, calls: int, *more: int) -> dict[str, int]:
     if not available():
         raise UsageError("counting instructions needs valgrind, which is not installed: sudo apt install valgrind")
     parts = PARTS[mode]
@@ -90,7 +77,7 @@ def _count(mode: str, model: str, calls: int, start: Start, *more: int) -> dict[
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
         program = [sys.executable, "-m", "edge_fmnist_bench.callgrind_target", mode, model, *map(str, (calls, *more))]
         try:
-            done = start(
+            done = subprocess.run(  # noqa: S603
                 [*command, *program],
                 capture_output=True,
                 text=True,
@@ -144,20 +131,13 @@ def read(path: Path) -> Document:
         SourceError: the file does not exist.
         DataError: it does not contain usable counts.
     """
-    if not path.is_file():
-        raise SourceError(f"{path}: no such file; write it with --instructions --gate {path} --update-baseline")
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no counts of `edge-fmnist bench --instructions` ({error})") from error
-    schema = found.get("schema") if isinstance(found, dict) else None
-    if schema != SCHEMA:
-        raise DataError(f"{path}: expected counts of schema {SCHEMA!r}, got {schema!r}")
+    missing = f"no such file; write it with --instructions --gate {path} --update-baseline"
+    found = read_schema(path, SCHEMA, ("counts", "no counts of `edge-fmnist bench --instructions`"), missing)
     counts = found.get("instructions")
     usable = isinstance(counts, dict) and all(type(count) is int and count > 0 for count in counts.values())
     if not usable or not isinstance(found.get("kind"), dict):
         raise DataError(f"{path}: expected kind and instructions, with positive integers, got {counts!r}")
-    return dict(found)
+    return found
 
 
 def compare(counts: Document, baseline: Document) -> list[GateRow]:
@@ -188,12 +168,7 @@ def _row(stage: str, value: int, before: int | None, note: str) -> GateRow:
 def command(model: str, *, gate: Path | None, update: bool, output: Path | None, json: bool) -> int:
     """Run ``edge-fmnist bench --instructions`` and return the exit code.
 
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file; frames use the camera model where it is shipped.
-        gate: baseline to compare with.
-        update: write the counts to ``gate`` instead.
-        output: write the counts to this file.
-        json: print the counts as JSON.
+    Frames use the camera model where it is shipped. ``update`` writes the counts to ``gate`` instead of comparing them.
 
     Raises:
         UsageError: valgrind is not installed.

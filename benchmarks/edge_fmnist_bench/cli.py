@@ -40,24 +40,17 @@ File = Path | None
 
 def bench(
     model: Annotated[
-        str | None,
-        typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.", show_default=False),
+        str | None, typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.")
     ] = None,
     same: options.SameModel = None,
     data: options.Data = None,
     scenario: Annotated[
-        list[str] | None,
-        typer.Option("--scenario", help=f"Run only this scenario; repeatable: {', '.join(SCENARIOS)}."),
+        list[str] | None, typer.Option(help=f"Run only this scenario; repeatable: {', '.join(SCENARIOS)}.")
     ] = None,
-    iterations: Annotated[
-        int | None, typer.Option("--iterations", help="Calls per scenario. Default: from the protocol.")
-    ] = None,
-    protocol: Annotated[
-        File, typer.Option("--protocol", help="Measurement protocol, a file like benchmarks/protocol.toml.")
-    ] = None,
+    iterations: Annotated[int | None, typer.Option(help="Calls per scenario. Default: from the protocol.")] = None,
+    protocol: Annotated[File, typer.Option(help="Measurement protocol, a file like benchmarks/protocol.toml.")] = None,
     against: Annotated[
-        str | None,
-        typer.Option("--against", help="float: compare with the float network in Keras and TFLite ([export])."),
+        str | None, typer.Option(help="float: compare with the float network in Keras and TFLite ([export]).")
     ] = None,
     peers: Annotated[
         bool, typer.Option("--peers", help="Compare with the same network in ONNX Runtime ([peers]).")
@@ -66,15 +59,13 @@ def bench(
         bool, typer.Option("--web", help="Also measure the model in headless Chromium, as on the page for phones.")
     ] = False,
     run: Annotated[
-        str | None, typer.Option("--run", help="Training run of the float network. Default: the model's own.")
+        str | None, typer.Option(help="Training run of the float network. Default: the model's own.")
     ] = None,
-    gate: Annotated[
-        File, typer.Option("--gate", help="Compare with this baseline; exit code 4 if a metric moved.")
-    ] = None,
+    gate: Annotated[File, typer.Option(help="Compare with this baseline; exit code 4 if a metric moved.")] = None,
     update_baseline: Annotated[
         bool, typer.Option("--update-baseline", help="Write the result to the baseline named by --gate.")
     ] = False,
-    plot: Annotated[File, typer.Option("--plot", help="Write plots to this folder ([plot]).")] = None,
+    plot: Annotated[File, typer.Option(help="Write plots to this folder ([plot]).")] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also measure time, MACs and share of each operator (LiteRT).")
     ] = False,
@@ -82,11 +73,11 @@ def bench(
         bool, typer.Option("--instructions", help="Instead: count the instructions of each stage with valgrind.")
     ] = False,
     report: Annotated[
-        str | None, typer.Option("--report", help="pi: write all measurements of a Raspberry Pi to one file.")
+        str | None, typer.Option(help="pi: write all measurements of a Raspberry Pi to one file.")
     ] = None,
     output: Annotated[File, typer.Option("--output", "-o", help="Write the result to this JSON file.")] = None,
     action_benchmark: Annotated[
-        File, typer.Option("--action-benchmark", help="Write the files of github-action-benchmark to this folder.")
+        File, typer.Option(help="Write the files of github-action-benchmark to this folder.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown on standard output.")] = False,
     json: options.Json = False,
@@ -116,7 +107,12 @@ def bench(
     _check_outputs(files=(output, gate if update_baseline else None), folders=(plot, action_benchmark))
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
-    _check_extras(against=against is not None, peers=peers, plot=plot is not None)
+    for extra, option, given in (
+        *(("export", "--against float", against), ("export", "--peers", peers)),
+        *(("peers", "--peers", peers), ("plot", "--plot", plot)),
+    ):
+        if given:
+            extras.require(extra, option)
     with console.quiet_native_log():
         plan = _plan(model, data, _scenarios(scenario, gate), protocol, iterations)
     if gate is not None:
@@ -178,16 +174,6 @@ def _check_outputs(files: Iterable[Path | None], folders: Iterable[Path | None])
                 pass
         except OSError as error:
             raise SinkError(f"{folder}: cannot write to this folder ({error.strerror or error})") from error
-
-
-def _check_extras(*, against: bool, peers: bool, plot: bool) -> None:
-    if against:
-        extras.require("export", "--against float")
-    if peers:
-        extras.require("export", "--peers")
-        extras.require("peers", "--peers")
-    if plot:
-        extras.require("plot", "--plot")
 
 
 def _scenarios(given: list[str] | None, gate: Path | None) -> Collection[str]:

@@ -21,13 +21,7 @@ def default_path() -> Path:
 
 
 def remarks(result: Document, path: Path, *, shortened: bool) -> list[str]:
-    """Return human-readable remarks on a report.
-
-    Args:
-        result: the report.
-        path: its file.
-        shortened: whether ``--iterations`` shortened the protocol.
-    """
+    """Return human-readable remarks on a report and its file; ``shortened`` tells whether --iterations was given."""
     lines = []
     board = result["machine"]["board"]
     if board is None or BOARD not in board:

@@ -42,7 +42,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.files import write_text
-from edge_fmnist.errors import DataError, SourceError
+from edge_fmnist.errors import DataError, EdgeFmnistError, SourceError
 
 SCHEMA = "edge-fmnist-bench/1"
 Document = dict[str, Any]
@@ -73,13 +73,29 @@ def read(path: Path) -> Document:
         SourceError: the file does not exist.
         DataError: not such a document, or another schema.
     """
+    missing = "no such file; expected a result written by `edge-fmnist bench --output`"
+    return read_schema(path, SCHEMA, ("a result", "not a result of `edge-fmnist bench`"), missing)
+
+
+def read_schema(
+    path: Path, schema: str, names: tuple[str, str], missing: str, error: type[EdgeFmnistError] = DataError
+) -> Document:
+    """Read a JSON object of a schema.
+
+    ``names`` are what messages call it and anything else, ``missing`` is the message without a file.
+
+    Raises:
+        SourceError: the file does not exist.
+        EdgeFmnistError: ``error``: not such an object, or another schema.
+    """
+    name, other = names
     if not path.is_file():
-        raise SourceError(f"{path}: no such file; expected a result written by `edge-fmnist bench --output`")
+        raise SourceError(f"{path}: {missing}")
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a result of `edge-fmnist bench` ({error})") from error
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema != SCHEMA:
-        raise DataError(f"{path}: expected a result of schema {SCHEMA!r}, got {schema!r}")
+    except (OSError, ValueError, RecursionError) as cause:
+        raise error(f"{path}: {other} ({cause})") from cause
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != schema:
+        raise error(f"{path}: expected {name} of schema {schema!r}, got {found!r}")
     return dict(document)

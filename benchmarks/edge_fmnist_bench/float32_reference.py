@@ -20,13 +20,9 @@ IDENTIFIER = b"TFL3"
 
 
 def float32_reference(content: bytes, source: str) -> bytes:
-    """Return a float32 model with the operators and weights of a whole-integer model.
+    """Return a float32 model with the operators and weights of a whole-integer model; ``source`` names it in messages.
 
     Its input and output are float32: the conversions at the graph's boundary are left out.
-
-    Args:
-        content: the bytes of the int8 model.
-        source: name of the model in messages.
 
     Raises:
         ModelError: not a model, or not a whole-integer one.

@@ -25,14 +25,8 @@ def frame_model(model: str) -> str:
 def measure(model: str, settings: FrameToLabel, percentiles: tuple[float, ...]) -> dict[str, Any]:
     """Return the time of each stage over frames of the demo scene, as plain values.
 
-    Each frame is processed twice: *following* tracks the garment from the
-    frame before, as in a stream; *alone* treats it as a photograph. Frames
-    without a garment are not counted. Drawing is not timed.
-
-    Args:
-        model: the benchmarked model.
-        settings: size and number of frames.
-        percentiles: percentiles of the times.
+    Each frame is processed twice: *following* tracks the garment from the frame before, as in a stream; *alone* treats
+    it as a photograph. Frames without a garment are not counted. Drawing is not timed.
 
     Raises:
         EdgeFmnistError: the model cannot be loaded.

@@ -53,10 +53,8 @@ class GateRow:
 def compare(document: Document, path: Path, count: Callable[[], int] | None = None) -> list[GateRow]:
     """Compare a result with a baseline.
 
-    Args:
-        document: a result with single-stream times of the model and its float32 reference, and accuracy if it applies.
-        path: the baseline.
-        count: counts the instructions of an inference; called only if speed cannot be compared. None if it cannot.
+    The result has single-stream times of the model and its float32 reference, and accuracy if it applies. ``count``
+    counts the instructions of an inference; it is called only if speed cannot be compared.
 
     Raises:
         SourceError: the baseline does not exist.

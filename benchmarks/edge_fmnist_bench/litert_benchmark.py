@@ -25,12 +25,6 @@ TIMES = {"p50": "median", "min": "min", "max": "max"}
 def measure(model: str, calls: int, warm_up: int, threads: int) -> dict[str, Any]:
     """Return the times of the tool as plain values: ``{calls, threads, p50_us, min_us, max_us}``, in steps of 10 µs.
 
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
-        calls: number of timed calls.
-        warm_up: number of calls before.
-        threads: threads of the model.
-
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
         InterpreterError: the tool is not installed or failed.

@@ -38,10 +38,6 @@ def measure(model: str, settings: FrameToLabel) -> dict[str, Any]:
     ``{model, size, frames, rates: [{output, frames_per_second, not_written}]}``. The time includes writing what is
     still queued at the end; ``not_written`` counts frames that an output had to leave out. The page has no viewer.
 
-    Args:
-        model: the benchmarked model.
-        settings: size and number of frames.
-
     Raises:
         EdgeFmnistError: the model cannot be loaded, or an output cannot be used.
     """

@@ -24,10 +24,7 @@ LIBRARIES = (
 )
 
 # Instruction set extensions for int8 or vectors, best first: they decide the speed-up of int8 over float32.
-FEATURES = (
-    *("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"),
-    *("i8mm", "asimddp", "asimd", "neon"),
-)
+FEATURES = (*("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "avx"), *("i8mm", "asimddp", "asimd", "neon"))
 
 # Bits of `vcgencmd get_throttled`: https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 THROTTLED = {
@@ -72,9 +69,7 @@ def state() -> dict[str, Any]:
 
 def usable_cores() -> int:
     """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(os.sched_getaffinity(0))
 
 
 def feature() -> str | None:

@@ -15,10 +15,7 @@ from edge_fmnist_bench.variants.edge import model_file, takes_images, tensors
 
 
 def describe(model: str) -> dict[str, Any]:
-    """Return a model's facts as plain values; None for what the file does not contain.
-
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
+    """Return the facts of a shipped model or a file as plain values; None for what the file does not contain.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.

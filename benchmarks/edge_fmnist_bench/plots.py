@@ -14,6 +14,8 @@ import numpy as np
 from edge_fmnist import extras
 from edge_fmnist.errors import DataError
 from edge_fmnist_bench.document import Document
+from edge_fmnist_export.report.figures import BLUE, INK, QUIET, RED
+from edge_fmnist_export.report.figures import RC as FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT, ROW = 9.6, 3.9, 0.56
 TOP, RIGHT, LINE = 0.95, 0.25, 0.17
 LABEL_WIDTH = 26
-INK, QUIET, GRID = "#1f2933", "#66727f", "#e4e8ec"
-# Colours that can be told apart without colour vision.
-COLOURS = {"int8": "#d1495b", "reduced": "#c98a1b", "float32": "#2e6f9e"}
+# Distinguishable with colour blindness.
+COLOURS = {"int8": RED, "reduced": "#c98a1b", "float32": BLUE}
 NAMES = {"int8": "int8", "reduced": "float16, or int8 weights alone", "float32": "float32"}
 MARKERS = {"tflite": "o", "keras": "s", "onnx": "D"}
 Units = Sequence[tuple[float, str]]
@@ -36,18 +37,7 @@ SIZES: Units = ((1, "kB"), (1e3, "MB"))
 MIN_SPAN = 2.0
 BINS = 140
 VERSION = re.compile(r" \d+(\.\d+)+[^\s,]*")
-RC = {
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "figure.dpi": 160,
-    # Equal results give equal bytes.
-    "svg.hashsalt": "edge-fmnist",
-}
+RC = {**FIGURES, "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "figure.dpi": 160}
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +87,9 @@ def _point(variant: dict[str, Any]) -> VariantPoint:
 
 
 def plot(document: Document, folder: Path) -> list[Path]:
-    """Draw a result, each figure as PNG and SVG, and return the files.
+    """Draw a result, each figure as PNG and SVG, into a folder, which is created if needed, and return the files.
 
     The figures are ``accuracy-latency``, ``accuracy-size`` and ``latency``; one without data is left out.
-
-    Args:
-        document: a result of the benchmark.
-        folder: where the files go; created if needed.
 
     Raises:
         MissingExtraError: the extra ``[plot]`` is not installed.
@@ -240,8 +226,7 @@ def _figure(title: str, points: Sequence[VariantPoint], document: Document, rows
     figure.text(0.2 / WIDTH, 1 - 0.2 / height, title, va="top", fontsize=16, fontweight="bold")
     figure.text(0.2 / WIDTH, 1 - 0.55 / height, where, va="top", fontsize=9.5, color=QUIET)
     figure.text(0.2 / WIDTH, 0.1 / height, "\n".join(below), va="bottom", fontsize=7.5, color=QUIET)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GRID, linewidth=0.8)
+    axes.grid()
     present = [key for key in COLOURS if any(point.precision == key for point in points)]
     style: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 7}
     handles = [Line2D([], [], color=COLOURS[key], label=NAMES[key], **style) for key in present]

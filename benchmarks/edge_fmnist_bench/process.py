@@ -18,10 +18,6 @@ TIMEOUT = 300.0
 def measure(variant: BenchmarkVariant, settings: SeparateProcess) -> dict[str, Any]:
     """Return peak memory and the times from process start to the first label, as plain values.
 
-    Args:
-        variant: what the process runs.
-        settings: number of repeats, and time budget.
-
     Raises:
         VariantError: the process failed, or the variant cannot be pickled.
     """

@@ -28,13 +28,10 @@ WEIGHTED = ("Convolution", "Fully Connected", "Deconvolution", "Batch Matrix Mul
 
 
 def measure(model: str) -> dict[str, Any]:
-    """Return the profile of a model as plain values.
+    """Return the profile of a shipped model or a file as plain values.
 
-    ``{model, interpreter, threads, method, whole_us, sum_us, layers: [{index, operator, macs, time_us}]}``. ``macs``
-    is None where XNNPACK's operators cannot be assigned to those of the file.
-
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
+    ``{model, interpreter, threads, method, whole_us, sum_us, layers: [{index, operator, macs, time_us}]}``. ``macs`` is
+    None where XNNPACK's operators cannot be assigned to those of the file.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.

@@ -42,13 +42,7 @@ def read_results(folder: Path) -> dict[str, Document]:
 
 
 def section(name: str, result: Document, plots: dict[str, Path]) -> str:
-    """Return the Markdown of one result.
-
-    Args:
-        name: its file name, without suffix.
-        result: the result.
-        plots: its plots by name, relative to the README.
-    """
+    """Return the Markdown of a result by its file name without suffix; plots are relative to the README."""
     machine = result["machine"]
     commit = f", commit {result['commit'][:12]}" if result["commit"] else ""
     versions = ", ".join(f"{library} {version}" for library, version in result["versions"].items() if version)
@@ -87,16 +81,14 @@ def render(results: dict[str, Document], folder: Path) -> str:
 
 
 def report(folder: Path, *, check: bool) -> None:
-    """Write the results of a folder into its README, or check that the README is up to date.
+    """Write the results of a folder into its README, or only ``check`` that the README is up to date.
 
-    Args:
-        folder: contains ``README.md`` and ``results/``; plots go to ``plots/``.
-        check: change nothing.
+    The folder contains ``README.md`` and ``results/``; plots go to ``plots/``.
 
     Raises:
         SourceError: there is no README.
         DataError: a result cannot be read, or the README lacks its marks.
-        CheckError: ``check``, and the README is not up to date.
+        CheckError: the README is not up to date.
         MissingExtraError: the extra ``[plot]`` is not installed.
     """
     readme = folder / README

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 
@@ -180,22 +180,21 @@ class Suite:
                 result.rates[threads, batch] = into[key]
 
     def _frames(self) -> None:
-        if not self._plan.facts["takes_images"]:
-            return
-        try:
-            with console.quiet_native_log():
-                self._frame = frame.measure(self._plan.model, self._protocol.frame, self._protocol.percentiles)
-        except EdgeFmnistError as error:
-            console.warn(f"frame: {error}")
+        self._frame = self._of_frames("frame", frame.measure, self._protocol.percentiles)
 
     def _live_loop(self) -> None:
+        self._live = self._of_frames("live", live.measure)
+
+    def _of_frames(self, name: str, measure: Callable[..., dict[str, Any]], *settings: Any) -> dict[str, Any] | None:
+        """Return a measurement of frames; None if the model takes no images, or, with a warning, if it failed."""
         if not self._plan.facts["takes_images"]:
-            return
+            return None
         try:
             with console.quiet_native_log():
-                self._live = live.measure(self._plan.model, self._protocol.frame)
+                return measure(self._plan.model, self._protocol.frame, *settings)
         except EdgeFmnistError as error:
-            console.warn(f"live: {error}")
+            console.warn(f"{name}: {error}")
+            return None
 
     def _processes(self) -> None:
         for result in self._working():
@@ -276,7 +275,7 @@ class Suite:
             for name, result in self._results.items()
             if result is not reference and result.variant is not self._plan.browser
         ]
-        return [asdict(found) for found in ratios if found is not None]
+        return [found for found in ratios if found is not None]
 
 
 def _offline_summary(rates: dict[tuple[int, int], list[float]]) -> dict[str, Any] | None:

@@ -96,12 +96,7 @@ def rates(
 ) -> dict[str, Exception]:
     """Append the images per second of each round to ``into`` and return the errors by name.
 
-    Args:
-        calls: warmed-up calls by name.
-        images: images per call by name.
-        settings: number and length of the rounds.
-        seed: random seed of the order of turns.
-        into: receives the rates.
+    ``images`` is the number of images of each call, all of them warmed up.
     """
 
     def take(name: str) -> None:
@@ -119,32 +114,12 @@ def summary(microseconds: np.ndarray, percentiles: Sequence[float]) -> dict[str,
     return {"count": len(microseconds), **named, "max_us": round(float(microseconds.max()), 2)}
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """Duration of variant ``of`` divided by that of variant ``to``, with a bootstrap confidence interval."""
+def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> dict[str, Any] | None:
+    """Return the ratio of two variants, by name and samples, that took turns, for JSON; None when no round has both.
 
-    of: str
-    to: str
-    ratio: float
-    low: float
-    high: float
-    confidence: float
-    rounds: int
-
-
-def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap, seed: int) -> Ratio | None:
-    """Return the ratio of two variants that took turns; None when no round has both.
-
-    Each round gives the ratio of its two medians: a machine that is slow for
-    a while is slow for both. The estimate is the median over the rounds; the
-    interval is the percentile bootstrap over rounds
+    Each round gives the ratio of its two medians: a machine that is slow for a while is slow for both. The estimate is
+    the median over the rounds; the interval is the percentile bootstrap over rounds
     (https://en.wikipedia.org/wiki/Bootstrapping_(statistics)).
-
-    Args:
-        of: name and samples of the numerator.
-        to: name and samples of the denominator.
-        bootstrap: number of resamples, and confidence level.
-        seed: random seed of the resampling.
     """
     pairs = zip(of[1].rounds, to[1].rounds, strict=False)
     ratios = np.array([np.median(above) / np.median(below) for above, below in pairs if above and below])
@@ -155,4 +130,5 @@ def ratio(of: tuple[str, Samples], to: tuple[str, Samples], bootstrap: Bootstrap
     tail = (1 - bootstrap.confidence) / 2 * 100
     low, high = np.percentile(np.median(draws, axis=1), (tail, 100 - tail))
     estimate, low, high = (round(float(value), 4) for value in (np.median(ratios), low, high))
-    return Ratio(of[0], to[0], estimate, low, high, bootstrap.confidence, len(ratios))
+    interval = {"low": low, "high": high, "confidence": bootstrap.confidence, "rounds": len(ratios)}
+    return {"of": of[0], "to": to[0], "ratio": estimate, **interval}

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
 MAX_BYTES = 256 << 20
+# Of a local file, read first: a buffer for the most bytes would take longer to allocate than a photograph to read.
+_FIRST_BYTES = 256 << 10
 # Decoded pixels in memory. Beside the runtime itself, it keeps a process below 200 MB.
 MAX_DECODED = 96_000_000
 # What decoding takes where it is not the pixels alone, as measured. Telephones write HEIC of 48 megapixels, of which
@@ -155,8 +157,12 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
     return read_limited(lambda: open(source, "rb"), name), name  # noqa: PTH123 - closed by read_limited
 
 
-def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str) -> bytes:
+def read_limited(
+    opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str, first: int = _FIRST_BYTES
+) -> bytes:
     """Return the content of the binary file that a function opens, on any file system.
+
+    ``first`` is the number of bytes of the first read; a second one reads the rest.
 
     Raises:
         SourceError: the file does not exist.
@@ -164,7 +170,9 @@ def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], n
     """
     try:
         with opened() as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(first)
+            if isinstance(data, bytes) and len(data) == first:
+                data += stream.read(MAX_BYTES + 1 - first)
     except FileNotFoundError as error:
         raise SourceError(f"{name}: no such file") from error
     except (OSError, ValueError) as error:

@@ -277,9 +277,10 @@ def _cleaned(mask: np.ndarray) -> np.ndarray:
 
 def _remove_small_parts(box: np.ndarray, position: tuple[int, int], shape: tuple[int, ...]) -> None:
     """Set parts of a mask to 0 that are small or far from the centre: ``box`` of a mask of ``shape``."""
-    count, parts, stats, centres = cv2.connectedComponentsWithStats(box, connectivity=4)
-    if count == 2:
+    # Statistics take twice as long as finding the parts, and most masks are in one.
+    if cv2.connectedComponents(box, connectivity=4)[0] == 2:
         return
+    _, parts, stats, centres = cv2.connectedComponentsWithStats(box, connectivity=4)
     # Columns, rows.
     off_centre = np.abs((centres[1:] + position) / shape[::-1] - 0.5).sum(axis=1)
     weight = stats[1:, cv2.CC_STAT_AREA] * (1 - off_centre)
@@ -288,12 +289,12 @@ def _remove_small_parts(box: np.ndarray, position: tuple[int, int], shape: tuple
 
 def _fill_holes(box: np.ndarray, largest: float) -> None:
     """Fill holes of a mask below ``largest`` pixels; a larger one is the handle of a bag or a neckline."""
-    height, width = box.shape
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(255 - box, connectivity=4)
-    left, top, wide, high, area = stats.T
-    enclosed = (left > 0) & (top > 0) & (left + wide < width) & (top + high < height)
-    holes = enclosed & (area < largest)
-    # Part 0 is the mask itself.
+    count, parts = cv2.connectedComponents(255 - box, connectivity=4)
+    holes = np.ones(count, bool)
+    # Part 0 is the mask itself, and parts at the border are not enclosed.
     holes[0] = False
+    for line in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        holes[line] = False
     if holes.any():
+        holes &= np.bincount(parts.ravel(), minlength=count) < largest
         box[holes[parts]] = 255

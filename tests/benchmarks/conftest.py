@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 
 from edge_fmnist.model.metadata import embed, extract
 from edge_fmnist.model.registry import read_model
@@ -171,9 +171,7 @@ class GraphWriter:
 
     def write(self, path: Path, inputs: list[int], output: int) -> Path:
         self._graph.inputs, self._graph.outputs = inputs, [output]
-        builder = flatbuffers.Builder(1 << 16)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        path.write_bytes(bytes(builder.Output()))
+        path.write_bytes(convert_object_to_bytearray(self.model))
         return path
 
 

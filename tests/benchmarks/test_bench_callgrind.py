@@ -36,32 +36,40 @@ def started(totals: dict[int, int], returncode: int = 0) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def valgrind(monkeypatch: pytest.MonkeyPatch) -> None:
+def valgrind(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], None]:
+    """Return a function that installs a replacement for valgrind."""
     monkeypatch.setattr(callgrind, "available", lambda: True)
+    return lambda start: monkeypatch.setattr(subprocess, "run", start)
 
 
 def counts(**changed: Any) -> dict[str, Any]:
     return {**callgrind.document("camera", dict.fromkeys(STAGES, 1000)), **changed}
 
 
-@pytest.mark.usefixtures("valgrind")
-def test_counts_are_those_between_marks_per_frame() -> None:
-    found = callgrind.count_frame("edge", start=started(TOTALS))
+def test_counts_are_those_between_marks_per_frame(valgrind: Any) -> None:
+    valgrind(started(TOTALS))
+    found = callgrind.count_frame("edge")
     assert found == {"frame": 3000, "preprocess": 2000, "classify": 900, "smooth": 100}
-    assert callgrind.count_inference("edge", start=started({2: 20_000})) == 1000
+    valgrind(started({2: 20_000}))
+    assert callgrind.count_inference("edge") == 1000
 
 
-@pytest.mark.usefixtures("valgrind")
-def test_failures() -> None:
-    def hang(command: list[str], timeout: float, **_: Any) -> Any:
-        raise subprocess.TimeoutExpired(command, timeout)
+def hang(command: list[str], timeout: float, **_: Any) -> Any:
+    raise subprocess.TimeoutExpired(command, timeout)
 
-    with pytest.raises(CheckError, match="no counts at call 5 of getsid"):
-        callgrind.count_frame("edge", start=started({2: 1, 3: 1, 4: 1}))
-    with pytest.raises(CheckError, match="exit code 1: first second valgrind: no"):
-        callgrind.count_frame("edge", start=started(TOTALS, returncode=1))
-    with pytest.raises(CheckError, match="did not finish within 900 seconds"):
-        callgrind.count_frame("edge", start=hang)
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (started({2: 1, 3: 1, 4: 1}), "no counts at call 5 of getsid"),
+        (started(TOTALS, returncode=1), "exit code 1: first second valgrind: no"),
+        (hang, "did not finish within 900 seconds"),
+    ],
+)
+def test_failures(valgrind: Any, start: Callable[..., Any], message: str) -> None:
+    valgrind(start)
+    with pytest.raises(CheckError, match=message):
+        callgrind.count_frame("edge")
 
 
 def test_without_valgrind_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

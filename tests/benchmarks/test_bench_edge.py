@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
-from edge_fmnist.errors import ModelError, ModelNotFoundError
+from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import read_graph
@@ -106,15 +106,6 @@ def test_a_fixed_batch_is_reported(rgb_model: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(interpreters, "create", lambda *_, **__: allocated)
     with pytest.raises(VariantError, match="takes 1 images at a time, not 8"):
         edge.bare_loop(content, name, threads=1, batch=8)
-
-
-def test_missing_and_damaged_models(tmp_path: Path) -> None:
-    with pytest.raises(ModelNotFoundError):
-        edge_variants("no-such-model")
-    path = tmp_path / "damaged.tflite"
-    path.write_bytes(b"not a model")
-    with pytest.raises(ModelError):
-        edge_variants(str(path))
 
 
 def test_facts_of_a_model(reference: bytes, tmp_path: Path) -> None:

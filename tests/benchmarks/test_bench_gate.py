@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist.errors import SourceError
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate
 from edge_fmnist_bench.baseline import BaselineError, Limits
@@ -201,11 +200,6 @@ def test_another_model_and_other_data(result: Result, baseline: Path) -> None:
     result["data"]["sha256"] = ["3", "4"]
     with pytest.raises(BaselineError, match="measured on another data set"):
         gate.compare(result, baseline)
-
-
-def test_no_baseline(result: Result, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no such baseline; create one with --update-baseline"):
-        gate.compare(result, tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"schema": "edge-fmnist-baseline/7"}', "\x00", "[" * 5000])

@@ -8,10 +8,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import struct
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import MissingExtraError, RunNotFoundError
+from edge_fmnist.errors import RunNotFoundError
 from edge_fmnist_bench.variants.base import VariantError
 from edge_fmnist_bench.variants.floats import MissingVariant, float_variants
 from edge_fmnist_bench.variants.peers import MODULES, OnnxVariant, peer_variants
@@ -94,13 +94,16 @@ def measure(run: str, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def answer(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Any:
     if absent := [module for module in NEEDED if find_spec(module) is None]:
         pytest.skip(f"not installed: {', '.join(absent)}")
     folder = tmp_path_factory.mktemp("others")
     (folder / "run").mkdir()
     (folder / "run" / "recipe.toml").write_text(RECIPE, "utf-8")
-    write_data(folder / "data")
+    rng = np.random.default_rng(2)
+    splits = [(rng.integers(0, 256, (count, 28, 28)), np.arange(count) % 10) for count in (700, 10)]
+    # Post-training quantization is calibrated on it.
+    write_data(folder / "data", *splits)
     function = f"{textwrap.dedent(inspect.getsource(measure))}\nmeasure({str(folder / 'run')!r}, {str(folder)!r})\n"
     ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
@@ -110,20 +113,6 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def write_data(folder: Path) -> None:
-    """Write a data set of 700 training images, on which post-training quantization is calibrated."""
-    folder.mkdir()
-    rng = np.random.default_rng(2)
-    for prefix, count in (("train", 700), ("t10k", 10)):
-        arrays = {
-            "images-idx3": rng.integers(0, 256, (count, 28, 28), dtype=np.uint8),
-            "labels-idx1": (np.arange(count) % 10).astype(np.uint8),
-        }
-        for kind, array in arrays.items():
-            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-            (folder / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
 
 
 @pytest.mark.slow
@@ -153,14 +142,6 @@ def test_unknown_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         float_variants("absent", tmp_path)
     with pytest.raises(RunNotFoundError, match="neither a run folder nor a shipped checkpoint"):
         peer_variants("absent", tmp_path)
-
-
-def test_missing_extras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[export\]"):
-        float_variants("edge", tmp_path)
-    with pytest.raises(MissingExtraError, match=r"edge-fmnist\[peers\]"):
-        peer_variants("edge", tmp_path)
 
 
 def test_a_format_that_was_not_exported_says_why() -> None:

@@ -104,16 +104,6 @@ def test_images_of_the_test_set(small_data: Path) -> None:
     assert found.batch(100).shape == (100, 28, 28)
 
 
-@pytest.mark.usefixtures("no_data_installed")
-def test_images_where_there_is_no_data() -> None:
-    found = images.load_images(None, 3)
-    assert found.split is None
-    assert found.describe() is None
-    assert found.images.dtype == np.uint8
-    assert found.images.shape[1:] == (28, 28)
-    assert np.array_equal(found.images, images.load_images(None, 3).images)
-
-
 def test_frames_stage_by_stage(quick: Protocol) -> None:
     found = frame.measure("edge", quick.frame, (50, 90))
     assert found["frames"] == 8

@@ -121,7 +121,7 @@ def test_no_garment_is_an_answer(classify: RunCli, model: Path, picture: Picture
     assert (result.stdout, result.stderr) == (f"{path}: no garment found\n", "")
     (line,) = json_lines(classify(path, "--json"))
     assert sorted(line) == KEYS
-    assert (line["found"], line["model"], line["score"], line["top"]) == (False, str(model), 0, [])
+    assert (line["found"], line["model"], line["score"], line["top"]) == (False, str(model), None, [])
     assert [line[key] for key in ("answer", "label", "index", "milliseconds")] == [None] * 4
 
 

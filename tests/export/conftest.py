@@ -6,12 +6,9 @@ all workers of a test run.
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import io
 import json
 import os
-import struct
 import subprocess
 import sys
 import textwrap
@@ -27,6 +24,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_fmnist.cli.app import app
+from edge_fmnist_export.training import backend, qat
 
 # Read when Keras and TensorFlow are imported, which the first test that needs them does.
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -67,14 +65,8 @@ PHOTO_RECIPE = (
 # Corners of garments, in shares of a photograph.
 OUTLINES = {
     "t-shirt": (
-        (0.2, 0.25),
-        (0.8, 0.25),
-        (0.8, 0.45),
-        (0.65, 0.45),
-        (0.65, 0.8),
-        (0.35, 0.8),
-        (0.35, 0.45),
-        (0.2, 0.45),
+        *((0.2, 0.25), (0.8, 0.25), (0.8, 0.45), (0.65, 0.45)),
+        *((0.65, 0.8), (0.35, 0.8), (0.35, 0.45), (0.2, 0.45)),
     ),
     "pants": ((0.35, 0.15), (0.65, 0.15), (0.7, 0.85), (0.55, 0.85), (0.5, 0.4), (0.45, 0.85), (0.3, 0.85)),
     "shoes": ((0.2, 0.45), (0.4, 0.4), (0.6, 0.52), (0.8, 0.55), (0.8, 0.68), (0.2, 0.68)),
@@ -84,9 +76,8 @@ OUTLINES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """Exit code and output of a command."""
+    """Output of a command."""
 
-    code: int
     stdout: str
     stderr: str
 
@@ -111,15 +102,28 @@ def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_data(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Path:
     """Return a folder of IDX files that a network learns in seconds: 600 train and 200 test images."""
-    folder = tmp_path_factory.mktemp("tiny_data")
-    for prefix, count, seed in (("train", 600, 1), ("t10k", 200, 2)):
-        images, targets = blobs(count, seed)
-        for name, array in ((f"{prefix}-images-idx3-ubyte", images), (f"{prefix}-labels-idx1-ubyte", targets)):
-            header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-            (folder / name).write_bytes(header + array.tobytes())
-    return folder
+    return write_data(tmp_path_factory.mktemp("tiny_data"), blobs(600, 1), blobs(200, 2))
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Return Keras 3 on TensorFlow."""
+    pytest.importorskip("tensorflow")
+    return backend.keras_on_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def tf_keras() -> Any:
+    pytest.importorskip("tensorflow")
+    return qat.modules().keras
+
+
+@pytest.fixture(params=["keras", "tf_keras"])
+def each_keras(request: pytest.FixtureRequest) -> Any:
+    """Return Keras 3, then ``tf_keras``."""
+    return request.getfixturevalue(request.param)
 
 
 def drawn_photo(kind: str, seed: int) -> np.ndarray:
@@ -177,27 +181,16 @@ def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="session")
 def run_command(subprocess_environment: dict[str, str]) -> Command:
-    """Return a function that runs ``edge-fmnist`` in this process, with ``subprocess_environment``."""
+    """Return a function that runs ``edge-fmnist`` in this process, with ``subprocess_environment``, to an exit code."""
 
-    def run(*arguments: object) -> Answer:
+    def run(*arguments: object, code: int = 0) -> Answer:
         removed = {name for name in os.environ if name.startswith(("EDGE_FMNIST_", "FORCE_COLOR"))}
         environment = {**dict.fromkeys(removed), **subprocess_environment}
         result = CliRunner().invoke(app, [str(argument) for argument in arguments], env=environment)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        return Answer(result.exit_code, result.stdout, result.stderr)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def run_function(subprocess_environment: dict[str, str]) -> Callable[..., Any]:
-    """Return a function that calls another one, which prints JSON, and returns what it printed."""
-
-    def run(function: Callable[..., None], *arguments: Any) -> Any:
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            function(*arguments)
-        return json.loads(output.getvalue())
+        assert result.exit_code == code, result.stderr
+        return Answer(result.stdout, result.stderr)
 
     return run
 
@@ -210,7 +203,8 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
         command = [sys.executable, "-m", "edge_fmnist", *map(str, arguments)]
         given = {**subprocess_environment, **environment}
         done = subprocess.run(command, capture_output=True, text=True, env=given, check=False)
-        return Answer(done.returncode, done.stdout, done.stderr)
+        assert done.returncode == 0, done.stderr
+        return Answer(done.stdout, done.stderr)
 
     return run
 
@@ -219,15 +213,18 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
     """Return a function that makes calls in a process of its own, for example with another Keras back end.
 
-    It takes calls, each a function with its arguments, and returns the JSON that each of them printed.
+    It takes calls, each a function with its arguments, and more environment by keyword, and returns the JSON that each
+    call printed.
     """
 
-    def run(*calls: tuple[Any, ...]) -> list[Any]:
+    def run(*calls: tuple[Any, ...], **environment: str) -> list[Any]:
         script = ["from __future__ import annotations"]
         for function, *arguments in calls:
             script += [textwrap.dedent(inspect.getsource(function)), f"{function.__name__}(*{arguments!r})"]
         command = [sys.executable, "-c", "\n".join(script)]
-        done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**subprocess_environment, **environment}, check=False
+        )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -239,8 +236,7 @@ def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path,
     """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
 
     def make(folder: Path) -> None:
-        answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
-        assert answer.code == 0, answer.stderr
+        run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
 
     return make_once("tiny", make)
 
@@ -250,8 +246,7 @@ def tiny_model(make_once: Callable[..., Path], run_command: Command, tiny_run: P
     """Return the int8 file of the tiny run; not to be written to."""
 
     def make(folder: Path) -> None:
-        answer = run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
-        assert answer.code == 0, answer.stderr
+        run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
 
     return make_once("tiny-model", make) / "tiny.tflite"
 
@@ -266,18 +261,13 @@ def photo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photo_run(
-    make_once: Callable[..., Path],
-    tiny_data: Path,
-    tiny_photos: Path,
-    photo_recipe: Path,
-    run_command: Command,
+    make_once: Callable[..., Path], tiny_data: Path, tiny_photos: Path, photo_recipe: Path, run_command: Command
 ) -> Path:
     """Return the folder of a whole run with photographs, float and QAT; not to be written to."""
 
     def make(folder: Path) -> None:
         options = ("--data", tiny_data, "--photos", tiny_photos, "--output", folder)
-        answer = run_command("train", photo_recipe, *options)
-        assert answer.code == 0, answer.stderr
+        run_command("train", photo_recipe, *options)
 
     return make_once("pictured", make)
 
@@ -285,17 +275,16 @@ def photo_run(
 @pytest.fixture(scope="session")
 def no_qat_run(
     make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command
-) -> tuple[Path, Answer]:
-    """Return the folder of a run without QAT, not to be written to, and the command's answer."""
+) -> tuple[Path, str]:
+    """Return the folder of a run without QAT, not to be written to, and the command's messages."""
 
     def make(folder: Path) -> None:
         options = ("--data", tiny_data, "--output", folder / "run", "--no-qat", "--epochs", 1)
         answer = run_command("train", tiny_recipe, *options)
-        assert answer.code == 0, answer.stderr
-        (folder / "answer.json").write_text(json.dumps([answer.code, answer.stdout, answer.stderr]), "utf-8")
+        (folder / "stderr.txt").write_text(answer.stderr, "utf-8")
 
     folder = make_once("no-qat", make)
-    return folder / "run", Answer(*json.loads((folder / "answer.json").read_text("utf-8")))
+    return folder / "run", (folder / "stderr.txt").read_text("utf-8")
 
 
 # Kills the process that reads a photograph of this name; every Python process that finds the module imports it.

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
+from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.quantization import dequantize
 from edge_fmnist.model.registry import read_model
@@ -16,11 +17,16 @@ from edge_fmnist_export.report.analysis.quantization import (
     MOST_SNR,
     LayerQuantization,
     QuantizationAnalysis,
+    analyse,
     nearest_layer,
     signal_to_noise,
 )
 from edge_fmnist_export.report.analysis.simulation import RoundingCost, rounded_activations, rounded_weights
+from edge_fmnist_export.report.explain.scorer import load_float_model
 from edge_fmnist_export.report.sections.quantization import section_of
+from edge_fmnist_export.training.batches import split_validation
+from edge_fmnist_export.training.run_folder import open_run
+from edge_fmnist_export.training.weights import read_variables
 
 pytestmark = pytest.mark.slow
 
@@ -94,83 +100,58 @@ def test_a_file_that_is_not_a_model_is_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def analysed(run_function: Callable[..., Any], tiny_run: Path, tiny_data: Path, tiny_model: Path) -> dict[str, Any]:
+def analysed(tiny_run: Path, tiny_data: Path, tiny_model: Path) -> QuantizationAnalysis:
     """Return the analysis of the tiny run's int8 file."""
-
-    def analyse_tiny(folder: str, data: str, model: str) -> None:
-        import json
-        from pathlib import Path
-
-        import numpy as np
-
-        from edge_fmnist.data.dataset import load_split
-        from edge_fmnist_export.report.analysis.quantization import analyse
-        from edge_fmnist_export.report.explain.scorer import load_float_model
-        from edge_fmnist_export.training.batches import split_validation
-        from edge_fmnist_export.training.run_folder import open_run
-
-        run = open_run(folder)
-        train, validation = split_validation(load_split(Path(data), "train"), 100, run.recipe.seed)
-        network, heard = load_float_model(run), []
-        before = [np.array(variable.numpy()) for variable in network.weights]
-        content = Path(model).read_bytes()
-        found = analyse(content, model, network, train, validation, lambda what, share: heard.append(share))
-        kept = all(np.array_equal(a, b.numpy()) for a, b in zip(before, network.weights, strict=True))
-        print(json.dumps({**found.as_dict(), "kept": kept, "heard": heard}))
-
-    result: dict[str, Any] = run_function(analyse_tiny, str(tiny_run), str(tiny_data), str(tiny_model))
-    return result
-
-
-def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: dict[str, Any]) -> None:
-    layers = analysed["layers"]
-    assert [layer["operator"] for layer in layers if layer["weight_low"] is not None].count("CONV_2D") == 2
-    assert all(layer["layer"] for layer in layers)
-    assert layers[-1]["layer"].startswith("dense")
-    assert all(layer["snr"] > 5 for layer in layers)
-    # The own step of a layer adds less noise than all before it and the training together.
-    assert all(layer["own_snr"] > layer["snr"] - 3 for layer in layers)
-
-
-def test_costs_are_measured_and_small(analysed: dict[str, Any]) -> None:
-    assert analysed["float_cost"]["divergence"] == 0
-    assert analysed["float_cost"]["agreement"] == 1
-    layers = analysed["layers"]
-    assert all(0 <= layer["divergence"] < 0.1 for layer in layers)
-    assert max(layer["divergence"] for layer in layers) > 0
-    assert all(layer["agreement"] >= 0.9 for layer in layers)
-    assert 0 < analysed["all_cost"]["divergence"] < 0.3
-    assert analysed["cost_images"] == 100
+    run, shares = open_run(tiny_run), list[float]()
+    train, validation = split_validation(load_split(tiny_data, "train"), 100, run.recipe.seed)
+    network = load_float_model(run)
+    before = read_variables(network.weights)
+    content = tiny_model.read_bytes()
+    found = analyse(content, "tiny", network, train, validation, lambda _, share: shares.append(share))
+    assert shares == sorted(shares)
     # The weights of the float model are restored.
-    assert analysed["kept"] is True
-    assert analysed["heard"] == sorted(analysed["heard"])
+    for array, variable in zip(before, read_variables(network.weights), strict=True):
+        np.testing.assert_array_equal(array, variable)
+    return found
 
 
-def layer(index: int, **changes: Any) -> LayerQuantization:
-    values: dict[str, Any] = {
-        "index": index,
-        "operator": "CONV_2D",
-        "layer": f"relu_{index}",
-        "shape": (7, 7, 4),
-        "weight_low": -1.0,
-        "weight_high": 0.5,
-        "weight_step_low": 0.004,
-        "weight_step_high": 0.008,
-        "scale": 0.02,
-        "zero_point": -128,
-        "snr": 25.0,
-        "own_snr": 40.0,
-        "divergence": 0.001 * index,
-        "points_lost": 0.1,
-        "agreement": 0.999,
-    }
-    return LayerQuantization(**{**values, **changes})
+def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: QuantizationAnalysis) -> None:
+    layers = analysed.layers
+    assert [layer.operator for layer in layers if layer.weight_low is not None].count("CONV_2D") == 2
+    for layer in layers:
+        assert layer.layer
+        assert layer.snr is not None
+        assert layer.own_snr is not None
+        assert layer.snr > 5
+        # The own step of a layer adds less noise than all before it and the training together.
+        assert layer.own_snr > layer.snr - 3
+    assert str(layers[-1].layer).startswith("dense")
+
+
+def test_costs_are_measured_and_small(analysed: QuantizationAnalysis) -> None:
+    assert (analysed.float_cost.divergence, analysed.float_cost.agreement) == (0, 1)
+    divergences = [layer.divergence or 0 for layer in analysed.layers]
+    assert 0 <= min(divergences) < max(divergences) < 0.1
+    assert all((layer.agreement or 0) >= 0.9 for layer in analysed.layers)
+    assert analysed.all_cost is not None
+    assert 0 < analysed.all_cost.divergence < 0.3
+    assert analysed.cost_images == 100
+
+
+def made_layer(index: int, **changes: Any) -> LayerQuantization:
+    layer = LayerQuantization(
+        *(index, "CONV_2D", f"relu_{index}", (7, 7, 4), -1.0, 0.5, 0.004, 0.008, 0.02, -128, 25.0, 40.0),
+        divergence=0.001 * index,
+        points_lost=0.1,
+        agreement=0.999,
+    )
+    return replace(layer, **changes)
 
 
 def test_the_section_names_the_costliest_layer_and_what_has_no_match() -> None:
-    stray = layer(3, layer=None, snr=None, own_snr=None, divergence=None, points_lost=None, agreement=None)
+    stray = made_layer(3, layer=None, snr=None, own_snr=None, divergence=None, points_lost=None, agreement=None)
     costs = RoundingCost(0.95, 0.0, 1.0), RoundingCost(0.94, 0.01, 0.98)
-    found = QuantizationAnalysis((layer(1), layer(2), stray), *costs, 128, 500)
+    found = QuantizationAnalysis((made_layer(1), made_layer(2), stray), *costs, 128, 500)
     section = section_of(found)
     assert section.summary["costliest_layer"] == "2 relu_2"
     assert any("Rounding 2 relu_2 has the largest effect" in paragraph for paragraph in section.text)
@@ -182,7 +163,7 @@ def test_the_section_names_the_costliest_layer_and_what_has_no_match() -> None:
 
 
 def test_the_section_of_a_float_file_says_so() -> None:
-    found = QuantizationAnalysis((layer(1, scale=0.0),), RoundingCost(0.95, 0.0, 1.0), None, 128, 500)
+    found = QuantizationAnalysis((made_layer(1, scale=0.0),), RoundingCost(0.95, 0.0, 1.0), None, 128, 500)
     section = section_of(found)
     assert section.text == ["The file computes in float: it is not quantized."]
     assert not section.figures

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import UsageError
 from edge_fmnist_export import architectures
+from edge_fmnist_export.training import qat
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.weights import assign_variables, read_variables
 
@@ -22,23 +22,14 @@ PARAMETERS = {
 }
 
 
-@pytest.fixture
-def keras_modules() -> tuple[Any, Any]:
-    """Return Keras 3 and ``tf_keras``."""
-    from edge_fmnist_export.training import backend, qat
-
-    pytest.importorskip("tensorflow")
-    return backend.keras_on_tensorflow(), qat.modules().keras
-
-
 def test_all_architectures_are_known_here() -> None:
     assert architectures.names() == sorted(PARAMETERS)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_both_keras_build_the_same_network(name: str, keras_modules: tuple[Any, Any]) -> None:
+def test_both_keras_build_the_same_network(name: str, keras: Any, tf_keras: Any) -> None:
     assert f"{PARAMETERS[name]:,}" in str(architectures.builder(name).__doc__)
-    ours, theirs = (architectures.build(name, keras) for keras in keras_modules)
+    ours, theirs = (architectures.build(name, module) for module in (keras, tf_keras))
     assert ours.count_params() == theirs.count_params() == PARAMETERS[name]
     shapes = [[tuple(layer.output.shape) for layer in model.layers] for model in (ours, theirs)]
     assert shapes[0] == shapes[1]
@@ -59,10 +50,7 @@ def dropout_rates(model: Any) -> list[float]:
     return [round(layer.rate, 6) for layer in layers if type(layer).__name__ == "Dropout"]
 
 
-def test_a_factor_on_dropout(keras_modules: tuple[Any, Any]) -> None:
-    from edge_fmnist_export.training import qat
-
-    keras, _ = keras_modules
+def test_a_factor_on_dropout(keras: Any) -> None:
     whole, half = architectures.build("cnn-dropout", keras), architectures.build("cnn-dropout", keras, 0.5)
     assert dropout_rates(whole) == [0.25, 0.25, 0.4, 0.3]
     subset = Subset(np.zeros((8, 28, 28), np.uint8), np.arange(8, dtype=np.uint8))
@@ -70,18 +58,12 @@ def test_a_factor_on_dropout(keras_modules: tuple[Any, Any]) -> None:
     assert dropout_rates(half) == dropout_rates(quantized) == [0.125, 0.125, 0.2, 0.15]
 
 
-def test_a_smaller_momentum_moves_statistics_faster(keras_modules: tuple[Any, Any]) -> None:
+def test_a_smaller_momentum_moves_statistics_faster(each_keras: Any) -> None:
     images = np.ones((4, 28, 28, 1), np.float32)
-    for keras in keras_modules:
-        for momentum, share in ((0.99, 0.01), (0.75, 0.25)):
-            keras.utils.set_random_seed(0)
-            model = architectures.build("resnet:2;3", keras, batch_norm_momentum=momentum)
-            first = next(layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization))
-            mean = np.asarray(keras.Model(model.input, first.input)(images)).mean((0, 1, 2))
-            model(images, training=True)
-            assert float(np.asarray(first.moving_mean)[0] / mean[0]) == pytest.approx(share, rel=1e-3)
-
-
-def test_unknown_architecture() -> None:
-    with pytest.raises(UsageError, match=r"unknown architecture 'resnet'; expected one of .*edge"):
-        architectures.build("resnet", None)
+    for momentum, share in ((0.99, 0.01), (0.75, 0.25)):
+        each_keras.utils.set_random_seed(0)
+        model = architectures.build("resnet:2;3", each_keras, batch_norm_momentum=momentum)
+        first = next(layer for layer in model.layers if isinstance(layer, each_keras.layers.BatchNormalization))
+        mean = np.asarray(each_keras.Model(model.input, first.input)(images)).mean((0, 1, 2))
+        model(images, training=True)
+        assert float(np.asarray(first.moving_mean)[0] / mean[0]) == pytest.approx(share, rel=1e-3)

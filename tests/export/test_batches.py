@@ -1,19 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
-from edge_fmnist_export.training.batches import (
-    FOOTWEAR,
-    UNKNOWN,
-    Subset,
-    epoch_batches,
-    one_hot,
-    split_validation,
-)
+from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, epoch_batches, one_hot, split_validation
+from edge_fmnist_export.training.feeding import fed, outputs
 from edge_fmnist_export.training.recipe import Augmentation
 
 AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2, cutmix=1.0)
@@ -91,3 +87,19 @@ def test_an_epoch_depends_on_the_seed_alone(subset: Subset, settings: Augmentati
 def test_fewer_images_than_one_batch(subset: Subset) -> None:
     with pytest.raises(DataError, match="100 training images are fewer than one batch of 101"):
         next(epoch_batches(subset, 101, Augmentation(), (1,)))
+
+
+def test_batches_reach_the_model_unchanged_and_without_autotuning(each_keras: Any) -> None:
+    keras = each_keras
+    rng = np.random.default_rng(1)
+    batches = [(rng.random((4, 28, 28, 1), np.float32), rng.random((4, 20), np.float32)) for _ in range(3)]
+    pipeline = fed(keras, batches)
+    assert pipeline.options().autotune.enabled is False
+    for found, given in zip(pipeline, batches, strict=True):
+        np.testing.assert_array_equal(found[0], given[0])
+        np.testing.assert_array_equal(found[1], given[1])
+    inputs = keras.layers.Input((28, 28, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    images = rng.random((7, 28, 28, 1), np.float32)
+    kernel, bias = (np.asarray(variable) for variable in model.weights)
+    np.testing.assert_allclose(outputs(model, images, 3), images.reshape(7, -1) @ kernel + bias, atol=1e-5)

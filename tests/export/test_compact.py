@@ -3,9 +3,9 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import pytest
+from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 
 from edge_fmnist.model import interpreter
 from edge_fmnist.model.registry import read_model
@@ -15,12 +15,6 @@ from edge_fmnist_export.quantize.compact import compact
 
 def model_of(content: bytes) -> Any:
     return file_schema().ModelT.InitFromPackedBuf(content, 0)
-
-
-def packed(model: Any) -> bytes:
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 def as_converted(content: bytes) -> bytes:
@@ -39,19 +33,15 @@ def as_converted(content: bytes) -> bytes:
     note = schema.BufferT()
     note.data = np.frombuffer(b"2.3.0\0\0\0", np.uint8)
     model.buffers = [*buffers, note]
-    model.metadata = [metadata("min_runtime_version", len(buffers))]
+    note_entry = schema.MetadataT()
+    note_entry.name, note_entry.buffer = "min_runtime_version", len(buffers)
+    model.metadata = [note_entry]
     unused = schema.OperatorCodeT()
     unused.builtinCode = unused.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
     model.operatorCodes = [unused, *model.operatorCodes]
     for operator in graph.operators:
         operator.opcodeIndex += 1
-    return packed(model)
-
-
-def metadata(name: str, buffer: int) -> Any:
-    entry = file_schema().MetadataT()
-    entry.name, entry.buffer = name, buffer
-    return entry
+    return bytes(convert_object_to_bytearray(model))
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +68,6 @@ def outputs(content: bytes, batch: int) -> np.ndarray:
 
 def test_the_file_is_5_percent_smaller(converted: bytes, smaller: bytes) -> None:
     assert len(smaller) < 0.95 * len(converted)
-
-
-def has_scale(tensor: Any) -> bool:
-    return tensor.quantization is not None and tensor.quantization.scale is not None
 
 
 @pytest.mark.parametrize("batch", [1, 32])
@@ -140,12 +126,13 @@ def test_data_that_no_interpreter_reads_is_removed(smaller: bytes) -> None:
 def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     model = model_of(read_model("edge").content)
     (graph,) = model.subgraphs
-    channels = [tensor for tensor in graph.tensors if has_scale(tensor) and len(tensor.quantization.scale) > 1]
+    scaled = [tensor for tensor in graph.tensors if tensor.quantization and tensor.quantization.scale is not None]
+    channels = [tensor for tensor in scaled if len(tensor.quantization.scale) > 1]
     pairs = itertools.combinations(channels, 2)
     first, second = next(pair for pair in pairs if list(pair[0].shape) == list(pair[1].shape))
     model.buffers[second.buffer].data = model.buffers[first.buffer].data.copy()
     places = [graph.tensors.index(first), graph.tensors.index(second)]
-    after = model_of(compact(packed(model))).subgraphs[0].tensors
+    after = model_of(compact(bytes(convert_object_to_bytearray(model)))).subgraphs[0].tensors
     assert after[places[0]].buffer == after[places[1]].buffer
     for place, tensor in zip(places, (first, second), strict=True):
         np.testing.assert_array_equal(after[place].quantization.scale, tensor.quantization.scale)

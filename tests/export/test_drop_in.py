@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist import Classifier
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.quantize.exporting import run_labels
 from edge_fmnist_export.training.recipe import Recipe
@@ -23,23 +21,19 @@ Command = Callable[..., Any]
 SHAPES = ("rød", "green", "blue", "black", "white")
 
 
-def write_idx(folder: Path, name: str, array: np.ndarray) -> None:
-    header = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-    (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
-
-
 @pytest.fixture(scope="session")
-def five_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def five_data(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Path:
     """Return a folder of IDX files with five classes: a bright bar at one of five places."""
-    folder, rng = tmp_path_factory.mktemp("five"), np.random.default_rng(6)
-    for prefix, count in (("train", 500), ("t10k", 100)):
+    rng = np.random.default_rng(6)
+
+    def bars(count: int) -> tuple[np.ndarray, np.ndarray]:
         targets = np.arange(count) % 5
         images = rng.integers(0, 60, (count, 28, 28))
         for image, target in zip(images, targets, strict=True):
             image[4:24, 2 + 5 * target : 6 + 5 * target] = rng.integers(180, 256)
-        write_idx(folder, f"{prefix}-images-idx3-ubyte", images)
-        write_idx(folder, f"{prefix}-labels-idx1-ubyte", targets)
-    return folder
+        return images, targets
+
+    return write_data(tmp_path_factory.mktemp("five"), bars(500), bars(100))
 
 
 @pytest.fixture(scope="session")
@@ -51,18 +45,13 @@ def five_labels(five_data: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def five_run(
-    make_once: Callable[..., Path],
-    five_data: Path,
-    five_labels: Path,
-    tiny_recipe: Path,
-    run_command: Command,
+    make_once: Callable[..., Path], five_data: Path, five_labels: Path, tiny_recipe: Path, run_command: Command
 ) -> Path:
     """Return the folder of a run on the five classes; not to be written to."""
 
     def make(folder: Path) -> None:
         options = ("--data", five_data, "--labels", five_labels, "--output", folder / "five", "--no-qat")
-        answer = run_command("train", tiny_recipe, *options)
-        assert answer.code == 0, answer.stderr
+        run_command("train", tiny_recipe, *options)
 
     return make_once("five-classes", make) / "five"
 
@@ -73,15 +62,9 @@ def five_file(make_once: Callable[..., Path], five_run: Path, five_data: Path, r
 
     def make(folder: Path) -> None:
         options = ("--data", five_data, "--output", folder / "five.tflite", "--max-drop", 10)
-        answer = run_command("export", five_run, "--ptq", "--calibration", 50, *options)
-        assert answer.code == 0, answer.stderr
+        run_command("export", five_run, "--ptq", "--calibration", 50, *options)
 
     return make_once("five-classes-file", make) / "five.tflite"
-
-
-def test_the_file_has_the_labels_of_the_run(five_file: Path) -> None:
-    classifier = Classifier.load(five_file)
-    assert classifier.labels == SHAPES
 
 
 def test_evaluate_names_them_without_an_option(cli: Callable[..., Any], five_file: Path, five_data: Path) -> None:
@@ -97,8 +80,7 @@ def test_resuming_with_other_labels_is_refused(
     five_run: Path, five_data: Path, tiny_recipe: Path, run_command: Command
 ) -> None:
     options = ("--data", five_data, "--output", five_run, "--resume", "--no-qat")
-    answer = run_command("train", tiny_recipe, *options)
-    assert answer.code == 1
+    answer = run_command("train", tiny_recipe, *options, code=1)
     assert "was started with other labels" in answer.stderr
 
 
@@ -106,8 +88,7 @@ def test_a_class_without_a_label_stops_before_training(
     tmp_path: Path, tiny_data: Path, five_labels: Path, tiny_recipe: Path, run_command: Command
 ) -> None:
     options = ("--data", tiny_data, "--labels", five_labels, "--output", tmp_path / "run")
-    answer = run_command("train", tiny_recipe, *options)
-    assert answer.code == 1
+    answer = run_command("train", tiny_recipe, *options, code=1)
     assert "is outside the classes 0 to 4" in answer.stderr
     assert not (tmp_path / "run").exists()
 

@@ -11,6 +11,11 @@ import pytest
 
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.data.samples import bag
+from edge_fmnist.errors import UsageError
+from edge_fmnist_export import architectures
+from edge_fmnist_export.report.explain import gradcam
+from edge_fmnist_export.report.explain.base import ExplainRequest
+from edge_fmnist_export.report.explain.scorer import Scorer, of_network
 
 pytestmark = pytest.mark.slow
 
@@ -20,13 +25,13 @@ Command = Callable[..., Any]
 @pytest.fixture
 def explain(run_command: Command, tiny_data: Path, tmp_path: Path) -> Command:
     """Return a function that explains with options, into a folder of its own."""
-    return lambda *options: run_command("explain", *options, "--data", tiny_data, "-o", tmp_path / "out", "--json")
+    options = ("--data", tiny_data, "-o", tmp_path / "out", "--json")
+    return lambda *arguments, code=0: run_command("explain", *arguments, *options, code=code)
 
 
 @pytest.mark.parametrize("method", ["shap", "lime", "occlusion"])
 def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path, method: str) -> None:
     answer = explain(tiny_model, "test:3", "--method", method)
-    assert answer.code == 0, answer.stderr
     said = answer.json
     assert (said["file"], said["kind"], said["method"]) == ("test:3", "file", method)
     assert said["answer"] == said["class"]
@@ -38,15 +43,9 @@ def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path,
     assert sorted(path.name for path in written.parent.iterdir()) == [f"test-3-{method}.json", written.name]
 
 
-def test_shap_values_add_up_to_the_change_of_the_score(explain: Command, tiny_model: Path) -> None:
-    said = explain(tiny_model, "test:1", "--method", "shap").json
-    assert np.sum(said["values"]) == pytest.approx(said["class"]["score"] - said["base"], abs=1e-3)
-
-
 @pytest.mark.parametrize("method", ["occlusion", "gradcam"])
 def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: Path, method: str) -> None:
     answer = explain(tiny_run, "test:3", "--method", method)
-    assert answer.code == 0, answer.stderr
     said = answer.json
     assert (said["kind"], said["model"]) == ("float", "tiny")
     assert Path(said["picture"]).name == f"test-3-{method}-float.png"
@@ -60,8 +59,7 @@ def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: 
 
 def test_a_file_leads_to_its_run(run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
     # Runs are looked for in the working folder, which this process shares with no other test.
-    answer = run_command("explain", tiny_model, "test:0", "--float")
-    assert answer.code == 2
+    answer = run_command("explain", tiny_model, "test:0", "--float", code=2)
     assert "give the run folder instead of the file" in answer.stderr
     assert "Traceback" not in answer.stderr
 
@@ -73,10 +71,21 @@ def test_another_class_can_be_explained(explain: Command, tiny_model: Path) -> N
     assert said == explain(tiny_model, "test:0", "--method", "occlusion", "--class", "9").json
 
 
-def test_an_unknown_class_is_refused(explain: Command, tiny_model: Path) -> None:
-    answer = explain(tiny_model, "test:0", "--class", "Hat")
-    assert answer.code == 2
-    assert f"expected one of {', '.join(LABELS)}, or an index below 10; got 'Hat'" in answer.stderr
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("{model}", "--class", "Hat"), 2, f"expected one of {', '.join(LABELS)}, or an index below 10; got 'Hat'"),
+        (("{model}", "--method", "guess"), 2, "expected one of shap, lime, occlusion, gradcam"),
+        (("{model}", "--seed", "-1"), 2, "--seed"),
+        (("no-such-model",), 3, "neither a file nor a shipped model"),
+    ],
+)
+def test_what_cannot_be_explained(
+    explain: Command, tiny_model: Path, options: tuple[str, ...], code: int, message: str
+) -> None:
+    answer = explain(*(option.format(model=tiny_model) for option in options[:1]), "test:0", *options[1:], code=code)
+    assert answer.stdout == ""
+    assert message in answer.stderr
 
 
 def test_a_photograph_is_mapped_back(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
@@ -103,27 +112,13 @@ def test_an_image_that_cannot_be_explained_is_reported_and_skipped(
     bare, broken = tmp_path / "bare.png", tmp_path / "broken.png"
     cv2.imwrite(str(bare), np.full((120, 100, 3), 180, np.uint8))
     broken.write_bytes(b"no picture")
-    answer = explain(tiny_model, bare, broken, tmp_path / "none.png", "test:999", "test:0", "--method", "occlusion")
+    answer = explain(
+        tiny_model, bare, broken, tmp_path / "none.png", "test:999", "test:0", "--method", "occlusion", code=1
+    )
     lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert answer.code == 1
     assert [("error" in line) for line in lines] == [True, True, True, True, False]
     assert "no garment detected" in lines[0]["error"]
     assert answer.stderr.count("Error: ") == 4
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "said"),
-    [
-        (("--method", "guess"), 2, "expected one of shap, lime, occlusion, gradcam"),
-        (("--seed", "-1"), 2, "--seed"),
-    ],
-)
-def test_wrong_options_are_refused(
-    explain: Command, tiny_model: Path, options: tuple[str, ...], code: int, said: str
-) -> None:
-    answer = explain(tiny_model, "test:0", *options)
-    assert (answer.code, answer.stdout) == (code, "")
-    assert said in answer.stderr
 
 
 @pytest.mark.parametrize(
@@ -141,59 +136,22 @@ def test_without_the_extra_it_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_model_is_reported(explain: Command) -> None:
-    answer = explain("no-such-model", "test:0")
-    assert answer.code == 3
-    assert "neither a file nor a shipped model" in answer.stderr
+def float_scorer(network: Any, *, flip_tta: bool = False) -> Scorer:
+    return of_network(network, "a network", LABELS, flip_tta=flip_tta, temperature=1.0)
 
 
-def test_gradcam_of_a_network_without_a_feature_map_is_refused(run_function: Callable[..., Any]) -> None:
-    def ask() -> None:
-        import json
-
-        import numpy as np
-
-        from edge_fmnist.errors import UsageError
-        from edge_fmnist_export import architectures
-        from edge_fmnist_export.report.explain.base import ExplainRequest
-        from edge_fmnist_export.report.explain.gradcam import explain
-        from edge_fmnist_export.report.explain.scorer import of_network
-        from edge_fmnist_export.training import backend
-
-        name = next(name for name in architectures.names() if name.startswith("mlp"))
-        model = architectures.build(name, backend.keras_on_tensorflow())
-        scorer = of_network(model, "flat", tuple("abcdefghij"), flip_tta=False, temperature=1.0)
-        try:
-            explain(ExplainRequest(scorer, np.zeros((28, 28), np.uint8), 0))
-        except UsageError as error:
-            print(json.dumps(str(error)))
-
-    assert "flat: Grad-CAM needs a network with a feature map" in run_function(ask)
+def test_gradcam_of_a_network_without_a_feature_map_is_refused(keras: Any) -> None:
+    scorer = float_scorer(architectures.build("mlp-128", keras))
+    with pytest.raises(UsageError, match="a network: Grad-CAM needs a network with a feature map"):
+        gradcam.explain(ExplainRequest(scorer, np.zeros((28, 28), np.uint8), 0))
 
 
-def test_gradcam_of_a_mirrored_model_is_mirrored_with_the_image(run_function: Callable[..., Any]) -> None:
-    def ask() -> None:
-        import json
-
-        import numpy as np
-
-        from edge_fmnist_export import architectures
-        from edge_fmnist_export.report.explain.base import ExplainRequest
-        from edge_fmnist_export.report.explain.gradcam import explain
-        from edge_fmnist_export.report.explain.scorer import of_network
-        from edge_fmnist_export.training import backend
-
-        keras = backend.keras_on_tensorflow()
-        keras.utils.set_random_seed(1)
-        model = architectures.build("lenet5", keras)
-        image = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
-        differences = []
-        for mirrored in (True, False):
-            scorer = of_network(model, "x", tuple("abcdefghij"), flip_tta=mirrored, temperature=1.0)
-            ours, theirs = (explain(ExplainRequest(scorer, view, 3)).values for view in (image, image[:, ::-1].copy()))
-            differences.append(float(np.abs(ours - theirs[:, ::-1]).max()))
-        print(json.dumps(differences))
-
-    mirrored, plain = run_function(ask)
-    assert mirrored < 1e-5
-    assert plain > 0.01
+@pytest.mark.parametrize("flip_tta", [True, False])
+def test_gradcam_is_mirrored_with_the_image_if_the_model_averages_both(keras: Any, flip_tta: bool) -> None:
+    keras.utils.set_random_seed(1)
+    scorer = float_scorer(architectures.build("lenet5", keras), flip_tta=flip_tta)
+    image = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
+    views = image, image[:, ::-1].copy()
+    ours, theirs = (gradcam.explain(ExplainRequest(scorer, view, 3)).values for view in views)
+    difference = np.abs(ours - theirs[:, ::-1]).max()
+    assert difference < 1e-5 if flip_tta else difference > 0.01

@@ -58,11 +58,6 @@ def test_a_small_picture_is_taken_as_it_is() -> None:
     assert (taken.photograph, taken.garment, taken.stem) == (None, None, "a")
 
 
-def test_a_photograph_without_a_garment_is_refused() -> None:
-    with pytest.raises(ImageError, match="no garment detected"):
-        from_picture("bare.png", np.full((120, 100, 3), 180, np.uint8))
-
-
 def test_a_source_is_named_once_in_a_message(tmp_path: Path) -> None:
     path = tmp_path / "bare.png"
     cv2.imwrite(str(path), np.full((120, 100, 3), 180, np.uint8))

@@ -1,3 +1,5 @@
+"""Photographs as training images, and beside those of a data set."""
+
 from __future__ import annotations
 
 import shutil
@@ -8,18 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.data.dataset import Split, load_split
 from edge_fmnist.errors import DataError, ImageError
 from edge_fmnist.model.photos import GARMENTS, Photo, find_photos
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset
-from edge_fmnist_export.training.photo_views import (
-    check_folder,
-    fingerprint,
-    target,
-    training_views,
-    validation_images,
-)
+from edge_fmnist_export.training.photo_views import check_folder, fingerprint, target, training_views, validation_images
+from edge_fmnist_export.training.recipe import Recipe, load_recipe
+from edge_fmnist_export.training.training_data import gather, subsets
 
 TARGETS = {"t-shirt": 0, "pants": 1, "shoes": FOOTWEAR, "hat": UNKNOWN}
 
@@ -162,3 +161,32 @@ def test_the_alpha_channel_is_the_mask_of_every_view(write: Callable[[np.ndarray
     assert len(garments) == 8
     # An ellipse of 21 x 28 pixels: white on white, no mask could be found without the channel.
     assert (garments > 0).mean() == pytest.approx(0.59, abs=0.1)
+
+
+@pytest.fixture(scope="module")
+def data(tiny_data: Path) -> Split:
+    return load_split(tiny_data, "train")
+
+
+@pytest.fixture
+def pictured(photo_recipe: Path) -> Recipe:
+    return load_recipe(str(photo_recipe))
+
+
+def test_views_join_the_training_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
+    gathered = gather(pictured, data, tiny_photos, silent)
+    images, _ = subsets(pictured, data)
+    views = training_views(tiny_photos, pictured.photos.views, pictured.seed, silent)
+    assert len(gathered.train) == len(images) + len(views)
+    np.testing.assert_array_equal(gathered.train.images[: len(images)], images.images)
+    np.testing.assert_array_equal(gathered.train.images[len(images) :], views.images)
+    np.testing.assert_array_equal(gathered.train.targets[len(images) :], views.targets)
+
+
+def test_photographs_validate_as_much_as_images(pictured: Recipe, data: Split, tiny_photos: Path) -> None:
+    gathered = gather(pictured, data, tiny_photos, silent)
+    # 100 images, and 9 photographs of known garments 11 times.
+    assert len(gathered.validation) == 100 + 99
+    assert UNKNOWN not in gathered.validation.targets
+    assert np.bincount(gathered.validation.targets)[FOOTWEAR] == 33
+    assert gathered.validation.one_hot().any(axis=1).all()

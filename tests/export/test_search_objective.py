@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, RunError
+from edge_fmnist.model.registry import read_model
 from edge_fmnist_export.search.front import plot_front, write_recipes
 from edge_fmnist_export.search.objective import SearchObjective, brief_recipe, full_recipe, stratified_subset
 from edge_fmnist_export.search.runs import train_or_resume
@@ -30,36 +30,20 @@ def split(count: int) -> Split:
     return Split(np.zeros((count, 28, 28), np.uint8), (np.arange(count) % 10).astype(np.uint8), ("a", "b"))
 
 
-def evaluate(folder: str, data: str) -> None:
-    """Print a candidate as it is measured, and again when everything is finished, with the time of its weights."""
-    import dataclasses
-    import json
-    from pathlib import Path
-
-    from edge_fmnist.data import dataset
-    from edge_fmnist.model.registry import read_model
-
-    train = dataset.load("train", Path(data))
-    objective = SearchObjective(Path(folder), train, read_model("nano").content, 1, 3)
-    weights = Path(folder) / "candidates" / "candidate-0007" / "float.npz"
-    found = []
-    for _ in range(2):
-        candidate = objective.evaluate(7, "resnet:8/2;8/2,12/2")
-        found.append([dataclasses.asdict(candidate), weights.stat().st_mtime_ns])
-    print(json.dumps(found))
-
-
 @pytest.mark.slow
-def test_a_candidate_is_trained_once_and_its_file_is_measured(
-    run_function: Callable[..., Any], tiny_data: Path, tmp_path: Path
-) -> None:
-    (first, trained), (again, kept) = run_function(evaluate, str(tmp_path), str(tiny_data))
-    assert trained == kept
-    assert (first["number"], first["architecture"], first["parameters"]) == (7, NETWORK, again["parameters"])
-    assert 0 <= first["accuracy"] == again["accuracy"] <= 1
-    assert first["bytes"] == (tmp_path / "candidates" / "candidate-0007" / "model.tflite").stat().st_size
-    assert 0 < first["ratio"] < 100
-    recipe = load_recipe(str(tmp_path / "candidates" / "candidate-0007" / "recipe.toml"))
+@pytest.mark.usefixtures("keras")
+def test_a_candidate_is_trained_once_and_its_file_is_measured(tiny_data: Path, tmp_path: Path) -> None:
+    objective = SearchObjective(tmp_path, dataset.load("train", tiny_data), read_model("nano").content, 1, 3)
+    folder = tmp_path / "candidates" / "candidate-0007"
+    first = objective.evaluate(7, NETWORK)
+    trained = (folder / "float.npz").stat().st_mtime_ns
+    again = objective.evaluate(7, NETWORK)
+    assert (folder / "float.npz").stat().st_mtime_ns == trained
+    assert (first.number, first.architecture, first.parameters) == (7, NETWORK, again.parameters)
+    assert 0 <= first.accuracy == again.accuracy <= 1
+    assert first.bytes == (folder / "model.tflite").stat().st_size
+    assert 0 < first.ratio < 100
+    recipe = load_recipe(str(folder / "recipe.toml"))
     assert (recipe.training.epochs, recipe.qat.epochs, recipe.seed, recipe.data.validation) == (1, 0, 3, 50)
 
 

@@ -10,15 +10,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import load_split
-from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
-from edge_fmnist.model.quantization import dequantize, softmax
 from edge_fmnist_export import training
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
@@ -26,7 +23,7 @@ from edge_fmnist_export.training.epochs import averaged, run_phase
 from edge_fmnist_export.training.losses import Objective
 from edge_fmnist_export.training.own_classes import held_out
 from edge_fmnist_export.training.phase import EpochRecord, Phase
-from edge_fmnist_export.training.photo_views import fingerprint, validation_images
+from edge_fmnist_export.training.photo_views import fingerprint
 from edge_fmnist_export.training.progress import ProgressListener
 from edge_fmnist_export.training.recipe import FloatPhase, Recipe, load_recipe, parse_recipe
 from edge_fmnist_export.training.run_folder import create_run, open_run
@@ -79,7 +76,7 @@ def copied(photo_run: Path, tmp_path: Path) -> Path:
 def resume(run_command: Command, photo_recipe: Path, tiny_data: Path, tiny_photos: Path) -> Command:
     """Return a function that resumes a run of the recipe with photographs."""
     options = ("--data", tiny_data, "--photos", tiny_photos, "--resume")
-    return lambda folder: run_command("train", photo_recipe, *options, "--output", folder)
+    return lambda folder, code=0: run_command("train", photo_recipe, *options, "--output", folder, code=code)
 
 
 def test_what_a_run_writes(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -> None:
@@ -106,26 +103,11 @@ def test_what_a_run_writes(tiny_run: Path, tiny_recipe: Path, tiny_data: Path) -
     assert (calibration["threshold"], calibration["validation_false_reject_rate"]) == (0, 0)
 
 
-def test_from_a_run_to_a_classified_picture(
-    run_command: Command, tiny_run: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    model, picture = tmp_path / "tiny.tflite", tmp_path / "picture.png"
-    exported = run_command("export", tiny_run, "--ptq", "--data", tiny_data, "--output", model, "--json")
-    assert exported.code == 0, exported.stderr
-    evaluated = run_command("evaluate", model, "--data", tiny_data, "--json")
-    assert evaluated.json[0]["top1"] == exported.json[0]["top1"] > 0.8
-    test = load_split(tiny_data, "test")
-    cv2.imwrite(str(picture), test.images[3])
-    classified = run_command("classify", picture, "--model", model, "--json")
-    assert classified.code == 0, classified.stderr
-    assert LABELS[int(test.targets[3])] in classified.stdout
-
-
-def test_without_qat(no_qat_run: tuple[Path, Any]) -> None:
-    folder, answer = no_qat_run
+def test_without_qat(no_qat_run: tuple[Path, str]) -> None:
+    folder, messages = no_qat_run
     assert sorted(path.name for path in folder.iterdir()) == [name for name in FILES if name != "qat.npz"]
     assert list(read_json(folder, "metrics.json")) == ["float"]
-    assert "--ptq" in answer.stderr
+    assert "--ptq" in messages
 
 
 @pytest.mark.slow
@@ -142,22 +124,15 @@ def test_a_run_with_photographs(photo_run: Path, tiny_data: Path, tiny_photos: P
 
 
 @pytest.mark.slow
-def test_the_exported_file_carries_and_applies_the_calibration(
-    run_command: Command, photo_run: Path, tiny_data: Path, tiny_photos: Path, tmp_path: Path
+def test_the_exported_file_carries_the_calibration(
+    run_command: Command, photo_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     path, calibration = tmp_path / "pictured.tflite", read_json(photo_run, "calibration.json")
-    answer = run_command("export", photo_run, "--ptq", "--data", tiny_data, "--output", path, "--max-drop", 100)
-    assert answer.code == 0, answer.stderr
+    run_command("export", photo_run, "--ptq", "--data", tiny_data, "--output", path, "--max-drop", 100)
     classifier = Classifier.load(path)
     assert classifier.metadata is not None
     assert classifier.metadata.settings["calibration"] == calibration
     assert (classifier.temperature, classifier.threshold) == (calibration["temperature"], calibration["threshold"])
-    images = validation_images(tiny_photos).images
-    logits = dequantize(classifier.outputs(images)[0], classifier.output)
-    predictions = classifier.predict_batch(images)
-    np.testing.assert_allclose(predictions.scores, softmax(logits / np.float32(classifier.temperature)), rtol=1e-5)
-    expected = ["unknown" if one.score < classifier.threshold else one.label for one in predictions]
-    assert [one.answer for one in predictions] == expected
 
 
 class Stopper:
@@ -233,8 +208,7 @@ def test_an_interruption_is_reported(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ProgressListener, "epoch_done", interrupt)
-    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", tmp_path / "run")
-    assert answer.code == 130
+    answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", tmp_path / "run", code=130)
     assert answer.stderr.rstrip().endswith("continue with the same command and --resume.")
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
@@ -242,7 +216,6 @@ def test_an_interruption_is_reported(
 @pytest.mark.slow
 def test_resuming_a_finished_run_changes_nothing(resume: Command, copied: Path, photo_run: Path) -> None:
     answer = resume(copied)
-    assert answer.code == 0, answer.stderr
     assert "preprocessing photographs" not in answer.stderr
     for name in FILES:
         assert (copied / name).read_bytes() == (photo_run / name).read_bytes()
@@ -256,12 +229,10 @@ def test_resuming_calibrates_a_run_from_an_earlier_version(
     facts = read_json(copied, "run.json")
     del facts["photos_sha256"]
     (copied / "run.json").write_text(json.dumps(facts), "utf-8")
-    exported = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
-    assert exported.code == 0, exported.stderr
+    run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
     classifier = Classifier.load(tmp_path / "model.tflite")
     assert (classifier.temperature, classifier.threshold) == (1, 0)
-    answer = resume(copied)
-    assert answer.code == 0, answer.stderr
+    resume(copied)
     assert read_json(copied, "calibration.json") == read_json(photo_run, "calibration.json")
     assert (copied / "qat.npz").read_bytes() == (photo_run / "qat.npz").read_bytes()
 
@@ -286,19 +257,10 @@ def test_a_run_folder_that_does_not_fit(
     else:
         (copied / name).write_text(content, "utf-8")
     before = {path: path.read_bytes() for path in copied.iterdir()}
-    answer = resume(copied)
-    assert (answer.code, answer.stdout) == (1, "")
+    answer = resume(copied, code=1)
+    assert answer.stdout == ""
     assert message in answer.stderr
     assert {path: path.read_bytes() for path in copied.iterdir()} == before
-
-
-@pytest.mark.slow
-def test_a_damaged_calibration_is_not_exported(run_command: Command, copied: Path, tmp_path: Path) -> None:
-    (copied / "calibration.json").write_text('{"temperature": -1, "threshold": 0}', "utf-8")
-    answer = run_command("export", copied, "--float32", "--output", tmp_path / "model.tflite")
-    assert answer.code == 1
-    assert "calibration.json: expected a temperature above 0" in answer.stderr
-    assert not (tmp_path / "model.tflite").exists()
 
 
 def test_an_unreadable_photograph_is_named_before_training(
@@ -308,8 +270,7 @@ def test_an_unreadable_photograph_is_named_before_training(
     broken = photos / "train" / "shoes" / "2.png"
     broken.write_bytes(b"no picture")
     options = ("--data", tiny_data, "--photos", photos, "--output", folder, "--no-qat", "--epochs", 1)
-    answer = run_command("train", photo_recipe, *options)
-    assert answer.code == 1
+    answer = run_command("train", photo_recipe, *options, code=1)
     assert f"{broken}: not a picture" in answer.stderr
     assert [path.name for path in folder.iterdir()] == ["recipe.toml"]
 
@@ -324,8 +285,7 @@ def test_training_starts_from_the_weights_of_a_run(
 ) -> None:
     recipe, folder = tmp_path / "further.toml", tmp_path / "run"
     recipe.write_text(init_from(tiny_recipe, tiny_run).replace("0.003", "1e-9"), "utf-8")
-    answer = run_command("train", recipe, "--data", tiny_data, "--output", folder, "--no-qat", "--epochs", 1)
-    assert answer.code == 0, answer.stderr
+    run_command("train", recipe, "--data", tiny_data, "--output", folder, "--no-qat", "--epochs", 1)
     for further, start in zip(load_arrays(folder / "float.npz"), load_arrays(tiny_run / "float.npz"), strict=True):
         np.testing.assert_allclose(further, start, atol=1e-6)
 
@@ -401,15 +361,12 @@ def test_the_whole_network_is_trained_on_classes_of_ones_own(
     run, model, photos = tmp_path / "run", tmp_path / "mine.tflite", tiny_photos / "train"
     options = ("--photos", photos, "--epochs", 1, "--qat-epochs", 1, "--output", run)
     answer = run_command("train", "camera", *options)
-    assert answer.code == 0, answer.stderr
-    assert "Right of 4 photographs that were held out: 4 with a taught last layer, " in answer.stderr
+    assert "Held-out photographs classified correctly: 4 of 4 with a taught last layer, " in answer.stderr
     last = read_json(run, "metrics.json")["qat"]
     assert (last["validation_images"], last["taught_accuracy"]) == (4, 1)
     assert read_json(run, "run.json")["labels"] == ["hat", "pants", "shoes", "t-shirt"]
-    refused = run_command("export", run, "--ptq", "--output", model)
-    assert (refused.code, "trained on photographs alone" in refused.stderr) == (2, True)
-    exported = run_command("export", run, "--output", model)
-    assert exported.code == 0, exported.stderr
+    assert "trained on photographs alone" in run_command("export", run, "--ptq", "--output", model, code=2).stderr
+    run_command("export", run, "--output", model)
     assert Classifier(model).labels == ("hat", "pants", "shoes", "t-shirt")
     # One epoch of three steps keeps what the last layer was taught.
     evaluated = run_command("evaluate", model, "--photos", photos, "--json")
@@ -417,8 +374,8 @@ def test_the_whole_network_is_trained_on_classes_of_ones_own(
     (photos_moved := tmp_path / "photos").mkdir()
     shutil.copytree(photos / "hat", photos_moved / "hat")
     shutil.copytree(photos / "pants", photos_moved / "trousers")
-    other = run_command("train", "camera", *options[2:], "--photos", photos_moved, "--resume")
-    assert (other.code, "was started with another recipe" in other.stderr) == (1, True)
+    other = run_command("train", "camera", *options[2:], "--photos", photos_moved, "--resume", code=1)
+    assert "was started with another recipe" in other.stderr
 
 
 def test_a_fifth_of_each_class_is_held_out_and_groups_stay_together() -> None:
@@ -434,7 +391,6 @@ def test_a_fifth_of_each_class_is_held_out_and_groups_stay_together() -> None:
 def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
     options = ("--data", tiny_data, "--no-qat", "--epochs", 1, "--output", tmp_path / "run")
     answer = run_command("train", "lenet5", *options)
-    assert answer.code == 0, answer.stderr
     assert "Holding out 30 of 600 training images for validation (3,000 in the recipe)" in answer.stderr
     assert open_run(tmp_path / "run").recipe.data.validation == 30
 
@@ -444,12 +400,10 @@ def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data:
     [
         ("no-such", (), 2, "neither a file nor a shipped recipe"),
         ("{tiny}", ("--data", "{new}"), 3, "no such folder"),
-        ("{tiny}", ("--epochs", "0"), 2, "--epochs"),
         ("{tiny}", ("--validation", "599"), 1, "cannot hold out 599 of 600 training images"),
         ("{tiny}", ("--output", "{new}", "--resume"), 3, "neither a run folder"),
         ("{tiny}", ("--output", "{run}"), 2, "already exists; continue it with --resume"),
         ("{tiny}", ("--output", "{run}", "--resume", "--seed", "9"), 1, "another recipe (it differs in seed)"),
-        ("{tiny}", ("--output", "{run}", "--resume", "--no-qat"), 1, "another recipe (it differs in qat)"),
         ("{photo}", (), 2, "the recipe pictured trains on photographs; give their folder with --photos"),
         ("{tiny}", ("--photos", "{photos}"), 2, "the recipe tiny trains without photographs; omit --photos"),
         ("{photo}", ("--photos", "{photos}/train"), 2, "your own classes are trained on alone; omit --data"),
@@ -487,8 +441,8 @@ def test_what_cannot_be_trained(
     arguments = [argument.format(**named) for argument in (recipe, "--data", str(tiny_data), *options)]
     if "--output" not in options:
         arguments += ["--output", str(tmp_path / "new")]
-    answer = run_command("train", *arguments)
-    assert (answer.code, answer.stdout) == (code, "")
+    answer = run_command("train", *arguments, code=code)
+    assert answer.stdout == ""
     assert message in answer.stderr
     assert not (tmp_path / "new").exists()
     assert {path: path.read_bytes() for path in tiny_run.iterdir()} == before

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from edge_fmnist.data import dataset
 from edge_fmnist.errors import UsageError
+from edge_fmnist.model.registry import read_model
+from edge_fmnist_export.search import zoo
 from edge_fmnist_export.search.zoo import PUBLISHED, zoo_page
 from edge_fmnist_export.training.recipe import load_recipe
+from edge_fmnist_export.training.run_folder import open_run
 
 
 def row(name: str, top1: float) -> dict[str, Any]:
@@ -26,46 +30,26 @@ def row(name: str, top1: float) -> dict[str, Any]:
 ROWS = [row("mlp-128", 0.86), row("cnn-1", 0.1), row("lenet5", 0.9125)]
 
 
-def build(folder: str, data: str) -> None:
-    """Print the properties of an int8 file that is written, kept, and written again after it was damaged."""
-    import json
-    from pathlib import Path
-
-    from edge_fmnist.data import dataset
-    from edge_fmnist.model.registry import read_model
-    from edge_fmnist_export.search import zoo
-    from edge_fmnist_export.training.run_folder import open_run
-
-    train, test = dataset.load("train", Path(data)), dataset.load("test", Path(data))
-    run, model = Path(folder) / "lenet5", Path(folder) / "lenet5" / zoo.MODEL
-    files, times = [], []
+@pytest.mark.slow
+def test_a_network_is_exported_once_and_again_when_its_file_is_damaged(
+    tiny_run: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "lenet5"))
+    train, test = dataset.load("train", tiny_data), dataset.load("test", tiny_data)
+    model, files, times = run / "int8.tflite", [], []
     for damage in (False, False, True):
         if damage:
             model.write_bytes(b"something else")
         zoo.build_network(run, open_run(run).recipe, train, test)
         files.append(zoo.finished_file(run, test))
         times.append(model.stat().st_mtime_ns)
-    networks = zoo.finished_networks(Path(folder), test, read_model("nano").content)
-    print(json.dumps([files, times, networks, zoo.finished_file(run, train)]))
-
-
-@pytest.mark.slow
-def test_a_network_is_exported_once_and_again_when_its_file_is_damaged(
-    run_function: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(tiny_run, tmp_path / "lenet5")
-    files, times, networks, of_other_images = run_function(build, str(tmp_path), str(tiny_data))
     assert files[0] == files[1] == files[2]
     assert times[0] == times[1] < times[2]
-    assert of_other_images is None
-    (network,) = networks
-    assert (network["name"], network["parameters"], network["images"], network["epochs"]) == (
-        "lenet5",
-        59_086,
-        200,
-        [2, 2],
-    )
-    assert network["bytes"] == (tmp_path / "lenet5" / "int8.tflite").stat().st_size
+    # The file was not evaluated on these images.
+    assert zoo.finished_file(run, train) is None
+    (network,) = zoo.finished_networks(tmp_path, test, read_model("nano").content)
+    found = [network[key] for key in ("name", "parameters", "images", "epochs", "bytes")]
+    assert found == ["lenet5", 59_086, 200, [2, 2], model.stat().st_size]
     assert 0 < network["ratio"] < 100
     assert network["met"] == (network["top1"] >= 0.9126)
 

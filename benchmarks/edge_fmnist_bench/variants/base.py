@@ -36,11 +36,7 @@ class BenchmarkVariant(ABC):
 
     @abstractmethod
     def open(self, *, threads: int, batch: int) -> Runner:
-        """Return the call to time.
-
-        Args:
-            threads: maximum number of threads, at least 1.
-            batch: images per call, at least 1.
+        """Return the call to time, with at most ``threads`` threads and ``batch`` images, each at least 1.
 
         Raises:
             VariantError: it cannot run here, or not with these settings.

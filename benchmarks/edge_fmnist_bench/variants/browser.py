@@ -30,15 +30,15 @@ class BrowserVariant(BenchmarkVariant):
         """See :meth:`BenchmarkVariant.open`.
 
         Raises:
-            VariantError: always: the time of a call from here would be that of the way to the browser.
+            VariantError: always: a call from here would include the time to the browser and back.
         """
-        raise VariantError("it is measured inside of the browser")
+        raise VariantError("measured inside the browser only")
 
     def measure(self, images: Images, settings: SingleStream) -> tuple[Samples, dict[str, Any] | None]:
         """Return the times of all calls, in as many rounds as the others have, and the accuracy.
 
         Raises:
-            EdgeFmnistError: no browser, no files of LiteRT.js, or a model that is not of this package.
+            EdgeFmnistError: no browser, no files of LiteRT.js, or a model without this package's metadata.
         """
         from edge_fmnist_export.web import browser
 

@@ -30,14 +30,10 @@ PIXELS = 28 * 28
 
 
 def edge_variants(model: str) -> list[BenchmarkVariant]:
-    """Return the variants of a model that need only the base install.
+    """Return the variants of a shipped model or a file that need only the base install.
 
-    ``Classifier.predict`` where the model takes 28x28 images; the bare
-    interpreter loop in each installed interpreter, the preferred one first;
-    for an int8 model its float32 reference in the preferred one.
-
-    Args:
-        model: name of a shipped model, or a ``.tflite`` file.
+    ``Classifier.predict`` where the model takes 28x28 images; the bare interpreter loop in each installed interpreter,
+    the preferred one first; for an int8 model its float32 reference in the preferred one.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
@@ -159,15 +155,9 @@ class Float32Variant(InterpreterVariant):
 
 
 def bare_loop(model: ModelBytes, interpreter: str, *, threads: int, batch: int) -> Runner:
-    """Return the minimal code that runs a model: no checks, no labels, no softmax.
+    """Return the minimal code that runs a model in an installed interpreter: no checks, no labels, no softmax.
 
     A model that does not take 28x28 images runs on inputs generated once.
-
-    Args:
-        model: the model's bytes.
-        interpreter: name of an installed interpreter.
-        threads: maximum number of threads.
-        batch: images per call.
 
     Raises:
         VariantError: the model does not take this batch size, or inputs cannot be generated.

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from edge_fmnist import extras
@@ -23,9 +22,7 @@ FORMATS = ("float32", "float16", "dynamic")
 def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     """Return the float model of a run as variants: TensorFlow Lite files, Keras ``predict`` and compiled functions.
 
-    Args:
-        run: a run folder, or a shipped checkpoint's name.
-        folder: where the files go; created if needed.
+    The run is a folder or a shipped checkpoint's name. The files go to ``folder``.
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
@@ -41,22 +38,17 @@ def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     return [*tflite_variants(run, folder), *keras_variants(opened)]
 
 
-def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) -> list[BenchmarkVariant]:
-    """Export a run, and return a variant in the preferred interpreter for each format.
+def tflite_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
+    """Export a run into a folder, and return a variant in the preferred interpreter for each format.
 
     A format that cannot be exported is a variant that raises the reason when it is opened.
-
-    Args:
-        run: a run folder, or a shipped checkpoint's name.
-        folder: where the files go; created if needed.
-        formats: formats of ``edge-fmnist export``.
 
     Raises:
         RunError: nothing could be exported.
         InterpreterError: no interpreter is installed.
     """
     interpreter = interpreters.choose()
-    options = [f"--{kind}" for kind in formats]
+    options = [f"--{kind}" for kind in FORMATS]
     # A separate process: conversion needs TensorFlow, while the Keras variants run on the current back end.
     command = [sys.executable, "-m", "edge_fmnist", "export", run, *options, "--output", str(folder), "--json"]
     # Without the data set, the export does not measure accuracy, which the benchmark does itself.
@@ -72,7 +64,7 @@ def tflite_variants(run: str, folder: Path, formats: Sequence[str] = FORMATS) ->
         InterpreterVariant(str(files[kind]), interpreter, kind)
         if kind in files
         else MissingVariant(kind, interpreter, reason)
-        for kind in formats
+        for kind in FORMATS
     ]
 
 

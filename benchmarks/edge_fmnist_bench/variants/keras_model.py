@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
+from edge_fmnist_export.training import backend
 
 if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
@@ -21,8 +22,6 @@ PURPOSE = "comparing with the float model"
 TENSORFLOW_THREADS = 1
 PREDICT, COMPILED, XLA = "predict", "compiled", "xla"
 TITLES = {"tensorflow": "TensorFlow", "torch": "PyTorch", "jax": "JAX"}
-# The compiled function of each back end; elsewhere Keras's own compiled step.
-COMPILERS = {"tensorflow": "tf.function", "jax": "jax.jit"}
 
 
 def load_keras_model(run: Run) -> Any:
@@ -32,7 +31,6 @@ def load_keras_model(run: Run) -> Any:
         MissingExtraError: Keras or its back end is not installed.
         RunError: the weights are missing or do not fit.
     """
-    from edge_fmnist_export.training import backend
     from edge_fmnist_export.training.float_model import float_model
 
     _limit_tensorflow_threads()
@@ -53,14 +51,13 @@ def keras_variants(run: Run) -> list[BenchmarkVariant]:
     Raises:
         MissingExtraError: Keras or its back end is not installed.
     """
-    from edge_fmnist_export.training import backend
-
     keras, engine = backend.keras_module(PURPOSE), _engine()
     _limit_tensorflow_threads()
     device = _device(engine)
-    ways = {PREDICT: "predict", COMPILED: COMPILERS.get(engine, "predict_on_batch")}
+    # Elsewhere, Keras's own compiled step.
+    ways = {PREDICT: "predict", COMPILED: "predict_on_batch"}
     if engine == "tensorflow":
-        ways[XLA] = "tf.function with XLA"
+        ways = {PREDICT: "predict", COMPILED: "tf.function", XLA: "tf.function with XLA"}
     place = f"Keras {keras.__version__} on {TITLES.get(engine, engine)}"
     return [KerasVariant(way, f"{place}, {title}", device, str(run.folder)) for way, title in ways.items()]
 
@@ -69,14 +66,7 @@ class KerasVariant(BenchmarkVariant):
     """A Keras model called in one way; loaded when it is opened."""
 
     def __init__(self, way: str, title: str, device: str, folder: str) -> None:
-        """Create a variant.
-
-        Args:
-            way: ``predict``, ``compiled`` or ``xla``.
-            title: for tables.
-            device: what it runs on.
-            folder: the run folder.
-        """
+        """Take the way (``predict``, ``compiled`` or ``xla``), the title, the device and the run folder."""
         self.name, self.title, self.device, self.file = f"keras-{way}", title, device, None
         self._way, self._folder = way, folder
 
@@ -94,21 +84,15 @@ class KerasVariant(BenchmarkVariant):
             return lambda images: np.asarray(model.predict(_inputs(images), batch_size=batch, verbose=0))
         if engine == "tensorflow":
             return _tensorflow(model, batch, xla=self._way == XLA)
-        if engine == "jax":
-            return _jax(model)
         return lambda images: np.asarray(model.predict_on_batch(_inputs(images)))
 
 
 def _engine() -> str:
-    from edge_fmnist_export.training import backend
-
     return str(backend.keras_module(PURPOSE).backend.backend())
 
 
 def _device(engine: str) -> str:
     """Return the name of the back end's GPU, or ``"CPU"``."""
-    from edge_fmnist_export.training import backend
-
     if engine == "tensorflow":
         config = backend.tensorflow_module(PURPOSE).config
         if gpus := config.list_physical_devices("GPU"):
@@ -122,8 +106,6 @@ def _device(engine: str) -> str:
 
 def _limit_tensorflow_threads() -> None:
     """Set TensorFlow's number of threads, before its first operation."""
-    from edge_fmnist_export.training import backend
-
     if _engine() != "tensorflow":
         return
     threading = backend.tensorflow_module(PURPOSE).config.threading
@@ -139,8 +121,6 @@ def _set_threads(engine: str, threads: int) -> None:
     Raises:
         VariantError: it has another number, or cannot tell.
     """
-    from edge_fmnist_export.training import backend
-
     if engine == "torch":
         backend.require("torch", PURPOSE).set_num_threads(threads)
         return
@@ -163,13 +143,8 @@ def _inputs(images: np.ndarray) -> np.ndarray:
 def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> Any:
     """Return a ``tf.function`` from uint8 (batch, 28, 28) to logits, with the scaling of pixels in the graph.
 
-    Args:
-        model: a Keras model on the TensorFlow back end.
-        batch: images per call; None leaves it open.
-        xla: compile with XLA.
+    The model is one of Keras on TensorFlow; without ``batch``, the number of images is open.
     """
-    from edge_fmnist_export.training import backend
-
     tensorflow = backend.tensorflow_module(PURPOSE)
     signature = tensorflow.TensorSpec([batch, 28, 28], tensorflow.uint8, name="image")
 
@@ -180,21 +155,6 @@ def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> 
 
 
 def _tensorflow(model: Any, batch: int, *, xla: bool) -> Runner:
-    from edge_fmnist_export.training import backend
-
     tensorflow = backend.tensorflow_module(PURPOSE)
     concrete = tensorflow_function(model, batch, xla=xla).get_concrete_function()
     return lambda images: np.asarray(concrete(tensorflow.constant(images)).numpy())
-
-
-def _jax(model: Any) -> Runner:
-    from edge_fmnist_export.training import backend
-
-    trainable = [variable.value for variable in model.trainable_variables]
-    other = [variable.value for variable in model.non_trainable_variables]
-
-    def call(images: Any) -> Any:
-        return model.stateless_call(trainable, other, images[..., None].astype("float32") / 255, training=False)[0]
-
-    compiled = backend.require("jax", PURPOSE).jit(call)
-    return lambda images: np.asarray(compiled(images))

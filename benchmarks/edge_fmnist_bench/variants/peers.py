@@ -35,13 +35,7 @@ class OnnxVariant(BenchmarkVariant):
     """An ONNX file in ONNX Runtime on the CPU."""
 
     def __init__(self, kind: str, path: Path, missing: str | None = None) -> None:
-        """Create a variant.
-
-        Args:
-            kind: ``float32`` or ``int8``.
-            path: the ONNX file.
-            missing: why there is no file; :meth:`open` raises it.
-        """
+        """Take float32 or int8, the ONNX file, and, if there is none, the reason, which :meth:`open` raises."""
         self.name, self.title = f"onnx-{kind}", f"ONNX Runtime {version('onnxruntime')}, {kind}"
         self.device, self.file = "CPU", None if missing else path
         self._missing = missing
@@ -67,12 +61,8 @@ class OnnxVariant(BenchmarkVariant):
 def peer_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     """Write the float network of a run as ONNX, float and int8, and return the variants that run the two files.
 
-    int8 is ONNX Runtime's static quantization (QDQ, weights per channel),
-    calibrated on training images; without them, the int8 row shows that.
-
-    Args:
-        run: a run folder, or a shipped checkpoint's name.
-        folder: where the files go; created if needed.
+    int8 is ONNX Runtime's static quantization (QDQ, weights per channel), calibrated on training images; without them,
+    the int8 row shows that.
 
     Raises:
         MissingExtraError: the extra ``[peers]`` or ``[export]`` is not installed.

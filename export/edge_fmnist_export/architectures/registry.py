@@ -71,17 +71,14 @@ def builder(name: str) -> Builder:
 def build(
     name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: float = 0.99, classes: int = CLASSES
 ) -> Any:
-    """Build architecture ``name`` with the Keras module given.
+    """Build an uncompiled model with random weights by a Keras module, ``keras`` (Keras 3) or ``tf_keras``.
 
     Args:
         name: a registered name, or one of a family.
-        keras: the module ``keras`` (Keras 3) or ``tf_keras``.
+        keras: the module.
         dropout: factor on the dropout rates, 0 to 1.
         batch_norm_momentum: share that the moving statistics of batch normalization keep at each training step.
         classes: number of logits.
-
-    Returns:
-        An uncompiled functional model with random weights.
 
     Raises:
         UsageError: an unknown name.

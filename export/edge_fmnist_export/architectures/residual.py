@@ -35,13 +35,8 @@ def convolution(keras: Any, x: Any, filters: int, size: int, strides: int = 1) -
 def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3, inner: int = 0) -> Any:
     """Apply two convolutions with a shortcut: a 1x1 convolution if the shape changes, else the identity.
 
-    Args:
-        keras: the Keras module.
-        x: a tensor of shape (N, H, W, channels).
-        filters: of both convolutions, or of the second if ``inner`` is given.
-        strides: of the first convolution and of the shortcut.
-        size: of both kernels, in pixels.
-        inner: filters of the first convolution; 0 for ``filters``.
+    The first convolution has the strides and, unless 0, ``inner`` filters; ``size`` is the edge of both kernels in
+    pixels.
     """
     shortcut = x
     if strides != 1 or x.shape[-1] != filters:

@@ -29,15 +29,9 @@ def no_progress(step: str, done: int, total: int | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class BaselineData:
-    """Training and validation data of a baseline.
+    """Training and validation data of a baseline: features, float32 (N, F), and classes, numbered from 0 without gaps.
 
-    Attributes:
-        features: float32, shape (N, F), one row per training image.
-        classes: int, shape (N,), numbered from 0 without gaps.
-        validation_features: float32, shape (M, F).
-        validation_classes: int, shape (M,).
-        seed: random seed.
-        threads: maximum number of CPU cores.
+    ``threads`` is the maximum number of CPU cores.
     """
 
     features: np.ndarray
@@ -53,7 +47,6 @@ class Baseline(ABC):
 
     Attributes:
         name: name on the command line.
-        title: human-readable description.
         defaults: estimator settings, named as in the estimator's library; chosen on validation images.
         grid: values that a grid search tries.
         file_name: file name of the fitted model.
@@ -72,14 +65,9 @@ class Baseline(ABC):
     modules: ClassVar[tuple[str, ...]] = ("sklearn", "skops")
 
     def features(self, images: np.ndarray, progress: StepProgress = no_progress) -> np.ndarray:  # noqa: ARG002
-        """Return the estimator's input for images; by default the pixels.
+        """Return the estimator's input for images, uint8 (N, 28, 28): float32, shape (N, F).
 
-        Args:
-            images: uint8, shape (N, 28, 28).
-            progress: called with the number of images done.
-
-        Returns:
-            float32, shape (N, F); pixels are scaled to 0..1.
+        By default, these are the pixels, 0 to 1. ``progress`` is called with the number of images done.
         """
         pixels: np.ndarray = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
         return pixels
@@ -149,14 +137,9 @@ def convergence_warnings_ignored() -> Iterator[None]:
 def block_importance(predict: Predict, validation: Subset, seed: int, progress: StepProgress) -> np.ndarray:
     """Return the permutation importance of 4x4 pixel blocks (Breiman 2001, "Random forests", section 10).
 
-    A single pixel has almost no importance when its neighbours carry the same information, so whole blocks are
-    shuffled among images. Values below 0 are noise.
-
-    Args:
-        predict: maps images, uint8 (N, 28, 28), to class indexes, shape (N,).
-        validation: images that were not used for training; at most 1,000 of them are used.
-        seed: random seed.
-        progress: called with the number of blocks done.
+    A single pixel has almost no importance when its neighbours carry the same information, so whole blocks are shuffled
+    among at most 1,000 of the validation images. Values below 0 are noise. ``predict`` maps images, uint8 (N, 28, 28),
+    to class indexes.
 
     Returns:
         Accuracy lost, float64, shape (28, 28), at most 1; the same for all pixels of a block.

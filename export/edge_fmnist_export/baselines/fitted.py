@@ -25,7 +25,6 @@ class FittedBaseline:
     """A fitted baseline.
 
     Attributes:
-        baseline: computes features, reads and writes the estimator.
         estimator: fitted estimator with scikit-learn's interface.
         classes: label index of each class that the estimator knows, in increasing order.
         labels: class names.

@@ -45,7 +45,6 @@ class BaselineOptions:
     Attributes:
         grid: choose settings by grid search with cross-validation.
         train_images: number of training images, stratified by class; None means all.
-        seed: random seed.
         threads: maximum number of CPU cores.
         ray: address of a Ray cluster that does the fits of the grid search; None does them here.
     """
@@ -62,7 +61,6 @@ class BaselineResult:
     """A fitted baseline and its evaluation.
 
     Attributes:
-        fitted: the fitted model.
         settings: the estimator settings used.
         trials: results of the grid search, best first; empty without one.
         train_images: number of images it was fitted on.

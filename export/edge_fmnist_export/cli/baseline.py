@@ -28,24 +28,17 @@ def baseline(
         bool, typer.Option("--grid", help="Choose settings by grid search with 3-fold cross-validation.")
     ] = False,
     train_images: Annotated[
-        int | None,
-        typer.Option(
-            "--train-images",
-            min=1,
-            help="Number of training images, stratified by class. Default: all.",
-            show_default=False,
-        ),
+        int | None, typer.Option(min=1, help="Number of training images, stratified by class. Default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 1,
     threads: Annotated[
-        int | None,
-        typer.Option("--threads", "-t", min=1, max=256, help="CPU cores to use. Default: all.", show_default=False),
+        int | None, typer.Option("--threads", "-t", min=1, max=256, help="CPU cores to use. Default: all.")
     ] = None,
     ray: cluster.Ray = None,
     data: options.Data = None,
     labels: options.Labels = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output folder. Default: baselines/NAME.", show_default=False)
+        Path | None, typer.Option("--output", "-o", help="Output folder. Default: baselines/NAME.")
     ] = None,
     json: options.Json = False,
 ) -> None:

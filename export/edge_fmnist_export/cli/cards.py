@@ -30,10 +30,7 @@ WORST_PAIRS = 5
 
 def markers(name: str) -> tuple[str, str]:
     """Return the lines between which the figures of a model stand."""
-    return (
-        f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->",
-        f"<!-- end of {name} -->",
-    )
+    return (f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->", f"<!-- end of {name} -->")
 
 
 def with_figures(page: str, name: str, figures: str) -> str:
@@ -86,13 +83,11 @@ def _confusion(found: ClassificationMetrics) -> str:
 
 
 def _worst(found: ClassificationMetrics) -> str:
-    pairs = [f"{pair.true} for {pair.predicted} ({pair.images})" for pair in found.most_confused(WORST_PAIRS)]
-    return f"Most often taken for something else: {', '.join(pairs)}."
+    pairs = [f"{pair.true} predicted as {pair.predicted} ({pair.images})" for pair in found.most_confused(WORST_PAIRS)]
+    return f"Most frequent mistakes: {', '.join(pairs)}."
 
 
-def cards(
-    page: Annotated[Path, typer.Argument(help="The page of model cards.")] = PAGE,
-) -> None:
+def cards(page: Annotated[Path, typer.Argument(help="The page of model cards.")] = PAGE) -> None:
     """Measure every shipped model and write its figures into the page of model cards."""
     test = dataset.load("test")
     models = shipped_models()

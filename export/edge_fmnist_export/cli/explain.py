@@ -35,18 +35,17 @@ def explain(
         typer.Argument(help="Files, folders, globs, - for standard input, or images of the data set, such as test:17."),
     ] = None,
     same: options.SameModel = None,
-    method: Annotated[str, typer.Option("--method", help="shap, lime, occlusion or gradcam.")] = "shap",
+    method: Annotated[str, typer.Option(help="shap, lime, occlusion or gradcam.")] = "shap",
     use_float: Annotated[
         bool,
         typer.Option("--float", help="Explain the float model that the file was exported from; implied by gradcam."),
     ] = False,
     wanted: Annotated[
-        str | None,
-        typer.Option("--class", help="Class to explain, by label or index. Default: the predicted class."),
+        str | None, typer.Option("--class", help="Class to explain, by label or index. Default: the predicted class.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
     threads: options.Threads = THREADS,
     interpreter: options.Interpreter = None,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
@@ -116,11 +115,7 @@ class Explainer:
     """Explains images one by one, and writes and prints the results.
 
     Attributes:
-        scorer: the model.
-        method: one of ``METHODS``.
-        seed: random seed.
         target: index of the class to explain; None means the predicted class.
-        output: output folder.
         stems: file names that are already used.
     """
 
@@ -166,12 +161,12 @@ class Explainer:
         """Explain one image, write its files, and return plain values for JSON."""
         from edge_fmnist_export.report.explain.base import ExplainRequest
         from edge_fmnist_export.report.explain.drawing import draw
-        from edge_fmnist_export.report.explain.methods import explain as explain_by
+        from edge_fmnist_export.report.explain.methods import METHODS as EXPLAINERS
 
         scores = self.scorer.scores(source.image[None])[0]
         predicted = int(scores.argmax())
         target = predicted if self.target is None else self.target
-        explanation = explain_by(self.method, ExplainRequest(self.scorer, source.image, target, self.seed))
+        explanation = EXPLAINERS[self.method](ExplainRequest(self.scorer, source.image, target, self.seed))
         path = self.output / f"{self._stem(source)}.png"
         values = {
             "file": source.source,

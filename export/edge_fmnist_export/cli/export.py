@@ -31,8 +31,7 @@ def export(
         str | None,
         typer.Argument(
             help="A run folder, a shipped checkpoint's name, or a Keras classifier (.keras, .h5, SavedModel folder); "
-            f"with --c-array, --arena or --web also a model file. Default: {DEFAULT_RUN}.",
-            show_default=False,
+            f"with --c-array, --arena or --web also a model file. Default: {DEFAULT_RUN}."
         ),
     ] = None,
     same: options.SameModel = None,
@@ -42,25 +41,19 @@ def export(
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights.")] = False,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="int8 weights, float activations.")] = False,
     every: Annotated[bool, typer.Option("--all", help="All formats.")] = False,
-    io: Annotated[
-        str, typer.Option("--io", help="Input and output type of int8 files: uint8, int8 or float32.")
-    ] = "uint8",
+    io: Annotated[str, typer.Option(help="Input and output type of int8 files: uint8, int8 or float32.")] = "uint8",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder, or a .tflite file for a single format.")
     ] = EXPORTS,
     data: options.Data = None,
     images: Annotated[
         Path | None,
-        typer.Option(
-            "--images", help="Folder of pictures to calibrate a Keras classifier on, instead of --data.", metavar="DIR"
-        ),
+        typer.Option(help="Folder of pictures to calibrate a Keras classifier on, instead of --data.", metavar="DIR"),
     ] = None,
     labels: options.ModelLabels = None,
-    max_drop: Annotated[
-        float, typer.Option("--max-drop", help="Maximum drop of accuracy, in percentage points.")
-    ] = 0.5,
+    max_drop: Annotated[float, typer.Option(help="Maximum drop of accuracy, in percentage points.")] = 0.5,
     calibration: Annotated[
-        int, typer.Option("--calibration", min=10, help="Number of calibration images of post-training quantization.")
+        int, typer.Option(min=10, help="Number of calibration images of post-training quantization.")
     ] = 500,
     c_array: Annotated[
         bool, typer.Option("--c-array", help="Write a C header and source, for TensorFlow Lite for Microcontrollers.")
@@ -69,8 +62,7 @@ def export(
         bool, typer.Option("--arena", help="Estimate the tensor arena that a microcontroller needs.")
     ] = False,
     web: Annotated[
-        Path | None,
-        typer.Option("--web", help="Write a static web page that runs the model in a browser.", metavar="DIR"),
+        Path | None, typer.Option(help="Write a static web page that runs the model in a browser.", metavar="DIR")
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -174,12 +166,7 @@ def _run_exporter(
 
 
 def _keras_exporter(
-    path: Path,
-    io: str,
-    data: Path | None,
-    images: Path | None,
-    labels: tuple[str, ...] | None,
-    calibration: int | None,
+    path: Path, io: str, data: Path | None, images: Path | None, labels: tuple[str, ...] | None, calibration: int | None
 ) -> Exporter:
     """Return the exporter of a Keras file, calibrated on the pictures in ``images`` or on training images."""
     from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of

@@ -37,42 +37,20 @@ def label(
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder for the results, or s3:// or gs:// location.")],
     model: options.PictureModel = None,
-    column: Annotated[
-        str | None,
-        typer.Option("--column", help="Column of paths in a CSV or Parquet file. Default: path.", show_default=False),
-    ] = None,
+    column: Annotated[str | None, typer.Option(help="Column of paths in a CSV or Parquet file. Default: path.")] = None,
     top_k: Annotated[int, typer.Option("--top-k", "-k", min=1, help="Number of classes to write.")] = 3,
     threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            min=0,
-            max=1,
-            help="Score below which the answer is unknown. Default: the model's.",
-            show_default=False,
-        ),
+        float | None, typer.Option(min=0, max=1, help="Score below which the answer is unknown. Default: the model's.")
     ] = None,
     labels: options.ModelLabels = None,
     interpreter: options.Interpreter = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, max=4096, help="Worker processes. Default: CPU cores.", show_default=False),
-    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=4096, help="Worker processes. Default: CPU cores.")] = None,
     ray: cluster.Ray = None,
     partition_size: Annotated[
         int | None,
-        typer.Option(
-            "--partition-size",
-            min=1,
-            max=100_000,
-            help="Photographs in one output file. Default: 250 to 5000, by their number.",
-            show_default=False,
-        ),
+        typer.Option(min=1, max=100_000, help="Photographs in one output file. Default: 250 to 5000, by their number."),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", min=1, help="Label only the first photographs. Default: all.", show_default=False),
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Label only the first photographs. Default: all.")] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Delete the results of an earlier run in the output folder.")
     ] = False,

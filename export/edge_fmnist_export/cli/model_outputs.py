@@ -18,13 +18,7 @@ C_SUFFIXES = (".c", ".h")
 
 @dataclass(frozen=True)
 class ModelOutputs:
-    """The requested outputs; false without any.
-
-    Attributes:
-        c_array: C files for TensorFlow Lite for Microcontrollers.
-        arena: an estimate of the tensor arena.
-        web: folder for the web page.
-    """
+    """The requested outputs, with the folder for the web page; false without any."""
 
     c_array: bool
     arena: bool

@@ -11,8 +11,7 @@ from edge_fmnist.cli import console, options
 
 
 def recipes(
-    show: Annotated[str | None, typer.Argument(help="Print this recipe as TOML.", show_default=False)] = None,
-    json: options.Json = False,
+    show: Annotated[str | None, typer.Argument(help="Print this recipe as TOML.")] = None, json: options.Json = False
 ) -> None:
     """List the shipped recipes, or print one."""
     extras.require("export", "reading recipes", ("pydantic", "tomli_w"))

@@ -33,27 +33,17 @@ def report(
         str | None,
         typer.Argument(
             help="A run folder, a .tflite file, or the name of a shipped model or checkpoint. "
-            f"Default: {DEFAULT_MODEL}.",
-            show_default=False,
+            f"Default: {DEFAULT_MODEL}."
         ),
     ] = None,
     same: options.SameModel = None,
-    run: Annotated[
-        str | None,
-        typer.Option("--run", help="Training run of a .tflite file: a folder or a checkpoint.", show_default=False),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Output folder. Default: reports/NAME.", show_default=False)
-    ] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Section to build; can be repeated.", show_default=False)
-    ] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option("--skip", help="Section to leave out; can be repeated.", show_default=False)
-    ] = None,
+    run: Annotated[str | None, typer.Option(help="Training run of a .tflite file: a folder or a checkpoint.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Output folder. Default: reports/NAME.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Section to build; can be repeated.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Section to leave out; can be repeated.")] = None,
     data: options.Data = None,
     labels: options.ModelLabels = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute all sections.")] = False,
     threads: options.Threads = DEFAULT_THREADS,
     json: options.Json = False,

@@ -32,15 +32,15 @@ REFERENCE = "reference.tflite"
 
 def search(
     budget: Annotated[
-        float, typer.Option("--budget", help="Minutes for all candidates together, including those of earlier calls.")
+        float, typer.Option(help="Minutes for all candidates together, including those of earlier calls.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")] = OUTPUT,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Training epochs of each candidate.")] = 4,
-    population: Annotated[int, typer.Option("--population", min=2, help="Population size of NSGA-II.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs of each candidate.")] = 4,
+    population: Annotated[int, typer.Option(min=2, help="Population size of NSGA-II.")] = 8,
     images: Annotated[
-        int, typer.Option("--images", min=0, help="Training images to use, 1 of 12 for validation; 0 for all.")
+        int, typer.Option(min=0, help="Training images to use, 1 of 12 for validation; 0 for all.")
     ] = 24_000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     data: options.Data = None,
     ray: cluster.Ray = None,
     json: options.Json = False,

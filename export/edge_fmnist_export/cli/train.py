@@ -23,37 +23,27 @@ RUNS = Path("runs")
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a shipped recipe (edge-fmnist recipes) or a TOML file.")],
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Epochs of the float phase.", show_default=False)
-    ] = None,
-    qat_epochs: Annotated[
-        int | None, typer.Option("--qat-epochs", min=1, help="Epochs of the QAT phase.", show_default=False)
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the float phase.")] = None,
+    qat_epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of the QAT phase.")] = None,
     validation: Annotated[
         int | None,
         typer.Option(
-            "--validation",
             min=1,
             help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
             "set smaller than Fashion-MNIST.",
-            show_default=False,
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Random seed.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
     data: options.Data = None,
     labels: options.Labels = None,
     photos: Annotated[
         Path | None,
         typer.Option(
-            "--photos",
             help="Folder of photographs, with the folders train and validation; or with a folder for each class of "
-            "your own, to train on those alone.",
-            show_default=False,
+            "your own, to train on those alone."
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.", show_default=False)
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Run folder. Default: runs/RECIPE.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     qat: Annotated[bool, typer.Option("--qat/--no-qat", help="Quantization-aware training after the float phase.")] = (
         True
@@ -64,8 +54,8 @@ def train(
 
     Ctrl-C keeps a checkpoint. --resume continues from it, with the same result as an uninterrupted run.
 
-    With photographs of your own classes, the whole network of camera is trained, starting from a last layer as `teach`
-    would fit it, and the result says what that brought on photographs that were held out.
+    With photographs of your own classes, the whole network of camera is trained, starting from the last layer that
+    `teach` would fit. Both are compared on held-out photographs.
     """
     extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
@@ -167,10 +157,11 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
     if "taught_accuracy" in last:
         count, taught, trained = last["validation_images"], last["taught_accuracy"], last["trained_accuracy"]
         console.say(
-            f"Right of {count:,} photographs that were held out: {round(taught * count):,} with a taught last layer, "
-            f"{round(trained * count):,} with the whole network trained ({(trained - taught) * 100:+.1f} points)."
+            "Held-out photographs classified correctly: "
+            f"{round(taught * count):,} of {count:,} with a taught last layer, {round(trained * count):,} of {count:,} "
+            f"with the whole network trained ({(trained - taught) * 100:+.1f} points)."
         )
-    # Without the images of a data set, nothing is there to quantize after training with.
+    # Post-training quantization needs the images of a data set.
     unquantized = "--float32" if run.recipe.photos.classes else "--int8 --ptq"
     flags = "--int8" if run.has("qat") else unquantized
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -22,11 +22,10 @@ DEFAULT_PORT = 8100
 
 def web(
     model: Annotated[
-        str | None,
-        typer.Argument(help=f"A shipped model or a .tflite file. Default: {CAMERA_MODEL}.", show_default=False),
+        str | None, typer.Argument(help=f"A shipped model or a .tflite file. Default: {CAMERA_MODEL}.")
     ] = None,
     same: options.SameModel = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="TCP port; 0: any free one.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0: any free one.")] = DEFAULT_PORT,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
     """Run a model in the browser: serve its page on localhost, until Ctrl-C.

@@ -25,13 +25,10 @@ OUTPUT = Path("runs/zoo")
 
 
 def zoo(
-    only: Annotated[list[str] | None, typer.Option("--only", help="Train only this network. Can be repeated.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Train only this network. Can be repeated.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run folders.")] = OUTPUT,
     table: Annotated[
-        Path | None,
-        typer.Option(
-            "--table", help="Markdown page to write the table into. Default: OUTPUT/zoo.md.", show_default=False
-        ),
+        Path | None, typer.Option(help="Markdown page to write the table into. Default: OUTPUT/zoo.md.")
     ] = None,
     data: options.Data = None,
     ray: cluster.Ray = None,

@@ -43,14 +43,11 @@ CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
 
 @dataclass(frozen=True)
 class Placed:
-    """An activation in the arena.
+    """An activation in the arena: its tensor, size in bytes, rounded up to the alignment, and offset in bytes.
 
     Attributes:
-        tensor: index in the graph.
-        bytes: size, rounded up to the alignment.
         first: the operator that writes it, counted from 1; 0 for an input of the graph.
         last: the last operator that reads it.
-        offset: position in the arena in bytes.
     """
 
     tensor: int
@@ -67,12 +64,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Arena:
-    """An estimate of the tensor arena.
-
-    Attributes:
-        activations: by tensor.
-        overhead: bytes that the interpreter needs besides; an upper estimate.
-    """
+    """An estimate of the tensor arena: its activations, and an upper estimate of the interpreter's other bytes."""
 
     activations: tuple[Placed, ...]
     overhead: int

@@ -7,11 +7,9 @@ in place. The files are valid C99 and C++11.
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 import struct
 import textwrap
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 from edge_fmnist import __version__
 from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.model.metadata import Metadata, extract
+from edge_fmnist.model.metadata import Metadata, extract, without_metadata
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.model.tflite_graph import Graph, file_schema, read_graph
 from edge_fmnist_export.micro.arena import estimate
@@ -95,14 +93,6 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
         _header(prefix, about, array, _ends(model, structure), labels, structure, model.source),
         _source(prefix, about, f"{name}.h", array, labels),
     )
-
-
-def without_metadata(content: bytes) -> bytes:
-    """Return a model's bytes without the zip at their end."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        return content
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        return content[: min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir)]
 
 
 def identifier(name: str) -> str:

@@ -23,13 +23,7 @@ FloatFormat = Literal["float32", "float16", "dynamic"]
 
 @dataclass(frozen=True, eq=False)
 class Representative:
-    """The representative dataset of post-training quantization.
-
-    Attributes:
-        images: uint8, shape (N, 28, 28), the same number of each class.
-        seed: random seed of the selection.
-        sha256: hash of the images' bytes.
-    """
+    """The representative dataset of post-training quantization: images, uint8 (N, 28, 28), and how they were chosen."""
 
     images: np.ndarray
     seed: int

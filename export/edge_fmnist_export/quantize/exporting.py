@@ -85,12 +85,8 @@ class Exporter:
     ) -> None:
         """Load the float model of a run.
 
-        Args:
-            run: the run folder.
-            io: input and output type of int8 files.
-            test: the split to measure accuracy on; None to skip it.
-            representative: training images for ``int8-ptq``.
-            labels: class names; None for those of the run.
+        Without ``test``, accuracy is not measured. ``int8-ptq`` needs the representative dataset. ``labels`` are by
+        default those of the run.
 
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
@@ -120,12 +116,10 @@ class Exporter:
         self._reference: FloatReference | None = None
 
     def export(self, kind: str, path: Path, *, max_drop: float) -> Exported:
-        """Write one format to ``path`` if it passes all checks.
+        """Write one of ``FORMATS`` to ``path`` if it passes all checks.
 
-        Args:
-            kind: one of ``FORMATS``.
-            path: of the file; an existing file is replaced only by a checked one.
-            max_drop: maximum drop of accuracy, in percentage points.
+        An existing file is replaced only by a checked one. ``max_drop`` is the maximum drop of accuracy, in percentage
+        points.
 
         Raises:
             CheckError: a check failed, or the run lacks what this format needs; ``path`` is unchanged.

@@ -91,12 +91,7 @@ class KerasFileExporter(Exporter):
     """Exports a Keras file; int8 is by post-training quantization."""
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        io: IoType = "uint8",
-        test: Split | None = None,
-        labels: tuple[str, ...] | None = None,
+        self, path: Path, *, io: IoType = "uint8", test: Split | None = None, labels: tuple[str, ...] | None = None
     ) -> None:
         """Load a Keras classifier.
 

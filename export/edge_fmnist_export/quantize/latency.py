@@ -34,14 +34,7 @@ class Latency:
 
 
 def compare_latency(models: Mapping[str, bytes], reference: bytes) -> dict[str, Latency]:
-    """Time models in turns with a reference, one image at a time on one thread.
-
-    Args:
-        models: the bytes of model files, by their name in messages.
-        reference: the bytes of the file that ratios refer to.
-
-    Returns:
-        The latency of each model, by name.
+    """Time models, by their name in messages, in turns with a reference, one image at a time on one thread.
 
     Raises:
         ModelError: not a model, or it fails while running.
@@ -56,8 +49,7 @@ def compare_latency(models: Mapping[str, bytes], reference: bytes) -> dict[str, 
     medians = {name: np.array([np.median(turn) for turn in taken]) for name, taken in turns.items()}
     return {
         name: Latency(
-            float(np.median(np.concatenate(turns[name]))) / 1000,
-            float(np.median(medians[name] / medians[REFERENCE])),
+            float(np.median(np.concatenate(turns[name]))) / 1000, float(np.median(medians[name] / medians[REFERENCE]))
         )
         for name in models
     }

@@ -49,13 +49,7 @@ class Parity:
 
 
 def float_reference(model: Any, split: Split, *, flip_tta: bool = False) -> FloatReference:
-    """Run the float Keras model on a split.
-
-    Args:
-        model: a Keras model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        split: images and targets.
-        flip_tta: average the logits over each image and its mirror image, as the file's classifier does.
-    """
+    """Run a float Keras model, from float32 (N, 28, 28, 1), 0 to 1, to logits, on a split."""
     logits = logits_of(model, split.images, flip_tta=flip_tta)
     return FloatReference(logits, float((logits.argmax(axis=1) == split.targets).mean()))
 
@@ -63,11 +57,7 @@ def float_reference(model: Any, split: Split, *, flip_tta: bool = False) -> Floa
 def compare(classifier: Classifier, reference: FloatReference, split: Split, step: float | None) -> Parity:
     """Compare a model file with the float model's results on the same split.
 
-    Args:
-        classifier: the model file.
-        reference: the float model's results.
-        split: images and targets.
-        step: quantization step of the file's output, in logits; None for a float network.
+    ``step`` is the quantization step of the file's output, in logits; None for a float network.
     """
     values, _ = classifier.values(split.images)
     difference = np.abs(values - reference.logits) / (step or 1.0)

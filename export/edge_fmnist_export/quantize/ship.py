@@ -27,9 +27,9 @@ SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "cal
 
 def ship(
     folder: Annotated[Path, typer.Argument(help="The run folder.")],
-    description: Annotated[str, typer.Option("--description", help="One line for the registry.")] = "",
-    max_bytes: Annotated[int, typer.Option("--max-bytes", help="Maximum file size in bytes.")] = 160_000,
-    max_drop: Annotated[float, typer.Option("--max-drop", help="Maximum drop, in percentage points.")] = 0.3,
+    description: Annotated[str, typer.Option(help="One line for the registry.")] = "",
+    max_bytes: Annotated[int, typer.Option(help="Maximum file size in bytes.")] = 160_000,
+    max_drop: Annotated[float, typer.Option(help="Maximum drop, in percentage points.")] = 0.3,
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Store only the checkpoint, with its weights as float16.")
     ] = False,

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,11 +33,10 @@ def no_progress(step: str, share: float) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ReportFigure:
-    """A figure of a section.
+    """A figure of a section: a matplotlib figure, or the bytes of an SVG file.
 
     Attributes:
         name: file name without suffix, unique in the section; lower case, words joined by hyphens.
-        content: a matplotlib figure, or the bytes of an SVG file.
         caption: one or two sentences; also the alternative text for screen readers.
     """
 
@@ -48,13 +47,10 @@ class ReportFigure:
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table of a section.
+    """A table of a section; its cells are text, numbers or None.
 
     Attributes:
-        name: file name without suffix, unique in the section; lower case, words joined by hyphens.
-        columns: column headings.
-        rows: cells: text, numbers or None.
-        caption: what the table shows.
+        name: file name without suffix, as for a figure.
         shown: number of rows on the page; None shows all. The CSV and JSON files contain all rows.
     """
 
@@ -76,16 +72,7 @@ class Tile:
 
 @dataclass(frozen=True, eq=False)
 class ReportSection:
-    """A section of the report.
-
-    Attributes:
-        title: heading.
-        text: paragraphs of plain text.
-        figures: figures, in the order of the page.
-        tables: tables, in the order of the page.
-        summary: plain values for ``--json`` and ``report.json``.
-        tiles: headline figures for the top of the page.
-    """
+    """A section of the report; ``summary`` holds plain values for ``--json`` and ``report.json``."""
 
     title: str
     text: Sequence[str] = ()
@@ -101,14 +88,9 @@ class ReportContext:
 
     Attributes:
         name: name of the model in the report.
-        model_path: the ``.tflite`` file.
-        classifier: that file, loaded.
+        classifier: the ``.tflite`` file at ``model_path``, loaded.
         run: the training run of the file, with its history and float weights; None if unknown.
-        train: training split.
-        test: test split.
-        labels: class names.
         output: folder of the report.
-        seed: random seed.
         progress: called with the progress of the section.
     """
 
@@ -150,18 +132,3 @@ class ReportContext:
     def float_scores(self) -> np.ndarray | None:
         """The float model's probabilities for the test split, float32, shape (N, classes); None without a run."""
         return None if self.float_scorer is None else self.float_scorer.scores(self.test.images)
-
-
-class SectionModule(Protocol):
-    """The interface of a section module."""
-
-    @property
-    def VERSION(self) -> int:  # noqa: N802 - a constant of a module
-        """Increased whenever the section's content changes, so that cached sections are rebuilt."""
-
-    def build(self, context: ReportContext) -> ReportSection:
-        """Build the section.
-
-        Raises:
-            EdgeFmnistError: the section cannot be computed.
-        """

@@ -25,13 +25,7 @@ PAGE, SUMMARY = "index.html", "report.json"
 
 @dataclass(frozen=True)
 class WrittenReport:
-    """A report on disk.
-
-    Attributes:
-        page: the HTML file.
-        summary: plain values: model, summaries of the sections, durations, memory.
-        failures: sections that could not be computed, by name.
-    """
+    """A report on disk: the HTML file, plain values for JSON, and the sections that could not be computed, by name."""
 
     page: Path
     summary: dict[str, Any]

@@ -15,8 +15,8 @@ class Reliability:
 
     Attributes:
         counts: images per bin, int64, shape (bins,).
-        scores: mean score of each bin, float64, shape (bins,), NaN if empty.
-        accuracies: accuracy of each bin, float64, shape (bins,), NaN if empty.
+        scores: mean score of each bin, float64, NaN if empty.
+        accuracies: accuracy of each bin, float64, NaN if empty.
     """
 
     counts: np.ndarray
@@ -36,13 +36,7 @@ class Reliability:
 
 
 def reliability(scores: np.ndarray, correct: np.ndarray, bins: int = BINS) -> Reliability:
-    """Compare scores with accuracy, by scikit-learn's calibration curve.
-
-    Args:
-        scores: scores of the predicted classes, float, shape (N,), 0 to 1, N at least 1.
-        correct: whether each prediction is correct, bool, shape (N,).
-        bins: number of bins.
-    """
+    """Compare scores, 0 to 1, shape (N,), with correctness, bool, by scikit-learn's calibration curve."""
     from sklearn.calibration import calibration_curve
 
     counts = np.bincount(np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores), minlength=bins)
@@ -79,12 +73,7 @@ class Coverage:
 
 
 def coverage(scores: np.ndarray, correct: np.ndarray) -> Coverage:
-    """Return accuracy against coverage; images with equal scores are accepted together.
-
-    Args:
-        scores: scores of the predicted classes, float, shape (N,), 0 to 1, N at least 1.
-        correct: whether each prediction is correct, bool, shape (N,).
-    """
+    """Return accuracy against coverage; images with equal scores, 0 to 1, shape (N,), are accepted together."""
     order = np.argsort(-scores, kind="stable")
     ordered, counts = scores[order], np.arange(1, len(scores) + 1)
     last = np.append(ordered[1:] != ordered[:-1], True)

@@ -17,13 +17,7 @@ PCA_IMAGES = 15_000
 
 @dataclass(frozen=True)
 class NearPair:
-    """A test image and a similar training image.
-
-    Attributes:
-        test: index in the test split.
-        train: index in the training split.
-        difference: root mean square difference of the pixels, in grey levels of 255.
-    """
+    """A test and a training image, by index, and the root mean square difference in grey levels of 255."""
 
     test: int
     train: int
@@ -44,12 +38,8 @@ def shared(train: np.ndarray, test: np.ndarray) -> int:
 def near_pairs(train: np.ndarray, test: np.ndarray) -> list[NearPair]:
     """Return every pair of a test and a training image within the distance ``FARTHEST``, the closest first.
 
-    Candidates are searched among principal components and then compared by pixels. The search is complete: a
-    projection never increases a distance.
-
-    Args:
-        train: uint8, shape (N, 28, 28).
-        test: uint8, shape (M, 28, 28).
+    Images are uint8, shape (N, 28, 28). Candidates are searched among principal components and then compared by pixels.
+    The search is complete: a projection never increases a distance.
     """
     from sklearn.decomposition import PCA
     from sklearn.neighbors import NearestNeighbors

@@ -105,12 +105,9 @@ def class_axis(axes: Axes, labels: Sequence[str]) -> None:
 
 
 def confusion_figure(confusion: np.ndarray, labels: Sequence[str], *, values_format: str = "d") -> Figure:
-    """Draw a confusion matrix by scikit-learn's ``ConfusionMatrixDisplay``.
+    """Draw a confusion matrix, rows true, columns predicted, by scikit-learn's ``ConfusionMatrixDisplay``.
 
-    Args:
-        confusion: counts or shares, shape (classes, classes), rows true, columns predicted.
-        labels: class names.
-        values_format: format of the numbers; cells whose value is 0 stay empty.
+    It holds counts or shares; cells whose value is 0 stay empty.
     """
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
     from sklearn.metrics import ConfusionMatrixDisplay
@@ -139,13 +136,9 @@ def confusion_figure(confusion: np.ndarray, labels: Sequence[str], *, values_for
 def image_tiles(
     images: np.ndarray, captions: Sequence[str], *, columns: int, colours: Sequence[str] | None = None
 ) -> Figure:
-    """Draw images in a grid, each with a caption below.
+    """Draw images, uint8 (N, 28, 28), at least one, in a grid of ``columns``, each with a caption below.
 
-    Args:
-        images: uint8, shape (N, 28, 28), N at least 1.
-        captions: one per image, each with the same number of lines.
-        columns: images per row.
-        colours: colour of each caption; None means the text colour.
+    All captions have the same number of lines; ``colours`` are theirs, by default that of text.
     """
     rows = -(-len(images) // columns)
     lines = captions[0].count("\n") + 1

@@ -36,9 +36,7 @@ class ClassificationMetrics:
     """Metrics of a classifier on a set of images.
 
     Attributes:
-        images: number of images.
         top1: top-1 accuracy, 0 to 1.
-        classes: metrics of each class, in the order of the labels.
         macro: unweighted averages over the classes.
         weighted: averages over the classes, weighted by their images.
         confusion: int64, shape (classes, classes), rows true, columns predicted.
@@ -90,11 +88,8 @@ def measure(
 ) -> ClassificationMetrics:
     """Compute the metrics of a classifier's predictions.
 
-    Args:
-        targets: true class indexes, integers, shape (N,).
-        predicted: predicted class indexes, integers, shape (N,).
-        labels: class names, in the order of their indexes.
-        probabilities: float, shape (N, classes), rows that sum to 1; None if the classifier has none.
+    Targets and predictions are class indexes, shape (N,); probabilities have the shape (N, classes) and rows that sum
+    to 1.
 
     Raises:
         DataError: no images, arrays that do not fit each other, or an index without a label.

@@ -41,11 +41,7 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
     """Find the model file and the run for a name or path.
 
     A shipped model comes with the shipped checkpoint of its name. A run folder or another checkpoint is exported. A
-    model file has no run unless one is given.
-
-    Args:
-        wanted: a shipped model's or checkpoint's name, a ``.tflite`` file, or a run folder.
-        run: the run of a model file: a folder or a shipped checkpoint's name.
+    model file has no run unless ``run`` is given, a folder or a shipped checkpoint's name.
 
     Raises:
         ModelNotFoundError: ``wanted`` is none of these.

@@ -34,11 +34,9 @@ RECORD = "section.json"
 
 @dataclass(frozen=True, eq=False)
 class BuiltSection:
-    """A section with its figures drawn.
+    """A section whose figures are the bytes of SVG files, under the name of its module and its folder.
 
     Attributes:
-        name: name of its module and its folder.
-        section: the content; figures are the bytes of SVG files.
         seconds: time to compute.
         cached: whether it was loaded from an earlier report.
     """

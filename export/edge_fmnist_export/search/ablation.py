@@ -24,17 +24,13 @@ def ablation(
             "-v",
             help="'NAME: section.key=value, ...' in TOML; distill=false removes the teachers. Can be repeated. "
             "Default: each ingredient of the recipe is removed in turn.",
-            show_default=False,
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Epochs of the float phase of each run.")] = 8,
-    seeds: Annotated[str, typer.Option("--seeds", help="Random seeds for each variant, separated by commas.")] = "1,2",
+    epochs: Annotated[int, typer.Option(min=1, help="Epochs of the float phase of each run.")] = 8,
+    seeds: Annotated[str, typer.Option(help="Random seeds for each variant, separated by commas.")] = "1,2",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the run folders.")] = OUTPUT,
     table: Annotated[
-        Path | None,
-        typer.Option(
-            "--table", help="Markdown page to write the table to. Default: OUTPUT/ablation.md.", show_default=False
-        ),
+        Path | None, typer.Option(help="Markdown page to write the table to. Default: OUTPUT/ablation.md.")
     ] = None,
     data: options.Data = None,
     json: options.Json = False,

@@ -13,10 +13,7 @@ from edge_fmnist_export.search.study import Candidate
 
 
 def write_recipes(folder: Path, front: Sequence[Candidate]) -> list[Path]:
-    """Write a recipe for each candidate of the front, and remove those that are no longer on it.
-
-    Returns:
-        Paths in the order of the front.
+    """Write a recipe for each candidate of the front, in its order, and remove those that are no longer on it.
 
     Raises:
         OSError: A file cannot be written.
@@ -38,10 +35,7 @@ def write_recipes(folder: Path, front: Sequence[Candidate]) -> list[Path]:
 def plot_front(candidates: Sequence[Candidate], front: Sequence[Candidate], folder: Path) -> list[Path]:
     """Plot accuracy against latency and file size, with the front in colour and labelled by number.
 
-    Writes ``front.png`` and ``front.svg``.
-
-    Returns:
-        Paths of the two files.
+    Writes ``front.png`` and ``front.svg`` and returns their paths.
 
     Raises:
         OSError: A file cannot be written.

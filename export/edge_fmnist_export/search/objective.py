@@ -78,15 +78,7 @@ def stratified_subset(data: Split, count: int, seed: int) -> Split:
 
 @dataclass(frozen=True)
 class SearchObjective:
-    """Trains and measures candidates.
-
-    Attributes:
-        folder: Folder of the search.
-        data: Images for training and validation.
-        reference: Bytes of the model file that latencies are compared with.
-        epochs: Training epochs.
-        seed: Random seed.
-    """
+    """Trains and measures candidates; ``reference`` is the model file that latencies are compared with."""
 
     folder: Path
     data: Split

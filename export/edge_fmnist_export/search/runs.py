@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
 
 def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tuple[Run, dict[str, Any]]:
-    """Train a recipe, resuming from its checkpoint; a finished run is not trained again.
+    """Train a recipe, resuming from its checkpoint, and return the run and its metrics by phase.
 
-    Returns:
-        The run and its metrics by phase.
+    A finished run is not trained again.
 
     Raises:
         RunError: The folder is damaged or holds a run of another recipe or data set, or training diverged.

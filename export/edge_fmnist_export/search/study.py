@@ -36,12 +36,9 @@ class Candidate:
 
     Attributes:
         number: Number of the candidate, from 1.
-        architecture: Architecture, as in a recipe.
         accuracy: Top-1 accuracy on the validation images, 0 to 1.
         ratio: Latency divided by that of the reference model, measured in alternation.
         microseconds: p50 latency of one image on one thread.
-        bytes: File size.
-        parameters: Parameters of the network.
         macs: Multiply-accumulates for one image.
     """
 
@@ -56,12 +53,10 @@ class Candidate:
 
 
 def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
-    """Open the study in a folder, or create it.
+    """Open the study in the folder of a search, or create it.
 
-    Args:
-        folder: Folder of the search.
-        settings: JSON values that make candidates comparable, ``seed`` and ``population`` among them; they are fixed
-            for the lifetime of a search.
+    The settings, JSON values, make candidates comparable, ``seed`` and ``population`` among them; they are fixed for
+    the lifetime of a search.
 
     Raises:
         RunError: The journal is damaged, or the study was started with other settings.

@@ -43,13 +43,7 @@ INGREDIENTS = (
 
 @dataclass(frozen=True)
 class RecipeVariant:
-    """A variant of a recipe.
-
-    Attributes:
-        name: Name in the table.
-        changes: Settings that differ, as written; empty for the baseline.
-        recipe: Recipe with these settings.
-    """
+    """A variant of a recipe: its name in the table, the changes as written, and the recipe with them."""
 
     name: str
     changes: str
@@ -143,12 +137,7 @@ def parse_variant(recipe: Recipe, text: str) -> RecipeVariant:
 
 @dataclass
 class VariantResult:
-    """A row of the table of an ablation study.
-
-    Attributes:
-        variant: RecipeVariant.
-        accuracies: Validation accuracy of the best epoch, 0 to 1, by seed.
-    """
+    """A row of the table: a variant and the validation accuracy of its best epoch, 0 to 1, by seed."""
 
     variant: RecipeVariant
     accuracies: dict[int, float] = field(default_factory=dict)

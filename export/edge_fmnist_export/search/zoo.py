@@ -52,10 +52,9 @@ def build_network(folder: Path, recipe: Recipe, train: Split, test: Split) -> st
 
 
 def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
-    """Return the properties of the int8 file in a run folder, which its own metadata and the run's metrics contain.
+    """Return, for JSON, the properties of the int8 file in a run folder, from its metadata and the run's metrics.
 
-    Returns:
-        Properties for JSON; None if the file is missing, damaged, or was evaluated on other test images.
+    None if the file is missing, damaged, or was evaluated on other test images.
     """
     path = folder / MODEL
     try:
@@ -81,10 +80,9 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
 
 
 def finished_networks(folder: Path, test: Split, reference: bytes) -> list[dict[str, Any]]:
-    """Return a row for each finished network, and measure their latency in alternation.
+    """Return a row for JSON for each finished network, and measure their latency in alternation.
 
-    Returns:
-        Rows for JSON; ``met`` tells whether the int8 file reaches the published accuracy, if there is one.
+    ``met`` tells whether the int8 file reaches the published accuracy, if there is one.
     """
     files = {name: file for name in PUBLISHED if (file := finished_file(folder / name, test)) is not None}
     latencies = compare_latency({name: (folder / name / MODEL).read_bytes() for name in files}, reference)

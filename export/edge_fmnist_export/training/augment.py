@@ -37,15 +37,10 @@ def flip(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Fill a random rectangle with uniform noise (random erasing, Zhong et al. 2017, arXiv:1708.04896).
+    """Fill a random rectangle in a share of the images, uint8 (N, H, W), with uniform noise.
 
-    The area is uniform in ``area``, the aspect ratio log-uniform from 0.3 to 3.3.
-
-    Args:
-        images: uint8, shape (N, H, W).
-        probability: share of the images that are erased, 0 to 1.
-        area: minimum and maximum area of the rectangle, as a share of the image.
-        rng: the random generator.
+    This is random erasing (Zhong et al. 2017, arXiv:1708.04896). The area, a share of the image, is uniform in
+    ``area``, the aspect ratio log-uniform from 0.3 to 3.3.
     """
     inside = _rectangles(images.shape, probability, area, rng)
     result = images.copy()
@@ -56,15 +51,7 @@ def erase(images: np.ndarray, probability: float, area: tuple[float, float], rng
 def cover(
     images: np.ndarray, probability: float, area: tuple[float, float], values: tuple[int, int], rng: np.random.Generator
 ) -> np.ndarray:
-    """Fill a random rectangle, as in :func:`erase`, with one grey value for each image.
-
-    Args:
-        images: uint8, shape (N, H, W).
-        probability: share of the images that are covered, 0 to 1.
-        area: minimum and maximum area of the rectangle, as a share of the image.
-        values: minimum and maximum grey value, 0 to 255.
-        rng: the random generator.
-    """
+    """Fill a random rectangle, as in :func:`erase`, with one grey value, from ``values``, for each image."""
     inside = _rectangles(images.shape, probability, area, rng)
     greys = rng.integers(values[0], values[1] + 1, len(images), dtype=np.uint8)
     return np.where(inside, greys[:, None, None], images)
@@ -98,11 +85,8 @@ def mixup(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blend each image, and its targets, with another of the batch (mixup, Zhang et al. 2017, arXiv:1710.09412).
 
-    Args:
-        images: float32, shape (N, H, W).
-        targets: float32 class probabilities, shape (N, classes).
-        alpha: both parameters of the Beta distribution of the weight, which is drawn for each image.
-        rng: the random generator.
+    The weight is drawn for each image from a Beta distribution with both parameters ``alpha``. Images are float32 (N,
+    H, W), targets float32 class probabilities (N, classes).
     """
     partner = rng.permutation(len(images))
     weight = rng.beta(alpha, alpha, len(images)).astype(np.float32)
@@ -118,14 +102,9 @@ def cutmix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace a rectangle by that of another image of the batch (CutMix, Yun et al. 2019, arXiv:1905.04899).
 
-    The rectangle has the image's aspect ratio, and its center is anywhere, so the border may cut it off. The targets
-    are weighted by the share of pixels that were replaced.
-
-    Args:
-        images: float32, shape (N, H, W).
-        targets: float32 class probabilities, shape (N, classes).
-        alpha: both parameters of the Beta distribution of the share of own pixels.
-        rng: the random generator.
+    The rectangle has the image's aspect ratio, and its center is anywhere, so the border may cut it off. The share of
+    own pixels is drawn from a Beta distribution with both parameters ``alpha``; the targets are weighted by the share
+    of pixels that were replaced. Arrays are as in :func:`mixup`.
     """
     count, height, width = images.shape
     partner = rng.permutation(count)
@@ -145,13 +124,9 @@ def _centered(length: int, share: np.ndarray, rng: np.random.Generator) -> np.nd
 def mix(
     images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply mixup or CutMix to a batch; with both on, either with probability 1/2.
+    """Apply mixup or CutMix to a batch; with both on, either with probability 1/2; with both off, nothing is drawn.
 
-    Args:
-        images: float32, shape (N, H, W).
-        targets: float32 rows, shape (N, any).
-        settings: with both off, nothing is changed or drawn.
-        rng: the random generator.
+    Images are float32 (N, H, W), targets float32 rows of any length.
     """
     if settings.mixup and (not settings.cutmix or rng.random() < 0.5):
         return mixup(images, targets, settings.mixup, rng)
@@ -178,13 +153,7 @@ def vary(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -
 def augment(
     images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Augment a batch.
-
-    Args:
-        images: uint8, shape (N, 28, 28).
-        targets: float32 class probabilities, shape (N, 10).
-        settings: the augmentations.
-        rng: the random generator.
+    """Augment a batch: images, uint8 (N, 28, 28), and float32 class probabilities, (N, 10).
 
     Returns:
         Images as float32 (N, 28, 28, 1), values 0 to 1, and the targets.

@@ -35,7 +35,7 @@ def require(module: str, purpose: str) -> Any:
 
 
 def quiet_tensorflow() -> None:
-    """Switch TensorFlow's log messages off; set TF_CPP_MIN_LOG_LEVEL to see them."""
+    """Silence TensorFlow's log messages; set TF_CPP_MIN_LOG_LEVEL to see them."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("absl").setLevel(logging.ERROR)

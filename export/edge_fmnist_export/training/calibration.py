@@ -24,7 +24,6 @@ class Calibrated:
     """A calibration and its results on the validation images.
 
     Attributes:
-        calibration: temperature and threshold.
         before: negative log-likelihood at temperature 1, in nats.
         after: negative log-likelihood at the fitted temperature.
         false_reject_rate: share of correct predictions on photographs below the threshold.
@@ -49,14 +48,14 @@ class Calibrated:
 def calibrate(
     model: Any, validation: Subset, photos: Subset | None, false_reject_rate: float, *, flip_tta: bool = False
 ) -> Calibrated:
-    """Calibrate a network.
+    """Calibrate a Keras model that maps float32 (N, 28, 28, 1) to logits.
 
     Args:
-        model: a Keras model that maps float32 (N, 28, 28, 1) to logits.
+        model: the network.
         validation: images that the temperature is fitted on; each has at least one correct class.
         photos: photographs that the threshold is chosen on; None sets it to 0, which rejects nothing.
         false_reject_rate: share of correct predictions on photographs that the threshold may reject.
-        flip_tta: average the logits over each image and its mirror image, as the classifier will.
+        flip_tta: average the logits over each image and its mirror image.
 
     Raises:
         RunError: the logits are not finite, as after training that diverged.

@@ -35,14 +35,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Views:
-    """A fixed number of augmented views of each training image.
-
-    Attributes:
-        subset: the training images.
-        augmentation: without mixup and CutMix, which are applied to views later.
-        count: number of views.
-        seed: random seed.
-    """
+    """A fixed number of augmented views of each training image; mixup and CutMix are applied to views later."""
 
     subset: Subset
     augmentation: Augmentation
@@ -59,8 +52,7 @@ class DistillationTargets:
     """Views and the teachers' logits for them.
 
     Attributes:
-        views: the views.
-        logits: of the teachers, float16, shape (views, N, 10).
+        logits: float16, shape (views, N, 10).
         temperature: divides the logits before they are compared.
     """
 
@@ -71,13 +63,10 @@ class DistillationTargets:
     def batches(
         self, epoch: int, batch_size: int, seed: tuple[int, ...], augmentation: Augmentation
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the shuffled batches of one epoch, which shows one view of each image.
+        """Yield the shuffled batches of an epoch, counted from 0, which shows one view of each image.
 
-        Args:
-            epoch: counted from 0; selects the view.
-            batch_size: images in a batch; an incomplete last batch is dropped.
-            seed: random seed of the order and of mixing.
-            augmentation: mixup and CutMix are taken from it; the rest is in the views.
+        An incomplete last batch is dropped. Of the augmentation, only mixup and CutMix are applied: the rest is in the
+        views.
 
         Yields:
             Images, float32 (batch, 28, 28, 1), values 0 to 1; targets and the teachers' logits, float32 (batch, 20).
@@ -96,21 +85,11 @@ class DistillationTargets:
 def mixed(
     images: np.ndarray, targets: np.ndarray, temperature: float, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Apply mixup or CutMix to a batch with teachers' logits.
+    """Apply mixup or CutMix to images, float32 (N, 28, 28, 1), 0 to 1, and targets with teachers' logits, (N, 20).
 
     The probabilities softened by the temperature are mixed with the same weights as the targets, and become logits
     again. Cross-entropy is linear in its targets, so the loss of a mixed image is the mixture of its losses against
     both, up to a constant.
-
-    Args:
-        images: float32, shape (N, 28, 28, 1), values 0 to 1.
-        targets: targets and teachers' logits, float32 (N, 20).
-        temperature: divides the logits before they are compared.
-        augmentation: the settings of mixup and CutMix.
-        rng: the random generator.
-
-    Returns:
-        Images and targets in the same form.
     """
     softened = softmax(targets[:, CLASSES:] / np.float32(temperature))
     shown, rows = mix(images[..., 0], np.concatenate([targets[:, :CLASSES], softened], axis=1), augmentation, rng)

@@ -18,11 +18,9 @@ EVALUATION_BATCH = 500
 
 
 def fed(keras: Any, batches: Batches) -> Any:
-    """Return batches in a form that ``fit`` accepts.
+    """Return batches, at least one, in a form that ``fit`` of ``keras`` (the module) or ``tf_keras`` accepts.
 
-    Args:
-        keras: the module ``keras`` or ``tf_keras``.
-        batches: at least one; all with the same shapes and dtypes.
+    All have the same shapes and dtypes.
     """
     # Keras recognizes a generator by its type.
     pairs: Iterator[tuple[np.ndarray, np.ndarray]] = (batch for batch in batches)
@@ -40,12 +38,6 @@ def fed(keras: Any, batches: Batches) -> Any:
 
 
 def outputs(model: Any, inputs: np.ndarray, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
-    """Return the output of a Keras model with one output, float32, shape (N, ...).
-
-    Args:
-        model: a model of Keras 3 or ``tf_keras``.
-        inputs: float32, shape (N, 28, 28, 1), at least one.
-        batch_size: inputs in a batch.
-    """
+    """Return the output of a Keras model for inputs, float32 (N, 28, 28, 1), at least one: float32, shape (N, ...)."""
     parts = range(0, len(inputs), batch_size)
     return np.concatenate([np.asarray(model.predict_on_batch(inputs[at : at + batch_size])) for at in parts])

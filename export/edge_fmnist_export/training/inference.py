@@ -19,25 +19,18 @@ Forward = Callable[[np.ndarray], np.ndarray]
 
 
 def logits_of(model: Any, images: np.ndarray, *, flip_tta: bool) -> np.ndarray:
-    """Return a Keras model's logits, float32, shape (N, classes).
+    """Return a Keras model's logits for images, uint8 (N, 28, 28): float32, shape (N, classes).
 
-    Args:
-        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        images: uint8, shape (N, 28, 28).
-        flip_tta: average the logits over each image and its mirror image.
+    With ``flip_tta``, they are averaged over each image and its mirror image.
     """
     return _averaged(partial(outputs, model), images, flip_tta)
 
 
 def quick_logits(model: Any, *, flip_tta: bool) -> Forward:
-    """Return a fast function from images, uint8 (N, 28, 28), to a Keras 3 model's logits, float32 (N, classes).
+    """Return a fast function that gives the same as :func:`logits_of` for a Keras 3 model.
 
     On the torch back end, the layers are fused and compiled, and compute in bfloat16 with hardware support, which
     changes a logit by about a hundredth. Compiling takes seconds, so it pays off for tens of thousands of images.
-
-    Args:
-        model: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        flip_tta: average the logits over each image and its mirror image.
     """
     keras = backend.keras_module()
     forward = _fused(model, keras) if keras.backend.backend() == "torch" else partial(outputs, model)

@@ -32,12 +32,9 @@ SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A taught last layer.
+    """A taught last layer, float32, and its accuracy on the photographs that are held out, 0 to 1.
 
-    Attributes:
-        kernel: weights, float32, shape (features, classes).
-        bias: float32, shape (classes,).
-        accuracy: of the taught model on the photographs that are held out, 0 to 1.
+    The kernel has the shape (features, classes).
     """
 
     kernel: np.ndarray
@@ -54,7 +51,7 @@ def class_folders(folder: Path) -> bool:
 def for_classes(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
 
-    The last epoch is kept, so that photographs that are held out choose nothing and measure without bias.
+    The last epoch is kept, so that held-out photographs are not used for model selection and measure without bias.
 
     Raises:
         DataNotFoundError: no photographs in the folder.
@@ -75,11 +72,8 @@ def for_classes(recipe: Recipe, folder: Path) -> Recipe:
 def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) -> tuple[Subset, Subset, Start]:
     """Return the views of the photographs, those that are held out, and the last layer taught from the others.
 
-    Args:
-        recipe: made by :func:`for_classes`.
-        folder: the folder of photographs.
-        advance: called with the number of finished photographs and of all.
-        warn: called with what is skipped.
+    The recipe is one of :func:`for_classes`. ``advance`` is called with the number of finished photographs and of all,
+    ``warn`` with what is skipped.
 
     Raises:
         DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
@@ -107,9 +101,7 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
 def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return which photographs are held out, bool, shape (N,): a fifth of each class, those of a group together.
 
-    Args:
-        targets: class of each photograph, int, shape (N,).
-        groups: group of each photograph, int, shape (N,).
+    Classes and groups are int, shape (N,).
     """
     rng = np.random.default_rng(SEED)
     held = np.zeros(len(targets), bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,10 +25,6 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     images_per_second: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the record as plain values."""
-        return asdict(self)
 
 
 class Listener(Protocol):
@@ -54,12 +50,8 @@ class Phase:
 
     Attributes:
         name: ``"float"`` or ``"qat"``.
-        keras: the Keras module that built the model.
-        model: the uncompiled model.
-        settings: optimizer, schedule and epochs.
-        objective: the loss.
+        keras: the Keras module that built the model, which is not compiled.
         batches: returns the batches of an epoch.
-        batch_size: images in a batch.
         steps: batches in an epoch.
         precision: of the layers on the torch back end, ``"float32"`` or ``"bfloat16"``.
         extra_variables: state outside of the model's variables that training changes.

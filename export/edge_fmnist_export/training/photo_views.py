@@ -44,11 +44,9 @@ def check_folder(folder: Path) -> None:
 
 
 def fingerprint(folder: Path, paths: Iterable[Path] | None = None) -> str:
-    """Return the SHA-256 of photographs, their names and their folders, in hexadecimal.
+    """Return the SHA-256, in hexadecimal, of the photographs in a folder, their names and their folders.
 
-    Args:
-        folder: the folder of photographs.
-        paths: the photographs in it; None: those of both splits.
+    ``paths`` are the photographs; by default, those of both splits.
 
     Raises:
         DataNotFoundError: no photographs.
@@ -77,12 +75,7 @@ def target(photo: Photo) -> int:
 def vary(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return an augmented photograph: rotation, scale, shift, flip, brightness, contrast, blur.
 
-    Args:
-        picture: uint8; shape (H, W, 3) BGR, or (H, W, 4) BGRA, whose alpha channel keeps its values.
-        rng: the random generator.
-
-    Returns:
-        uint8, of the same shape.
+    It is uint8, shape (H, W, 3) BGR or (H, W, 4) BGRA, whose alpha channel keeps its values; so is the result.
     """
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D(

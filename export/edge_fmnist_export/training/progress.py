@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edge_fmnist_export.training.phase import EpochRecord
 
 
-class ProgressListener:
+class ProgressListener(Progress):
     """Shows training on a console; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
@@ -32,44 +25,35 @@ class ProgressListener:
         self._task: TaskID | None = None
         self._phase, self._epochs = "", 0
 
-    def __enter__(self) -> ProgressListener:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
     def photo_done(self, done: int, of: int) -> None:
         """Update the bar of photographs, which are preprocessed before the first phase."""
         if self._task is None:
-            self._task = self._progress.add_task("preprocessing photographs", total=of, figures="")
-        self._progress.update(self._task, completed=done)
+            self._task = self.add_task("preprocessing photographs", total=of, figures="")
+        self.update(self._task, completed=done)
 
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Start a bar over all steps of a phase."""
         if self._task is not None:
-            self._progress.remove_task(self._task)
+            self.remove_task(self._task)
         self._phase, self._epochs = phase, epochs
-        self._task = self._progress.add_task(
-            self._title(done), total=epochs * steps, completed=done * steps, figures="starting"
-        )
+        self._task = self.add_task(self._title(done), total=epochs * steps, completed=done * steps, figures="starting")
 
     def view_done(self, done: int, of: int) -> None:
         """Update the bar of views for which the teachers' logits are computed before the first phase."""
         if self._task is None:
-            self._task = self._progress.add_task("computing the teachers' logits", total=of, figures="")
-        self._progress.update(self._task, completed=done)
+            self._task = self.add_task("computing the teachers' logits", total=of, figures="")
+        self.update(self._task, completed=done)
 
     def step_done(self, loss: float, accuracy: float, steps: int) -> None:
         """Advance the bar."""
         if self._task is not None:
-            self._progress.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
+            self.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
 
     def epoch_done(self, record: EpochRecord) -> None:
         """Print a line for the epoch."""
         if self._task is not None:
-            self._progress.update(self._task, description=self._title(record.epoch))
-        self._progress.console.print(
+            self.update(self._task, description=self._title(record.epoch))
+        self.console.print(
             f"{record.phase} epoch {record.epoch}/{self._epochs}: loss {record.loss:.4f}, "
             f"accuracy {record.accuracy:.2%}, validation loss {record.validation_loss:.4f}, "
             f"validation accuracy {record.validation_accuracy:.2%}, {record.seconds:.1f} s, "

@@ -160,8 +160,8 @@ class PhaseSettings(Section):
             normalization are excluded.
         dropout: factor on the dropout rates of the architecture.
         ema: decay, from epoch to epoch, of a moving average of the weights, which is validated and kept; 0 is off.
-        keep: weights that are kept: of the epoch with the best validation accuracy, or of the last epoch. Validation
-            images that do not choose are an unbiased measurement.
+        keep: weights that are kept: of the epoch with the best validation accuracy, or of the last epoch. In the latter
+            case, validation is not used for model selection and measures without bias.
     """
 
     optimizer: Literal["sgd", "adamw"] = "sgd"

@@ -45,14 +45,10 @@ class TorchNetwork:
         ]
 
     def __call__(self, images: Any, training: bool) -> Any:
-        """Return the logits for images.
+        """Return the logits (N, classes) for a float32 tensor of images (N, 1, 28, 28), values 0 to 1.
 
-        Args:
-            images: float32 tensor (N, 1, 28, 28), values 0 to 1.
-            training: whether dropout is active and batch normalization uses the batch.
-
-        Returns:
-            A tensor (N, classes), in the precision of the autocast context.
+        They have the precision of the autocast context. In ``training``, dropout is active and batch normalization uses
+        the batch.
         """
         values = {self._input: images}
         for step in self._steps:
@@ -132,7 +128,7 @@ def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
 def _convolution(layer: Any) -> Operation:
     from torch.nn import functional
 
-    activation = _activation(layer)
+    activation, depthwise = _activation(layer), type(layer).__name__ == "DepthwiseConv2D"
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
 
     def run(inputs: Sequence[Any], _: bool) -> Any:
@@ -142,24 +138,11 @@ def _convolution(layer: Any) -> Operation:
             padding = (top, left)
         else:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        weight = kernel.permute(3, 2, 0, 1)
-        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), padding))
-
-    return run
-
-
-def _depthwise_convolution(layer: Any) -> Operation:
-    from torch.nn import functional
-
-    activation = _activation(layer)
-    kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
-
-    def run(inputs: Sequence[Any], _: bool) -> Any:
-        (x,) = inputs
-        x = functional.pad(x, _padding(layer, x))
-        # Keras has (rows, columns, channels, multiplier), torch (channels * multiplier, 1, rows, columns).
-        weight = kernel.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1)
-        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), groups=x.shape[1]))
+        weight, groups = kernel.permute(3, 2, 0, 1), 1
+        if depthwise:
+            # Keras has (rows, columns, channels, multiplier), torch (channels * multiplier, 1, rows, columns).
+            weight, groups = kernel.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1), x.shape[1]
+        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), padding, groups=groups))
 
     return run
 
@@ -248,7 +231,7 @@ _OPERATIONS: dict[str, Callable[[Any], Operation]] = {
     "BatchNormalization": _batch_normalization,
     "Conv2D": _convolution,
     "Dense": _dense,
-    "DepthwiseConv2D": _depthwise_convolution,
+    "DepthwiseConv2D": _convolution,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "GlobalAveragePooling2D": _global_average_pooling,

@@ -131,16 +131,9 @@ def _channels_first(images: np.ndarray, device: Any, reduced: bool) -> Any:
 def torch_logits(
     network: Callable[[Any, bool], Any], inputs: np.ndarray, device: Any, *, reduced: bool = False
 ) -> np.ndarray:
-    """Return a network's logits.
+    """Return a network's logits, float32 (N, classes), for inputs, float32 (N, 28, 28, 1), 0 to 1.
 
-    Args:
-        network: a :class:`TorchNetwork`, compiled or not.
-        inputs: float32, shape (N, 28, 28, 1), values 0 to 1.
-        device: the torch device of its variables.
-        reduced: compute in bfloat16, which is faster with hardware support.
-
-    Returns:
-        float32, shape (N, classes).
+    With ``reduced``, it computes in bfloat16, which is faster with hardware support.
     """
     import torch
 

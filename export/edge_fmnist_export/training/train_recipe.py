@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -262,7 +262,7 @@ def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: TrainingL
     def save(state: Checkpoint, record: EpochRecord | None) -> None:
         # History first: records beyond the checkpoint are dropped when the run is resumed.
         if record is not None:
-            history.append(record.as_dict())
+            history.append(asdict(record))
             run.write_json("history.json", history)
         save_checkpoint(run.checkpoint, state)
 

@@ -27,7 +27,6 @@ class Checkpoint:
     """The state of a training phase after a whole epoch.
 
     Attributes:
-        phase: ``"float"`` or ``"qat"``.
         epoch: how many epochs of the phase are done.
         state: all variables of the model and its optimizer.
         best: the model's weights at the best epoch so far; empty before the first.

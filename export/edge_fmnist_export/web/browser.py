@@ -29,7 +29,7 @@ TIMEOUT_SECONDS = 300
 
 @dataclass(frozen=True, eq=False)
 class BrowserMeasurement:
-    """What a model in a browser gave, and in what time.
+    """Outputs of a model in a browser, and its times.
 
     Attributes:
         outputs: the raw output tensors, uint8 or float32, shape (N, outputs).
@@ -128,7 +128,7 @@ def run(
 
 
 class IsolatedHandler(PageHandler):
-    """Serves pages that browsers give a fine clock: 5 instead of 100 microseconds."""
+    """Serves pages with cross-origin isolation, which lets browsers measure in steps of 5 instead of 100 µs."""
 
     def end_headers(self) -> None:
         """Send the headers of cross-origin isolation too."""
@@ -138,7 +138,7 @@ class IsolatedHandler(PageHandler):
 
 
 class ReportHandler(SimpleHTTPRequestHandler):
-    """Takes reports."""
+    """Receives reports."""
 
     def __init__(self, received: Callable[[str, bytes], None], *args: Any) -> None:
         self._received = received

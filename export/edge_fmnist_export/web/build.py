@@ -31,16 +31,10 @@ SUBGRAPHS, TENSORS, SHAPE_SIGNATURE = 2, 0, 7
 
 
 def write_page(model: str | Path, folder: Path) -> list[Path]:
-    """Write the page for a model to a folder, which any static web server can serve.
+    """Write the page for a model to a folder, which any static web server can serve, and return the written files.
 
-    The model file is copied unchanged. A file of an earlier page is replaced; other files stay.
-
-    Args:
-        model: a shipped model's name, or a ``.tflite`` file that this package wrote.
-        folder: created if it does not exist.
-
-    Returns:
-        The written files.
+    The model is a shipped one, by name, or a ``.tflite`` file that this package wrote; it is copied unchanged. A file
+    of an earlier page is replaced; other files stay.
 
     Raises:
         ModelNotFoundError: neither a shipped model nor a file.
@@ -123,11 +117,7 @@ def _model_settings(model: str | Path) -> dict[str, Any]:
         "sha256": hashlib.sha256(data.content).hexdigest(),
         "batchOffsets": _batch_offsets(data.content),
         "labels": classifier.labels,
-        "input": {
-            "type": input_.dtype.name,
-            "shape": input_.shape,
-            "table": None if table is None else table.tolist(),
-        },
+        "input": {"type": input_.dtype.name, "shape": input_.shape, "table": None if table is None else table.tolist()},
         "output": {
             "type": output.dtype.name,
             "kind": metadata.output,

@@ -20,12 +20,9 @@ WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
 @dataclass(frozen=True, eq=False)
 class OperatorWeights:
-    """Weights of an operator.
+    """Smallest and largest weight of an operator, dequantized, and its quantization scales.
 
-    Attributes:
-        low: smallest weight, dequantized.
-        high: largest weight, dequantized.
-        scales: quantization scales, one per channel or one in all; empty for float weights.
+    There is one scale for each channel or one in all, and none for float weights.
     """
 
     low: float
@@ -42,7 +39,6 @@ class Activation:
         operator: name of the operator, such as ``CONV_2D``.
         values: dequantized, float32, shape (N, ...).
         scale: quantization scale; 0 for a float output.
-        zero_point: quantization zero point.
         weights: None for an operator without weights.
     """
 
@@ -55,15 +51,10 @@ class Activation:
 
 
 def file_activations(content: bytes, images: np.ndarray, source: str) -> list[Activation]:
-    """Run a model file and return the output of each operator.
+    """Run a model file on images, uint8 (N, 28, 28), and return the output of each operator.
 
     Uses the interpreter's built-in kernels, since XNNPACK does not keep intermediate tensors. The two differ by at most
-    one quantization step.
-
-    Args:
-        content: bytes of the model file.
-        images: uint8, shape (N, 28, 28); all activations must fit into memory.
-        source: name of the model in messages.
+    one quantization step. All activations must fit into memory. ``source`` names the model in messages.
 
     Returns:
         One per operator, in the order of the graph, without operators that only convert or reshape.
@@ -142,11 +133,9 @@ def _weights(interpreter: Any, tensor: dict[str, Any]) -> OperatorWeights:
 
 
 def layer_activations(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the output of each layer of a float Keras model.
+    """Return the output of each layer of a functional Keras 3 model for images, uint8 (N, 28, 28).
 
-    Args:
-        model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        images: uint8, shape (N, 28, 28); all activations must fit into memory.
+    All must fit into memory.
 
     Returns:
         float32, shape (N, ...), by layer name, in the order of the model.

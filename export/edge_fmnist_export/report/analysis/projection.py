@@ -122,13 +122,7 @@ def sample(split: Split, count: int, seed: int) -> np.ndarray:
 def features(content: bytes, images: np.ndarray, source: str) -> np.ndarray:
     """Return the penultimate layer's output: the input of the last layer with weights, dequantized.
 
-    Args:
-        content: bytes of the model file.
-        images: uint8, shape (N, 28, 28).
-        source: name of the model in messages.
-
-    Returns:
-        float32, shape (N, features).
+    Images are uint8, shape (N, 28, 28); the result is float32, shape (N, features).
 
     Raises:
         ModelError: the file cannot be run, or has only one layer with weights.
@@ -145,12 +139,7 @@ def features(content: bytes, images: np.ndarray, source: str) -> np.ndarray:
 
 
 def purity(values: np.ndarray, targets: np.ndarray) -> float:
-    """Return the mean share of each point's nearest neighbours that are of its class, 0 to 1.
-
-    Args:
-        values: float, shape (N, dimensions).
-        targets: class indexes, shape (N,).
-    """
+    """Return the mean share, 0 to 1, of the nearest neighbours of each point, (N, dimensions), of its class."""
     from sklearn.neighbors import NearestNeighbors
 
     near = NearestNeighbors(n_neighbors=_neighbours(len(values))).fit(values).kneighbors(return_distance=False)

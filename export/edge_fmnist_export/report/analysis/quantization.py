@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,10 +91,6 @@ class QuantizationAnalysis:
     noise_images: int
     cost_images: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return asdict(self)
-
     @property
     def costliest(self) -> LayerQuantization | None:
         """The layer with the largest effect on the scores; None if none was measured."""
@@ -103,19 +99,14 @@ class QuantizationAnalysis:
 
 
 def analyse(
-    content: bytes,
-    source: str,
-    model: Any,
-    train: Subset,
-    validation: Subset,
-    progress: Callable[[str, float], None],
+    content: bytes, source: str, model: Any, train: Subset, validation: Subset, progress: Callable[[str, float], None]
 ) -> QuantizationAnalysis:
     """Compare a quantized file with its float model, layer by layer.
 
     Args:
         content: bytes of the model file.
         source: name of the model in messages.
-        model: the float model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
+        model: a functional Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to logits.
         train: images for the noise: the first ``NOISE_IMAGES``.
         validation: images for the cost: the first ``COST_IMAGES``.
         progress: called with the current step and the share that is done, 0 to 1.
@@ -178,17 +169,10 @@ def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> Laye
 
 
 def nearest_layer(values: np.ndarray, layers: Mapping[str, np.ndarray]) -> str | None:
-    """Return the float layer that an operator implements: the one with the most similar output.
+    """Return the float layer that an operator implements, the one with the most similar output; None without one.
 
-    Names do not identify it, since conversion fuses layers and renames the result. If layers have equal outputs,
-    for example before and after dropout, the first is returned.
-
-    Args:
-        values: output of the operator, float, shape (N, ...).
-        layers: outputs of the float layers for the same images, by name.
-
-    Returns:
-        None if no layer is similar.
+    Names do not identify it, since conversion fuses layers and renames the result. If layers have equal outputs, for
+    example before and after dropout, the first is returned.
     """
     best, best_ratio = None, LEAST_SNR
     for name, reference in layers.items():

@@ -24,13 +24,9 @@ WEIGHT_LIMIT = 127
 
 @dataclass(frozen=True)
 class LayerRounding:
-    """How a layer is rounded.
+    """How the output of a Keras layer, by name, is rounded, and whether its weights have a scale per channel.
 
-    Attributes:
-        layer: name of the Keras layer.
-        scale: scale of the output, above 0.
-        zero_point: zero point of the output.
-        per_channel: whether the weights have a scale per channel; None without weights.
+    ``per_channel`` is None without weights.
     """
 
     layer: str
@@ -114,14 +110,10 @@ def rounded_activations(values: np.ndarray, scale: float, zero_point: int) -> np
 
 
 def rounded_weights(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return weights rounded to symmetric int8.
+    """Return weights of any shape, float32, rounded to symmetric int8; ``axes`` share a scale.
 
     With a scale per output channel, rounding is the same before and after folding of batch normalization, which scales
     each channel.
-
-    Args:
-        kernel: float32, of any shape.
-        axes: axes that share a scale: all, or all but that of the channels.
     """
     most = np.abs(kernel).max(axis=axes, keepdims=True)
     step = np.where(most > 0, most, 1) / np.float32(WEIGHT_LIMIT)

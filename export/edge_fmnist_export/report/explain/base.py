@@ -18,14 +18,7 @@ DIGITS = 6
 
 @dataclass(frozen=True, eq=False)
 class ExplainRequest:
-    """Which prediction to explain.
-
-    Attributes:
-        scorer: the model.
-        image: uint8, shape (28, 28), the garment bright on black.
-        target: class index.
-        seed: random seed.
-    """
+    """Which prediction to explain: the class ``target`` of an image, uint8 (28, 28), the garment bright on black."""
 
     scorer: Scorer
     image: np.ndarray

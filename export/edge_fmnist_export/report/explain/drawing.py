@@ -64,13 +64,7 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
 
 
 def overlay(axes: Axes, picture: np.ndarray, values: np.ndarray, explanation: Explanation) -> Any:
-    """Show a picture with values on top: transparent at 0, more opaque for larger values.
-
-    Args:
-        axes: of a matplotlib figure.
-        picture: uint8, shape (H, W) grey or (H, W, 3) RGB.
-        values: float, shape (H, W).
-        explanation: sets the colour scale.
+    """Show a picture, uint8 grey or RGB, with values on top: transparent at 0, more opaque for larger values.
 
     Returns:
         The matplotlib image of the values, for a colour bar.

@@ -29,8 +29,7 @@ class ExplainInput:
     Attributes:
         source: its name in messages: a path, ``-`` or ``test:17``.
         image: uint8, shape (28, 28), the model's input.
-        photograph: uint8, shape (H, W, 3), BGR; None for a 28x28 image.
-        garment: what was detected in the photograph; None without one.
+        photograph: uint8, shape (H, W, 3), BGR; None for a 28x28 image, as is what was detected in it.
     """
 
     source: str
@@ -59,12 +58,7 @@ def from_picture(source: str, picture: np.ndarray) -> ExplainInput:
 
 
 class ExplainInputs:
-    """Finds and reads the images to explain; the data set is loaded on first use.
-
-    Attributes:
-        data: folder of the data set; None searches for it.
-        labels: class names.
-    """
+    """Finds and reads the images to explain; the data set is loaded on first use."""
 
     def __init__(self, data: Path | None = None, labels: tuple[str, ...] = LABELS) -> None:
         self.data, self.labels = data, labels

@@ -70,8 +70,7 @@ def explain(request: ExplainRequest) -> Explanation:
 def superpixels(image: np.ndarray) -> np.ndarray:
     """Return the superpixel of each pixel, int64, shape (28, 28), numbered from 0 without gaps.
 
-    Args:
-        image: uint8, shape (28, 28, 3), with equal channels.
+    The image is uint8, shape (28, 28, 3), with equal channels.
     """
     from skimage.segmentation import slic
 

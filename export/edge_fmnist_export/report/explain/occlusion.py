@@ -30,13 +30,9 @@ def explain(request: ExplainRequest) -> Explanation:
 
 
 def occluded(image: np.ndarray) -> np.ndarray:
-    """Return copies of an image with one patch covered in each.
+    """Return copies of an image, uint8 (28, 28), with one patch covered in each: uint8, shape (32 * 32, 28, 28).
 
-    Args:
-        image: uint8, shape (28, 28).
-
-    Returns:
-        uint8, shape (32 * 32, 28, 28), the last row and column of the patch from 0 to 31, in row-major order.
+    The last row and column of the patch are from 0 to 31, in row-major order.
     """
     ends = np.arange(SIZE + PATCH - 1)[:, None]
     pixels = np.arange(SIZE)[None, :]

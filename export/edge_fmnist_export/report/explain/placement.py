@@ -39,12 +39,9 @@ def placement(garment: Garment) -> Placement:
 
 
 def onto_photograph(values: np.ndarray, garment: Garment, shape: tuple[int, int]) -> np.ndarray:
-    """Map values of an image's pixels to its photograph.
+    """Map values of an image's pixels, float (28, 28), to its photograph, or to a resized copy of it.
 
-    Args:
-        values: float, shape (28, 28).
-        garment: the detected garment.
-        shape: height and width of the photograph, or of a resized copy.
+    ``shape`` is its height and width.
 
     Returns:
         float64, of this shape: the values, resized by linear interpolation, in the garment's box, and 0 outside.

@@ -46,14 +46,9 @@ def of_file(classifier: Classifier, name: str) -> Scorer:
 
 
 def of_network(network: Any, name: str, labels: tuple[str, ...], *, flip_tta: bool, temperature: float) -> Scorer:
-    """Return a scorer for a float Keras model.
+    """Return a scorer for a float Keras model, which maps float32 (N, 28, 28, 1), 0 to 1, to logits.
 
-    Args:
-        network: maps float32 (N, 28, 28, 1), 0 to 1, to logits.
-        name: name of the model.
-        labels: class names.
-        flip_tta: average the logits of an image and its mirror image (flip test-time augmentation).
-        temperature: divisor of the logits before the softmax.
+    With ``flip_tta``, they are averaged over each image and its mirror image. The temperature divides them.
     """
     from edge_fmnist_export.training.inference import logits_of
 

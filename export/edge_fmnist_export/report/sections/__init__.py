@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edge_fmnist_export.report.base import SectionModule
+from types import ModuleType
+
 from edge_fmnist_export.report.sections import data, explanation, gallery, projection, quantization, result, training
 
-SECTIONS: dict[str, SectionModule] = {
+SECTIONS: dict[str, ModuleType] = {
     "result": result,
     "gallery": gallery,
     "quantization": quantization,

@@ -13,7 +13,7 @@ from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSe
 from edge_fmnist_export.report.explain import NAMES
 from edge_fmnist_export.report.explain.base import ExplainRequest, Explanation
 from edge_fmnist_export.report.explain.drawing import overlay
-from edge_fmnist_export.report.explain.methods import METHODS, explain
+from edge_fmnist_export.report.explain.methods import METHODS
 from edge_fmnist_export.report.explain.scorer import Scorer, of_file
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def build(context: ReportContext) -> ReportSection:
         context.progress(f"test image {index}", done / (len(correct) + len(wrong)))
         target = int(predictions.indexes[index])
         explained[index] = [
-            explain(method, ExplainRequest(scorer, images[index], target, context.seed))
+            METHODS[method](ExplainRequest(scorer, images[index], target, context.seed))
             for method, scorer in scorers.items()
         ]
     text = [
@@ -68,10 +68,7 @@ def build(context: ReportContext) -> ReportSection:
 def choose(scores: np.ndarray, targets: np.ndarray, seed: int) -> tuple[list[int], list[int]]:
     """Return the images to explain: a random correct one of each class, and the mistakes with the highest scores.
 
-    Args:
-        scores: float32, shape (N, classes).
-        targets: class indexes, shape (N,).
-        seed: random seed.
+    Scores have the shape (N, classes), targets (N,).
     """
     predicted = scores.argmax(axis=1)
     order = np.random.default_rng(seed).permutation(len(targets))
@@ -84,12 +81,7 @@ def choose(scores: np.ndarray, targets: np.ndarray, seed: int) -> tuple[list[int
 
 
 def share_on_garment(values: np.ndarray, image: np.ndarray) -> float:
-    """Return the share of the absolute values that lies on pixels of the garment, 0 to 1.
-
-    Args:
-        values: float, shape (28, 28).
-        image: uint8, shape (28, 28), the garment bright on black.
-    """
+    """Return the share, 0 to 1, of the absolute values (28, 28) that lies on pixels of the garment."""
     mass = np.abs(values)
     return float(mass[image > 0].sum() / mass.sum()) if mass.sum() > 0 else 0.0
 
@@ -101,7 +93,7 @@ def _scorers(context: ReportContext) -> dict[str, Scorer]:
     if context.float_scorer is None:
         return scorers
     try:
-        explain("gradcam", ExplainRequest(context.float_scorer, context.test.images[0], 0, context.seed))
+        METHODS["gradcam"](ExplainRequest(context.float_scorer, context.test.images[0], 0, context.seed))
     except UsageError:
         # A network without a feature map, such as a multilayer perceptron.
         return scorers

@@ -69,14 +69,7 @@ def build(context: ReportContext) -> ReportSection:
 
 
 def draw(projection: Projection, targets: np.ndarray, wrong: np.ndarray, labels: tuple[str, ...]) -> Figure:
-    """Draw a projection.
-
-    Args:
-        projection: of N images.
-        targets: class indexes, shape (N,).
-        wrong: whether the file misclassifies them, bool, shape (N,).
-        labels: class names.
-    """
+    """Draw a projection of N images, with crosses for the mistakes of the file, bool, shape (N,)."""
     from matplotlib import colormaps
     from matplotlib.patheffects import withStroke
 

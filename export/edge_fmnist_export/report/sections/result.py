@@ -176,9 +176,7 @@ def _figures(
             "Confusion matrix in images.",
         ),
         ReportFigure(
-            "by-class",
-            _class_chart(measured),
-            "Precision, recall and F1 of each class; the axis does not start at 0.",
+            "by-class", _class_chart(measured), "Precision, recall and F1 of each class; the axis does not start at 0."
         ),
         ReportFigure(
             "reliability",

@@ -20,16 +20,7 @@ if TYPE_CHECKING:
 VERSION = 2
 ROWS_SHOWN = 10
 QAT = "qat"
-COLUMNS = (
-    "phase",
-    "epoch",
-    "loss",
-    "accuracy",
-    "validation_loss",
-    "validation_accuracy",
-    "learning_rate",
-    "seconds",
-)
+COLUMNS = ("phase", "epoch", "loss", "accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds")
 
 
 def build(context: ReportContext) -> ReportSection:

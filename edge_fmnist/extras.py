@@ -37,12 +37,7 @@ def missing(modules: Iterable[str]) -> list[str]:
 
 
 def require(extra: str, purpose: str, modules: Iterable[str] | None = None) -> None:
-    """Check that the modules of an extra are installed, without importing them.
-
-    Args:
-        extra: the extra's name.
-        purpose: what needs it, for the message.
-        modules: the modules that are needed; None means all of the extra.
+    """Check that modules of an extra, by default all of them, are installed, without importing them.
 
     Raises:
         MissingExtraError: one is not installed.

@@ -154,11 +154,7 @@ def load_split(
 ) -> Split:
     """Load one split from a folder with IDX files.
 
-    Args:
-        folder: the folder, with files as :func:`idx_path` finds them.
-        split: ``"train"`` or ``"test"``.
-        fashion_mnist: also require the files to be Fashion-MNIST itself, by hash.
-        labels: names of the classes.
+    ``fashion_mnist`` also requires the files to be Fashion-MNIST itself, by hash.
 
     Raises:
         DataNotFoundError: the folder lacks the files.

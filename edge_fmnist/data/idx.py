@@ -55,12 +55,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def parse_idx(data: bytes, *, dimensions: int, name: str) -> np.ndarray:
-    """Return the array in the bytes of an IDX file.
-
-    Args:
-        data: the unpacked bytes.
-        dimensions: expected number of dimensions: 3 for images, 1 for labels.
-        name: name of the file for messages.
+    """Return the array in the unpacked bytes of an IDX file; ``name`` is its name for messages.
 
     Returns:
         uint8, read-only; shares memory with ``data``.

@@ -36,18 +36,9 @@ def no_collection() -> Iterator[None]:
 
 
 def take_turns(names: Sequence[str], rounds: int, seed: int, take: Callable[[str], None]) -> dict[str, Exception]:
-    """Call ``take`` once per name and round, in a random order that changes with each round.
+    """Call ``take`` once per name and round, in a random order that changes with each round; return the errors by name.
 
     Whatever slows the machine for a while then slows all of them alike.
-
-    Args:
-        names: the contestants.
-        rounds: number of rounds.
-        seed: random seed of the order.
-        take: runs the turn of a name; a name whose turn raises is dropped from the following rounds.
-
-    Returns:
-        The errors by name.
     """
     rng = np.random.default_rng(seed)
     failures: dict[str, Exception] = {}

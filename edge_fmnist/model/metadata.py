@@ -116,10 +116,6 @@ def embed(flatbuffer: bytes, settings: dict[str, Any], labels: tuple[str, ...]) 
 def extract(content: bytes, source: str) -> Metadata | None:
     """Return this project's metadata at the end of a model's bytes, or None if there is none.
 
-    Args:
-        content: the bytes of the model file.
-        source: how messages call the model.
-
     Raises:
         ModelError: there is metadata, but damaged or of another format.
         ModelHashError: the flatbuffer is not the one that the metadata was written for.
@@ -160,12 +156,7 @@ def without_metadata(content: bytes) -> bytes:
 
 
 def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, ...] | None:
-    """Return the labels that TensorFlow Lite Metadata associates with the output; None if there are none.
-
-    Args:
-        content: the bytes of the model file.
-        classes: the size of the output.
-        source: how messages call the model.
+    """Return the labels that TensorFlow Lite Metadata associates with an output of this many classes; None without any.
 
     Raises:
         ModelError: there is a file of labels, but none that fits.

@@ -95,12 +95,6 @@ def check_images(images: np.ndarray, dimensions: int) -> None:
 def choose_output(outputs: list[TensorInfo], images: int, classes: int, source: str) -> TensorInfo:
     """Return the only output, or the only one of several that has a value for each class.
 
-    Args:
-        outputs: the output tensors.
-        images: how many images the model takes at a time.
-        classes: number of labels.
-        source: how messages call the model.
-
     Raises:
         ModelError: none, or more than one, has the scores of the classes.
     """

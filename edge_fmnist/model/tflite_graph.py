@@ -317,11 +317,7 @@ def file_schema() -> Any:
 
 
 def read_graph(content: bytes, source: str) -> Graph:
-    """Read the main graph of a model.
-
-    Args:
-        content: the bytes of the model file; appended metadata is ignored.
-        source: how messages call the model.
+    """Read the main graph of a model; appended metadata is ignored.
 
     Raises:
         ModelError: not a model, or a damaged one.

@@ -29,13 +29,7 @@ def is_stderr() -> bool:
 
 
 def line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:
-    """Return one line, escaping line breaks; fields that are None are left out.
-
-    Args:
-        event: what happened, in one word.
-        fields: further details.
-        priority: of syslog(3): 3 error, 4 warning, 6 information.
-    """
+    """Return one line, escaping line breaks; fields that are None are left out. ``priority`` is that of syslog(3)."""
     pairs = [f"{key}={_value(value)}" for key, value in {"event": event, **fields}.items() if value is not None]
     return f"<{priority}>{' '.join(pairs)}"
 

@@ -34,13 +34,7 @@ class Collector(Sink):
     """
 
     def __init__(self, collection: Collection, below: float | None = None, *, interval: float = INTERVAL) -> None:
-        """Create a collector.
-
-        Args:
-            collection: stores the frames.
-            below: frames with a score below this, 0 to 1, are stored; None stores none.
-            interval: seconds between two frames that are considered.
-        """
+        """Create a collector that considers a frame every ``interval`` seconds."""
         self.collection = collection
         self.below = below
         self._interval = interval

@@ -35,12 +35,7 @@ SYNC_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class JsonLine:
-    """A result as a line of JSON.
-
-    Attributes:
-        content: the line with its line break.
-        label: the label of the result.
-    """
+    """A result as a line of JSON, with its line break, and the label of the result."""
 
     content: bytes
     label: str | None

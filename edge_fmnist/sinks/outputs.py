@@ -66,12 +66,7 @@ class Outputs:
     """
 
     def __init__(self, settings: LiveSettings, report: OutputReport, *, needed: bool = False) -> None:
-        """Check the settings; nothing is opened yet.
-
-        Args:
-            settings: which sinks to open.
-            report: receives messages.
-            needed: whether to stop once all sinks have failed.
+        """Check the settings; nothing is opened yet. If ``needed``, the run stops once all sinks have failed.
 
         Raises:
             UsageError: an address that cannot be used.

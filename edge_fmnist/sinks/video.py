@@ -312,12 +312,7 @@ def _write_all(file: int, content: bytes, position: int) -> None:
 
 
 def letterbox(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a picture without distortion and pad it with black bars.
-
-    Args:
-        picture: uint8, shape (H, W, 3).
-        size: width and height of the output.
-    """
+    """Resize a picture, shape (H, W, 3), to a width and height without distortion, padded with black bars."""
     width, height = size
     old_height, old_width = picture.shape[:2]
     if (old_width, old_height) == size:

@@ -43,11 +43,6 @@ def ffmpeg_options(authority: str | Path | None, host: str, certificate: Mapping
     FFmpeg compares a certificate with a name only if it is given one, and never with an address. For an address, it is
     given a name in the certificate, which was compared with the address in the connection before.
 
-    Args:
-        authority: as for :func:`client_context`.
-        host: name or address of the server.
-        certificate: as from ``ssl.SSLSocket.getpeercert``, verified.
-
     Raises:
         UsageError: a file name that FFmpeg's options cannot carry, or there are no authorities of the system.
     """

@@ -36,12 +36,7 @@ class BackgroundTeacher:
     """
 
     def __init__(self, folder: Path, loop: LiveLoop) -> None:
-        """Create a teacher that has taught nothing yet.
-
-        Args:
-            folder: has the photographs; the taught model is written into it.
-            loop: its model is the parent, and is replaced.
-        """
+        """Create a teacher; the folder has the photographs, and gets the taught model, which replaces the loop's."""
         self._folder, self._loop = folder, loop
         self._lock = threading.RLock()
         self._process: subprocess.Popen[str] | None = None

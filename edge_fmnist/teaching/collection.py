@@ -79,10 +79,7 @@ def similar(one: int, other: int) -> bool:
 
 
 def folder_name(label: str) -> str:
-    """Return the name of the folder for a class.
-
-    Args:
-        label: a label, or what a person typed: not trusted.
+    """Return the name of the folder for a class: a label, or what a person typed, which is not trusted.
 
     Raises:
         UsageError: it is empty, too long, not printable, or has another meaning.
@@ -107,11 +104,7 @@ def class_key(name: str) -> str:
 
 
 class Collection:
-    """Stores photographs; may be used from any thread.
-
-    Attributes:
-        folder: has the subfolders.
-    """
+    """Stores photographs; may be used from any thread."""
 
     def __init__(
         self, folder: str | Path, max_frames: int = 500, max_bytes: int = 200_000_000, warn: Warn = log_warning

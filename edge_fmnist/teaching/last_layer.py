@@ -77,11 +77,7 @@ class Head:
 
 
 def find_head(content: bytes, source: str) -> Head:
-    """Return the last layer of a model.
-
-    Args:
-        content: the bytes of a model that an interpreter has accepted, without metadata.
-        source: how messages call the model.
+    """Return the last layer of a model without metadata that an interpreter has accepted.
 
     Raises:
         ModelError: the model does not end in a fully connected int8 layer with a bias, and perhaps a conversion of its

@@ -15,14 +15,7 @@ from edge_fmnist.teaching.last_layer import find_head, with_head, without_head
 
 
 class Parent:
-    """The model that is taught.
-
-    Attributes:
-        classifier: runs it.
-        content: its bytes.
-        head: its last layer.
-        settings: its metadata.
-    """
+    """The model that is taught: its classifier, its bytes, its last layer and its metadata."""
 
     def __init__(self, model: str | Path) -> None:
         """Load a model; raises as :func:`teach`."""

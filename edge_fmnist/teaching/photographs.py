@@ -61,13 +61,9 @@ class Photographs:
 
 
 def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int], object], warn: Warn) -> Photographs:
-    """Read the photographs of a folder, and check that they can be taught.
+    """Read the photographs of a folder with a folder for each class, and check that they can be taught.
 
-    Args:
-        folder: has a folder for each class.
-        least_classes: least number of classes.
-        step: called with the number of photographs read and their total.
-        warn: called with what is skipped.
+    ``step`` is called with the number of photographs read and their total.
 
     Raises:
         DataNotFoundError: no such folder, or no folders in it.

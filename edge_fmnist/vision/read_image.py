@@ -160,12 +160,9 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
 def read_limited(
     opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str, first: int = _FIRST_BYTES
 ) -> bytes:
-    """Return the content of the binary file that a function opens.
+    """Return the content of the binary file that a function opens, on any file system.
 
-    Args:
-        opened: opens the file, on any file system.
-        name: its name for messages.
-        first: bytes of the first read; a second one reads the rest.
+    ``first`` is the number of bytes of the first read; a second one reads the rest.
 
     Raises:
         SourceError: the file does not exist.

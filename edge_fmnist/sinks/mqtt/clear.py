@@ -18,12 +18,11 @@ TIMEOUT = 10.0
 def clear(broker: Broker, authority: str | Path | None = None) -> list[str]:
     """Remove the retained messages of a camera: its sensors in Home Assistant, its last label, health and availability.
 
+    Returns their topics.
+
     Args:
         broker: the broker and the topic prefix of the camera.
         authority: PEM file of the authority that signed the broker's certificate; None for those of the system.
-
-    Returns:
-        The topics.
 
     Raises:
         MissingExtraError: the extra ``mqtt`` is not installed.

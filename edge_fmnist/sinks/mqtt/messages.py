@@ -33,14 +33,7 @@ class MessageFactory:
         clock: Callable[[], float] = time.monotonic,
         unix_time: Callable[[], float] = time.time,
     ) -> None:
-        """Create a factory that has seen no result yet.
-
-        Args:
-            prefix: the first levels of every topic.
-            labels: class names, for Home Assistant.
-            clock: returns seconds, as :func:`time.monotonic` does.
-            unix_time: returns seconds, as :func:`time.time` does.
-        """
+        """Create a factory without any result yet; the clocks are as :func:`time.monotonic` and :func:`time.time`."""
         self._topics = Topics(prefix)
         self._labels = labels
         self._discovery = tuple(discovery(self._topics, labels))

@@ -18,7 +18,7 @@ from typing import Any
 
 from edge_fmnist.errors import SinkError
 from edge_fmnist_export.bulk.files import Folder
-from edge_fmnist_export.bulk.sources import Photo, Source
+from edge_fmnist_export.bulk.sources import Photo, PhotoSource
 
 Row = dict[str, Any]
 
@@ -74,7 +74,7 @@ class Layout:
     schema: bytes | None = None
 
     @classmethod
-    def of(cls, source: Source, parquet: bool) -> Layout:
+    def of(cls, source: PhotoSource, parquet: bool) -> Layout:
         """Return the layout for a source."""
         taken = {*COLUMNS, *source.columns}
         columns = tuple(_renamed(name, taken) if name in COLUMNS else name for name in source.columns)
@@ -152,7 +152,7 @@ def _printable_value(value: Any) -> Any:
     return printable(value) if isinstance(value, str) else value
 
 
-def write_manifest(folder: Folder, layout: Layout, source: Source, group: int, limit: int | None) -> int:
+def write_manifest(folder: Folder, layout: Layout, source: PhotoSource, group: int, limit: int | None) -> int:
     """Write the manifest without holding it in memory, and return the number of photographs; 0 writes none."""
     photos = ((path, tuple(map(_printable_value, values))) for path, values in islice(source.rows, limit))
     batch = list(islice(photos, group))

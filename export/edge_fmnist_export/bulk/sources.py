@@ -27,7 +27,7 @@ Photo = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
-class Source:
+class PhotoSource:
     """Photographs with the columns that are carried through.
 
     Attributes:
@@ -43,7 +43,9 @@ class Source:
     rows: Iterable[Photo]
 
 
-def open_source(source: str, column: str | None = None, skip: str | None = None, warn: Warn = log_warning) -> Source:
+def open_source(
+    source: str, column: str | None = None, skip: str | None = None, warn: Warn = log_warning
+) -> PhotoSource:
     """Return the photographs that an argument stands for.
 
     Args:
@@ -66,15 +68,15 @@ def open_source(source: str, column: str | None = None, skip: str | None = None,
         return _at_uri(source, name, suffix, column)
     here = os.getcwd()  # noqa: PTH109
     if os.path.isdir(source):  # noqa: PTH112 - False for names that are too long
-        return Source(here, (), None, _unadorned(_walk(source, skip, warn)))
+        return PhotoSource(here, (), None, _unadorned(_walk(source, skip, warn)))
     if not os.path.isfile(source):  # noqa: PTH113
         if glob.has_magic(source):
-            return Source(here, (), None, _unadorned(_matches(source)))
+            return PhotoSource(here, (), None, _unadorned(_matches(source)))
         raise SourceError(f"{source}: no such file or folder")
     if suffix in TABLES or suffix in LISTS or not is_picture(source):
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
         return _in_file(lambda: open(source, "rb"), source, suffix, column, folder)  # noqa: PTH123
-    return Source(here, (), None, _unadorned([source]))
+    return PhotoSource(here, (), None, _unadorned([source]))
 
 
 def _unadorned(paths: Iterable[str]) -> Iterator[Photo]:
@@ -124,7 +126,7 @@ def _matches(pattern: str) -> Iterator[str]:
     return (path for path in sorted(glob.iglob(pattern, recursive=True)) if os.path.isfile(path))  # noqa: PTH113, PTH207
 
 
-def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
+def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSource:
     system, path = filesystem(source)
     from pyarrow import fs
 
@@ -140,11 +142,11 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> Source:
         start = name.rstrip("/")
         selector = fs.FileSelector(path, recursive=True)
         found = sorted(info.path for info in system.get_file_info(selector) if _is_photo(info, path))
-        return Source(source, (), None, _unadorned(start + each[len(path.rstrip("/")) :] for each in found))
+        return PhotoSource(source, (), None, _unadorned(start + each[len(path.rstrip("/")) :] for each in found))
     folder = name.rpartition("/")[0] + source[len(name) :]
     if suffix in TABLES or suffix in LISTS:
         return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder)
-    return Source(folder, (), None, _unadorned([name]))
+    return PhotoSource(folder, (), None, _unadorned([name]))
 
 
 def _is_photo(info: Any, root: str) -> bool:
@@ -152,12 +154,12 @@ def _is_photo(info: Any, root: str) -> bool:
     return info.is_file and not hidden and _promises_picture(info.base_name)
 
 
-def _in_file(opened: Any, source: str, suffix: str, column: str | None, folder: str) -> Source:
+def _in_file(opened: Any, source: str, suffix: str, column: str | None, folder: str) -> PhotoSource:
     if suffix == ".parquet":
         return _parquet(opened, source, column, folder)
     if suffix in TABLES:
         return _csv(opened, source, column, folder)
-    return Source(folder, (), None, _unadorned(_listed(opened, source)))
+    return PhotoSource(folder, (), None, _unadorned(_listed(opened, source)))
 
 
 def _listed(opened: Any, source: str) -> Iterator[str]:
@@ -178,7 +180,7 @@ def _text(opened: Any, source: str) -> Iterator[str]:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
 
-def _csv(opened: Any, source: str, column: str | None, folder: str) -> Source:
+def _csv(opened: Any, source: str, column: str | None, folder: str) -> PhotoSource:
     heading = next(_text(opened, source), "")
     delimiter = max(",;\t", key=heading.count)
     columns = next(csv.reader([heading], delimiter=delimiter), [])
@@ -196,10 +198,10 @@ def _csv(opened: Any, source: str, column: str | None, folder: str) -> Source:
         except csv.Error as error:
             raise SourceError(f"{source}: line {table.line_num}: {error}") from error
 
-    return Source(folder, tuple(columns[each] for each in carried), None, rows())
+    return PhotoSource(folder, tuple(columns[each] for each in carried), None, rows())
 
 
-def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Source:
+def _parquet(opened: Any, source: str, column: str | None, folder: str) -> PhotoSource:
     extras.require("bulk", "reading Parquet files")
     import pyarrow
     import pyarrow.parquet
@@ -222,7 +224,7 @@ def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Sourc
                 for path, *others in zip(batch.column(position).to_pylist(), *values, strict=True):
                     yield os.fsdecode(path or ""), tuple(others)
 
-    return Source(
+    return PhotoSource(
         folder, tuple(schema.names[each] for each in carried), tuple(schema.types[each] for each in carried), rows()
     )
 

@@ -78,7 +78,9 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled
         array = (ctypes.c_uint8 * length).in_dll(library, f"{prefix}_model")
         labels = (ctypes.c_char_p * int(macros.get("LABEL_COUNT", 0))).in_dll(library, f"{prefix}_labels")
         aligned = ctypes.addressof(array) % 16 == 0
-        return Compiled(header.read_text("utf-8"), macros, bytes(array), aligned, [label.decode() for label in labels])
+        return Compiled(
+            header.read_text("utf-8"), macros, bytes(array), aligned, [(label or b"").decode() for label in labels]
+        )
 
     return make
 

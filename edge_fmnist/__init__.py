@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from edge_fmnist.teaching.teach import teach
     from edge_fmnist.vision.detection import Box, Garment
 
-# As in pyproject.toml: reading it from the metadata of the package would take a quarter of `edge-fmnist --version`.
+# pyproject.toml takes it from here: reading the package's metadata would take a quarter of `edge-fmnist --version`.
 __version__ = "0.1.0"
 # Imported on first use, since NumPy alone takes longer than Python's start: `edge-fmnist --version` needs none of them.
 _MODULES = {

@@ -13,8 +13,9 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data
 from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
+
+# Test processes share the cores, and threads that wait for one another keep a core busy: a step of torch with two
+# threads takes twenty times as long beside another process. Read when the libraries start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 # Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -212,8 +218,8 @@ def serve() -> Iterator[Callable[..., str]]:
     """Return a function that serves bytes by file name on localhost and returns the base URL; other names give 404."""
     servers: list[tuple[ThreadingHTTPServer, threading.Thread]] = []
 
-    def start(files: dict[str, bytes], *, cut: int = 0) -> str:
-        """Serve ``files``; each body ends ``cut`` bytes before the length that its header promises."""
+    def start(files: dict[str, bytes], *, cut: int = 0, drip: bool = False) -> str:
+        """Serve ``files``; each body ends ``cut`` bytes before the length in its header, or comes byte by byte."""
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -224,7 +230,11 @@ def serve() -> Iterator[Callable[..., str]]:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content[: len(content) - cut])
+                content = content[: len(content) - cut]
+                with suppress(ConnectionError):
+                    for start in range(0, len(content), 1 if drip else len(content)):
+                        self.wfile.write(content[start : start + (1 if drip else len(content))])
+                        time.sleep(0.02 * drip)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass

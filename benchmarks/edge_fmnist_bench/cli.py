@@ -25,7 +25,7 @@ from edge_fmnist_bench.images import generated_images, load_images, mismatch
 from edge_fmnist_bench.model import describe
 from edge_fmnist_bench.protocol import DEFAULT, SCENARIOS
 from edge_fmnist_bench.protocol import load as load_protocol
-from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.suite import BenchmarkPlan, Suite
 from edge_fmnist_bench.variants.base import BenchmarkVariant
 from edge_fmnist_bench.variants.browser import BrowserVariant
 from edge_fmnist_bench.variants.edge import InterpreterVariant, edge_variants
@@ -187,7 +187,7 @@ def _scenarios(given: list[str] | None, gate: Path | None) -> Collection[str]:
 
 def _plan(
     model: str, data: Path | None, scenarios: Collection[str], protocol: Path | None, iterations: int | None
-) -> Plan:
+) -> BenchmarkPlan:
     settings = load_protocol(protocol or DEFAULT)
     if iterations is not None:
         settings = settings.shortened(iterations)
@@ -202,10 +202,10 @@ def _plan(
         options.warn_of_other_data(model, facts["training_data"], "test", images.split)
     # The bare loop in the preferred interpreter.
     reference = next(variant.name for variant in variants if isinstance(variant, InterpreterVariant))
-    return Plan(model, facts, variants, reference, images, settings, scenarios)
+    return BenchmarkPlan(model, facts, variants, reference, images, settings, scenarios)
 
 
-def _for_gate(plan: Plan, path: Path, update: bool) -> Plan:
+def _for_gate(plan: BenchmarkPlan, path: Path, update: bool) -> BenchmarkPlan:
     """Return a plan of what the gate compares, after checking that the baseline is usable.
 
     Raises:
@@ -237,7 +237,7 @@ def _others(run: str, folder: Path, *, against: bool, peers: bool) -> list[Bench
     return variants
 
 
-def _beside(plan: Plan, others: list[BenchmarkVariant]) -> Plan:
+def _beside(plan: BenchmarkPlan, others: list[BenchmarkVariant]) -> BenchmarkPlan:
     """Return a plan with other variants; each replaces an existing one of the same name, except the reference."""
     variants = {variant.name: variant for variant in plan.variants}
     variants |= {variant.name: variant for variant in others if variant.name != plan.reference}

@@ -13,8 +13,9 @@ from typing import Any
 from edge_fmnist.cli import console
 from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist_bench import frame, litert_benchmark, live, machine, process, timing, validity
+from edge_fmnist_bench.accuracy import accuracy
 from edge_fmnist_bench.document import SCHEMA, Document
-from edge_fmnist_bench.images import Images, accuracy
+from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import SCENARIOS, Protocol
 from edge_fmnist_bench.timing import Samples
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner
@@ -25,7 +26,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass
-class VariantResult:
+class VariantMeasurement:
     """A variant and its measurements so far."""
 
     variant: BenchmarkVariant
@@ -52,7 +53,7 @@ class VariantResult:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """What to measure.
 
     Attributes:
@@ -79,10 +80,10 @@ class Plan:
 class Suite:
     """One run. :meth:`run` may be interrupted at any time; :meth:`document` returns what was measured so far."""
 
-    def __init__(self, plan: Plan, progress: Progress) -> None:
+    def __init__(self, plan: BenchmarkPlan, progress: Progress) -> None:
         """Record the state of the machine before anything is measured."""
         self._plan, self._protocol, self._progress = plan, plan.protocol, progress
-        self._results = {variant.name: VariantResult(variant) for variant in plan.variants}
+        self._results = {variant.name: VariantMeasurement(variant) for variant in plan.variants}
         self._frame: dict[str, Any] | None = None
         self._live: dict[str, Any] | None = None
         self._litert: dict[str, Any] | None = None
@@ -127,7 +128,7 @@ class Suite:
         images = self._plan.images.batch(batch)
         return lambda: runner(images)
 
-    def _working(self) -> list[VariantResult]:
+    def _working(self) -> list[VariantMeasurement]:
         return [result for result in self._results.values() if result.error is None]
 
     def _calls(self) -> dict[str, timing.Call]:
@@ -159,7 +160,7 @@ class Suite:
 
     def _offline(self) -> None:
         settings = self._protocol.offline
-        points: dict[str, tuple[VariantResult, int, int]] = {}
+        points: dict[str, tuple[VariantMeasurement, int, int]] = {}
         calls = {}
         for threads in sorted({min(threads, machine.usable_cores()) for threads in settings.threads}):
             for batch in settings.batches:
@@ -208,7 +209,7 @@ class Suite:
             console.warn(str(error))
 
     def _browser(self, variant: BrowserVariant) -> None:
-        result = self._results[variant.name] = VariantResult(variant)
+        result = self._results[variant.name] = VariantMeasurement(variant)
         with result.contained(), console.quiet_native_log():
             result.single, result.accuracy = variant.measure(self._plan.images, self._protocol.single_stream)
 
@@ -237,7 +238,7 @@ class Suite:
         document["marks"] = validity.marks(document, self._protocol.validity)
         return document
 
-    def _variant(self, result: VariantResult) -> dict[str, Any]:
+    def _variant(self, result: VariantMeasurement) -> dict[str, Any]:
         file = result.variant.file
         first, single = result.single.first, self._summary(result.single)
         if first is not None and single is not None:

@@ -14,7 +14,8 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import EdgeFmnistError, ImageError, MissingExtraError, SourceError, printable
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.pipeline.stills import Answer, StillClassifier
-from edge_fmnist.vision.read_image import find_pictures, read_image
+from edge_fmnist.vision.picture_files import find_pictures
+from edge_fmnist.vision.read_image import read_image
 
 # Loading one that is not a .tflite file says how to convert it.
 MODEL_SUFFIXES = (".tflite", ".keras", ".h5", ".onnx", ".pt", ".pth")
@@ -44,7 +45,7 @@ def classify(
         model, *images = images
         if not images:
             raise typer.BadParameter(f"expected images after the model {model}", param_hint="IMAGES")
-    names = None if labels is None else options.labels_of(labels)
+    names = options.given_labels(labels)
     classifier = StillClassifier(model, lambda name: options.load_classifier(name, threads, interpreter, names))
     if model is not None:
         # Reports a model that cannot be used before reading any picture.

@@ -32,7 +32,7 @@ NATIVE_LOG = re.compile(
     r"|.*UserWarning: Statistics for quantized inputs|\s+warnings\.warn\(|fully_quantize: "
 )
 # A column of text is not made narrower than this: the table is stacked instead.
-LEAST_TEXT_WIDTH = 20
+MIN_TEXT_WIDTH = 20
 
 
 class _MessageStream:
@@ -209,7 +209,7 @@ def _table(headings: list[str], cells: list[list[str]], numbers_from: int) -> Ta
             table.add_column(heading, justify="right", no_wrap=True)
         else:
             longest = max([len(heading), *(len(row[position]) for row in cells)])
-            table.add_column(heading, min_width=min(LEAST_TEXT_WIDTH, longest))
+            table.add_column(heading, min_width=min(MIN_TEXT_WIDTH, longest))
     for row in cells:
         table.add_row(*map(escape, row))
     return table

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import typer
 
+from edge_fmnist import __version__
 from edge_fmnist.cli import console, options
 from edge_fmnist.extras import EXTRAS, missing
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
@@ -53,7 +54,7 @@ def report() -> dict[str, Any]:
     names = attempt("models", lambda: list(shipped_models())) or []
     models = {name: attempt(f"model {name}", partial(read_model, name)) is not None for name in names}
     facts: dict[str, Any] = {
-        "edge_fmnist": version("edge-fmnist"),
+        "edge_fmnist": __version__,
         "python": platform.python_version(),
         "executable": sys.executable,
         "platform": platform.platform(),

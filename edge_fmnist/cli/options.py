@@ -63,16 +63,6 @@ Interpreter = Annotated[
 ]
 
 
-def labels_of(path: Path | None) -> tuple[str, ...]:
-    """Return the labels in the file given by ``--labels``, or Fashion-MNIST's.
-
-    Raises:
-        SourceError: no such file.
-        DataError: its labels cannot be used.
-    """
-    return LABELS if path is None else read_labels(path)
-
-
 def given_labels(path: Path | None) -> tuple[str, ...] | None:
     """Return the labels in the file given by ``--labels``; None without one, for those of the model.
 
@@ -81,6 +71,11 @@ def given_labels(path: Path | None) -> tuple[str, ...] | None:
         DataError: its labels cannot be used.
     """
     return None if path is None else read_labels(path)
+
+
+def labels_of(path: Path | None) -> tuple[str, ...]:
+    """Return :func:`given_labels`, or Fashion-MNIST's."""
+    return given_labels(path) or LABELS
 
 
 def one_model(argument: str | None, option: str | None, default: str) -> str:

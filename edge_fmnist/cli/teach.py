@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edge_fmnist.teaching.results import Taught
 
 # Of the confusion, how many pairs are shown.
-MOST_PAIRS = 8
+MAX_PAIRS = 8
 STAGES = {
     "photographs": "Reading photographs",
     "fitting": "Fitting",
@@ -34,8 +34,8 @@ def teach(
 ) -> None:
     """Teach a model your own classes from photographs, in seconds.
 
-    PHOTOS has a folder for each class, named like it, with 3 photographs or more; 20 are better. A class named none is
-    what is not to be named: its answer is "unknown". The file is an int8 model with a new last layer.
+    PHOTOS has a folder for each class, named like it, with 3 photographs or more; 20 are better. A folder named none
+    has photographs of things to reject: their answer is "unknown". The file is an int8 model with a new last layer.
     The accuracy is measured by cross-validation, on photographs that were held out. Nothing is written before the end.
     """
     from edge_fmnist.teaching.results import TeachProgress
@@ -85,7 +85,7 @@ def show(taught: Taught) -> None:
         console.show_table(
             "Most frequent confusions",
             ["class", "answer", "photographs"],
-            [(label, answer, count) for count, label, answer in pairs[:MOST_PAIRS]],
+            [(label, answer, count) for count, label, answer in pairs[:MAX_PAIRS]],
             numbers_from=2,
         )
     if taught.comparison is not None:

@@ -26,7 +26,7 @@ DEBIAN_PACKAGE = "dataset-fashion-mnist"
 TIMEOUT_SECONDS = 30.0
 # A file that comes more slowly than this, measured after the timeout, is not waited for; nor is one that takes longer
 # than the limit.
-LEAST_BYTES_PER_SECOND = 4096
+MIN_BYTES_PER_SECOND = 4096
 LIMIT_SECONDS = 1800.0
 CHUNK = 1 << 16
 # The largest of the four is 26 MB compressed.
@@ -99,7 +99,7 @@ def _fetch(url: str, path: Path, progress: Callable[[int, int | None], None]) ->
             if done > MAX_COMPRESSED:
                 raise DownloadError(f"larger than {MAX_COMPRESSED >> 20} MiB, so not a file of Fashion-MNIST")
             seconds = time.monotonic() - started
-            if seconds > LIMIT_SECONDS or (seconds > TIMEOUT_SECONDS and done < seconds * LEAST_BYTES_PER_SECOND):
+            if seconds > LIMIT_SECONDS or (seconds > TIMEOUT_SECONDS and done < seconds * MIN_BYTES_PER_SECOND):
                 raise DownloadError(f"too slow: {done} bytes in {seconds:.0f} s")
             file.write(chunk)
             progress(done, total)

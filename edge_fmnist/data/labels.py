@@ -26,7 +26,7 @@ UNKNOWN = "unknown"
 # Name of the reject class of a taught model: its images get the answer "unknown".
 NONE = "none"
 
-MOST_LABELS = 1000
+MAX_LABELS = 1000
 MAX_LABEL_LENGTH = 60
 # Far larger than any real labels file; stops a wrong file from filling memory.
 MAX_BYTES = 1 << 16
@@ -77,8 +77,8 @@ def check_labels(labels: tuple[str, ...], where: str) -> None:
         DataError: fewer than 2 or more than 1,000 labels, or a label that is empty, duplicate, too long, not printable
             or "unknown".
     """
-    if not 2 <= len(labels) <= MOST_LABELS:
-        raise DataError(f"{where}: expected 2 to {MOST_LABELS} labels, one on each line; got {len(labels)}")
+    if not 2 <= len(labels) <= MAX_LABELS:
+        raise DataError(f"{where}: expected 2 to {MAX_LABELS} labels, one on each line; got {len(labels)}")
     for number, label in enumerate(labels, 1):
         if not label:
             raise DataError(f"{where}: line {number} is empty; expected a label on each line")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS, MOST_LABELS
+from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
@@ -22,6 +22,7 @@ from edge_fmnist.model.quantization import (
     TensorInfo,
     are_probabilities,
     check_images,
+    choose_output,
     dequantize,
     input_range,
     input_table,
@@ -319,7 +320,7 @@ class Classifier:
                 f"got {input_.shape}"
             )
         outputs = [TensorInfo.from_details(details) for details in allocated.interpreter.get_output_details()]
-        output = _choose_output(outputs, input_.images, classes, source)
+        output = choose_output(outputs, input_.images, classes, source)
         bound = Bound(allocated.interpreter, input_, output, input_.images)
         setattr(self._local, f"batch_{batch}", bound)
         return bound
@@ -362,22 +363,6 @@ class Classifier:
                 )
         used = values[:, : len(self.labels)]
         return normalize(used) if probabilities else softmax(used / np.float32(self.temperature))
-
-
-def _choose_output(outputs: list[TensorInfo], images: int, classes: int, source: str) -> TensorInfo:
-    """Return the only output, or the only one of several that has a value for each class."""
-    # Behind a reshape, an output keeps the shape of one image until the first run.
-    fitting = [output for output in outputs if output.elements in (images * classes, classes)]
-    if len(outputs) > 1 and len(fitting) != 1:
-        shapes = ", ".join(str(output.shape) for output in outputs)
-        raise ModelError(
-            f"{source}: expected one output of {classes} classes, got outputs {shapes}; convert the model with its "
-            "class scores as the only output"
-        )
-    output = (fitting or outputs)[0]
-    if not any(count in range(2, MOST_LABELS + 1) for count in (output.elements / images, output.elements)):
-        raise ModelError(f"{source}: expected a model with output (1, classes) of 2 to 1000, got {output.shape}")
-    return output
 
 
 def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[str, ...]:

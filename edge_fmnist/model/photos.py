@@ -21,7 +21,8 @@ import numpy as np
 
 from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
-from edge_fmnist.vision.read_image import Warn, list_pictures, log_warning, read_image
+from edge_fmnist.vision.picture_files import Warn, list_pictures, log_warning
+from edge_fmnist.vision.read_image import read_image
 
 if TYPE_CHECKING:
     from edge_fmnist.model.classifier import Classifier
@@ -44,7 +45,7 @@ GARMENTS: dict[str, tuple[str, ...]] = {
 GROUND = "no garment"
 DEFAULT_SPLIT = "validation"
 # A strip of background narrower than this, in pixels, shows nothing.
-LEAST_STRIP = 24
+MIN_STRIP = 24
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:
     left, top, wide, high = garment.box
     strips = [picture[:top], picture[top + high :], picture[:, :left], picture[:, left + wide :]]
     largest = max(strips, key=lambda strip: strip.shape[0] * strip.shape[1])
-    return None if min(largest.shape[:2]) < min(LEAST_STRIP, height, width) else largest
+    return None if min(largest.shape[:2]) < min(MIN_STRIP, height, width) else largest
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class PhotoEvaluation:
 
 
 @dataclass(frozen=True)
-class Answer:
+class PhotoResult:
     """The prediction for one photograph, or for the background beside its garment.
 
     Attributes:
@@ -230,7 +231,7 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> float | None:
     return float((below + up_to).sum() / (2 * len(positive) * len(negative)))
 
 
-def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[str] = ()) -> PhotoEvaluation:
+def summarize(answers: Sequence[PhotoResult], threshold: float, unreadable: Sequence[str] = ()) -> PhotoEvaluation:
     """Return the metrics of answers.
 
     Args:
@@ -258,7 +259,7 @@ def summarize(answers: Sequence[Answer], threshold: float, unreadable: Sequence[
     )
 
 
-def _metrics(kind: str, answers: Sequence[Answer]) -> GarmentMetrics:
+def _metrics(kind: str, answers: Sequence[PhotoResult]) -> GarmentMetrics:
     ours = [answer for answer in answers if answer.garment == kind]
     labels = ours[0].labels
     right = sum(answer.hit if labels else not answer.answered for answer in ours)
@@ -292,8 +293,8 @@ def evaluate_photos(classifier: Classifier, photos: Sequence[Photo]) -> PhotoEva
             unreadable.append(str(error))
             continue
         garment = preprocess(picture)
-        answers.append(Answer(photo.garment, photo.labels, predicted(garment)))
+        answers.append(PhotoResult(photo.garment, photo.labels, predicted(garment)))
         strip = ground(to_bgr(picture), garment)
         if strip is not None:
-            background.append(Answer(GROUND, (), predicted(preprocess(strip))))
+            background.append(PhotoResult(GROUND, (), predicted(preprocess(strip))))
     return summarize(answers + background, classifier.threshold, unreadable)

@@ -47,7 +47,7 @@ class Prediction:
 
     @property
     def known(self) -> bool:
-        """Whether the score reaches the threshold, and the class is not that of what is not to be named."""
+        """Whether the score reaches the threshold, and the class is not ``none``."""
         return self.score >= self.threshold and self.label != NONE
 
     @property

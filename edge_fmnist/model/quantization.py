@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.labels import MAX_LABELS
 from edge_fmnist.errors import ImageError, ModelError
 
 # This project's networks take pixels as 0..1; images are 0..255.
@@ -89,6 +90,32 @@ def check_images(images: np.ndarray, dimensions: int) -> None:
         )
     if images.shape[0] == 0:
         raise ImageError("expected at least one image, got an empty batch")
+
+
+def choose_output(outputs: list[TensorInfo], images: int, classes: int, source: str) -> TensorInfo:
+    """Return the only output, or the only one of several that has a value for each class.
+
+    Args:
+        outputs: the output tensors.
+        images: how many images the model takes at a time.
+        classes: number of labels.
+        source: how messages call the model.
+
+    Raises:
+        ModelError: none, or more than one, has the scores of the classes.
+    """
+    # Behind a reshape, an output keeps the shape of one image until the first run.
+    fitting = [output for output in outputs if output.elements in (images * classes, classes)]
+    if len(outputs) > 1 and len(fitting) != 1:
+        shapes = ", ".join(str(output.shape) for output in outputs)
+        raise ModelError(
+            f"{source}: expected one output of {classes} classes, got outputs {shapes}; convert the model with its "
+            "class scores as the only output"
+        )
+    output = (fitting or outputs)[0]
+    if not any(count in range(2, MAX_LABELS + 1) for count in (output.elements / images, output.elements)):
+        raise ModelError(f"{source}: expected a model with output (1, classes) of 2 to 1000, got {output.shape}")
+    return output
 
 
 def input_range(tensor: TensorInfo) -> Range | None:

@@ -19,13 +19,13 @@ ERROR, WARNING, INFO = 3, 4, 6
 BARE = re.compile(r"[\w.,:;/+@%()-]+")
 
 
-def is_stderr(environment: Mapping[str, str] = os.environ) -> bool:
+def is_stderr() -> bool:
     """Return whether standard error is connected to the journal, see JOURNAL_STREAM in systemd.exec(5)."""
     try:
         status = os.fstat(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):
         return False
-    return environment.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 def line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:

@@ -15,7 +15,7 @@ from edge_fmnist.pipeline.model_watch import ModelWatch
 from edge_fmnist.pipeline.observer import Observer, State
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
-from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+from edge_fmnist.pipeline.results import Frame, LiveResult, Stages, opaque
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
 from edge_fmnist.sources.base import Source, Warn, guarded, log_warning
@@ -25,8 +25,6 @@ from edge_fmnist.vision.motion import MotionDetector
 POLL = 0.1
 # Seconds in which the outputs are closed once the loop was told to stop.
 STOP_SECONDS = 1.5
-# Channels of a picture with transparency, which outputs show without it.
-BGRA = 4
 
 
 class ResultWriter(Protocol):
@@ -49,12 +47,11 @@ class ResultWriter(Protocol):
 class LiveLoop:
     """Classifies the garment in each frame of a source; iterate over it once.
 
-    The source is opened by the first iteration, or by ``with``, and closed
-    when the iteration ends: at the end of the source, by ``break``, by an
-    exception, by :meth:`stop`.
+    The source is opened by the first iteration, or by ``with``, and closed when the iteration ends: at the end of the
+    source, by ``break``, by an exception, by :meth:`stop`.
 
-    Cameras and streams are read in a thread of their own, and each result is
-    of the newest frame; of files, every frame is read.
+    Cameras and streams are read in a thread of their own, and each result is of the newest frame; of files, every frame
+    is read.
 
     Attributes:
         source: where the frames come from; used by another thread while the loop runs.
@@ -115,7 +112,6 @@ class LiveLoop:
         self._last: LiveResult | None = None
         self._lost = self._opened = self._closed = False
         self._stopped_at: float | None = None
-        self._seen = self._taken = self._unusable = 0
         self._taken_at: float | None = None
         self._started_at: float | None = None
         self._ended_at: float | None = None
@@ -268,17 +264,9 @@ class LiveLoop:
     def stats(self) -> LiveStats:
         """Counts and times so far; still readable after the end."""
         now = time.perf_counter() if self._ended_at is None else self._ended_at
-        return LiveStats(
-            seen=self._seen,
-            dropped=self._seen - self._taken,
-            results=self._meter.results,
-            unusable=self._unusable,
-            reconnects=self._reader.reconnects if self._reader else 0,
-            seconds=0.0 if self._started_at is None else now - self._started_at,
-            milliseconds=self._meter.percentiles(),
-            labels=self._meter.labels,
-            not_written=self._outputs.dropped if self._outputs else {},
-        )
+        seconds = 0.0 if self._started_at is None else now - self._started_at
+        reconnects = self._reader.reconnects if self._reader else 0
+        return self._meter.stats(reconnects, seconds, self._outputs.dropped if self._outputs else {})
 
     def _finished(self) -> bool:
         """Return whether to end: asked to, or after the number of results or seconds in the settings."""
@@ -358,15 +346,15 @@ class LiveLoop:
             # A region may be in pixels of the frame.
             small = self._adjustment.apply(small) if self._adjustment.roi is None else None
         frame = replace(frame, picture=picture, small=small)
-        self._seen = frame.index + 1
-        self._taken += 1
+        self._meter.seen = frame.index + 1
+        self._meter.taken += 1
         self._taken_at = time.perf_counter()
         try:
             self._last = self._repeated(frame) or self._classified(frame)
         except ImageError as error:
             self._wake()
-            self._unusable += 1
-            if self._unusable == 1:
+            self._meter.unusable += 1
+            if self._meter.unusable == 1:
                 self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({error})")
         return self._last
 
@@ -383,9 +371,9 @@ class LiveLoop:
         stages = Stages((finished - started) * 1e3, 0.0, 0.0)
         return replace(
             self._last,
-            frame=_opaque(frame),
+            frame=opaque(frame),
             stages=stages,
-            **self._counts(self._last.label, stages, finished - frame.captured),
+            **self._meter.add(self._last.label, stages, finished - frame.captured),
         )
 
     def _classified(self, frame: Frame) -> LiveResult:
@@ -395,7 +383,7 @@ class LiveLoop:
         output = self._pipeline.run(frame.picture, seconds, frame.small)
         smoothed = output.smoothed
         return LiveResult(
-            frame=_opaque(frame),
+            frame=opaque(frame),
             garment=output.garment,
             prediction=output.prediction,
             label=smoothed.label,
@@ -403,24 +391,5 @@ class LiveLoop:
             scores=smoothed.scores,
             labels=self._classifier.labels,
             stages=output.stages,
-            **self._counts(smoothed.label, output.stages, output.finished - frame.captured),
+            **self._meter.add(smoothed.label, output.stages, output.finished - frame.captured),
         )
-
-    def _counts(self, label: str | None, stages: Stages, age_seconds: float) -> dict[str, Any]:
-        """Count a result and return its fields ``age``, ``seen``, ``dropped`` and ``fps``."""
-        age = age_seconds * 1e3
-        return {
-            "age": age,
-            "seen": self._seen,
-            "dropped": self._seen - self._taken,
-            "fps": self._meter.add(label, stages, age),
-        }
-
-
-def _opaque(frame: Frame) -> Frame:
-    """Return a frame as the outputs take it, without an alpha channel."""
-    if frame.picture.shape[2] != BGRA:
-        return frame
-    from edge_fmnist.vision.preprocess import to_bgr
-
-    return replace(frame, picture=to_bgr(frame.picture))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from edge_fmnist.errors import EdgeFmnistError
+from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.sources.base import Warn
-
-if TYPE_CHECKING:
-    from edge_fmnist.pipeline.loop import LiveLoop
 
 # Seconds between two looks at the file. It is read once it looks the same twice, so never while it is being copied.
 INTERVAL = 0.5
@@ -21,12 +19,23 @@ JOIN_TIMEOUT = 5.0
 Stamp = tuple[int, int, int] | None
 
 
+class ModelUser(Protocol):
+    """What runs a model and can change to another one: the live loop."""
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model in use."""
+
+    def swap(self, classifier: Classifier) -> None:
+        """Use another model from now on."""
+
+
 class ModelWatch:
     """Looks at a model file in a thread; a damaged file is reported, and the former model stays in use."""
 
-    def __init__(self, path: str, loop: LiveLoop, warn: Warn) -> None:
+    def __init__(self, path: str, user: ModelUser, warn: Warn) -> None:
         self._path = path
-        self._loop = loop
+        self._user = user
         self._warn = warn
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model-watch", daemon=True)
@@ -56,7 +65,7 @@ class ModelWatch:
             seen = stamp
 
     def _take(self) -> None:
-        former = self._loop.classifier
+        former = self._user.classifier
         try:
             model = read_model(self._path)
             if model.content == former.content:
@@ -64,7 +73,7 @@ class ModelWatch:
             classifier = former.load_other(model)
             for assumption in classifier.assumptions:
                 self._warn(assumption)
-            self._loop.swap(classifier)
+            self._user.swap(classifier)
         except EdgeFmnistError as error:
             self._warn(f"{error}; the former model stays in use")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,15 @@ class Frame:
     captured: float
     name: str
     small: np.ndarray | None = None
+
+
+def opaque(frame: Frame) -> Frame:
+    """Return a frame as the outputs take it, without an alpha channel."""
+    if frame.picture.shape[2] != 4:
+        return frame
+    from edge_fmnist.vision.preprocess import to_bgr
+
+    return replace(frame, picture=to_bgr(frame.picture))
 
 
 @dataclass(frozen=True, slots=True)

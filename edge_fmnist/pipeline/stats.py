@@ -65,24 +65,33 @@ class LiveStats:
 
 
 class Meter:
-    """Collects the statistics of each result."""
+    """Counts frames, and collects the statistics of each result.
+
+    Attributes:
+        seen: frames that the source has delivered.
+        taken: how many of them were processed; the others were dropped.
+        unusable: how many of those had no result.
+        results: number of results.
+    """
 
     def __init__(self) -> None:
-        self.results = 0
+        self.seen = self.taken = self.unusable = self.results = 0
         self._times: np.ndarray[Any, np.dtype[np.float32]] = np.zeros((WINDOW, len(STAGES)), np.float32)
         self._labels: Counter[str] = Counter()
         self._last: float | None = None
         self._interval = 0.0
 
-    def add(self, label: str | None, stages: Stages, age: float) -> float:
-        """Count one result, its age in milliseconds; return results per second, smoothed, 0 for the first."""
+    def add(self, label: str | None, stages: Stages, age_seconds: float) -> dict[str, Any]:
+        """Count one result, and return its fields ``age``, ``seen``, ``dropped`` and ``fps``."""
+        age = age_seconds * 1e3
         row = (stages.preprocess, stages.classify, stages.smooth, stages.total, age)
         self._times[self.results % WINDOW] = row
         self._labels[label or NO_GARMENT] += 1
         self.results += 1
-        return self._rate()
+        return {"age": age, "seen": self.seen, "dropped": self.seen - self.taken, "fps": self._rate()}
 
     def _rate(self) -> float:
+        """Return results per second, smoothed; 0 for the first."""
         now = time.perf_counter()
         if self._last is None:
             self._last = now
@@ -94,14 +103,23 @@ class Meter:
         self._interval += (interval - self._interval) * share
         return 1 / max(self._interval, 1e-6)
 
-    def percentiles(self) -> dict[str, Percentiles]:
+    def stats(self, reconnects: int, seconds: float, not_written: dict[str, int]) -> LiveStats:
+        """Return the counts and times so far; labels are sorted by number of results."""
+        return LiveStats(
+            seen=self.seen,
+            dropped=self.seen - self.taken,
+            results=self.results,
+            unusable=self.unusable,
+            reconnects=reconnects,
+            seconds=seconds,
+            milliseconds=self._percentiles(),
+            labels=dict(self._labels.most_common()),
+            not_written=not_written,
+        )
+
+    def _percentiles(self) -> dict[str, Percentiles]:
         """Return the percentiles of each stage over the last results; empty before the first."""
         if not self.results:
             return {}
         p50, p90 = np.percentile(self._times[: self.results], (50, 90), axis=0).tolist()
         return {name: Percentiles(p50[i], p90[i]) for i, name in enumerate(STAGES)}
-
-    @property
-    def labels(self) -> dict[str, int]:
-        """Number of results with each label, most frequent first."""
-        return dict(self._labels.most_common())

@@ -30,10 +30,10 @@ class Answer:
     confidence: float
 
     def as_dict(self, top_k: int) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; without a garment there is no class, and so no score, not one of 0."""
         if self.prediction is None:
-            predicted: dict[str, Any] = dict.fromkeys(("answer", "label", "index", "milliseconds"))
-            predicted |= {"score": 0.0, "top": []}
+            predicted: dict[str, Any] = dict.fromkeys(("answer", "label", "index", "score", "milliseconds"))
+            predicted["top"] = []
         else:
             predicted = self.prediction.as_dict(top_k)
         return {"model": self.model, "found": self.prediction is not None, **predicted}

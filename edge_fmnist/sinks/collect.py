@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -22,7 +21,7 @@ from edge_fmnist.teaching.collection import (
 
 # Seconds between two frames that are considered.
 INTERVAL = 1.0
-MOST_RECENT = 24
+MAX_RECENT = 24
 BEST = 3
 
 
@@ -34,25 +33,17 @@ class Collector(Sink):
         below: frames with a score below this are stored; None stores none.
     """
 
-    def __init__(
-        self,
-        collection: Collection,
-        below: float | None = None,
-        *,
-        interval: float = INTERVAL,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, collection: Collection, below: float | None = None, *, interval: float = INTERVAL) -> None:
         """Create a collector.
 
         Args:
             collection: stores the frames.
             below: frames with a score below this, 0 to 1, are stored; None stores none.
             interval: seconds between two frames that are considered.
-            clock: returns seconds, as :func:`time.monotonic` does.
         """
         self.collection = collection
         self.below = below
-        self._interval, self._clock = interval, clock
+        self._interval = interval
         self._due = -float("inf")
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
@@ -65,7 +56,7 @@ class Collector(Sink):
         Raises:
             SinkError: it cannot be stored, as with :meth:`Collection.add_unsorted`.
         """
-        now = self._clock()
+        now = time.monotonic()
         if now < self._due or not result.garment.found or result.label is None:
             return
         self._due = now + self._interval
@@ -98,7 +89,7 @@ class Collector(Sink):
                 return
             self._recent[self._count] = frame
             self._count += 1
-            while len(self._recent) > MOST_RECENT:
+            while len(self._recent) > MAX_RECENT:
                 del self._recent[min(self._recent)]
 
 

@@ -65,7 +65,7 @@ class Outputs:
         status: a status line, which is written last and alone does not keep the run going.
     """
 
-    def __init__(self, settings: LiveSettings, report: OutputReport | None = None, *, needed: bool = False) -> None:
+    def __init__(self, settings: LiveSettings, report: OutputReport, *, needed: bool = False) -> None:
         """Check the settings; nothing is opened yet.
 
         Args:
@@ -81,7 +81,7 @@ class Outputs:
         self.sinks: list[Sink] = []
         self.status: Sink | None = None
         self._settings = settings
-        self._report = report or OutputReport()
+        self._report = report
         self._needed = needed
         self._time_left: Callable[[], float] = lambda: 0.0
         self._queued: list[QueuedSink] = []

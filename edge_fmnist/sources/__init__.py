@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources.base import CaptureSettings, Source, Warn, log_warning
-from edge_fmnist.vision.read_image import is_picture
+from edge_fmnist.vision.picture_files import is_picture
 
 __all__ = ["CaptureSettings", "Source", "parse_source"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,15 +12,13 @@ from typing import TypeVar
 import numpy as np
 
 from edge_fmnist.errors import EdgeFmnistError, SourceError, UsageError
+from edge_fmnist.vision.picture_files import Warn as Warn
+from edge_fmnist.vision.picture_files import log_warning as log_warning
 
 T = TypeVar("T")
 
 OPEN_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
-
-# Receives problems that do not end the source, such as one unreadable image among many.
-Warn = Callable[[str], None]
-log_warning: Warn = logging.getLogger("edge_fmnist").warning
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
 from edge_fmnist.sources.base import READ_TIMEOUT, Source
-from edge_fmnist.sources.convert import as_frame
-from edge_fmnist.vision.opencv import silence
 
 if TYPE_CHECKING:
     import cv2
@@ -22,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_FPS = 1000.0
+# OpenCV's log level.
+SILENT = 0
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Seconds between attempts to read.
 RETRY_PAUSE = 0.02
@@ -35,7 +35,7 @@ def open_camera(device: str) -> cv2.VideoCapture:
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", f"{READ_TIMEOUT:.0f}")
     import cv2
 
-    _silence()
+    silence()
     return cv2.VideoCapture(device, cv2.CAP_V4L2)
 
 
@@ -49,7 +49,7 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
     """
     import cv2
 
-    _silence()
+    silence()
     timeouts = [
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
@@ -75,13 +75,18 @@ def _ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
             os.environ[OPTIONS_VARIABLE] = before
 
 
-def _silence() -> None:
-    """Keep OpenCV and FFmpeg from writing to standard error: problems are raised as errors.
+def silence() -> None:
+    """Keep OpenCV, where this version can, and FFmpeg from writing to standard error: problems are raised as errors.
 
     FFmpeg's messages would also show passwords in URLs. Has no effect once FFmpeg was used in this process.
     """
+    import cv2
+
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    silence()
+    # Moved from cv2 (Debian 12) to cv2.utils.logging (gh:opencv/opencv#27812).
+    set_level = getattr(getattr(cv2.utils, "logging", cv2), "setLogLevel", None)
+    if set_level is not None:
+        set_level(SILENT)
 
 
 class CaptureSource(Source):
@@ -138,8 +143,10 @@ class CaptureSource(Source):
         if picture is None:
             self.on_end()
             return None
+        from edge_fmnist.vision.preprocess import to_frame
+
         try:
-            return as_frame(picture)
+            return to_frame(picture)
         except ImageError as error:
             raise SourceError(f"{self.name}: {error}") from error
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from edge_fmnist.errors import SourceError
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
-from edge_fmnist.sources.convert import as_frame
 
 NAME = "picamera"
 SIZE = (640, 480)
@@ -90,13 +89,15 @@ class PiCamera(Source):
         return self._capture(READ_TIMEOUT) if first is None else first
 
     def _capture(self, timeout: float) -> np.ndarray:
+        from edge_fmnist.vision.preprocess import to_frame
+
         camera = self._camera
         if camera is None:
             raise SourceError(f"{NAME}: not open")
         try:
             (picture, *low), _ = camera.capture_arrays(self._streams, wait=False).get_result(timeout)
             self.small = _from_yuv(low[0]) if low else None
-            return as_frame(picture)
+            return to_frame(picture)
         except (TimeoutError, futures.TimeoutError) as error:
             raise SourceError(f"{NAME}: no frame within {timeout:g} s") from error
         except Exception as error:

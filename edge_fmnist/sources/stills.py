@@ -9,7 +9,8 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.sources.base import Source, Warn, log_warning
-from edge_fmnist.vision.read_image import find_pictures, read_image
+from edge_fmnist.vision.picture_files import find_pictures
+from edge_fmnist.vision.read_image import read_image
 
 
 class Stills(Source):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edge_fmnist.errors import SourceError
 from edge_fmnist.sources.base import CaptureSettings, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
-from edge_fmnist.vision.read_image import identify
+from edge_fmnist.vision.picture_files import identify
 
 if TYPE_CHECKING:
     import cv2

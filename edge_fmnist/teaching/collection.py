@@ -30,7 +30,7 @@ from edge_fmnist.data.files import write_bytes
 from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.sources.base import Warn, log_warning
-from edge_fmnist.teaching.photographs import MOST_CLASSES, UNSORTED
+from edge_fmnist.teaching.photographs import MAX_CLASSES, UNSORTED
 
 LOG = "collected.jsonl"
 # A sixth of the bytes of a PNG; the 28x28 image differs by 0.3 of 255 grey levels in the median of 57 photographs.
@@ -39,7 +39,7 @@ JPEG_QUALITY = 95
 SAME_BITS = 6
 # Differences of grey levels below this are noise.
 HASH_NOISE = 4
-MOST_HASHES = 5000
+MAX_HASHES = 5000
 RESERVE_BYTES = 32 << 20
 NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 # What a path or a file system such as FAT gives a meaning.
@@ -142,7 +142,7 @@ class Collection:
         except OSError as error:
             raise self._error(error) from error
         hashes = [str(line.get("hash")) for line in lines]
-        self._hashes = deque((int(text, 16) for text in hashes if re.fullmatch("[0-9a-f]{16}", text)), MOST_HASHES)
+        self._hashes = deque((int(text, 16) for text in hashes if re.fullmatch("[0-9a-f]{16}", text)), MAX_HASHES)
         self._answers = {line["file"]: line["answer"] for line in lines if isinstance(line.get("answer"), dict)}
 
     def counts(self) -> dict[str, int]:
@@ -251,8 +251,8 @@ class Collection:
         name = folder_name(label)
         folders = [path for path in self._folders() if path.name != UNSORTED]
         same = next((path for path in folders if class_key(path.name) == class_key(name)), None)
-        if same is None and len(folders) >= MOST_CLASSES:
-            raise UsageError(f"expected at most {MOST_CLASSES} classes")
+        if same is None and len(folders) >= MAX_CLASSES:
+            raise UsageError(f"expected at most {MAX_CLASSES} classes")
         return same or self.folder / name
 
     def _folders(self) -> list[Path]:

@@ -17,7 +17,7 @@ STRENGTHS_KEEPING = STRENGTHS[:4]
 BIAS_SHARE = 1e-3
 FOLDS = 10
 # Stops a fit: most steps, and the change of a step against the largest weight.
-MOST_STEPS, TOLERANCE = 300, 1e-3
+MAX_STEPS, TOLERANCE = 300, 1e-3
 # OpenBLAS computes a product of matrices in one thread up to this many multiplications.
 SINGLE_THREADED = 1 << 17
 # Fold assignments are always the same.
@@ -68,7 +68,7 @@ class Regression:
         scale = 1 / (np.maximum(self._curvature, 0) + np.float32(strength))
         share = self._blocks(used[:, None])
         weights, ahead, momentum = start, start, 1.0
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             errors = (softmax(self._features @ ahead.T) - self._targets) * share
             gradient = (errors.transpose(0, 2, 1) @ self._features).sum(axis=0)
             gradient += (ahead - self.centre) * self._share * np.float32(strength)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import DAMAGE, DEQUANTIZE, FULLY_CONNECTED, QUANTIZE, TYPES, Table
+from edge_fmnist.model.flatbuffer import DAMAGE, Table
+from edge_fmnist.model.tflite_graph import DEQUANTIZE, FULLY_CONNECTED, QUANTIZE, TYPES
 
 # Fields of the schema's tables.
 BUFFERS, SUBGRAPHS, OPERATOR_CODES, SIGNATURES = 4, 2, 1, 7

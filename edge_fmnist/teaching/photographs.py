@@ -12,16 +12,17 @@ import numpy as np
 from edge_fmnist.data.labels import LABELS, check_labels
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.photos import subfolders
-from edge_fmnist.vision.read_image import Warn, list_pictures, read_image
+from edge_fmnist.vision.picture_files import Warn, list_pictures
+from edge_fmnist.vision.read_image import read_image
 
-LEAST_PHOTOGRAPHS = 3
+MIN_PHOTOGRAPHS = 3
 # Two images show nearly the same below this root mean square difference. Different garments hardly ever do, frames of
 # one garment that nobody moves do.
 SAME = 20.0
 # The images of Fashion-MNIST's training split that keep its classes from being forgotten (MIT licence, Zalando SE): a
 # row for each class, 50 images of 28x28 in it, 16 shades of grey.
 REHEARSAL = Path(__file__).with_name("fashion_mnist.png")
-MOST_CLASSES = 100
+MAX_CLASSES = 100
 # The folder in which ``live --collect`` stores what is not in a class yet.
 UNSORTED = "unsorted"
 
@@ -139,9 +140,9 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
     files = {name: list_pictures(place, warn) for name, place in folders.items()}
     if not files:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
-    if not least_classes <= len(files) <= MOST_CLASSES:
+    if not least_classes <= len(files) <= MAX_CLASSES:
         raise DataError(
-            f"{folder}: expected folders for {least_classes} to {MOST_CLASSES} classes, got {len(files)}"
+            f"{folder}: expected folders for {least_classes} to {MAX_CLASSES} classes, got {len(files)}"
             + (f" ({next(iter(files))})" if len(files) == 1 else "")
         )
     for name in files:
@@ -172,10 +173,10 @@ def _check_same(path: Path, target: int, other: Path, other_target: int) -> None
 
 def _check_counts(folder: Path, labels: tuple[str, ...], targets: list[int]) -> None:
     counts = np.bincount(targets, minlength=len(labels))
-    few = [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < LEAST_PHOTOGRAPHS]
+    few = [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_PHOTOGRAPHS]
     if few:
         raise DataError(
-            f"{folder}: expected at least {LEAST_PHOTOGRAPHS} different photographs of each class in which a garment "
+            f"{folder}: expected at least {MIN_PHOTOGRAPHS} different photographs of each class in which a garment "
             f"is found; {', '.join(few)}"
         )
 
@@ -192,7 +193,7 @@ def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, wa
             distances = squares[before] + squares[index] - 2 * pixels[before] @ pixels[index]
             near = groups[before[distances < SAME**2 * pixels.shape[1]]]
             groups[before[np.isin(groups[before], near)]] = index
-        if len(np.unique(groups[ours])) < LEAST_PHOTOGRAPHS:
+        if len(np.unique(groups[ours])) < MIN_PHOTOGRAPHS:
             warn(
                 f"{label}: its photographs show nearly the same, so the accuracy of others may be far lower; "
                 "photograph it in other positions and light"

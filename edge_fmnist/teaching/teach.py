@@ -10,10 +10,10 @@ from threading import Event
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import CancelledError, SinkError, UsageError
 from edge_fmnist.model.registry import CAMERA_MODEL
-from edge_fmnist.teaching.lesson import Lesson
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import read_photographs
 from edge_fmnist.teaching.results import Taught, TeachProgress
+from edge_fmnist.teaching.trained_head import TrainedHead
 
 
 def teach(
@@ -33,7 +33,7 @@ def teach(
 
     Args:
         photos: has a folder of photographs for each class; the name of the folder is the name of the class. A class
-            named ``none`` is what is not to be named: its answer is ``"unknown"``.
+            named ``none`` has things to reject: its answer is ``"unknown"``.
         output: the file to write.
         model: the parent: name of a shipped model or path of a ``.tflite`` file, itself taught or not.
         add: keep the classes of the parent and add those of the folders. Few images of Fashion-MNIST, which come with
@@ -67,12 +67,12 @@ def teach(
     photographs = read_photographs(
         Path(photos), 1 if add else 2, lambda done, total: step("photographs", done, total), warnings.append
     )
-    lesson = Lesson(parent, photographs, step, add=add)
-    content = lesson.file(path.stem)
+    head = TrainedHead(parent, photographs, step, add=add)
+    content = head.file(path.stem)
     step("writing", 0, 1)
     try:
         write_bytes(path, content)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
     step("writing", 1, 1)
-    return lesson.result(path, tuple(warnings), time.perf_counter() - started)
+    return head.result(path, tuple(warnings), time.perf_counter() - started)

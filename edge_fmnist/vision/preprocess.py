@@ -21,25 +21,25 @@ SIZE = 28
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
 # From this factor on, shrinking adds rows first, by at most this many different sums.
-LEAST_FACTOR, MOST_SUMS = 3, 8
+MIN_FACTOR, MAX_SUMS = 3, 8
 # Smaller pictures have no shape to detect.
-LEAST_EDGE = 8
+MIN_EDGE = 8
 # Colour separation and share of the picture: outside these, the mask covers background or specks.
-LEAST_SEPARATION = 0.04
-LEAST_AREA, LARGEST_AREA = 0.01, 0.97
+MIN_SEPARATION = 0.04
+MIN_AREA, MAX_AREA = 0.01, 0.97
 # A mask that covers more of the border is background: true for 2 of 763 photographed garments and for half of all
 # photographs of bare ground.
-LARGEST_BORDER = 0.36
+MAX_BORDER = 0.36
 # Grey values are stretched to DARKEST..255, so that the shape of the garment shows whatever its colour.
 DARKEST = 90
 # Percentiles taken for the darkest and brightest value, and the smallest range that is stretched to full contrast:
 # the noise of plain cloth is not a pattern.
-STRETCH, LEAST_RANGE = (2, 98), 48
+STRETCH, MIN_RANGE = (2, 98), 48
 # Avoids a division by zero where no part of a pixel is covered.
 TINY = 1e-3
 # A 28x28 image breaks the convention if its border is brighter on average, or less than this share of it is not black.
 # Of the 70,000 images of Fashion-MNIST, 0.07 % have a brighter border and 0.01 % are emptier.
-BRIGHT_BORDER, LEAST_FILLED = 128, 0.03
+BRIGHT_BORDER, MIN_FILLED = 128, 0.03
 
 
 def to_bgr(picture: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ def area_resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     height, rows = picture.shape[0], size[1]
     repeated = rows // math.gcd(height, rows)
-    if picture.dtype != np.uint8 or height < LEAST_FACTOR * rows or repeated > MOST_SUMS:
+    if picture.dtype != np.uint8 or height < MIN_FACTOR * rows or repeated > MAX_SUMS:
         return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
     summed = cv2.resize(_row_sums(picture, rows), size, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.convertScaleAbs(summed, alpha=rows / height))
@@ -198,7 +198,7 @@ def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """
     inside = grey[cover > 0.5]
     low, high = percentiles(inside, STRETCH) if inside.size else (0.0, 255.0)
-    share = np.clip((grey - (low + high) / 2) / max(high - low, LEAST_RANGE) + 0.5, 0, 1)
+    share = np.clip((grey - (low + high) / 2) / max(high - low, MIN_RANGE) + 0.5, 0, 1)
     image: np.ndarray = np.round((DARKEST + (255 - DARKEST) * share) * cover).astype(np.uint8)
     return image
 
@@ -237,7 +237,7 @@ def _is_plausible(mask: np.ndarray, separation: float) -> bool:
     share = int(np.count_nonzero(mask)) / mask.size
     border = np.concatenate([mask[0], mask[-1], mask[1:-1, 0], mask[1:-1, -1]])
     at_border = int(np.count_nonzero(border)) / border.size
-    return separation >= LEAST_SEPARATION and LEAST_AREA <= share <= LARGEST_AREA and at_border <= LARGEST_BORDER
+    return separation >= MIN_SEPARATION and MIN_AREA <= share <= MAX_AREA and at_border <= MAX_BORDER
 
 
 def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
@@ -272,10 +272,10 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
         colours, mask = _cut_out(picture)
         box = cv2.boundingRect(mask)
         # A mask that fills its box is the edge of a photograph, not the outline of a garment.
-        if min(shape) >= LEAST_EDGE <= min(mask.shape) and np.count_nonzero(mask) <= LARGEST_AREA * box[2] * box[3]:
+        if min(shape) >= MIN_EDGE <= min(mask.shape) and np.count_nonzero(mask) <= MAX_AREA * box[2] * box[3]:
             return _detection(colours, mask, 1.0, shape)
     colours = np.ascontiguousarray(shrunk(to_bgr(picture if small is None else small), WORKING_EDGE))
-    if min(colours.shape[:2]) < LEAST_EDGE:
+    if min(colours.shape[:2]) < MIN_EDGE:
         return _detection(colours, np.zeros(colours.shape[:2], np.uint8), 0.0, shape)
     start = previous.mask if previous is not None and previous.found else None
     found = segment(colours, start)
@@ -326,6 +326,6 @@ def convention_warning(picture: np.ndarray) -> str | None:
     border = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
     if border.mean() > BRIGHT_BORDER:
         return "bright border; a 28x28 image should show the garment bright on black, so this one may need inverting"
-    if np.count_nonzero(image) < LEAST_FILLED * image.size:
+    if np.count_nonzero(image) < MIN_FILLED * image.size:
         return "nearly empty; a 28x28 image should show the garment bright (up to 255) on black"
     return None

@@ -1,37 +1,33 @@
-"""Read still pictures: the one reader for files, folders, standard input, HTTP snapshots and camera JPEGs.
+"""Read still pictures: the one reader for files, standard input, HTTP snapshots and camera JPEGs.
 
-The format is recognized by content, never by the file name. What decoding would take is known from the header and
-limited before anything is decoded. Exif and container orientation are applied. Pillow decodes: it reads JPEGs at
-reduced size, reports truncated data, and needs a tenth of OpenCV's memory for photographs of telephones.
+What decoding would take is known from the header and limited before anything is decoded. Exif and container orientation
+are applied. Pillow decodes: it reads JPEGs at reduced size, reports truncated data, and needs a tenth of OpenCV's
+memory for photographs of telephones.
 """
 
 from __future__ import annotations
 
 import contextlib
-import glob
 import importlib
-import importlib.util
 import io
-import logging
 import os
-import re
 import sys
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.vision.jpeg import prepare_jpeg
+from edge_fmnist.vision.picture_files import PICTURE_FORMATS, STDIN, identify
 
 if TYPE_CHECKING:
     from PIL import Image, ImageFile
 
-STDIN = "-"
 MAX_BYTES = 256 << 20
+# Of a local file, read first: a buffer for the most bytes would take longer to allocate than a photograph to read.
+_FIRST_BYTES = 256 << 10
 # Decoded pixels in memory. Beside the runtime itself, it keeps a process below 200 MB.
 MAX_DECODED = 96_000_000
 # What decoding takes where it is not the pixels alone, as measured. Telephones write HEIC of 48 megapixels, of which
@@ -44,8 +40,8 @@ STILL_EDGE = 384
 FRAME_EDGE = 3840
 IMAGE_SIZE = (28, 28)
 
-# Formats that are decoded: the plug-in of Pillow and its class.
-DECODED = {
+# Plug-in of Pillow and its class for each format.
+PLUG_INS = {
     "AVIF": ("AvifImagePlugin", "AvifImageFile"),
     "BMP": ("BmpImagePlugin", "BmpImageFile"),
     "GIF": ("GifImagePlugin", "GifImageFile"),
@@ -56,103 +52,8 @@ DECODED = {
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
     "WebP": ("WebPImagePlugin", "WebPImageFile"),
 }
-SIGNATURES = (
-    (rb"\xff\xd8\xff", "JPEG"),
-    (rb"\x89PNG\r\n\x1a\n", "PNG"),
-    (rb"RIFF....WEBP", "WebP"),
-    (rb"GIF8[79]a", "GIF"),
-    (rb"BM....\0\0\0\0", "BMP"),
-    (rb"II[*+]\0|MM\0[*+]", "TIFF"),
-    (rb"P[1-6]\s", "PNM"),
-    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
-    (rb"....ftyp(?:hei[cmsx]|hev[cx])", "HEIC"),
-    (rb"....ftypavi[fs]|....ftypmi[af]f?1.{4}(?:.{4})*avif", "AVIF"),
-    (rb"....ftyp(?:mif1|msf1)", "HEIC"),
-    (rb"....ftypqt", "QuickTime video"),
-    (rb"....ftyp", "MP4 video"),
-    (rb"RIFF....AVI ", "AVI video"),
-    (rb"\x1aE\xdf\xa3", "Matroska or WebM video"),
-    (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
-    (rb"\0\x05\x16[\0\x07]", "macOS resource fork"),
-    (rb"%PDF", "PDF"),
-    (rb"\s*<(?:svg|\?xml)", "SVG or XML"),
-)
-_SIGNATURES = tuple((re.compile(pattern, re.DOTALL), kind) for pattern, kind in SIGNATURES)
-HEADER_BYTES = 64
-# Suffixes that promise a picture: such a file in a folder is never left out, so that a damaged one is reported.
-SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
-)
-
 # Bytes of a baseline JPEG that are decoded at a time, and that may be left over.
 _JPEG_BLOCK, _JPEG_LEFTOVER = 4096, 512
-
-Warn = Callable[[str], None]
-log_warning: Warn = logging.getLogger("edge_fmnist").warning
-
-
-def identify(data: bytes) -> str | None:
-    """Return the format of a file from its first 64 bytes, such as ``"JPEG"`` or ``"MP4 video"``; None if unknown."""
-    return next((kind for pattern, kind in _SIGNATURES if pattern.match(data)), None)
-
-
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a file is a still picture by its content, or else promises to be one by its suffix."""
-    return _is_picture(_identify_file(path), Path(path))
-
-
-def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
-    """Yield the picture files that a file, a folder, a glob or ``-`` stands for.
-
-    A folder stands for the pictures directly in it, sorted by name; the files that it leaves out are counted and
-    named in one warning. A path that is not there is yielded as it is, so that reading it reports it.
-
-    Raises:
-        SourceError: a folder without pictures or without permission, or a glob that matches nothing.
-    """
-    if argument == STDIN or os.path.isfile(argument):  # noqa: PTH113 - False for names that are too long
-        yield argument
-    elif os.path.isdir(argument):  # noqa: PTH112
-        pictures = list_pictures(Path(argument), warn)
-        if not pictures:
-            raise SourceError(f"{argument}: no pictures in this folder")
-        yield from map(str, pictures)
-    elif glob.has_magic(argument):
-        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns too
-        files = [match for match in matches if Path(match).is_file()]
-        if not files:
-            raise SourceError(f"{argument}: no file matches this pattern")
-        yield from files
-    else:
-        yield argument
-
-
-def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
-    """Return the pictures directly in a folder, sorted by name, and count the other files in one warning.
-
-    Hidden files, such as ``._IMG_1.jpg`` of macOS, do not count.
-
-    Raises:
-        SourceError: the folder cannot be read.
-    """
-    pictures, skipped = [], Counter[str]()
-    try:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
-    except OSError as error:
-        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
-    heif = importlib.util.find_spec("pillow_heif") is not None
-    for path in files:
-        kind = _identify_file(path)
-        if kind == "HEIC" and not heif:
-            skipped["HEIC (needs the extra edge-fmnist[heif])"] += 1
-        elif _is_picture(kind, path):
-            pictures.append(path)
-        else:
-            skipped[kind or path.suffix.lower() or "no suffix"] += 1
-    if skipped:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
-        warn(f"{folder}: {skipped.total()} files skipped: {kinds}")
-    return pictures
 
 
 def read_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> np.ndarray:
@@ -194,13 +95,12 @@ class Still(NamedTuple):
     height: int
 
 
-def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarray:
-    """Decode the bytes of a picture file.
+def decode_picture(data: bytes, source: str) -> np.ndarray:
+    """Decode a frame of a stream from the bytes of a picture file; reduced if its longest edge exceeds 3840 pixels.
 
     Args:
         data: the content of the file.
         source: its name for messages.
-        edge: the picture is reduced by a whole factor that keeps the longest edge at this many pixels or more.
 
     Returns:
         As :func:`read_image`.
@@ -209,20 +109,21 @@ def decode_picture(data: bytes, source: str, edge: int = FRAME_EDGE) -> np.ndarr
         ImageError: not a picture, a damaged one, or one that would take too much memory.
         MissingExtraError: HEIC without the package pillow-heif.
     """
-    return decode_still(data, source, edge).pixels
+    return decode_still(data, source, FRAME_EDGE).pixels
 
 
 def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
-    """Decode the bytes of a picture file, and tell the size that it has in the file.
+    """Decode the bytes of a picture file, and return the size that it has in the file, too.
 
-    Args and errors are those of :func:`decode_picture`; the edge is that of :func:`read_image`.
+    Args and errors are those of :func:`decode_picture`. The picture is reduced by a whole factor that keeps its longest
+    edge at ``edge`` pixels or more.
     """
     if not data:
         raise ImageError(f"{source}: empty, expected a picture")
-    kind = identify(data[:HEADER_BYTES])
+    kind = identify(data)
     if kind is None:
-        raise ImageError(f"{source}: not a picture; expected {', '.join(sorted(DECODED))} or HEIC")
-    if kind not in DECODED and kind != "HEIC":
+        raise ImageError(f"{source}: not a picture; expected {', '.join(sorted(PICTURE_FORMATS - {'HEIC'}))} or HEIC")
+    if kind not in PICTURE_FORMATS:
         hint = "; use `edge-fmnist live --source FILE` for videos" if kind.endswith("video") else ""
         raise ImageError(f"{source}: {kind}, not a still picture that can be decoded{hint}")
     try:
@@ -256,12 +157,15 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
     return read_limited(lambda: open(source, "rb"), name), name  # noqa: PTH123 - closed by read_limited
 
 
-def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str) -> bytes:
+def read_limited(
+    opened: Callable[[], contextlib.AbstractContextManager[Any]], name: str, first: int = _FIRST_BYTES
+) -> bytes:
     """Return the content of the binary file that a function opens.
 
     Args:
         opened: opens the file, on any file system.
         name: its name for messages.
+        first: bytes of the first read; a second one reads the rest.
 
     Raises:
         SourceError: the file does not exist.
@@ -269,7 +173,9 @@ def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], n
     """
     try:
         with opened() as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = stream.read(first)
+            if isinstance(data, bytes) and len(data) == first:
+                data += stream.read(MAX_BYTES + 1 - first)
     except FileNotFoundError as error:
         raise SourceError(f"{name}: no such file") from error
     except (OSError, ValueError) as error:
@@ -279,21 +185,6 @@ def read_limited(opened: Callable[[], contextlib.AbstractContextManager[Any]], n
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
     return data
-
-
-def _is_picture(kind: str | None, path: Path) -> bool:
-    return kind in DECODED or kind == "HEIC" or (kind is None and path.suffix.lower() in SUFFIXES)
-
-
-def _identify_file(path: str | os.PathLike[str]) -> str | None:
-    try:
-        # Opening a pipe would wait for its writer.
-        if not os.path.isfile(path):  # noqa: PTH113
-            return None
-        with open(path, "rb") as stream:  # noqa: PTH123
-            return identify(stream.read(HEADER_BYTES))
-    except OSError:
-        return None
 
 
 def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
@@ -357,7 +248,7 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
     """Read the header. ``Image.open`` would import five plug-ins, and warn of large pictures that are reduced."""
-    module, name = DECODED[kind]
+    module, name = PLUG_INS[kind]
     image: ImageFile.ImageFile = getattr(importlib.import_module(f"PIL.{module}"), name)(io.BytesIO(data))
     return image
 

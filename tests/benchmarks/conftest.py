@@ -17,7 +17,7 @@ from edge_fmnist.model.tflite_graph import file_schema
 from edge_fmnist_bench import protocol
 from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import Protocol
-from edge_fmnist_bench.suite import Plan
+from edge_fmnist_bench.suite import BenchmarkPlan
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner
 
 FACTS = {
@@ -93,10 +93,10 @@ def quick() -> Protocol:
 
 
 @pytest.fixture
-def plan(quick: Protocol) -> Callable[..., Plan]:
+def plan(quick: Protocol) -> Callable[..., BenchmarkPlan]:
     """Return a function that makes a plan for variants, without a data set, frames or processes."""
 
-    def make(*variants: BenchmarkVariant, **settings: Any) -> Plan:
+    def make(*variants: BenchmarkVariant, **settings: Any) -> BenchmarkPlan:
         images = Images(np.zeros((7, 28, 28), np.uint8), None)
         fields: dict[str, Any] = {
             "model": "edge",
@@ -107,7 +107,7 @@ def plan(quick: Protocol) -> Callable[..., Plan]:
             "protocol": quick,
             "scenarios": ("single-stream", "paced", "offline"),
         }
-        return Plan(**{**fields, **settings})
+        return BenchmarkPlan(**{**fields, **settings})
 
     return make
 

@@ -13,14 +13,14 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist_bench import action, tables
 from edge_fmnist_bench.gate import GateRow
 from edge_fmnist_bench.images import Images
-from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.suite import BenchmarkPlan, Suite
 from edge_fmnist_bench.variants.base import VariantError
 
 Result = dict[str, Any]
 
 
 @pytest.fixture
-def result(plan: Callable[..., Plan], fake: Any) -> Result:
+def result(plan: Callable[..., BenchmarkPlan], fake: Any) -> Result:
     split = Split(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8), ("", ""))
     variants = fake("litert-int8"), fake("litert-float32"), fake("odd", error=VariantError("no | here"))
     suite = Suite(plan(*variants, images=Images(split.images, split)), lambda _: None)

@@ -10,7 +10,7 @@ import pytest
 from edge_fmnist.errors import CheckError, DataError
 from edge_fmnist_bench import document, report
 from edge_fmnist_bench.document import Document
-from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.suite import BenchmarkPlan, Suite
 from edge_fmnist_bench.variants.base import BenchmarkVariant
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -18,7 +18,7 @@ PAGE = f"# Title\n\nBefore.\n\n{report.BEGIN}\n\nold\n\n{report.END}\n\nAfter.\n
 
 
 @pytest.fixture
-def result(plan: Callable[..., Plan], fake: Callable[[str], BenchmarkVariant]) -> Document:
+def result(plan: Callable[..., BenchmarkPlan], fake: Callable[[str], BenchmarkVariant]) -> Document:
     suite = Suite(plan(fake("litert-int8"), fake("litert-float32")), lambda _: None)
     suite.run()
     return suite.document()

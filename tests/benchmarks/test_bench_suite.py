@@ -11,16 +11,17 @@ import pytest
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, SourceError
 from edge_fmnist_bench import document, frame, images, process, protocol
+from edge_fmnist_bench.accuracy import accuracy
 from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import Protocol
-from edge_fmnist_bench.suite import Plan, Suite
+from edge_fmnist_bench.suite import BenchmarkPlan, Suite
 from edge_fmnist_bench.variants.base import VariantError
 from edge_fmnist_bench.variants.edge import edge_variants
 
-MakePlan = Callable[..., Plan]
+MakePlan = Callable[..., BenchmarkPlan]
 
 
-def measured(plan: Plan, steps: list[str] | None = None) -> document.Document:
+def measured(plan: BenchmarkPlan, steps: list[str] | None = None) -> document.Document:
     suite = Suite(plan, (steps if steps is not None else []).append)
     suite.run()
     return suite.document()
@@ -89,7 +90,7 @@ def test_accuracy_goes_through_the_timed_call(plan: MakePlan, fake: Any) -> None
 def test_a_slow_variant_is_evaluated_in_batches(fake: Any) -> None:
     split = Split(np.zeros((10, 28, 28), np.uint8), np.full(10, 2, np.uint8), ("", ""))
     variant = fake("a", run=one_class(2))
-    found = images.accuracy(variant, None, split, protocol.Accuracy(1e-9, 4), 1)
+    found = accuracy(variant, None, split, protocol.Accuracy(1e-9, 4), 1)
     assert found == {"top1": 1.0, "images": 10, "batch": 4}
     assert variant.opened == [(1, 1), (1, 4)]
 

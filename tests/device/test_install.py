@@ -267,22 +267,18 @@ def test_uninstalling_one_of_two_leaves_the_other(machine: Machine, tmp_path: Pa
     assert "disable" not in (machine.root / "systemctl.log").read_text()
 
 
-def test_uninstall_keeps_settings_and_data_until_purge(machine: Machine) -> None:
+@pytest.mark.parametrize("uninstall_first", [True, False])
+def test_uninstall_keeps_settings_and_data_until_purge(machine: Machine, uninstall_first: bool) -> None:
     machine.service()
-    result = machine.install("--uninstall", "--keep-settings")
-    assert result.returncode == 0, result.stderr
     kept = (machine.settings, machine.secrets, machine.data)
-    assert all(path.exists() for path in kept)
-    assert not any(os.path.lexists(path) for path in (machine.prefix, machine.unit, machine.link))
-    assert f"kept {machine.secrets}; --purge deletes it" in result.stdout
+    if uninstall_first:
+        result = machine.install("--uninstall", "--keep-settings")
+        assert result.returncode == 0, result.stderr
+        assert all(path.exists() for path in kept)
+        assert not any(os.path.lexists(path) for path in (machine.prefix, machine.unit, machine.link))
+        assert f"kept {machine.secrets}; --purge deletes it" in result.stdout
     assert machine.install("--purge").returncode == 0
-    assert not any(path.exists() for path in kept)
-
-
-def test_purge_deletes_everything_at_once(machine: Machine) -> None:
-    machine.service()
-    assert machine.install("--purge").returncode == 0
-    left = [machine.settings, machine.secrets, machine.data.parent, machine.prefix, machine.unit, machine.link]
+    left = [*kept, machine.data.parent, machine.prefix, machine.unit, machine.link]
     assert not any(os.path.lexists(path) for path in left)
 
 
@@ -315,9 +311,15 @@ def test_scripts_pass_shellcheck() -> None:
     assert result.returncode == 0, result.stdout
 
 
-def test_the_installer_requires_the_hashes_of_the_locked_versions(machine: Machine) -> None:
-    calls = machine.root / "pip.log"
-    machine.script(machine.root / "usr/bin/python3", f'echo "$*" >>"{calls}"\n{PYTHON}')
+@pytest.fixture
+def calls(machine: Machine) -> Path:
+    """Return the file in which the calls of Python and pip are recorded."""
+    path = machine.root / "pip.log"
+    machine.script(machine.root / "usr/bin/python3", f'echo "$*" >>"{path}"\n{PYTHON}')
+    return path
+
+
+def test_the_installer_requires_the_hashes_of_the_locked_versions(machine: Machine, calls: Path) -> None:
     machine.installed("1", "--no-picamera2")
     locked = next(line for line in calls.read_text().splitlines() if "--require-hashes" in line)
     path = Path(locked.split(" -r ")[1])
@@ -328,9 +330,7 @@ def test_the_installer_requires_the_hashes_of_the_locked_versions(machine: Machi
     assert re.search(r"install --no-index .*requirements\.txt", calls.read_text())
 
 
-def test_with_debians_numpy_the_other_versions_are_fixed(machine: Machine) -> None:
-    calls = machine.root / "pip.log"
-    machine.script(machine.root / "usr/bin/python3", f'echo "$*" >>"{calls}"\n{PYTHON}')
+def test_with_debians_numpy_the_other_versions_are_fixed(machine: Machine, calls: Path) -> None:
     machine.command("dpkg-query", "echo install ok installed")
     machine.installed("1", "--picamera2")
     fixed = next(Path(line.split(" -c ")[1]) for line in calls.read_text().splitlines() if " -c " in line)
@@ -349,14 +349,11 @@ def test_the_locked_versions_are_those_that_the_package_requires() -> None:
         locked.setdefault(name, []).append(pinned)
     project = tomllib.loads((DEVICE.parent / "pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
+    assert not re.search(r"https?://|index-url", (DEVICE / "constraints.txt").read_text())
     for requirement in map(Requirement, [*project["dependencies"], *extras["web"], *extras["mqtt"]]):
         if requirement.marker is None or "!= 'armv7l'" in str(requirement.marker).replace('"', "'"):
             assert locked.get(requirement.name), requirement
             assert all(requirement.specifier.contains(pinned) for pinned in locked[requirement.name]), requirement
-
-
-def test_no_file_of_the_installer_names_a_package_registry() -> None:
-    assert not re.search(r"https?://|index-url", (DEVICE / "constraints.txt").read_text())
 
 
 def test_the_bill_of_materials_lists_what_is_installed() -> None:

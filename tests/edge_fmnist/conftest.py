@@ -7,20 +7,28 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from email.message import Message
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import pytest
 
 from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import ImageError
 from edge_fmnist.model import registry
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages
+from edge_fmnist.sinks.web import WebPage
 from edge_fmnist.vision.detection import Box, Garment
 
 COAT = (
@@ -115,6 +123,129 @@ def ship(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
 
     yield make
     registry.shipped_models.cache_clear()
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Return a clock: ``clock()`` is the time, and ``clock.now`` sets it."""
+    return Clock()
+
+
+@pytest.fixture
+def write_video() -> Callable[..., Path]:
+    """Return a function that writes frames, uint8, shape (H, W, 3), as a video file, and returns its path."""
+
+    def write(path: Path, frames: Iterable[np.ndarray], codec: str = "MJPG", fps: float = 25) -> Path:
+        height, width = (frames := list(frames))[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        return path
+
+    return write
+
+
+class GreyClassifier:
+    """Stands in for a classifier: the last digit of the grey value that an image is filled with is its class.
+
+    Attributes:
+        calls: number of predictions.
+    """
+
+    labels = LABELS
+    threshold = 0.5
+
+    def __init__(self, score: float = 0.9, pause: float = 0.0) -> None:
+        self.score, self.pause = score, pause
+        self.calls = 0
+
+    def predict(self, image: np.ndarray) -> Any:
+        time.sleep(self.pause)
+        self.calls += 1
+        index = int(image[0, 0]) % len(LABELS)
+        scores = np.full(len(LABELS), (1 - self.score) / (len(LABELS) - 1), np.float32)
+        scores[index] = self.score
+        return SimpleNamespace(label=LABELS[index], index=index, score=self.score, scores=scores)
+
+
+@pytest.fixture
+def grey_classifier() -> Callable[..., Any]:
+    """Return a function that makes a stand-in for a classifier, to be used with ``grey_preprocessing``."""
+    return GreyClassifier
+
+
+@pytest.fixture
+def grey_preprocessing(monkeypatch: pytest.MonkeyPatch) -> list[Garment | None]:
+    """Replace preprocessing: the image has the grey value of the frame; black is no garment, white cannot be used.
+
+    Return the detections that the last calls were started from.
+    """
+    started_from: list[Garment | None] = []
+
+    def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
+        started_from.append(previous)
+        del started_from[:-10]
+        value, (height, width) = int(picture[0, 0, 0]), picture.shape[:2]
+        if value == 255:
+            raise ImageError("expected another picture")
+        image, mask = np.full((28, 28), value, np.uint8), np.zeros((4, 4), np.uint8)
+        confidence = 0.5 if previous else 0.9
+        return Garment(value > 0, image, mask, Box(0, 0, width, height), confidence, (height, width))
+
+    monkeypatch.setattr("edge_fmnist.vision.preprocess.preprocess", preprocess)
+    return started_from
+
+
+class Reply(NamedTuple):
+    """A response of the browser page."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    def text(self) -> str:
+        return self.body.decode()
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def picture(self) -> np.ndarray:
+        return np.asarray(cv2.imdecode(np.frombuffer(self.body, np.uint8), cv2.IMREAD_UNCHANGED))
+
+
+class AskedPage(WebPage):
+    """A browser page with a client of its own."""
+
+    def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
+        """Return the response to a request; ``headers`` with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with closing(HTTPConnection("127.0.0.1", urlsplit(self.url).port, timeout=20)) as connection:
+            connection.request(method, path, body, named)
+            response = connection.getresponse()
+            return Reply(response.status, response.headers, response.read())
+
+
+@pytest.fixture(scope="session")
+def page_class() -> Any:
+    """Return the class of the browser page, with a method ``ask``."""
+    return AskedPage
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """Return a browser page for this machine, with a method ``ask``."""
+    with closing(AskedPage(port=0)) as page:
+        yield page
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,34 +108,18 @@ def test_a_failure_says_why(teacher: BackgroundTeacher, teach: Teach, script: st
         teacher.use()
 
 
-def test_teaching_is_stopped(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
-    def cancel() -> None:
-        wait_for(tmp_path / "command")
-        teacher.cancel()
-
-    stop = threading.Thread(target=cancel)
-    stop.start()
-    state = teach("exec sleep 60")
-    stop.join()
-    assert (state["state"], state["error"]) == ("idle", None)
-
-
-def wait_for(path: Path) -> None:
-    event = threading.Event()
-    while not path.exists():
-        event.wait(0.01)
-
-
-def test_one_at_a_time(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
-    def again() -> None:
-        wait_for(tmp_path / "command")
+def test_one_at_a_time_until_it_is_stopped(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
+    def start_again_and_stop() -> None:
+        while not (tmp_path / "command").exists():
+            time.sleep(0.01)
         with pytest.raises(UsageError, match="teaching already"):
             teacher.start(False)
         teacher.cancel()
 
-    second = threading.Thread(target=again)
+    second = threading.Thread(target=start_again_and_stop)
     second.start()
-    teach("exec sleep 60")
+    state = teach("exec sleep 60")
     second.join()
+    assert (state["state"], state["error"]) == ("idle", None)
     with pytest.raises(UsageError, match="no former model"):
         teacher.restore()

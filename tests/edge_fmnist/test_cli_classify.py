@@ -99,15 +99,6 @@ def test_standard_input_without_a_picture(classify: RunCli, stdin: bytes) -> Non
     assert classify("-", stdin=stdin, code=1).stderr.startswith("Error: -: ")
 
 
-def test_an_image_of_28_by_28_is_taken_as_it_is(
-    classify: RunCli, model: Path, picture: Picture, images: np.ndarray
-) -> None:
-    image = 255 - images[0] // 4
-    line = json_lines(classify(picture("a.png", image), "-k", 10, "--json"))[0]
-    expected = Classifier.load(model).predict(image).as_dict(10)
-    assert line["top"] == expected["top"]
-
-
 def test_a_photo_goes_through_preprocessing(classify: RunCli, model: Path, picture: Picture) -> None:
     line = json_lines(classify(picture("photo.png", photo()), "-k", 10, "--json"))[0]
     garment = preprocess(photo())
@@ -130,7 +121,7 @@ def test_no_garment_is_an_answer(classify: RunCli, model: Path, picture: Picture
     assert (result.stdout, result.stderr) == (f"{path}: no garment found\n", "")
     (line,) = json_lines(classify(path, "--json"))
     assert sorted(line) == KEYS
-    assert (line["found"], line["model"], line["score"], line["top"]) == (False, str(model), 0, [])
+    assert (line["found"], line["model"], line["score"], line["top"]) == (False, str(model), None, [])
     assert [line[key] for key in ("answer", "label", "index", "milliseconds")] == [None] * 4
 
 
@@ -162,16 +153,8 @@ def test_the_kind_of_picture_chooses_the_model(run_cli: RunCli, picture: Picture
     lines = json_lines(run_cli("classify", *paths, "--json"))
     assert [line["model"] for line in lines] == ["camera", "edge", "camera"]
     assert [line["label"].partition(" ")[0] for line in lines] == ["camera", "edge", "camera"]
-
-
-@pytest.mark.usefixtures("two_models")
-@pytest.mark.parametrize("name", ["edge", "camera"])
-def test_a_model_that_is_named_takes_all_pictures(
-    run_cli: RunCli, picture: Picture, images: np.ndarray, name: str
-) -> None:
-    paths = [picture("photo.jpg", photo()), picture("image.png", images[0])]
-    lines = json_lines(run_cli("classify", "-m", name, *paths, "--json"))
-    assert [line["model"] for line in lines] == [name, name]
+    lines = json_lines(run_cli("classify", "-m", "edge", *paths, "--json"))
+    assert [line["model"] for line in lines] == ["edge"] * 3
 
 
 def test_a_model_that_is_missing_ends_the_command(
@@ -204,9 +187,6 @@ def test_unreadable_files_are_reported_and_the_rest_classified(classify: RunCli,
     assert [line.partition(": ")[0] for line in errors] == ["Error"] * 3
     for path, message in zip(mixed[1:4], ("not a picture", "no such file", "damaged PNG picture"), strict=True):
         assert any(line.startswith(f"Error: {path}: ") and message in line for line in errors)
-
-
-def test_unreadable_files_in_json_keep_their_place(classify: RunCli, mixed: list[Path]) -> None:
     lines = json_lines(classify(*mixed, "--json", code=1))
     assert [line["file"] for line in lines] == [str(path) for path in mixed]
     assert ["error" in line for line in lines] == [False, True, True, True, False]
@@ -244,9 +224,12 @@ def test_unusual_28x28_images_are_warned_about_once(classify: RunCli, picture: P
 def test_bad_arguments_among_good_ones(classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     paths = ["a" * 300, tmp_path / "empty", tmp_path / "nul*", picture("a.png", images[0])]
-    lines = json_lines(classify(*paths, "--json", code=1))
+    result = classify(*paths, "--json", code=1)
+    lines = json_lines(result)
     assert [line["file"] for line in lines] == [str(path) for path in paths]
     assert ["error" in line for line in lines] == [True, True, True, False]
+    assert f"Error: {paths[1]}: no pictures in this folder" in result.stderr
+    assert f"Error: {paths[2]}: no file match" in result.stderr
 
 
 def test_the_model_may_be_the_first_argument(
@@ -295,24 +278,6 @@ def test_live_chooses_the_model_as_classify_does(
     (live,) = json_lines(run_cli("live", "--source", tmp_path / "folder", "--jsonl", "-", "--quiet"))
     assert live["label"] == classified["answer"]
     assert live["label"].startswith(model)
-
-
-@pytest.mark.parametrize(("argument", "message"), [("empty", "no pictures in this folder"), ("*.gif", "no file match")])
-def test_a_folder_or_glob_without_pictures_among_files(
-    classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path, argument: str, message: str
-) -> None:
-    (tmp_path / "empty").mkdir()
-    result = classify(tmp_path / argument, picture("a.png", images[0]), "--json", code=1)
-    assert result.stderr.startswith(f"Error: {tmp_path / argument}: {message}")
-    lines = json_lines(result)
-    assert [Path(line["file"]).name for line in lines] == [argument, "a.png"]
-    assert ["error" in line for line in lines] == [True, False]
-
-
-def test_a_missing_model(run_cli: RunCli, picture: Picture, images: np.ndarray) -> None:
-    result = run_cli("classify", "--model", "no-such-model", picture("a.png", images[0]), code=3)
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: no-such-model: neither a file nor a shipped model")
 
 
 @pytest.mark.parametrize(

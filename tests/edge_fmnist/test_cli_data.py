@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.data.dataset import DATA_VARIABLE, user_cache
+from edge_fmnist.data.dataset import user_cache
 from edge_fmnist.data.labels import LABELS
 
 Cli = Callable[..., Any]
@@ -82,15 +82,6 @@ def test_downloads_into_the_cache(cli: Cli, published: dict[str, bytes], serve: 
 def test_no_network(cli: Cli, closed_port: str) -> None:
     assert_fails(cli("data", "--mirror", closed_port), 3, "no mirror delivered", closed_port, "refused", "apt install")
     assert list(user_cache().iterdir()) == []
-
-
-@pytest.mark.usefixtures("no_data_installed")
-def test_wrong_environment_variable_is_reported_before_a_download(
-    cli: Cli, published: dict[str, bytes], serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv(DATA_VARIABLE, str(tmp_path / "absent"))
-    assert_fails(cli("data", "--mirror", serve(published)), 3, "absent: no such folder")
-    assert not user_cache().exists()
 
 
 @pytest.mark.data

@@ -20,7 +20,6 @@ from edge_fmnist.data.dataset import (
     is_fashion_mnist,
     load,
     load_split,
-    missing_files,
     of_another_set,
     search_places,
     user_cache,
@@ -59,13 +58,6 @@ def test_contents_that_do_not_fit(make_idx: MakeIdx, arrays: dict[str, np.ndarra
         load("test", make_idx(**arrays))
 
 
-def test_folder_that_lacks_one_file(small_data: Path) -> None:
-    (small_data / "train-labels-idx1-ubyte.gz").unlink()
-    assert missing_files(small_data) == ["train-labels-idx1-ubyte"]
-    with pytest.raises(DataNotFoundError, match=r"it lacks train-labels-idx1-ubyte \(or \.gz\)"):
-        find_data(small_data)
-
-
 def test_nothing_found_names_the_places_and_what_to_do(no_data_installed: None) -> None:
     with pytest.raises(DataNotFoundError) as caught:
         find_data()
@@ -73,12 +65,16 @@ def test_nothing_found_names_the_places_and_what_to_do(no_data_installed: None) 
         assert part in str(caught.value)
 
 
-def test_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_complete_cache_comes_before_debians_folder(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = make_idx("debian")
     monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", debian)
     assert find_data() == debian
     cache = make_idx(user_cache())
     assert find_data() == cache
+    (cache / "train-labels-idx1-ubyte.gz").unlink()
+    assert find_data() == debian
+    with pytest.raises(DataNotFoundError, match=r"it lacks train-labels-idx1-ubyte \(or \.gz\)"):
+        find_data(cache)
 
 
 def test_dotted_names_of_other_distributions(make_idx: MakeIdx) -> None:
@@ -102,13 +98,6 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, make_idx: MakeIdx, tm
     assert find_data().name == "debian"
     with pytest.raises(DataNotFoundError, match="XDG_CACHE_HOME"):
         user_cache()
-
-
-def test_incomplete_cache_is_skipped(make_idx: MakeIdx, monkeypatch: pytest.MonkeyPatch) -> None:
-    debian = make_idx("debian")
-    monkeypatch.setattr("edge_fmnist.data.dataset.DEBIAN_FOLDER", debian)
-    (make_idx(user_cache()) / "t10k-images-idx3-ubyte.gz").unlink()
-    assert find_data() == debian
 
 
 def test_environment_variable_is_used_and_may_hold_another_set(

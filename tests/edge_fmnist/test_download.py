@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import threading
-import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -122,36 +118,15 @@ def test_interrupted_download_leaves_nothing(published: dict[str, bytes], serve:
     assert left_behind(place) == []
 
 
-class Drip(BaseHTTPRequestHandler):
-    """Promises a file and sends a byte at a time."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "1000000")
-        self.end_headers()
-        with contextlib.suppress(OSError):
-            while True:
-                self.wfile.write(b"x")
-                self.wfile.flush()
-                time.sleep(0.02)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        pass
-
-
 @pytest.mark.parametrize("limit", ["TIMEOUT_SECONDS", "LIMIT_SECONDS"])
-def test_a_mirror_that_drips(place: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+def test_a_mirror_that_drips(
+    published: dict[str, bytes], serve: Serve, place: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
     monkeypatch.setattr(module, limit, 0.2)
     if limit == "LIMIT_SECONDS":
-        monkeypatch.setattr(module, "LEAST_BYTES_PER_SECOND", 0)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Drip)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
+        monkeypatch.setattr(module, "MIN_BYTES_PER_SECOND", 0)
     with pytest.raises(DownloadError, match=r"too slow: \d+ bytes in 0 s"):
-        download(place, silent, [f"http://127.0.0.1:{server.server_address[1]}/"])
-    server.shutdown()
-    server.server_close()
-    thread.join()
+        download(place, silent, [serve(published, drip=True)])
     assert left_behind(place) == []
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.data.files import moved_into_place, write_bytes, write_json, write_text
+from edge_fmnist.data.files import moved_into_place, write_json, write_text
 
 
 @pytest.fixture
@@ -25,17 +25,12 @@ def fail_midway(path: Path, error: BaseException) -> None:
         raise error
 
 
-def test_write_bytes_makes_the_folders(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b" / "file.bin"
-    write_bytes(path, b"\0content")
-    assert path.read_bytes() == b"\0content"
-    assert list(path.parent.iterdir()) == [path]
-
-
 def test_write_json_reads_back_as_utf8(tmp_path: Path) -> None:
     value = {"b": [1, 2.5, None], "a": "é"}
-    write_json(tmp_path / "value.json", value)
-    text = (tmp_path / "value.json").read_text("utf-8")
+    path = tmp_path / "new" / "folder" / "value.json"
+    write_json(path, value)
+    text = path.read_text("utf-8")
+    assert list(path.parent.iterdir()) == [path]
     assert json.loads(text) == value
     assert text.endswith("}\n")
 
@@ -57,19 +52,15 @@ def test_failure_keeps_the_old_file_and_nothing_else(tmp_path: Path, error: type
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_path_that_is_a_folder(tmp_path: Path) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    with pytest.raises(IsADirectoryError):
-        write_text(folder, "text")
-    assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_parent_that_is_a_file(tmp_path: Path) -> None:
+def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("old")
+    with pytest.raises(IsADirectoryError):
+        write_text(tmp_path / "folder", "text")
     with pytest.raises(FileExistsError):
         write_text(tmp_path / "file" / "child", "text")
     assert (tmp_path / "file").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.usefixtures("umask")

@@ -131,10 +131,7 @@ def test_labels_of_tflite_metadata(model_path: Models) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("\n".join("abcdefghia"), "duplicate label 'a' on lines 1 and 10"),
         ("\n".join("abcde"), "expected 10 labels in its TensorFlow Lite Metadata; labels.txt has 5"),
-        ("\n".join(["\x1b[31m", *"bcdefghij"]), "line 1: expected a printable label"),
-        ("\n".join(["unknown", *"bcdefghij"]), "'unknown' means a score below the threshold"),
         ("\n".join(["", *"bcdefghij"]), "line 1 is empty"),
     ],
 )

@@ -55,27 +55,29 @@ def test_plain_and_gzip_whatever_the_name(tmp_path: Path, suffix: str, packed: b
     assert sha256 == hashlib.sha256(idx_bytes()).hexdigest()
 
 
-@pytest.mark.parametrize("keep", [5, -9, -1])
-def test_truncated_gzip(tmp_path: Path, keep: int) -> None:
+def changed(content: bytes, position: int) -> bytes:
+    return content[:position] + bytes([content[position] ^ 0xFF]) + content[position + 1 :]
+
+
+GZIP = gzip.compress(idx_bytes(np.random.default_rng(0).integers(0, 9, (9, 9, 9), dtype=np.uint8)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(GZIP[:5], "the gzip stream ends early: the file is truncated", id="cut in the header"),
+        pytest.param(GZIP[:-1], "the gzip stream ends early: the file is truncated", id="cut at the end"),
+        pytest.param(changed(GZIP, 11), "damaged gzip file", id="deflate stream"),
+        pytest.param(changed(GZIP, len(GZIP) - 8), "damaged gzip file", id="checksum"),
+        pytest.param(None, r"cannot be read \(No such file", id="absent"),
+    ],
+)
+def test_damaged_gzip(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "images.gz"
-    path.write_bytes(gzip.compress(idx_bytes())[:keep])
-    with pytest.raises(DataError, match=r"images\.gz: the gzip stream ends early: the file is truncated"):
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"images\.gz: {message}"):
         read_idx(path, dimensions=3)
-
-
-@pytest.mark.parametrize("position", [11, -8], ids=["deflate stream", "checksum"])
-def test_gzip_with_a_changed_byte(tmp_path: Path, position: int) -> None:
-    content = bytearray(gzip.compress(idx_bytes(np.random.default_rng(0).integers(0, 9, (9, 9, 9), dtype=np.uint8))))
-    content[position] ^= 0xFF
-    path = tmp_path / "images.gz"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="damaged gzip file"):
-        read_idx(path, dimensions=3)
-
-
-def test_unreadable_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent: cannot be read \(No such file"):
-        read_bytes(tmp_path / "absent")
 
 
 def test_gzip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from edge_fmnist import Classifier, LiveResult, live
 from edge_fmnist.data.files import write_bytes
-from edge_fmnist.errors import ModelError, UsageError
+from edge_fmnist.errors import ModelError
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.model.registry import shipped_models
@@ -135,12 +135,6 @@ def test_a_replaced_file_is_taken_and_a_damaged_one_refused(tmp_path: Path, monk
     assert result.labels == OTHER
     results.close()  # type: ignore[attr-defined]
     assert warnings.empty()
-
-
-@pytest.mark.parametrize("model", ["camera", "classifier"])
-def test_only_a_file_can_be_watched(model: str) -> None:
-    with pytest.raises(UsageError, match=r"watch_model: expected a \.tflite file"):
-        live("demo", model=Classifier.load("nano") if model == "classifier" else model, watch_model=True)
 
 
 def test_home_assistant_learns_the_labels_of_another_model(make_result: Callable[..., LiveResult]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.sources.capture import open_camera, open_ffmpeg
-from edge_fmnist.vision.opencv import SILENT, silence
+from edge_fmnist.sources.capture import SILENT, open_camera, open_ffmpeg, silence
 
 PICTURE = np.full((24, 32, 3), 100, np.uint8)
 
@@ -21,29 +21,19 @@ def older(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2.utils, "logging", raising=False)
 
 
-@pytest.fixture
-def levels() -> list[int]:
-    return []
-
-
-def test_newer_is_silenced(monkeypatch: pytest.MonkeyPatch, levels: list[int]) -> None:
-    monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
+@pytest.mark.parametrize("place", ["cv2.utils.logging", "cv2"])
+def test_it_is_silenced_where_this_version_can(monkeypatch: pytest.MonkeyPatch, older: None, place: str) -> None:
+    levels: list[int] = []
+    if place == "cv2":
+        monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    else:
+        monkeypatch.setattr(cv2.utils, "logging", SimpleNamespace(setLogLevel=levels.append), raising=False)
     silence()
     assert levels == [SILENT]
 
 
-def test_older_is_silenced(monkeypatch: pytest.MonkeyPatch, levels: list[int], older: None) -> None:
-    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
-    silence()
-    assert levels == [SILENT]
-
-
-def test_older_opens_captures(older: None, tmp_path: Path) -> None:
-    path = tmp_path / "a.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (32, 24))
-    writer.write(PICTURE)
-    writer.release()
-    capture = open_ffmpeg(str(path), timeout=5)
+def test_older_opens_captures(older: None, tmp_path: Path, write_video: Callable[..., Path]) -> None:
+    capture = open_ffmpeg(str(write_video(tmp_path / "a.avi", [PICTURE])), timeout=5)
     delivered, frame = capture.read()
     capture.release()
     assert delivered

@@ -17,8 +17,9 @@ from PIL import Image
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.vision import read_image as module
+from edge_fmnist.vision.picture_files import find_pictures, is_picture
 from edge_fmnist.vision.preprocess import preprocess
-from edge_fmnist.vision.read_image import decode_picture, find_pictures, is_picture, read_image
+from edge_fmnist.vision.read_image import decode_picture, read_image
 
 CASES = Path(__file__).with_name("cases")
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)

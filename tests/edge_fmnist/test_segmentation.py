@@ -10,7 +10,7 @@ import pytest
 
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.vision import segmentation
-from edge_fmnist.vision.preprocess import LEAST_SEPARATION
+from edge_fmnist.vision.preprocess import MIN_SEPARATION
 from edge_fmnist.vision.segmentation import BINS, CLEAR, bgr_to_lab, segment
 
 SIZE = (96, 72)
@@ -31,7 +31,7 @@ RED, BLUE, GREEN, BLACK, WHITE, GREY = (
     *((25, 25, 25), (240, 240, 240), (128, 128, 128)),
 )
 # The mask is softened by a few of its pixels, on purpose, and so is larger than the garment.
-LEAST_OVERLAP = 0.65
+MIN_OVERLAP = 0.65
 
 
 def shirt(x: float = 0.5, y: float = 0.5, scale: float = 0.75, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -105,9 +105,9 @@ def test_a_coloured_garment(ground: Callable[[], np.ndarray], colour: tuple[int,
     assert found.mask.shape == mask.shape
     assert found.mask.dtype == np.uint8
     assert set(np.unique(found.mask)) == {0, 255}
-    assert overlap(found.mask, mask) > LEAST_OVERLAP
+    assert overlap(found.mask, mask) > MIN_OVERLAP
     assert covered(found.mask, mask) > 0.95
-    assert found.separation > 3 * LEAST_SEPARATION
+    assert found.separation > 3 * MIN_SEPARATION
 
 
 @pytest.mark.parametrize("contrast", [60, -90])
@@ -115,33 +115,33 @@ def test_grey_on_grey(contrast: int) -> None:
     mask = shirt()
     level = 128 + contrast
     found = segment(dressed(np.full((72, 96, 3), 128, np.uint8), mask, (level, level, level)))
-    assert overlap(found.mask, mask) > LEAST_OVERLAP
-    assert found.separation > LEAST_SEPARATION
+    assert overlap(found.mask, mask) > MIN_OVERLAP
+    assert found.separation > MIN_SEPARATION
 
 
 def test_a_garment_of_the_grounds_own_colour_is_not_told_apart() -> None:
     same = dressed(np.full((72, 96, 3), 128, np.uint8), shirt(), (132, 132, 132))
-    assert segment(same).separation < LEAST_SEPARATION
+    assert segment(same).separation < MIN_SEPARATION
 
 
 @pytest.mark.parametrize("ground", [plain, noisy, checked, planks])
 def test_empty_ground_has_no_separation(ground: Callable[[], np.ndarray]) -> None:
     empty = as_pixels(ground() + noise(3))
-    assert segment(empty).separation < LEAST_SEPARATION
+    assert segment(empty).separation < MIN_SEPARATION
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_one_colour_has_no_separation(value: int) -> None:
-    assert segment(np.full((72, 96, 3), value, np.uint8)).separation < LEAST_SEPARATION / 10
+    assert segment(np.full((72, 96, 3), value, np.uint8)).separation < MIN_SEPARATION / 10
 
 
 @pytest.mark.parametrize("colour", [(152, 152, 152), (122, 122, 134), (136, 126, 120)])
 def test_faint_contrast_is_looked_at_again(colour: tuple[int, int, int]) -> None:
     ground, mask = np.full((72, 96, 3), 128, np.uint8), shirt()
     faint = segment(dressed(ground, mask, colour))
-    assert overlap(faint.mask, mask) > LEAST_OVERLAP
+    assert overlap(faint.mask, mask) > MIN_OVERLAP
     assert faint.separation >= CLEAR
-    assert segment(dressed(ground, mask, (129, 129, 129))).separation < LEAST_SEPARATION
+    assert segment(dressed(ground, mask, (129, 129, 129))).separation < MIN_SEPARATION
 
 
 def test_two_garments_are_both_found() -> None:
@@ -168,7 +168,7 @@ def test_a_small_hole_is_filled_and_a_large_one_kept(radius: int, filled: bool) 
     cv2.circle(ring, (48, 36), radius, 0, -1)
     found = segment(dressed(plain(), ring, BLUE))
     assert bool(found.mask[36, 48]) is filled
-    assert overlap(found.mask, ring) > LEAST_OVERLAP
+    assert overlap(found.mask, ring) > MIN_OVERLAP
 
 
 def test_a_bay_at_the_border_is_no_hole() -> None:
@@ -189,7 +189,7 @@ def test_it_is_followed_while_it_moves() -> None:
         found = segment(dressed(planks(), mask, RED), previous)
         assert overlap(found.mask, mask) > 0.7, step
         assert covered(found.mask, mask) > 0.95, step
-        assert found.separation > LEAST_SEPARATION
+        assert found.separation > MIN_SEPARATION
         previous = found.mask
 
 
@@ -200,13 +200,13 @@ def test_following_keeps_to_the_garment_at_the_edge() -> None:
     for x in (0.25, 0.2, 0.15, 0.1):
         previous = segment(dressed(plain(), shirt(x, scale=0.6), RED), previous).mask
     mask = shirt(0.05, scale=0.6)
-    assert overlap(segment(at_the_edge, previous).mask, mask) > LEAST_OVERLAP > overlap(segment(at_the_edge).mask, mask)
+    assert overlap(segment(at_the_edge, previous).mask, mask) > MIN_OVERLAP > overlap(segment(at_the_edge).mask, mask)
 
 
 @pytest.mark.parametrize("size", [(48, 36), (640, 480)])
 def test_the_mask_before_may_have_any_size(size: tuple[int, int]) -> None:
     previous = cv2.resize(shirt(), size, interpolation=cv2.INTER_NEAREST)
-    assert overlap(segment(dressed(plain(), shirt(), BLUE), previous).mask, shirt()) > LEAST_OVERLAP
+    assert overlap(segment(dressed(plain(), shirt(), BLUE), previous).mask, shirt()) > MIN_OVERLAP
 
 
 def test_the_same_picture_gives_the_same_mask() -> None:

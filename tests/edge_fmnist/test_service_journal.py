@@ -67,19 +67,9 @@ def test_quiet_leaves_out_everything_below_warnings(run_cli: Callable[..., Any])
     assert run_cli("live", *settings, "--quiet").stderr == ""
 
 
-class Clock:
-    """A time that the test sets."""
-
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_line_for_each_change_and_none_for_each_frame(
-    make_result: Callable[..., LiveResult], capsys: pytest.CaptureFixture[str]
+    make_result: Callable[..., LiveResult], capsys: pytest.CaptureFixture[str], clock: Any
 ) -> None:
-    clock = Clock()
     supervisor = Supervisor(JournalReport(), Notifier(None), clock)
     for second, label, state in [
         *((n, "Coat", State.RUNNING) for n in range(20)),

@@ -111,20 +111,6 @@ def test_full_disk_keeps_those_before(
     assert len(names(tmp_path / "shots")) == 4
 
 
-def test_full_disk_after_half_of_the_files_leaves_none_of_them(
-    tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse_json(path: Path, content: bytes) -> None:
-        if path.suffix == ".json":
-            raise OSError(28, "No space left on device")
-        path.write_bytes(content)
-
-    monkeypatch.setattr("edge_fmnist.sinks.snapshots.write_bytes", refuse_json)
-    with snapshots() as sink, pytest.raises(SinkError, match="No space left on device"):
-        sink.write(make_result())
-    assert names(tmp_path / "shots") == []
-
-
 def test_bad_settings(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     with pytest.raises(UsageError, match="expected a folder for snapshots, got a file"):

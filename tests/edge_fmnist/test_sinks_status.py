@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,6 @@ from edge_fmnist.sinks.status import StatusLine, describe
 MakeResult = Callable[..., LiveResult]
 
 
-class Clock:
-    """A clock that goes on by hand."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Terminal(io.StringIO):
     """Standard error that says it is a terminal of 60 columns."""
 
@@ -33,11 +25,6 @@ class Terminal(io.StringIO):
 
     def fileno(self) -> int:
         return 2
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture
@@ -55,7 +42,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return stream
 
 
-def run(sink: StatusLine, clock: Clock, make_result: MakeResult, labels: Sequence[str | None], seconds: float) -> None:
+def run(sink: StatusLine, clock: Any, make_result: MakeResult, labels: Sequence[str | None], seconds: float) -> None:
     """Write results with these labels, ``seconds`` apart."""
     for index, label in enumerate(labels):
         sink.write(make_result(index, label, size=(28, 28)))
@@ -74,7 +61,7 @@ def test_control_characters_of_a_label_are_escaped(make_result: MakeResult) -> N
     assert describe(make_result(label="\x1b[31mred\r\udcff")).startswith(r"\x1b[31mred\r\udcff ")
 
 
-def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
+def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Any, make_result: MakeResult) -> None:
     sink = StatusLine(clock)
     run(sink, clock, make_result, ["Coat"] * 30, 0.5)
     assert [line.split("ms  ")[-1] for line in log.getvalue().splitlines()] == [
@@ -82,17 +69,17 @@ def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Clock, make_
     ]
 
 
-def test_log_is_not_flooded_by_a_label_that_flickers(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
+def test_log_is_not_flooded_by_a_label_that_flickers(log: io.StringIO, clock: Any, make_result: MakeResult) -> None:
     run(StatusLine(clock), clock, make_result, ["Coat", "Dress"] * 50, 0.05)
     assert len(log.getvalue().splitlines()) <= 6
 
 
-def test_a_change_within_a_second_is_logged_later(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
+def test_a_change_within_a_second_is_logged_later(log: io.StringIO, clock: Any, make_result: MakeResult) -> None:
     run(StatusLine(clock), clock, make_result, ["Coat"] + ["Dress"] * 20, 0.1)
     assert [line.split()[0] for line in log.getvalue().splitlines()] == ["Coat", "Dress"]
 
 
-def test_log_ends_with_the_last_result(log: io.StringIO, clock: Clock, make_result: MakeResult) -> None:
+def test_log_ends_with_the_last_result(log: io.StringIO, clock: Any, make_result: MakeResult) -> None:
     sink = StatusLine(clock)
     run(sink, clock, make_result, ["Coat"] * 3, 0.01)
     sink.close()
@@ -104,7 +91,7 @@ def test_log_ends_with_the_last_result(log: io.StringIO, clock: Clock, make_resu
 
 @pytest.mark.parametrize("columns", [60, 200])
 def test_terminal_is_redrawn_in_place(
-    terminal: Terminal, clock: Clock, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, columns: int
+    terminal: Terminal, clock: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((columns, 24)))
     sink = StatusLine(clock)

@@ -424,19 +424,8 @@ def test_auto_without_a_camera_says_what_to_do(capture: Install, device: str, mo
         parse_source("auto").open()
 
 
-def video(folder: Path) -> Path:
-    path = folder / "a.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
-    for _ in range(5):
-        writer.write(FRAME)
-    writer.release()
-    return path
-
-
-def test_nothing_leaks(
-    tmp_path: Path, device: str, serve: Callable[..., str], capture: Install, picamera2: Install
-) -> None:
-    path = video(tmp_path)
+def test_nothing_leaks(tmp_path: Path, serve: Callable[..., str], write_video: Callable[..., Path]) -> None:
+    path = write_video(tmp_path / "a.avi", [FRAME] * 5)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for name in ("a.png", "b.png"):

@@ -13,8 +13,6 @@ from edge_fmnist.errors import SourceError
 from edge_fmnist.sources.base import CaptureSettings
 from edge_fmnist.sources.demo import CYCLE, SHOWN, SLIDE, Demo, Scene
 
-SMALL = {"width": 64, "height": 48}
-
 
 @pytest.fixture(scope="module")
 def scene() -> Scene:
@@ -80,7 +78,7 @@ def test_size_as_requested(settings: CaptureSettings, shape: tuple[int, int, int
 
 
 def test_paced_in_real_time_without_a_burst_for_a_late_reader() -> None:
-    source = Demo(CaptureSettings(SMALL["width"], SMALL["height"], 50))
+    source = Demo(CaptureSettings(64, 48, 50))
     assert source.realtime
     assert source.fps == 50
     source.open()
@@ -93,7 +91,7 @@ def test_paced_in_real_time_without_a_burst_for_a_late_reader() -> None:
 
 
 def test_interrupting_ends_a_read_that_waits() -> None:
-    source = Demo(CaptureSettings(SMALL["width"], SMALL["height"], 0.01))
+    source = Demo(CaptureSettings(64, 48, 0.01))
     source.open()
     source.read()
     errors: list[str] = []

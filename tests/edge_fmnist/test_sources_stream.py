@@ -455,12 +455,11 @@ def test_an_image_is_requested_again_and_again(serve: Callable[..., str], server
     assert len(running.requests) == 3
 
 
-def test_video_over_http_is_read_by_ffmpeg(serve: Callable[..., str], tmp_path: Path, opened: Open) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
-    for number in range(5):
-        writer.write(np.full((48, 64, 3), number * 10, np.uint8))
-    writer.release()
+def test_video_over_http_is_read_by_ffmpeg(
+    serve: Callable[..., str], tmp_path: Path, opened: Open, write_video: Callable[..., Path]
+) -> None:
+    frames = [np.full((48, 64, 3), number * 10, np.uint8) for number in range(5)]
+    path = write_video(tmp_path / "clip.avi", frames)
     source = opened(serve({"clip.avi": path.read_bytes()}) + "clip.avi")
     assert values(source, 3) == pytest.approx([0, 10, 20], abs=4)
 

@@ -121,13 +121,9 @@ def test_insecure_accepts_any_certificate_with_a_warning(serve: Serve, jpeg: byt
 
 
 @pytest.fixture
-def video(tmp_path: Path) -> bytes:
-    path = tmp_path / "video.mp4"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-    for value in range(10):
-        writer.write(np.full((48, 64, 3), value * 20, np.uint8))
-    writer.release()
-    return path.read_bytes()
+def video(tmp_path: Path, write_video: Callable[..., Path]) -> bytes:
+    frames = [np.full((48, 64, 3), value * 20, np.uint8) for value in range(10)]
+    return write_video(tmp_path / "video.mp4", frames, "mp4v", 10).read_bytes()
 
 
 def test_ffmpeg_reads_from_a_verified_server(

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import ImageError, ModelError
+from edge_fmnist.errors import ModelError
 from edge_fmnist.model.quantization import (
     TensorInfo,
     are_probabilities,
-    check_images,
     dequantize,
     input_range,
     input_table,
@@ -32,24 +31,6 @@ def test_from_details() -> None:
         "quantization": (np.float32(0.5), np.int64(-128)),
     }
     assert TensorInfo.from_details(details) == TensorInfo(3, (1, 28, 28, 1), np.dtype(np.int8), 0.5, -128)
-
-
-@pytest.mark.parametrize(
-    ("images", "dimensions", "message"),
-    [
-        ([[0] * 28] * 28, 2, r"a NumPy array of uint8 and shape \(28, 28\), got list"),
-        (None, 3, r"shape \(N, 28, 28\), got NoneType"),
-        (np.linspace(0, 1, 784).reshape(28, 28), 2, r"got float64 with values 0 to 1; scale to 0\.\.255"),
-        (np.zeros((0, 28, 28), np.float32), 3, "got float32;"),
-        (np.zeros((28, 28), bool), 2, "got bool;"),
-        (np.zeros((32, 32), np.uint8), 2, r"expected shape \(28, 28\), got \(32, 32\); for photographs"),
-        (np.zeros((28, 28, 3), np.uint8), 2, r"expected shape \(28, 28\), got \(28, 28, 3\)"),
-        (np.zeros((0, 28, 28), np.uint8), 3, "expected at least one image, got an empty batch"),
-    ],
-)
-def test_wrong_images(images: Any, dimensions: int, message: str) -> None:
-    with pytest.raises(ImageError, match=message):
-        check_images(images, dimensions)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import socket
 import sys
@@ -26,28 +25,14 @@ def no_token_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[WebPage]:
+def page(page_class: Any) -> Iterator[Any]:
     """One page for other machines, with a token."""
     environment = pytest.MonkeyPatch()
     environment.setenv("EDGE_FMNIST_TOKEN", TOKEN)
     access = Access.of("0.0.0.0", "camera.example.org, 203.0.113.9")
     environment.undo()
-    with closing(WebPage("0.0.0.0", 0, access=access)) as page:
+    with closing(page_class("0.0.0.0", 0, access=access)) as page:
         yield page
-
-
-def ask(page: WebPage, path: str = "/metrics", method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-    """Return the response, read to its end; ``headers`` with _ for -."""
-    connection = http.client.HTTPConnection("127.0.0.1", urlsplit(page.url).port, timeout=20)
-    with closing(connection):
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        response = connection.getresponse()
-        response.body = response.read()  # type: ignore[attr-defined]
-        return response
-
-
-def body(response: Any) -> str:
-    return str(response.body.decode())
 
 
 OWN = socket.gethostname()
@@ -64,17 +49,17 @@ OWN = socket.gethostname()
         "localhost",
     ],
 )
-def test_addresses_and_known_names_are_answered(page: WebPage, host: str) -> None:
-    assert ask(page, "/healthz", Host=host).status == 200
+def test_addresses_and_known_names_are_answered(page: Any, host: str) -> None:
+    assert page.ask("/healthz", Host=host).status == 200
 
 
 @pytest.mark.parametrize(
     "host", ["attacker.example", f"{OWN}.attacker.example", "1.2.3.4.attacker.example", "", "0x7f.1"]
 )
-def test_other_names_are_refused_with_what_to_do(page: WebPage, host: str) -> None:
-    answer = ask(page, "/healthz", Host=host)
+def test_other_names_are_refused_with_what_to_do(page: Any, host: str) -> None:
+    answer = page.ask("/healthz", Host=host)
     assert answer.status == 400
-    assert (f"--allow-host {host}" if host else "send a Host header") in body(answer)
+    assert (f"--allow-host {host}" if host else "send a Host header") in answer.text()
 
 
 def test_a_local_page_behind_a_proxy_asks_for_a_token() -> None:
@@ -110,22 +95,22 @@ def test_tokens_that_cannot_be_used(token: str, monkeypatch: pytest.MonkeyPatch)
     "path", ["/", "/frame.jpg", "/stream.mjpg", "/events", "/seen.png", "/result.json", "/metrics"]
 )
 @pytest.mark.parametrize("given", ["", "?token=", "?token=wrong", "?token=%FF", f"?token={TOKEN}x"])
-def test_nothing_is_shown_without_the_token(page: WebPage, path: str, given: str) -> None:
-    answer = ask(page, path + given)
+def test_nothing_is_shown_without_the_token(page: Any, path: str, given: str) -> None:
+    answer = page.ask(path + given)
     assert answer.status == 401
     assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-    assert TOKEN not in body(answer)
+    assert TOKEN not in answer.text()
 
 
-def test_the_health_of_a_page_needs_no_token_and_shows_no_result(page: WebPage) -> None:
-    answer = ask(page, "/healthz")
+def test_the_health_of_a_page_needs_no_token_and_shows_no_result(page: Any) -> None:
+    answer = page.ask("/healthz")
     assert answer.status == 200
-    assert set(re.findall('"([a-z_]+)":', body(answer))) == {"state", "age", "viewers", "viewers_limit"}
+    assert set(re.findall('"([a-z_]+)":', answer.text())) == {"state", "age", "viewers", "viewers_limit"}
 
 
-def test_the_link_sets_a_cookie_that_opens_everything(page: WebPage) -> None:
+def test_the_link_sets_a_cookie_that_opens_everything(page: Any) -> None:
     assert page.login_url == f"{page.url}?token={TOKEN}"
-    answer = ask(page, f"/?token={TOKEN}")
+    answer = page.ask(f"/?token={TOKEN}")
     assert (answer.status, answer.headers["Location"]) == (303, "./")
     cookie = answer.headers["Set-Cookie"]
     assert {"HttpOnly", "SameSite=lax"} <= set(cookie.split("; "))
@@ -133,29 +118,29 @@ def test_the_link_sets_a_cookie_that_opens_everything(page: WebPage) -> None:
     assert "Path" not in cookie
     given = cookie.partition(";")[0]
     assert given.startswith(f"edge_fmnist_{urlsplit(page.url).port}=")
-    assert ask(page, "/", Cookie=given).status == 200
-    assert ask(page, "/metrics", Cookie=given).status == 200
-    assert ask(page, "/metrics", Cookie=given + "x").status == 401
-    assert ask(page, "/metrics", Cookie=f"\xff=\xff; {given[:-1]}").status == 401
+    assert page.ask("/", Cookie=given).status == 200
+    assert page.ask("/metrics", Cookie=given).status == 200
+    assert page.ask("/metrics", Cookie=given + "x").status == 401
+    assert page.ask("/metrics", Cookie=f"\xff=\xff; {given[:-1]}").status == 401
 
 
-def test_behind_a_proxy_with_tls_the_cookie_is_secure(page: WebPage) -> None:
+def test_behind_a_proxy_with_tls_the_cookie_is_secure(page: Any) -> None:
     headers = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.5", "Host": "camera.example.org"}
-    assert "Secure" in ask(page, f"/?token={TOKEN}", **headers).headers["Set-Cookie"]
+    assert "Secure" in page.ask(f"/?token={TOKEN}", **headers).headers["Set-Cookie"]
 
 
-def test_programs_give_the_token_in_a_header_or_the_url(page: WebPage) -> None:
-    assert ask(page, Authorization=f"Bearer {TOKEN}").status == 200
-    assert ask(page, Authorization=f"bearer  {TOKEN}").status == 200
-    assert ask(page, f"/metrics?token={TOKEN}").status == 200
+def test_programs_give_the_token_in_a_header_or_the_url(page: Any) -> None:
+    assert page.ask("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
+    assert page.ask("/metrics", Authorization=f"bearer  {TOKEN}").status == 200
+    assert page.ask(f"/metrics?token={TOKEN}").status == 200
     for wrong in (TOKEN, f"Basic {TOKEN}", "Bearer", "Bearer \xe4"):
-        assert ask(page, Authorization=wrong).status == 401
+        assert page.ask("/metrics", Authorization=wrong).status == 401
 
 
-def test_the_form_says_when_a_token_is_wrong(page: WebPage) -> None:
-    assert 'id="wrong" hidden' in body(ask(page, "/"))
-    wrong = ask(page, "/?token=wrong")
-    assert 'id="wrong" role' in body(wrong)
+def test_the_form_says_when_a_token_is_wrong(page: Any) -> None:
+    assert 'id="wrong" hidden' in page.ask("/").text()
+    wrong = page.ask("/?token=wrong")
+    assert 'id="wrong" role' in wrong.text()
     assert "form-action 'self'" in wrong.headers["Content-Security-Policy"]
 
 
@@ -169,13 +154,13 @@ def test_the_form_says_when_a_token_is_wrong(page: WebPage) -> None:
         {"Origin": "http://127.0.0.1:1"},
     ],
 )
-def test_other_sites_cannot_change_anything(headers: dict[str, str]) -> None:
-    with closing(WebPage(port=0)) as local:
-        assert ask(local, "/metrics", "POST", **headers).status == 403
+def test_other_sites_cannot_change_anything(page_class: Any, headers: dict[str, str]) -> None:
+    with closing(page_class(port=0)) as local:
+        assert local.ask("/metrics", "POST", **headers).status == 403
         own = f"http://localhost:{urlsplit(local.url).port}"
         # 405: no such thing to change, but a page of its own may try.
-        assert ask(local, "/metrics", "POST", Origin=own, Host=own[7:]).status == 405
-        assert ask(local, "/metrics", "POST").status == 405
+        assert local.ask("/metrics", "POST", Origin=own, Host=own[7:]).status == 405
+        assert local.ask("/metrics", "POST").status == 405
 
 
 Live = Callable[..., Any]
@@ -197,7 +182,7 @@ def test_a_generated_token_is_shown_even_if_quiet(report: type[Report], capsys: 
 
 @pytest.mark.parametrize("report", [Report, JournalReport])
 def test_a_token_of_the_environment_is_kept_out_of_the_log(
-    page: WebPage, report: type[Report], capsys: pytest.CaptureFixture[str]
+    page: Any, report: type[Report], capsys: pytest.CaptureFixture[str]
 ) -> None:
     report().serving(page)
     shown = capsys.readouterr().err
@@ -206,7 +191,7 @@ def test_a_token_of_the_environment_is_kept_out_of_the_log(
 
 
 def test_a_terminal_shows_the_token_and_a_qr_code(
-    page: WebPage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    page: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     Report().serving(page)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,17 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_fmnist.pipeline.results import LiveResult, Stages
 from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.sinks.mqtt import Traffic
-from edge_fmnist.sinks.web import WebPage
 
 MakeResult = Callable[..., LiveResult]
 PREFIX = "edge_fmnist_"
 
 
-def scrape(page: WebPage) -> dict[str, float]:
+def scrape(page: Any) -> dict[str, float]:
     """Return each sample by name, and label values if it has labels: ``"results_total Coat"``."""
-    with urllib.request.urlopen(f"{page.url}metrics", timeout=30) as response:
-        assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
-        body = response.read().decode()
+    answer = page.ask("/metrics")
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    body = answer.text()
     assert body.endswith("\n")
     samples = {}
     for family in text_string_to_metric_families(body):
@@ -34,13 +32,7 @@ def scrape(page: WebPage) -> dict[str, float]:
     return samples
 
 
-@pytest.fixture
-def page() -> Iterator[WebPage]:
-    with closing(WebPage(port=0)) as page:
-        yield page
-
-
-def test_before_the_first_result(page: WebPage) -> None:
+def test_before_the_first_result(page: Any) -> None:
     samples = scrape(page)
     for name in ("frames_total", "frames_dropped_total", "results_per_second", "viewers"):
         assert samples[name] == 0
@@ -49,7 +41,7 @@ def test_before_the_first_result(page: WebPage) -> None:
     assert not [name for name in samples if "mqtt" in name or "reconnects" in name]
 
 
-def test_results(page: WebPage, make_result: MakeResult) -> None:
+def test_results(page: Any, make_result: MakeResult) -> None:
     labels = ["Coat", "Coat", "unknown", None, "x\x1b\udcff"]
     for index, label in enumerate(labels):
         page.write(make_result(index, label, size=(28, 28), seen=2 * index + 1, dropped=index, fps=29.5))
@@ -59,7 +51,7 @@ def test_results(page: WebPage, make_result: MakeResult) -> None:
     assert (samples["frames_total"], samples["frames_dropped_total"], samples["results_per_second"]) == (9, 4, 29.5)
 
 
-def test_latency_by_stage(page: WebPage, make_result: MakeResult) -> None:
+def test_latency_by_stage(page: Any, make_result: MakeResult) -> None:
     for age, classify in ((5.0, 0.2), (40.0, 3.0)):
         page.write(make_result(size=(28, 28), stages=Stages(2.0, classify, 0.01), age=age))
     samples = scrape(page)
@@ -71,10 +63,10 @@ def test_latency_by_stage(page: WebPage, make_result: MakeResult) -> None:
     assert samples["latency_seconds_bucket 0.01"] == 1
 
 
-def test_loop_and_broker() -> None:
+def test_loop_and_broker(page_class: Any) -> None:
     stats = LiveStats(9, 2, 6, 1, 4, 12.5, {}, {"Coat": 6}, {"--jsonl a": 2, "--save b": 5})
     traffic = Traffic(connected=True, reconnects=3, delivered=70, waiting=5, dropped=2)
-    with closing(WebPage(port=0, stats=lambda: stats, traffic=lambda: traffic)) as page:
+    with closing(page_class(port=0, stats=lambda: stats, traffic=lambda: traffic)) as page:
         samples = scrape(page)
     expected = {"frames_unusable_total": 1, "source_reconnects_total": 4, "running_seconds": 12.5, "mqtt_connected": 1}
     expected["results_not_written_total"] = 7
@@ -82,16 +74,18 @@ def test_loop_and_broker() -> None:
     assert {name: samples[name] for name in expected} == expected
 
 
-def test_the_age_of_the_latest_result_grows(page: WebPage, make_result: MakeResult) -> None:
+def test_the_age_of_the_latest_result_grows(page: Any, make_result: MakeResult) -> None:
     page.write(make_result(size=(28, 28)))
     first = scrape(page)["newest_result_age_seconds"]
     assert 0 <= first < scrape(page)["newest_result_age_seconds"]
 
 
-def test_the_command_reports_its_loop(run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_its_loop(
+    run_cli: Callable[..., Any], page_class: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scraped: list[dict[str, float]] = []
 
-    class ScrapedPage(WebPage):
+    class ScrapedPage(page_class):  # type: ignore[misc]
         """A page whose metrics are read before it is closed."""
 
         def close(self) -> None:

@@ -8,9 +8,7 @@ import os
 import socket
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,13 +26,7 @@ TIMEOUT = 10
 
 
 @pytest.fixture
-def page() -> Iterator[WebPage]:
-    with closing(WebPage(port=0)) as page:
-        yield page
-
-
-@pytest.fixture
-def feed(page: WebPage, make_result: MakeResult) -> Iterator[list[float]]:
+def feed(page: Any, make_result: MakeResult) -> Iterator[list[float]]:
     """Write 100 results a second while the test runs; yields how long each write took, in seconds."""
     results = [make_result(index) for index in range(8)]
     ended = threading.Event()
@@ -56,7 +48,7 @@ def feed(page: WebPage, make_result: MakeResult) -> Iterator[list[float]]:
 class Viewer:
     """A connection that requests a stream and reads it on demand."""
 
-    def __init__(self, page: WebPage, path: str) -> None:
+    def __init__(self, page: Any, path: str) -> None:
         address = urlsplit(page.url)
         self.socket = socket.create_connection((str(address.hostname), address.port or 0), timeout=TIMEOUT)
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
@@ -94,7 +86,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
     pytest.fail("timeout")
 
 
-def test_mjpeg(page: WebPage, feed: list[float]) -> None:
+def test_mjpeg(page: Any, feed: list[float]) -> None:
     with Viewer(page, "/stream.mjpg") as viewer:
         head = viewer.head()
         assert head.startswith("HTTP/1.1 200")
@@ -110,7 +102,7 @@ def test_mjpeg(page: WebPage, feed: list[float]) -> None:
             assert picture.shape == (480, 640, 3)
 
 
-def test_opencv_reads_the_stream(page: WebPage, feed: list[float]) -> None:
+def test_opencv_reads_the_stream(page: Any, feed: list[float]) -> None:
     capture = cv2.VideoCapture(f"{page.url}stream.mjpg?plain=1", cv2.CAP_FFMPEG)
     try:
         assert capture.isOpened()
@@ -122,7 +114,7 @@ def test_opencv_reads_the_stream(page: WebPage, feed: list[float]) -> None:
         capture.release()
 
 
-def test_events(page: WebPage, make_result: MakeResult) -> None:
+def test_events(page: Any, make_result: MakeResult) -> None:
     result = make_result(7)
     page.write(result)
     with Viewer(page, "/events") as viewer:
@@ -135,7 +127,7 @@ def test_events(page: WebPage, make_result: MakeResult) -> None:
         assert abs(event["shown_at"] - time.time()) < TIMEOUT
 
 
-def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_comes_while_there_is_no_result(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "HEARTBEAT", 0.05)
     with Viewer(page, "/events") as viewer:
         viewer.head()
@@ -144,7 +136,7 @@ def test_a_heartbeat_comes_while_there_is_no_result(page: WebPage, monkeypatch: 
 
 
 def test_images_are_encoded_once_for_all_viewers(
-    page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+    page: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoded: list[int] = []
 
@@ -174,7 +166,7 @@ def test_images_are_encoded_once_for_all_viewers(
     assert encoded == [4, 5]
 
 
-def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
+def test_a_slow_viewer_delays_nobody(page: Any, feed: list[float]) -> None:
     with Viewer(page, "/stream.mjpg"), Viewer(page, "/stream.mjpg") as quick, Viewer(page, "/events") as events:
         quick.head()
         events.head()
@@ -186,7 +178,7 @@ def test_a_slow_viewer_delays_nobody(page: WebPage, feed: list[float]) -> None:
     assert np.median(feed) < 0.001
 
 
-def test_the_number_of_viewers_is_limited(page: WebPage, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_viewers_is_limited(page: Any, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     viewers = [Viewer(page, "/events") for _ in range(streams.MAX_VIEWERS)]
     try:
         assert all("200 OK" in viewer.head() for viewer in viewers)
@@ -230,7 +222,7 @@ def test_closing_ends_streams_threads_and_descriptors(make_result: MakeResult) -
     assert open_descriptors() == descriptors
 
 
-def test_closing_disconnects_a_viewer_that_does_not_read(page: WebPage, make_result: MakeResult) -> None:
+def test_closing_disconnects_a_viewer_that_does_not_read(page: Any, make_result: MakeResult) -> None:
     results = [make_result(index, size=(1280, 960)) for index in range(2)]
     with Viewer(page, "/stream.mjpg"):
         with Viewer(page, "/stream.mjpg") as reading:
@@ -246,7 +238,7 @@ def test_closing_disconnects_a_viewer_that_does_not_read(page: WebPage, make_res
 
 
 def test_a_viewer_that_disconnects_does_not_cancel_the_image_of_others(
-    page: WebPage, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+    page: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started, leave = threading.Event(), threading.Event()
 
@@ -261,20 +253,15 @@ def test_a_viewer_that_disconnects_does_not_cancel_the_image_of_others(
     with Viewer(page, "/stream.mjpg") as other:
         with Viewer(page, "/stream.mjpg"):
             assert started.wait(TIMEOUT)
-            wait_for(lambda: viewers(page) == 2)
-        wait_for(lambda: viewers(page) == 1)
+            wait_for(lambda: page.ask("/healthz").json()["viewers"] == 2)
+        wait_for(lambda: page.ask("/healthz").json()["viewers"] == 1)
         leave.set()
         other.head()
         other.chunk()
         assert other.chunk().startswith(b"Content-Type: image/jpeg")
 
 
-def viewers(page: WebPage) -> int:
-    with urllib.request.urlopen(f"{page.url}healthz", timeout=TIMEOUT) as answer:
-        return int(json.load(answer)["viewers"])
-
-
-def test_writing_after_closing(page: WebPage, make_result: MakeResult) -> None:
+def test_writing_after_closing(page: Any, make_result: MakeResult) -> None:
     page.close()
     page.close()
     with pytest.raises(SinkError, match=r"the browser page at http://127\.0\.0\.1:\d+/ has stopped"):

@@ -213,15 +213,18 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
     """Return a function that makes calls in a process of its own, for example with another Keras back end.
 
-    It takes calls, each a function with its arguments, and returns the JSON that each of them printed.
+    It takes calls, each a function with its arguments, and more environment by keyword, and returns the JSON that each
+    call printed.
     """
 
-    def run(*calls: tuple[Any, ...]) -> list[Any]:
+    def run(*calls: tuple[Any, ...], **environment: str) -> list[Any]:
         script = ["from __future__ import annotations"]
         for function, *arguments in calls:
             script += [textwrap.dedent(inspect.getsource(function)), f"{function.__name__}(*{arguments!r})"]
         command = [sys.executable, "-c", "\n".join(script)]
-        done = subprocess.run(command, capture_output=True, text=True, env=subprocess_environment, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**subprocess_environment, **environment}, check=False
+        )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
 

@@ -61,18 +61,20 @@ def command(*arguments: object) -> subprocess.Popen[str]:
 
 
 def test_label_gives_the_rows_of_classify(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    # Nothing in it: neither command gives a score.
+    assert cv2.imwrite(str(photos / "plain.png"), np.full((120, 160, 3), 180, np.uint8))
     output = tmp_path / "labels"
     result = cli("label", photos, "--output", output, "--partition-size", "2", "--workers", "1", "--json")
     assert result.exit_code == 0, result.stderr
     end = json.loads(result.stdout.splitlines()[-1])
-    assert end["status"] == {"ok": 5, "undecodable": 1}
+    assert end["status"] == {"ok": 5, "undecodable": 1, "no_garment": 1}
     assert end == {"event": "end", **json.loads((output / "summary.json").read_text())}
     classified = {
         value["file"]: value
         for value in map(json.loads, cli("classify", photos, photos / "more", "--json").stdout.splitlines())
     }
     labelled = rows(output)
-    assert [row["id"] for row in labelled] == list(range(6))
+    assert [row["id"] for row in labelled] == list(range(7))
     assert {row["path"] for row in labelled} == classified.keys()
     for row in labelled:
         expected = classified[row["path"]]
@@ -81,6 +83,8 @@ def test_label_gives_the_rows_of_classify(photos: Path, tmp_path: Path, cli: Cli
             expected.get(key) for key in ("answer", "label", "score")
         ]
     assert {row["width"] for row in labelled if row["status"] == "ok"} == {28}
+    (plain,) = (row for row in labelled if row["status"] == "no_garment")
+    assert (plain["score"], plain["top"], plain["width"], plain["height"]) == (None, [], 160, 120)
 
 
 def test_tables_carry_their_columns_through(photos: Path, tmp_path: Path, cli: Cli) -> None:

@@ -18,6 +18,8 @@ pytestmark = [
     pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed"),
 ]
 
+# Compiling takes most of the time: test_trains_float_on_torch_and_the_rest_on_tensorflow compiles, the others do not.
+WITHOUT_COMPILING = {"TORCHDYNAMO_DISABLE": "1"}
 NAMES = ["edge", "lenet5", "cnn-dropout", "cnn-93k", "cnn-1", "cnn-3", "mlp-128", "resnet:8k5/2;12,16/2"]
 RECIPE = """
 name = "torched"
@@ -157,7 +159,7 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
 @pytest.fixture(scope="module")
 def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
     """Return what the three functions above print."""
-    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,))
+    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,), **WITHOUT_COMPILING)
 
 
 def test_logits_are_those_of_keras(compared: list[Any]) -> None:
@@ -215,8 +217,6 @@ def test_trains_on_mixed_images_with_a_teacher(
     text = text.replace("batch_size", "split_seed = 3\nbatch_size")
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(f'{text}\n[distill]\nteachers = ["{tiny_run}"]\nviews = 2\n', "utf-8")
-    # Compiling takes most of the time, and other tests compile.
-    without_compiling = {"TORCHDYNAMO_DISABLE": "1"}
-    run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", **without_compiling)
+    run_on_torch("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", **WITHOUT_COMPILING)
     losses = losses_of(tmp_path / "run", "float")
     assert losses[-1] < 0.95 * losses[0]

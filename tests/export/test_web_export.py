@@ -25,9 +25,9 @@ from edge_fmnist import Classifier
 from edge_fmnist.cli.app import app
 from edge_fmnist.data import dataset
 from edge_fmnist.errors import DataNotFoundError, DownloadError, InterpreterError, ModelError, UsageError
+from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.photos import find_photos
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import Table
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.sources.scenery import wardrobe

@@ -85,14 +85,6 @@ def test_metadata(values: dict[str, Any]) -> None:
     assert found.labels == tuple("abcdefghij")
 
 
-@given(damaged(FLATBUFFER[len(BARE) :]))
-def test_damaged_metadata(end: bytes) -> None:
-    try:
-        extract(BARE + end, "model")
-    except EdgeFmnistError:
-        return
-
-
 LINES = [f"{name} = {value}" for name in ("source", "fps", "roi", "mirror", "model") for value in ('"x"', "1", "true")]
 
 

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -85,20 +81,6 @@ def test_lines_on_a_disk_that_is_full_at_any_byte(
         assert len(lines(path)) == count + 1
 
 
-def test_lines_of_a_run_that_was_killed_at_any_byte(tmp_path: Path, results: list[LiveResult]) -> None:
-    whole = b"".join(json_line(result, "0" * 8).content for result in results[:3])
-    path = tmp_path / "out.jsonl"
-    for cut in range(0, len(whole), 61):
-        path.write_bytes(whole[:cut])
-        with JsonLines(path, warn=lambda _: None) as sink:
-            sink.write(results[9])
-        # A line that lacks only its line break is complete.
-        complete = whole[: cut + 1].count(b"\n")
-        assert [line["frame"] for line in lines(path)] == [
-            result.frame.index for result in [*results[:complete], results[9]]
-        ]
-
-
 @pytest.mark.parametrize("call", ["fsync", "fstat"])
 def test_lines_where_a_call_fails(
     tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch, call: str
@@ -111,24 +93,6 @@ def test_lines_where_a_call_fails(
             count = written(sink, results[:5])
         sink.close()
         assert len(lines(path)) == count
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_video_where_the_nth_write_fails(
-    tmp_path: Path, results: list[LiveResult], monkeypatch: pytest.MonkeyPatch, suffix: str
-) -> None:
-    for number in (1, 2, 4):
-        path = tmp_path / f"{number}{suffix}"
-        sink = VideoRecorder(path, FPS)
-        with monkeypatch.context() as patch:
-            # A piece of an MP4 file takes two writes.
-            patch.setattr(os, "pwrite", failing(os.pwrite, 2 * number - number % 2 if suffix == ".mp4" else number))
-            count = written(sink, results)
-            assert count == number * FPS - 1
-            sink.close()
-        # All frames but those of the second that could not be written.
-        assert (frames(path) if path.exists() else 0) == (number - 1) * FPS
-    assert not [path for path in tmp_path.iterdir() if "recording" in path.name or path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -178,26 +142,3 @@ def test_what_killed_snapshots_left_is_removed(tmp_path: Path, results: list[Liv
         path.touch()
     Snapshots(tmp_path).close()
     assert sorted(tmp_path.iterdir()) == others
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_process_that_is_killed(tmp_path: Path, suffix: str) -> None:
-    path, video = tmp_path / "out.jsonl", tmp_path / f"out{suffix}"
-    command = [sys.executable, "-m", "edge_fmnist", "live", "--source", "demo", "--width", "160", "--height", "120"]
-    command += ["--model", "nano", "--quiet", "--jsonl", str(path), "--save", str(video)]
-    process = subprocess.Popen(command)
-    end = time.monotonic() + 60
-    while not (path.exists() and path.read_bytes().count(b"\n") > 75):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert lines(path)[-1]["seen"] > 75
-    times = [line["frame"] / 30 for line in lines(path)]
-    recorded = frames(tmp_path / f"out.recording{suffix}")
-    assert times[-1] - times[recorded - 1] <= 2
-    again = subprocess.run([*command, "--frames", "3"], capture_output=True, text=True, check=True)
-    assert "the video of a run that was killed is kept as" in again.stderr
-    assert {each.name for each in tmp_path.iterdir()} == {f"out-000001{suffix}", "out.jsonl", video.name}
-    assert len({line["run"] for line in lines(path)}) == 2

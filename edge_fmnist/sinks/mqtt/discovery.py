@@ -43,11 +43,8 @@ def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
     # Only these characters are allowed in identifiers.
     identifier = f"edge_fmnist_{re.sub(r'[^A-Za-z0-9]+', '_', topics.prefix.removeprefix('edge-fmnist/'))}"
     software = version("edge-fmnist")
-    common = {
-        "device": {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": software},
-        "origin": {"name": "edge-fmnist", "sw_version": software},
-        "qos": 1,
-    }
+    device = {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": software}
+    common = {"device": device, "origin": {"name": "edge-fmnist", "sw_version": software}, "qos": 1}
     for name, settings in _sensors(topics, labels).items():
         unique = f"{identifier}_{name}"
         config = {"unique_id": unique, **settings, **common}

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edge_fmnist.errors import UsageError
@@ -75,13 +74,13 @@ class Access:
         return token is not None and hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
 
 
-def find_token(environment: Mapping[str, str] = os.environ) -> str:
+def find_token() -> str:
     """Return the token of the environment; empty if there is none.
 
     Raises:
         UsageError: it is too short, or has other characters than those of a URL.
     """
-    token = environment.get(TOKEN_VARIABLE, "")
+    token = os.environ.get(TOKEN_VARIABLE, "")
     if token and not _TOKEN.fullmatch(token):
         raise UsageError(
             f"{TOKEN_VARIABLE}: expected 16 to 256 characters of A-Z a-z 0-9 . _ ~ -, got {len(token)} characters; "

@@ -35,7 +35,7 @@ from edge_fmnist.vision.preprocess import shrunk
 from edge_fmnist.vision.read_image import read_image
 
 MAX_BODY = 4096
-MOST_IN_STRIP, MOST_RECENT_SHOWN = 24, 12
+MAX_IN_STRIP, MAX_RECENT_SHOWN = 24, 12
 THUMBNAIL_SIDE = 256
 
 
@@ -76,13 +76,13 @@ class CollectPage:
             if len(body) > MAX_BODY:
                 return _problem(f"expected a body of at most {MAX_BODY} bytes", 413)
         try:
-            order = json.loads(body)
-            if not isinstance(order, dict):
+            command = json.loads(body)
+            if not isinstance(command, dict):
                 raise ValueError
         except (ValueError, RecursionError):
             return _problem("expected a JSON object", 400)
         try:
-            said = await run_in_threadpool(self._obey, order)
+            said = await run_in_threadpool(self._execute, command)
         except UsageError as error:
             return _problem(error.message, 400)
         except SinkError as error:
@@ -100,9 +100,9 @@ class CollectPage:
             names.setdefault(class_key(name), name)
         numbers = {class_key(name): count for name, count in counts.items()}
         unsorted = self._collection.unsorted()
-        strip = [(f"f-{name}", answer) for name, answer in unsorted[:MOST_IN_STRIP]]
+        strip = [(f"f-{name}", answer) for name, answer in unsorted[:MAX_IN_STRIP]]
         # Older ones are still there for a while, in case a viewer is about to tap one.
-        recent = list(self._collector.recent().items())[-MOST_RECENT_SHOWN:]
+        recent = list(self._collector.recent().items())[-MAX_RECENT_SHOWN:]
         strip += [(f"r-{number}", frame.answer) for number, frame in recent]
         strip.sort(key=lambda entry: float(entry[1]["score"]))
         state = {
@@ -122,15 +122,15 @@ class CollectPage:
                     "score": answer["score"],
                     "best": [printable(str(name)) for name in list(answer["scores"])[:2]],
                 }
-                for number, answer in strip[:MOST_IN_STRIP]
+                for number, answer in strip[:MAX_IN_STRIP]
             ],
         }
 
-    def _obey(self, order: dict[str, Any]) -> str:
-        """Do what a request asks for; return what a screen reader says then."""
-        action = order.get("action")
+    def _execute(self, command: dict[str, Any]) -> str:
+        """Execute the action of a request; return what a screen reader then says."""
+        action = command.get("action")
         if action == "store":
-            name, number = order.get("name"), order.get("id")
+            name, number = command.get("name"), command.get("id")
             if not isinstance(name, str) or not isinstance(number, str | None):
                 raise UsageError("expected a name of the class, and an id of a frame or none")
             stored = self._store(name, number)
@@ -139,7 +139,7 @@ class CollectPage:
             undone = self._collection.undo()
             return f"Removed from {undone}" if undone else "Nothing to undo"
         if action == "teach":
-            self._teacher.start(order.get("add") is True)
+            self._teacher.start(command.get("add") is True)
             return "Teaching"
         if action in ("cancel", "use", "restore"):
             getattr(self._teacher, action)()

@@ -26,9 +26,8 @@ BOUNDARY = "frame"
 class Viewers:
     """Counts open streams."""
 
-    def __init__(self, limit: int = MAX_VIEWERS) -> None:
-        self.limit = limit
-        self.count = 0
+    limit = MAX_VIEWERS
+    count = 0
 
 
 class ViewerStream(StreamingResponse):

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 from edge_fmnist import extras
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import EdgeFmnistError, SourceError
-from edge_fmnist.vision.read_image import read_bytes, read_limited
+from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes, read_limited
 
 # Reads at once from an object store, whose latency is tens of milliseconds.
 READ_THREADS = 16
@@ -72,7 +72,8 @@ class PhotoReader:
             system, name = self._on_filesystem(location)
             return system.open_input_stream(name)
 
-        return read_limited(opened, path)
+        # Each read of an object store is a request.
+        return read_limited(opened, path, MAX_BYTES)
 
     def _on_filesystem(self, uri: str) -> tuple[Any, str]:
         scheme, rest = uri.split("://", 1)

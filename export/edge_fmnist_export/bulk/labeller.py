@@ -144,20 +144,19 @@ class Labeller:
         except Exception as error:
             # Whatever one photograph of a million raises, the others go on.
             return failed_row(number, path, "undecodable", describe(error))
-        row = _row(number, path) | {
-            "status": "no_garment",
+        prediction, threshold = answer.prediction, self._options.threshold
+        if prediction is not None and threshold is not None:
+            answer = replace(answer, prediction=replace(prediction, threshold=threshold))
+        values = answer.as_dict(self._options.top_k)
+        return _row(number, path) | {
+            "status": "no_garment" if prediction is None else "ok",
+            **{key: values[key] for key in ("answer", "label", "score")},
+            "top": [{"label": choice["label"], "score": choice["score"]} for choice in values["top"]],
             "confidence": round(answer.confidence, 6),
             "width": still.width,
             "height": still.height,
             "model_sha256": self._sha256[answer.model],
         }
-        if answer.prediction is None:
-            return row
-        threshold = self._options.threshold
-        prediction = answer.prediction if threshold is None else replace(answer.prediction, threshold=threshold)
-        values = prediction.as_dict(self._options.top_k)
-        top = [{"label": choice["label"], "score": choice["score"]} for choice in values["top"]]
-        return row | {key: values[key] for key in ("answer", "label", "score")} | {"status": "ok", "top": top}
 
 
 def _row(number: int, path: str) -> Row:

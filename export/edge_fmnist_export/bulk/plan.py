@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_fmnist import extras
 from edge_fmnist.errors import MissingExtraError, RunError, SourceError, UsageError
-from edge_fmnist.vision.read_image import Warn, log_warning
+from edge_fmnist.vision.picture_files import Warn, log_warning
 from edge_fmnist_export.bulk.cluster import PACKAGE
 from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
 from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, LabelSpec, failures, model_files

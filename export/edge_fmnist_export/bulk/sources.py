@@ -13,7 +13,7 @@ from typing import Any
 
 from edge_fmnist import extras
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.vision.read_image import SUFFIXES, Warn, is_picture, log_warning
+from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture, log_warning
 from edge_fmnist_export.bulk.files import filesystem, is_uri
 
 TABLES = (".csv", ".tsv", ".parquet")

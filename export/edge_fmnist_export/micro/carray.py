@@ -12,12 +12,12 @@ import struct
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_fmnist import __version__
 from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.metadata import Metadata, extract, without_metadata
@@ -142,7 +142,7 @@ def _provenance(name: str, model: ModelBytes, array: bytes, structure: Graph, me
     file = Path(model.source).name
     lines = [
         f"{name}: a model for TensorFlow Lite for Microcontrollers.",
-        f"Made by edge-fmnist {version('edge-fmnist')} with `edge-fmnist export --c-array`; do not edit.",
+        f"Made by edge-fmnist {__version__} with `edge-fmnist export --c-array`; do not edit.",
         "",
         f"Model: {file}, {len(model.content)} bytes, SHA-256",
         f"  {hashlib.sha256(model.content).hexdigest()}",

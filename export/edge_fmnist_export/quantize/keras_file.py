@@ -11,8 +11,9 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
 from edge_fmnist.model.quantization import PIXEL_SCALE
+from edge_fmnist.vision.picture_files import find_pictures
 from edge_fmnist.vision.preprocess import as_image
-from edge_fmnist.vision.read_image import find_pictures, read_picture
+from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.quantize.convert import IoType, Representative, representative_images
 from edge_fmnist_export.quantize.exporting import PTQ, Exporter
 from edge_fmnist_export.training import backend

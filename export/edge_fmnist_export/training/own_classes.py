@@ -13,11 +13,12 @@ from edge_fmnist.model.metadata import without_metadata
 from edge_fmnist.model.photos import subfolders
 from edge_fmnist.model.registry import CAMERA_MODEL, ModelBytes
 from edge_fmnist.teaching.last_layer import find_head
-from edge_fmnist.teaching.lesson import Lesson
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import Photographs, photograph_files, read_photographs
+from edge_fmnist.teaching.trained_head import TrainedHead
+from edge_fmnist.vision.picture_files import Warn
 from edge_fmnist.vision.preprocess import to_frame
-from edge_fmnist.vision.read_image import Warn, read_image
+from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.photo_views import TRAIN, VALIDATION, Advance, varied
 from edge_fmnist_export.training.recipe import Recipe
@@ -115,7 +116,7 @@ def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 def _start(taught: Photographs, measured: Photographs) -> Start:
     """Teach ``camera``, and measure the file that :func:`edge_fmnist.teach` would write."""
-    content = Lesson(Parent(CAMERA_MODEL), taught, lambda *_: None, add=False).file("taught")
+    content = TrainedHead(Parent(CAMERA_MODEL), taught, lambda *_: None, add=False).file("taught")
     predictions = Classifier(ModelBytes(content, "taught")).predict_batch(measured.images)
     weights, bias = find_head(without_metadata(content), "taught").values()
     return Start(

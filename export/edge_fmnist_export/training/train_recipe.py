@@ -22,8 +22,7 @@ from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.losses import Objective
-from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Phase
-from edge_fmnist_export.training.phase import Listener as PhaseListener
+from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Listener, Phase
 from edge_fmnist_export.training.recipe import Augmentation, PhaseSettings, Recipe
 from edge_fmnist_export.training.run_folder import Run, environment, open_run
 from edge_fmnist_export.training.training_data import TrainingData, check_photos, gather, sources
@@ -41,7 +40,7 @@ FLOAT, QAT = "float", "qat"
 PHASE_SEEDS = {FLOAT: 0, QAT: 1}
 
 
-class Listener(PhaseListener, Protocol):
+class TrainingListener(Listener, Protocol):
     """Callbacks of a training run."""
 
     def photo_done(self, done: int, of: int) -> None:
@@ -51,7 +50,7 @@ class Listener(PhaseListener, Protocol):
         """Handle one more view for which the teachers' logits are computed."""
 
 
-def train(run: Run, data: Split | None, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
+def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path | None = None) -> dict[str, Any]:
     """Train and calibrate a run, from its checkpoint if there is one; finished phases are skipped.
 
     Returns:
@@ -151,7 +150,7 @@ def _read_object(run: Run, name: str) -> dict[str, Any]:
     return value
 
 
-def _train_phases(run: Run, data: TrainingData, listener: Listener) -> None:
+def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> None:
     model, targets, recipe = None, None, run.recipe
     for name in _phases(recipe):
         if not run.has(name):
@@ -248,7 +247,7 @@ def _batches(
     return batches
 
 
-def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: Listener) -> None:
+def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: TrainingListener) -> None:
     """Train a phase to its end and save it; its model keeps the best weights."""
     checkpoint = load_checkpoint(run.checkpoint) if run.checkpoint.is_file() else None
     if checkpoint is not None and checkpoint.phase != phase.name:

@@ -9,7 +9,7 @@ from typing import Any
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, UsageError
 from edge_fmnist.teaching.photographs import photograph_files
-from edge_fmnist.vision.read_image import log_warning
+from edge_fmnist.vision.picture_files import log_warning
 from edge_fmnist_export.training import own_classes, photo_views
 from edge_fmnist_export.training.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
 from edge_fmnist_export.training.recipe import Recipe

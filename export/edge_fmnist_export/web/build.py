@@ -14,9 +14,9 @@ import numpy as np
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import Table
 from edge_fmnist.sinks.web.parts import static_file, with_part
 from edge_fmnist_export.web.litertjs import litertjs_files
 

@@ -14,8 +14,9 @@ from edge_fmnist.data.dataset import Split, SplitName
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import ImageError, SourceError
 from edge_fmnist.vision.detection import Garment
+from edge_fmnist.vision.picture_files import STDIN, find_pictures
 from edge_fmnist.vision.preprocess import is_image, preprocess, to_bgr, to_grey
-from edge_fmnist.vision.read_image import STDIN, find_pictures, read_picture
+from edge_fmnist.vision.read_image import read_picture
 
 # An image of the data set, such as test:17.
 INDEXED = re.compile(r"(test|train):(\d{1,9})")

@@ -12,21 +12,21 @@ const bytes = (floats) => new Uint8ClampedArray(floats);
 // previous frame of the same size, or null. Returns {found, image (28 x 28), mask (0 or 1), width and height (of the
 // mask), confidence}.
 export function preprocess({ data: pixels, width: fullWidth, height: fullHeight }, previous, settings) {
-  const { SIZE, WORKING_EDGE, LEAST_EDGE, LARGEST_AREA } = settings;
+  const { SIZE, WORKING_EDGE, MIN_EDGE, MAX_AREA } = settings;
   const picture = { data: pixels, width: fullWidth, height: fullHeight, stride: 4 };
   if (picture.width === SIZE && picture.height === SIZE) return asImage(picture);
   if (isTransparent(picture)) {
     const { small, mask } = cutOut(picture, settings);
     const box = boundingBox(mask, small.width);
     const edges = [picture.width, picture.height, small.width, small.height];
-    if (Math.min(...edges) >= LEAST_EDGE && count(mask) <= LARGEST_AREA * box.width * box.height) {
+    if (Math.min(...edges) >= MIN_EDGE && count(mask) <= MAX_AREA * box.width * box.height) {
       return detection(small, { mask, separation: 1 }, settings);
     }
     picture.data = onWhite(picture.data);
   }
   const { data, width, height } = shrink(picture, WORKING_EDGE, 3, settings);
   const small = { data: bytes(data), width, height };
-  if (Math.min(width, height) < LEAST_EDGE) {
+  if (Math.min(width, height) < MIN_EDGE) {
     return detection(small, { mask: new Uint8Array(width * height), separation: 0 }, settings);
   }
   const start = previous?.found ? previous.mask : null;
@@ -93,10 +93,10 @@ function shrink(picture, longest, channels, settings) {
 }
 
 // Adding rows first is quicker where the same few sums repeat down the picture, as in the frames of cameras.
-function areaResized(picture, width, height, channels, { LEAST_FACTOR, MOST_SUMS }) {
+function areaResized(picture, width, height, channels, { MIN_FACTOR, MAX_SUMS }) {
   const isBytes = !(picture.data instanceof Float32Array);
   const repeated = height / greatestCommonDivisor(picture.height, height);
-  if (isBytes && picture.height >= LEAST_FACTOR * height && repeated <= MOST_SUMS) {
+  if (isBytes && picture.height >= MIN_FACTOR * height && repeated <= MAX_SUMS) {
     return imaging.resizeAreaRowsFirst(picture, width, height, channels);
   }
   const result = imaging.resizeArea(picture, width, height, channels);
@@ -146,14 +146,14 @@ function boundingBox(mask, width) {
 }
 
 function isPlausible({ mask, separation }, width, height, settings) {
-  const { LEAST_SEPARATION, LEAST_AREA, LARGEST_AREA, LARGEST_BORDER } = settings;
+  const { MIN_SEPARATION, MIN_AREA, MAX_AREA, MAX_BORDER } = settings;
   const share = count(mask) / mask.length;
   let covered = 0;
   for (let x = 0; x < width; x++) covered += mask[x] + mask[mask.length - 1 - x];
   for (let y = 1; y < height - 1; y++) covered += mask[y * width] + mask[y * width + width - 1];
   const border = 2 * (width + height - 2);
-  const isGarment = share >= LEAST_AREA && share <= LARGEST_AREA;
-  return separation >= LEAST_SEPARATION && isGarment && covered / border <= LARGEST_BORDER;
+  const isGarment = share >= MIN_AREA && share <= MAX_AREA;
+  return separation >= MIN_SEPARATION && isGarment && covered / border <= MAX_BORDER;
 }
 
 function detection(small, { mask, separation }, settings) {
@@ -191,11 +191,11 @@ function fit(garment, size) {
   return image;
 }
 
-function stretch(values, cover, { DARKEST, STRETCH, LEAST_RANGE }) {
+function stretch(values, cover, { DARKEST, STRETCH, MIN_RANGE }) {
   const inside = values.filter((_, i) => cover[i] > 0.5);
   const [low, high] = inside.length ? imaging.percentiles(inside, STRETCH) : [0, 255];
   return Uint8ClampedArray.from(values, (value, i) => {
-    const share = imaging.clamp((value - (low + high) / 2) / Math.max(high - low, LEAST_RANGE) + 0.5, 0, 1);
+    const share = imaging.clamp((value - (low + high) / 2) / Math.max(high - low, MIN_RANGE) + 0.5, 0, 1);
     return (DARKEST + (255 - DARKEST) * share) * cover[i];
   });
 }

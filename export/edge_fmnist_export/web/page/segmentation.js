@@ -59,13 +59,13 @@ function separate(colours, width, height, previous, settings) {
 }
 
 // White on white, grey on grey: each channel is stretched around the middle of its range.
-function contrasted(colours, { STRETCHED, LEAST_RANGE, RANGE }) {
+function contrasted(colours, { STRETCHED, MIN_RANGE, RANGE }) {
   const result = new Uint8Array(colours.length);
   const plane = new Float32Array(colours.length / 3);
   for (let channel = 0; channel < 3; channel++) {
     for (let i = 0; i < plane.length; i++) plane[i] = colours[3 * i + channel];
     const [low, high] = imaging.percentiles(plane, RANGE);
-    const scale = STRETCHED[channel] / Math.max(high - low, LEAST_RANGE[channel]);
+    const scale = STRETCHED[channel] / Math.max(high - low, MIN_RANGE[channel]);
     for (let i = channel; i < colours.length; i += 3) {
       result[i] = imaging.clamp((colours[i] - (low + high) / 2) * scale + 128, 0, 255);
     }
@@ -167,7 +167,7 @@ function moveMargin(histogram, line, step, margin, last) {
 }
 
 // The mask without specks, distant parts and small holes.
-function cleaned(mask, width, height, { LEAST_PART, LARGEST_HOLE }) {
+function cleaned(mask, width, height, { MIN_PART, MAX_HOLE }) {
   const opened = imaging.open(mask, width, height);
   const { parts, found } = imaging.components(opened, width, height, 1);
   if (!found.length) return opened;
@@ -175,13 +175,13 @@ function cleaned(mask, width, height, { LEAST_PART, LARGEST_HOLE }) {
     const offCentre = Math.abs(sumX / area / width - 0.5) + Math.abs(sumY / area / height - 0.5);
     return area * (1 - offCentre);
   });
-  const least = LEAST_PART * Math.max(...weights);
+  const least = MIN_PART * Math.max(...weights);
   const isKept = weights.map((weight) => weight >= least);
   for (let i = 0; i < opened.length; i++) if (parts[i] >= 0 && !isKept[parts[i]]) opened[i] = 0;
   const holes = imaging.components(opened, width, height, 0);
   const isFilled = holes.found.map(({ area, left, right, top, bottom }) => {
     const enclosed = left > 0 && top > 0 && right < width - 1 && bottom < height - 1;
-    return enclosed && area < LARGEST_HOLE * opened.length;
+    return enclosed && area < MAX_HOLE * opened.length;
   });
   for (let i = 0; i < opened.length; i++) if (holes.parts[i] >= 0 && isFilled[holes.parts[i]]) opened[i] = 1;
   return opened;

@@ -21,11 +21,11 @@ from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, STRENGTHS_KEEPING, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
-from edge_fmnist.teaching.photographs import MOST_CLASSES, Photographs, rehearsal
+from edge_fmnist.teaching.photographs import MAX_CLASSES, Photographs, rehearsal
 from edge_fmnist.teaching.results import BeforeAfter, Taught, TaughtClass
 
 # A few photographs of things that differ much have scores near 1. A threshold there rejects the next photograph.
-HIGHEST_THRESHOLD = 0.6
+MAX_THRESHOLD = 0.6
 # Share of correct predictions that the threshold may reject.
 FALSE_REJECT_RATE = 0.05
 # Share of the right answers for new classes that may be lost to kept classes.
@@ -59,12 +59,12 @@ def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, .
             "classes; only those of Fashion-MNIST are kept without photographs"
         )
     labels = (*kept, *dict.fromkeys(name for name in named if name not in kept))
-    if len(labels) > MOST_CLASSES:
-        raise DataError(f"expected at most {MOST_CLASSES} classes, got {len(labels)}")
+    if len(labels) > MAX_CLASSES:
+        raise DataError(f"expected at most {MAX_CLASSES} classes, got {len(labels)}")
     return labels, named
 
 
-class Lesson:
+class TrainedHead:
     """Weights fitted to photographs, and how right they are on photographs that they were not fitted to.
 
     Attributes:
@@ -144,7 +144,7 @@ class Lesson:
             self.temperature = max(self.temperature, 1.0)
         scores = softmax(logits / np.float32(self.temperature))
         named = rows * np.array([label != NONE for label in self.labels])
-        self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), HIGHEST_THRESHOLD)
+        self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), MAX_THRESHOLD)
         self._predicted = scores.argmax(axis=1)
         self._right = self._predicted == self.targets
 

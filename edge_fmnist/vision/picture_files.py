@@ -1,0 +1,130 @@
+"""Find still pictures: in folders, by patterns, and by content, never by the file name alone."""
+
+from __future__ import annotations
+
+import glob
+import importlib.util
+import logging
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from edge_fmnist.errors import SourceError
+
+STDIN = "-"
+# What can be decoded; HEIC with an extra.
+PICTURE_FORMATS = frozenset({"AVIF", "BMP", "GIF", "HEIC", "JPEG", "JPEG 2000", "PNG", "PNM", "TIFF", "WebP"})
+SIGNATURES = tuple(
+    (re.compile(pattern, re.DOTALL), kind)
+    for pattern, kind in (
+        (rb"\xff\xd8\xff", "JPEG"),
+        (rb"\x89PNG\r\n\x1a\n", "PNG"),
+        (rb"RIFF....WEBP", "WebP"),
+        (rb"GIF8[79]a", "GIF"),
+        (rb"BM....\0\0\0\0", "BMP"),
+        (rb"II[*+]\0|MM\0[*+]", "TIFF"),
+        (rb"P[1-6]\s", "PNM"),
+        (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
+        (rb"....ftyp(?:hei[cmsx]|hev[cx])", "HEIC"),
+        (rb"....ftypavi[fs]|....ftypmi[af]f?1.{4}(?:.{4})*avif", "AVIF"),
+        (rb"....ftyp(?:mif1|msf1)", "HEIC"),
+        (rb"....ftypqt", "QuickTime video"),
+        (rb"....ftyp", "MP4 video"),
+        (rb"RIFF....AVI ", "AVI video"),
+        (rb"\x1aE\xdf\xa3", "Matroska or WebM video"),
+        (rb"\0\0\0\x0cJXL |\xff\x0a", "JPEG XL"),
+        (rb"\0\x05\x16[\0\x07]", "macOS resource fork"),
+        (rb"%PDF", "PDF"),
+        (rb"\s*<(?:svg|\?xml)", "SVG or XML"),
+    )
+)
+HEADER_BYTES = 64
+# Suffixes that promise a picture: such a file in a folder is never left out, so that a damaged one is reported.
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+)
+
+# Receives problems that do not end the work, such as one unreadable picture among many.
+Warn = Callable[[str], None]
+log_warning: Warn = logging.getLogger("edge_fmnist").warning
+
+
+def identify(data: bytes) -> str | None:
+    """Return the format of a file from its first 64 bytes, such as ``"JPEG"`` or ``"MP4 video"``; None if unknown."""
+    return next((kind for pattern, kind in SIGNATURES if pattern.match(data[:HEADER_BYTES])), None)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a file is a still picture by its content, or else promises to be one by its suffix."""
+    return _is_picture(_identify_file(path), Path(path))
+
+
+def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
+    """Yield the picture files that a file, a folder, a glob or ``-`` stands for.
+
+    A folder stands for the pictures directly in it, sorted by name; the files that it leaves out are counted and
+    named in one warning. A path that is not there is yielded as it is, so that reading it reports it.
+
+    Raises:
+        SourceError: a folder without pictures or without permission, or a glob that matches nothing.
+    """
+    if argument == STDIN or os.path.isfile(argument):  # noqa: PTH113 - False for names that are too long
+        yield argument
+    elif os.path.isdir(argument):  # noqa: PTH112
+        pictures = list_pictures(Path(argument), warn)
+        if not pictures:
+            raise SourceError(f"{argument}: no pictures in this folder")
+        yield from map(str, pictures)
+    elif glob.has_magic(argument):
+        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns too
+        files = [match for match in matches if Path(match).is_file()]
+        if not files:
+            raise SourceError(f"{argument}: no file matches this pattern")
+        yield from files
+    else:
+        yield argument
+
+
+def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
+    """Return the pictures directly in a folder, sorted by name, and count the other files in one warning.
+
+    Hidden files, such as ``._IMG_1.jpg`` of macOS, do not count.
+
+    Raises:
+        SourceError: the folder cannot be read.
+    """
+    pictures, skipped = [], Counter[str]()
+    try:
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+    except OSError as error:
+        raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
+    heif = importlib.util.find_spec("pillow_heif") is not None
+    for path in files:
+        kind = _identify_file(path)
+        if kind == "HEIC" and not heif:
+            skipped["HEIC (needs the extra edge-fmnist[heif])"] += 1
+        elif _is_picture(kind, path):
+            pictures.append(path)
+        else:
+            skipped[kind or path.suffix.lower() or "no suffix"] += 1
+    if skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        warn(f"{folder}: {skipped.total()} files skipped: {kinds}")
+    return pictures
+
+
+def _is_picture(kind: str | None, path: Path) -> bool:
+    return kind in PICTURE_FORMATS or (kind is None and path.suffix.lower() in SUFFIXES)
+
+
+def _identify_file(path: str | os.PathLike[str]) -> str | None:
+    try:
+        # Opening a pipe would wait for its writer.
+        if not os.path.isfile(path):  # noqa: PTH113
+            return None
+        with open(path, "rb") as stream:  # noqa: PTH123
+            return identify(stream.read(HEADER_BYTES))
+    except OSError:
+        return None

@@ -79,7 +79,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled
         labels = (ctypes.c_char_p * int(macros.get("LABEL_COUNT", 0))).in_dll(library, f"{prefix}_labels")
         aligned = ctypes.addressof(array) % 16 == 0
         return Compiled(
-            header.read_text("utf-8"), macros, bytes(array), aligned, [(label or b"").decode() for label in labels]
+            header.read_text("utf-8"), macros, bytes(array), aligned, [str(label, "utf-8") for label in labels if label]
         )
 
     return make

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import inspect
+import json
 import os
 import resource
 import select
@@ -12,11 +14,14 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +274,41 @@ def file_size_limit() -> Callable[[int], AbstractContextManager[None]]:
     A context and not the whole test, since the report of the tests may go to a file that is larger.
     """
     return _file_size_limit
+
+
+@pytest.fixture(scope="session")
+def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment without this project's settings, without a data set and without a GPU."""
+    if find_spec("tensorflow") is None or find_spec("tf_keras") is None:
+        pytest.skip("the extra [export] is not installed")
+    ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_", "FORCE_COLOR")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {
+        **kept,
+        "EDGE_FMNIST_DATA": str(tmp_path_factory.mktemp("nothing") / "no-data"),
+        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "COLUMNS": "250",
+    }
+
+
+@pytest.fixture(scope="session")
+def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
+    """Return a function that makes calls in a process of its own, for example with another Keras back end.
+
+    It takes calls, each a function with its arguments, and more environment by keyword, and returns the JSON that each
+    call printed.
+    """
+
+    def run(*calls: tuple[Any, ...], **environment: str) -> list[Any]:
+        script = ["from __future__ import annotations"]
+        for function, *arguments in calls:
+            script += [textwrap.dedent(inspect.getsource(function)), f"{function.__name__}(*{arguments!r})"]
+        command = [sys.executable, "-c", "\n".join(script)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env={**subprocess_environment, **environment}, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    return run

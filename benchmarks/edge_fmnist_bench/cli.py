@@ -89,21 +89,23 @@ def bench(
     keeps what was measured. Exit code 1 if nothing could be measured, 4 if the gate failed.
     """
     model = options.one_model(model, same, DEFAULT_MODEL)
-    if against not in (None, FLOAT):
-        raise typer.BadParameter(f"expected {FLOAT}, got {against!r}", param_hint="--against")
-    if json and markdown:
-        raise typer.BadParameter("--json and --markdown both write to standard output", param_hint="--markdown")
-    if update_baseline and gate is None:
-        raise typer.BadParameter("needs --gate FILE, the baseline to write", param_hint="--update-baseline")
-    if report is not None:
-        _check_report(report, scenario, gate)
-        profile, output = True, output or device_report.default_path()
-    if instructions and (
-        scenario or iterations or data or protocol or against or peers or web or plot or profile or markdown
+    measuring = (scenario, iterations, data, protocol, against, peers, web, plot, profile, report, markdown)
+    for wrong, message, option in (
+        (against not in (None, FLOAT), f"expected {FLOAT}, got {against!r}", "--against"),
+        (json and markdown, "--json and --markdown both write to standard output", "--markdown"),
+        (update_baseline and gate is None, "needs --gate FILE, the baseline to write", "--update-baseline"),
+        (report not in (None, device_report.KIND), f"expected {device_report.KIND}, got {report!r}", "--report"),
+        (report and (scenario or gate), "measures all scenarios, without a gate", "--report"),
+        (
+            instructions and any(measuring),
+            "can only be combined with --gate, --update-baseline, --output and --json",
+            "--instructions",
+        ),
     ):
-        raise typer.BadParameter(
-            "can only be combined with --gate, --update-baseline, --output and --json", param_hint="--instructions"
-        )
+        if wrong:
+            raise typer.BadParameter(message, param_hint=option)
+    if report is not None:
+        profile, output = True, output or device_report.default_path()
     _check_outputs(files=(output, gate if update_baseline else None), folders=(plot, action_benchmark))
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
@@ -150,13 +152,6 @@ def bench(
         raise typer.Exit(INTERRUPTED)
     if any(not row.passed for row in rows):
         raise typer.Exit(gates.EXIT_CODE)
-
-
-def _check_report(report: str, scenario: list[str] | None, gate: Path | None) -> None:
-    if report not in device_report.KINDS:
-        raise typer.BadParameter(f"expected {' or '.join(device_report.KINDS)}, got {report!r}", param_hint="--report")
-    if scenario or gate is not None:
-        raise typer.BadParameter("measures all scenarios, without a gate", param_hint="--report")
 
 
 def _check_outputs(files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_fmnist_bench import machine
 from edge_fmnist_bench.document import Document
 
-KINDS = ("pi",)
+KIND = "pi"
 BOARD = "Raspberry Pi"
 
 

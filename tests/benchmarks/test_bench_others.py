@@ -5,12 +5,6 @@ Most run in one separate process, since TensorFlow fixes its number of threads w
 
 from __future__ import annotations
 
-import inspect
-import json
-import os
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,7 +88,9 @@ def measure(run: str, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def answer(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path]) -> Any:
+def answer(
+    tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., Path], spawn_calls: Callable[..., list[Any]]
+) -> Any:
     if absent := [module for module in NEEDED if find_spec(module) is None]:
         pytest.skip(f"not installed: {', '.join(absent)}")
     folder = tmp_path_factory.mktemp("others")
@@ -104,15 +100,8 @@ def answer(tmp_path_factory: pytest.TempPathFactory, write_data: Callable[..., P
     splits = [(rng.integers(0, 256, (count, 28, 28)), np.arange(count) % 10) for count in (700, 10)]
     # Post-training quantization is calibrated on it.
     write_data(folder / "data", *splits)
-    function = f"{textwrap.dedent(inspect.getsource(measure))}\nmeasure({str(folder / 'run')!r}, {str(folder)!r})\n"
-    ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environment = {**kept, "EDGE_FMNIST_DATA": str(folder / "data"), "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, "-c", function], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    (found,) = spawn_calls((measure, str(folder / "run"), str(folder)), EDGE_FMNIST_DATA=str(folder / "data"))
+    return found
 
 
 @pytest.mark.slow

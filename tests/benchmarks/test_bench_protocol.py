@@ -32,11 +32,8 @@ def test_the_protocol_beside_the_results_is_the_one_that_runs() -> None:
 
 def test_shortened() -> None:
     short = protocol.load().shortened(7)
-    assert (short.single_stream.iterations, short.single_stream.rounds, short.single_stream.minimum_seconds) == (
-        7,
-        7,
-        0,
-    )
+    single = short.single_stream
+    assert (single.iterations, single.rounds, single.minimum_seconds) == (7, 7, 0)
     assert (short.paced.iterations, short.frame.iterations, short.process.repeats) == (7, 7, 1)
 
 
@@ -52,13 +49,10 @@ def test_a_setting_can_be_changed(edited: Edit) -> None:
         ("rounds = 24", "rounds = 24\nturns = 3", "single_stream: expected the settings"),
         ("rounds = 24", "rounds = 0", "rounds: expected a number above zero, got 0"),
         ("rounds = 24", "rounds = 2.5", "rounds: expected a number of type int, got 2.5"),
-        ("rounds = 24", "rounds = true", "rounds: expected a number of type int, got True"),
-        ("hertz = 30.0", 'hertz = "fast"', "hertz: expected a number of type float, got 'fast'"),
         ("percentiles = [50, 90, 99]", "percentiles = []", "percentiles: expected a list"),
         ("percentiles = [50, 90, 99]", "percentiles = [90]", "expected 50 among them"),
         ("percentiles = [50, 90, 99]", "percentiles = [50, 101]", "none above 100"),
         ("[paced]", "[paced", "not valid TOML"),
-        ("[validity]", "[doubt]", "expected the settings"),
         ("hertz = 30.0", "hertz = inf", "hertz: expected a number above zero, got inf"),
     ],
 )

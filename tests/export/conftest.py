@@ -6,15 +6,12 @@ all workers of a test run.
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -164,22 +161,6 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return an environment without this project's settings, without a data set and without a GPU."""
-    if find_spec("tensorflow") is None or find_spec("tf_keras") is None:
-        pytest.skip("the extra [export] is not installed")
-    ours = ("EDGE_FMNIST_", "KERAS_BACKEND", "TF_", "FORCE_COLOR")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {
-        **kept,
-        "EDGE_FMNIST_DATA": str(tmp_path_factory.mktemp("nothing") / "no-data"),
-        "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("cache")),
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "COLUMNS": "250",
-    }
-
-
-@pytest.fixture(scope="session")
 def run_command(subprocess_environment: dict[str, str]) -> Command:
     """Return a function that runs ``edge-fmnist`` in this process, with ``subprocess_environment``, to an exit code."""
 
@@ -205,28 +186,6 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
         done = subprocess.run(command, capture_output=True, text=True, env=given, check=False)
         assert done.returncode == 0, done.stderr
         return Answer(done.stdout, done.stderr)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
-    """Return a function that makes calls in a process of its own, for example with another Keras back end.
-
-    It takes calls, each a function with its arguments, and more environment by keyword, and returns the JSON that each
-    call printed.
-    """
-
-    def run(*calls: tuple[Any, ...], **environment: str) -> list[Any]:
-        script = ["from __future__ import annotations"]
-        for function, *arguments in calls:
-            script += [textwrap.dedent(inspect.getsource(function)), f"{function.__name__}(*{arguments!r})"]
-        command = [sys.executable, "-c", "\n".join(script)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, env={**subprocess_environment, **environment}, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
 

@@ -12,7 +12,7 @@ from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.quantization import dequantize
 from edge_fmnist.model.registry import read_model
-from edge_fmnist_export.report.analysis.activations import file_activations
+from edge_fmnist_export.report.analysis.activations import OperatorWeights, file_activations
 from edge_fmnist_export.report.analysis.quantization import (
     MOST_SNR,
     LayerQuantization,
@@ -117,7 +117,7 @@ def analysed(tiny_run: Path, tiny_data: Path, tiny_model: Path) -> QuantizationA
 
 def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: QuantizationAnalysis) -> None:
     layers = analysed.layers
-    assert [layer.operator for layer in layers if layer.weight_low is not None].count("CONV_2D") == 2
+    assert [layer.operator for layer in layers if layer.weights].count("CONV_2D") == 2
     for layer in layers:
         assert layer.layer
         assert layer.snr is not None
@@ -139,12 +139,9 @@ def test_costs_are_measured_and_small(analysed: QuantizationAnalysis) -> None:
 
 
 def made_layer(index: int, **changes: Any) -> LayerQuantization:
-    layer = LayerQuantization(
-        *(index, "CONV_2D", f"relu_{index}", (7, 7, 4), -1.0, 0.5, 0.004, 0.008, 0.02, -128, 25.0, 40.0),
-        divergence=0.001 * index,
-        points_lost=0.1,
-        agreement=0.999,
-    )
+    weights, output = OperatorWeights(-1.0, 0.5, (0.004, 0.008)), (0.02, -128)
+    layer = LayerQuantization(index, "CONV_2D", f"relu_{index}", (7, 7, 4), weights, *output, snr=25.0, own_snr=40.0)
+    layer = replace(layer, divergence=0.001 * index, points_lost=0.1, agreement=0.999)
     return replace(layer, **changes)
 
 

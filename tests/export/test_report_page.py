@@ -76,9 +76,7 @@ def test_page_shortens_tables_and_aligns_numbers() -> None:
         (0.94615, "0.9462"),
         (83.03, "83.0"),
         (2.7e-9, "2.7e-09"),
-        (0.0, "0.0000"),
         (True, "True"),
-        ("text", "text"),
     ],
 )
 def test_cells(value: object, text: str) -> None:

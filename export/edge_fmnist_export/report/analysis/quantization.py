@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist_export.report.analysis.activations import Activation, file_activations, layer_activations
+from edge_fmnist_export.report.analysis.activations import (
+    Activation,
+    OperatorWeights,
+    file_activations,
+    layer_activations,
+)
 from edge_fmnist_export.report.analysis.simulation import (
     LayerRounding,
     RoundingCost,
@@ -36,10 +41,6 @@ class LayerQuantization:
         operator: name of the operator, such as ``CONV_2D``.
         layer: the last float layer that it implements; None without a match.
         shape: output shape for one image.
-        weight_low: smallest weight, dequantized; None without weights.
-        weight_high: largest weight.
-        weight_step_low: smallest scale of the weights; None without weights.
-        weight_step_high: largest scale of the weights.
         scale: scale of the output; 0 for a float output.
         zero_point: zero point of the output.
         snr: signal-to-noise ratio of the output against the float model, in dB: includes the noise of all layers
@@ -55,10 +56,7 @@ class LayerQuantization:
     operator: str
     layer: str | None
     shape: tuple[int, ...]
-    weight_low: float | None
-    weight_high: float | None
-    weight_step_low: float | None
-    weight_step_high: float | None
+    weights: OperatorWeights | None
     scale: float
     zero_point: int
     snr: float | None
@@ -125,7 +123,7 @@ def analyse(
             layer.layer,
             layer.scale,
             layer.zero_point,
-            None if layer.weight_step_low is None else layer.operator != "FULLY_CONNECTED",
+            layer.operator != "FULLY_CONNECTED" if layer.weights and layer.weights.scales else None,
         )
         for index, layer in enumerate(layers)
         if layer.layer is not None and layer.scale
@@ -145,7 +143,6 @@ def analyse(
 
 
 def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> LayerQuantization:
-    weights = activation.weights
     layer, snr, own = nearest_layer(activation.values, references), None, None
     if layer is not None:
         reference = references[layer]
@@ -157,10 +154,7 @@ def _layer(activation: Activation, references: Mapping[str, np.ndarray]) -> Laye
         operator=activation.operator,
         layer=layer,
         shape=activation.values.shape[1:],
-        weight_low=None if weights is None else weights.low,
-        weight_high=None if weights is None else weights.high,
-        weight_step_low=min(weights.scales) if weights and weights.scales else None,
-        weight_step_high=max(weights.scales) if weights and weights.scales else None,
+        weights=activation.weights,
         scale=activation.scale,
         zero_point=activation.zero_point,
         snr=snr,

@@ -131,25 +131,25 @@ def _layer_axes(names: Sequence[str], xlabel: str, grid: str) -> Axes:
 
 
 def _table(found: QuantizationAnalysis) -> ReportTable:
-    rows = [
-        [
-            layer.name,
-            layer.operator,
-            " x ".join(map(str, layer.shape)),
-            _rounded(layer.weight_low, 5),
-            _rounded(layer.weight_high, 5),
-            _rounded(layer.weight_step_low, 5),
-            _rounded(layer.weight_step_high, 5),
-            _rounded(layer.scale, 5),
-            layer.zero_point,
-            _rounded(layer.snr, 1),
-            _rounded(layer.own_snr, 1),
-            _rounded(None if layer.divergence is None else 1000 * layer.divergence, 4),
-            _rounded(layer.points_lost, 2),
-            _rounded(layer.agreement, 4),
-        ]
-        for layer in found.layers
-    ]
+    rows = []
+    for layer in found.layers:
+        weights, divergence = layer.weights, layer.divergence
+        scales = weights.scales if weights else ()
+        rows.append(
+            [
+                layer.name,
+                layer.operator,
+                " x ".join(map(str, layer.shape)),
+                *(_rounded(value, 5) for value in ((weights.low, weights.high) if weights else (None, None))),
+                *(_rounded(value, 5) for value in (min(scales, default=None), max(scales, default=None), layer.scale)),
+                layer.zero_point,
+                _rounded(layer.snr, 1),
+                _rounded(layer.own_snr, 1),
+                _rounded(None if divergence is None else 1000 * divergence, 4),
+                _rounded(layer.points_lost, 2),
+                _rounded(layer.agreement, 4),
+            ]
+        )
     return ReportTable("layers", COLUMNS, rows, "Operators of the file, compared with the layers of the float model.")
 
 

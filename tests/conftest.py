@@ -24,7 +24,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_fmnist.cli.app import app
-from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data, load
 from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
@@ -142,6 +142,20 @@ def real_data() -> Path:
         if os.environ.get("EDGE_FMNIST_REQUIRE_DATA") == "1":
             pytest.fail(f"EDGE_FMNIST_REQUIRE_DATA=1, but {error}")
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def part_of_data(real_data: Path, make_once: Callable[..., Path]) -> Path:
+    """Return a folder with a part of the real Fashion-MNIST: what uses all of it takes several times as long."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for prefix, name, count in (("train", "train", 24_000), ("t10k", "test", 1000)):
+            split = load(name, real_data)
+            _write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:count], gz=False)
+            _write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.targets[:count], gz=False)
+
+    return make_once("part-of-data", make)
 
 
 @pytest.fixture

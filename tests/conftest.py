@@ -33,6 +33,8 @@ TRAIN_IMAGES, TEST_IMAGES = 60, 40
 # threads takes twenty times as long beside another process. Read when the libraries start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# SHAP and UMAP would compile for a minute and a half what runs for seconds here.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 # Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)

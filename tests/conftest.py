@@ -44,7 +44,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     "test_docs.py::test_commands_run",
     "test_notebook.py::test_it_runs",
-    "test_analysis_projection.py::test_umap",
+    "test_training.py::test_the_whole_network",
+    "test_bench_callgrind.py::test_valgrind",
     "test_torch_back_end.py",
     "test_packaging.py",
     "test_web_export.py::test_chromium",

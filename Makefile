@@ -15,7 +15,7 @@ WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
-.PHONY: demo test test-slow test-all soak check constraints format clean
+.PHONY: demo install test test-quick test-slow test-all soak check constraints format clean
 
 demo: $(VENV)/export.stamp
 	@echo "== Fashion-MNIST (the demo continues without it) =="
@@ -30,11 +30,16 @@ demo: $(VENV)/export.stamp
 	@echo "== Classify a drawn scene live =="
 	$(BIN)/edge-fmnist live --source demo --frames 90 --save exports/live.mp4
 
+# All that tests and checks need; `make -j2 install` fills both environments at the same time.
+install: $(VENV)/dev.stamp $(OLD_VENV)/stamp
+
 # The tests that take a few minutes together; test-all adds those that train networks or measure.
-test: check
+test: check test-quick
+
+test-quick: install
 	$(PYTEST) --dist loadfile -m "not slow"
 
-test-slow: $(VENV)/dev.stamp $(OLD_VENV)/stamp
+test-slow: install
 	$(PYTEST) --dist worksteal --durations 15 -m slow
 
 test-all: test test-slow
@@ -44,7 +49,7 @@ HOURS ?= 1
 soak: $(VENV)/dev.stamp
 	$(BIN)/python tests/faults/soak.py --hours $(HOURS)
 
-check: $(VENV)/dev.stamp $(OLD_VENV)/stamp
+check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

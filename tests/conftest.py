@@ -30,7 +30,7 @@ import pytest
 from typer.testing import CliRunner
 
 from edge_fmnist.cli.app import app
-from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data
+from edge_fmnist.data.dataset import FASHION_MNIST_SHA256, find_data, load
 from edge_fmnist.errors import DataNotFoundError
 
 TRAIN_IMAGES, TEST_IMAGES = 60, 40
@@ -39,6 +39,8 @@ TRAIN_IMAGES, TEST_IMAGES = 60, 40
 # threads takes twenty times as long beside another process. Read when the libraries start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# SHAP and UMAP would compile for a minute and a half what runs for seconds here.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 # Shells start background jobs with SIGINT ignored; tests interrupt themselves and processes that inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,7 +50,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     "test_docs.py::test_commands_run",
     "test_notebook.py::test_it_runs",
-    "test_analysis_projection.py::test_umap",
+    "test_training.py::test_the_whole_network",
+    "test_bench_callgrind.py::test_valgrind",
     "test_torch_back_end.py",
     "test_packaging.py",
     "test_web_export.py::test_chromium",
@@ -150,6 +153,20 @@ def real_data() -> Path:
         if os.environ.get("EDGE_FMNIST_REQUIRE_DATA") == "1":
             pytest.fail(f"EDGE_FMNIST_REQUIRE_DATA=1, but {error}")
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def part_of_data(real_data: Path, make_once: Callable[..., Path]) -> Path:
+    """Return a folder with a part of the real Fashion-MNIST: what uses all of it takes several times as long."""
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        for prefix, name, count in (("train", "train", 24_000), ("t10k", "test", 1000)):
+            split = load(name, real_data)
+            _write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:count], gz=False)
+            _write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.targets[:count], gz=False)
+
+    return make_once("part-of-data", make)
 
 
 @pytest.fixture

@@ -64,10 +64,10 @@ def test_its_links_exist() -> None:
 @pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(find_spec("tensorflow") is None, reason="the notebook trains, which needs the extra [export]")
-def test_it_runs_from_top_to_bottom(real_data: Path, tmp_path: Path) -> None:
+def test_it_runs_from_top_to_bottom(part_of_data: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
-        "EDGE_FMNIST_DATA": str(real_data),
+        "EDGE_FMNIST_DATA": str(part_of_data),
         "MPLBACKEND": "Agg",
         "TMPDIR": str(tmp_path),
         "CUDA_VISIBLE_DEVICES": "-1",

@@ -209,7 +209,7 @@ def test_a_collector_that_cannot_store_fails_like_any_output(
     ("settings", "message"),
     [
         ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
-        ({"collect_below": 0.5}, "collect_below: expected a folder as well"),
+        ({"collect_below": 0.5}, "collect_below: needs --collect"),
         ({"collect": "photos", "collect_below": 1.5}, "collect_below: expected a number from 0 to 1, got 1.5"),
         ({"collect": "photos", "serve": True, "collect_max_mb": 0}, "collect_max_mb: expected a number above zero"),
     ],

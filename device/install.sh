@@ -379,7 +379,7 @@ update_service() {
     install_unit
     [ "$service" = no ] || run systemctl enable --quiet "$NAME.service"
     if [ ! -d "$ROOT/run/systemd/system" ]; then
-        say "service: installed; starts at the next boot (systemd is not running)"
+        [ "$dry_run" = yes ] || say "service: installed; starts at the next boot (systemd is not running)"
         return 0
     fi
     run systemctl daemon-reload

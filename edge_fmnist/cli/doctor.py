@@ -48,7 +48,9 @@ def report() -> dict[str, Any]:
         try:
             return find()
         except Exception as error:
-            problems.append(f"{name}: {error}")
+            # The interpreter is tried with a shipped model; a damaged one is a single problem.
+            if not any(problem.endswith(f": {error}") for problem in problems):
+                problems.append(f"{name}: {error}")
             return None
 
     names = attempt("models", lambda: list(shipped_models())) or []
@@ -89,7 +91,9 @@ def _opencv() -> dict[str, Any]:
         import cv2
     except ImportError as error:
         raise ImportError(f"cannot be imported ({error})") from error
-    backends = [cv2.videoio_registry.getBackendName(backend) for backend in cv2.videoio_registry.getBackends()]
+    registry = cv2.videoio_registry
+    # Some have several entries: for cameras, for files, for writing.
+    backends = list(dict.fromkeys(map(registry.getBackendName, registry.getBackends())))
     return {"version": cv2.__version__, "video_backends": backends}
 
 
@@ -104,6 +108,8 @@ def _data() -> dict[str, Any]:
 
 def _show(facts: dict[str, Any]) -> None:
     running, opencv, data = facts["interpreter"], facts["opencv"], facts["data"]
+    installed = facts["interpreters_installed"].items()
+    others = [f"{name} {number}" for name, number in installed if not running or name != running["name"]]
     rows = [
         ("edge-fmnist", facts["edge_fmnist"]),
         ("Python", f"{facts['python']} ({facts['executable']})"),
@@ -112,7 +118,7 @@ def _show(facts: dict[str, Any]) -> None:
         ("interpreter", f"{running['name']} {running['version']}" if running else "none"),
         ("XNNPACK", "in use" if running and running["xnnpack"] else "not in use"),
         ("threads", running["threads_available"] if running else "-"),
-        ("also installed", ", ".join(f"{n} {v}" for n, v in facts["interpreters_installed"].items())),
+        ("also installed", ", ".join(others) or "no other interpreter"),
         ("OpenCV", f"{opencv['version']} ({', '.join(opencv['video_backends'])})" if opencv else "none"),
         ("data", data["folder"] if data["found"] else f"not found: {data['why']}"),
         ("models", ", ".join(f"{n} {'ok' if ok else 'BROKEN'}" for n, ok in facts["models"].items()) or "none"),

@@ -45,4 +45,4 @@ def clear(
     if json:
         console.emit_json({"broker": broker.url, "topics": topics})
     else:
-        print(f"removed {len(topics)} retained messages of {broker.prefix} from the broker at {broker.name}")
+        print(f"cleared {len(topics)} retained topics of {broker.prefix} at {broker.name}")

@@ -86,7 +86,11 @@ class LiveSettings:
         Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
     ] = None
     watch_model: Annotated[
-        bool, Option(bool, "Take the model's file again whenever it is replaced; a damaged one is refused.")
+        bool,
+        Option(
+            bool,
+            "Reload the model file when it is replaced. A damaged file is ignored with a warning.",
+        ),
     ] = False
     threads: Annotated[int, Option(int, "Number of interpreter threads.", "-t", minimum=1, maximum=64)] = 1
     interpreter: Annotated[
@@ -229,7 +233,7 @@ class LiveSettings:
     def _check_collect(self) -> None:
         if self.collect is None:
             if self.collect_below is not None:
-                raise UsageError("expected a folder as well: collect", setting="collect_below")
+                raise UsageError("needs --collect", setting="collect_below")
         elif self.collect_below is None and self.serve in (None, False):
             raise UsageError(
                 "expected the page, to choose frames on it (serve), or a score (collect_below)", setting="collect"

@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 IMAGES_FPS = 1.0
 # Seconds after the time that sinks have to close, in which they report what is missing.
 REPORT_SECONDS = 0.2
-# Settings that say how another one, whose output must be given as well, is written.
-BELONGS_TO = {"overwrite": "jsonl", "jsonl_max_bytes": "jsonl", "save_segment": "save"}
+# Settings that do nothing without another one.
+NEEDS = {
+    "overwrite": "jsonl",
+    "jsonl_max_bytes": "jsonl",
+    "jsonl_keep": "jsonl_max_bytes",
+    "save_segment": "save",
+    "allow_host": "serve",
+    "no_token": "serve",
+    "tls_cert": "serve",
+    "tls_key": "tls_cert",
+    "mqtt_ca": "mqtt",
+}
 
 
 class OutputReport:
@@ -80,9 +90,10 @@ class Outputs:
         self._needed = needed
         self._time_left: Callable[[], float] = lambda: 0.0
         self._queued: list[QueuedSink] = []
-        for setting, output in BELONGS_TO.items():
-            if getattr(settings, setting) and getattr(settings, output) is None:
-                raise UsageError(f"expected the output that it belongs to as well, --{output}", setting=setting)
+        for setting, needed_one in NEEDS.items():
+            given = getattr(settings, setting) not in (getattr(LiveSettings, setting), None)
+            if given and getattr(settings, needed_one) in (None, False):
+                raise UsageError(f"needs --{needed_one.replace('_', '-')}", setting=setting)
         with caused_by("serve"):
             self._address = _address(settings.serve)
         self._access = _access(settings, self._address)
@@ -267,14 +278,9 @@ def _address(serve: str | bool | None) -> Address | None:
 
 def _access(settings: LiveSettings, address: Address | None) -> Access | None:
     if address is None:
-        for name in ("allow_host", "no_token", "tls_cert", "tls_key"):
-            if getattr(settings, name):
-                raise UsageError("expected a browser page as well, such as serve = 0.0.0.0:8000", setting=name)
         return None
     from edge_fmnist.sinks.web import Access
 
-    if settings.tls_key is not None and settings.tls_cert is None:
-        raise UsageError("expected the certificate of the key as well, tls_cert", setting="tls_key")
     if settings.tls_cert is not None:
         from edge_fmnist.sources.tls import check_server_certificate
 
@@ -286,8 +292,6 @@ def _access(settings: LiveSettings, address: Address | None) -> Access | None:
 def _broker(settings: LiveSettings) -> Broker | None:
     authority = settings.mqtt_ca
     if settings.mqtt is None:
-        if authority is not None:
-            raise UsageError(f"{authority}: expected a broker as well, such as mqtt = mqtts://HOST", setting="mqtt_ca")
         return None
     from edge_fmnist.extras import require
     from edge_fmnist.sinks.mqtt import parse_broker

@@ -184,7 +184,7 @@ class VideoRecorder(Sink):
         if self._container is None:
             self._size = _video_size(picture.shape[1], picture.shape[0])
             self._container = self._format(self._size, fps)
-            self._segment_since = time.monotonic()
+            self._segment_since = self._waiting_since or time.monotonic()
         if self._writer is None:
             self._writer = self._open(fps)
         self._writer.write(letterbox(picture, self._size))

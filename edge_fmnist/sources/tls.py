@@ -70,6 +70,11 @@ def check_server_certificate(certificate: str | Path, key: str | Path | None) ->
         UsageError: a file cannot be read, or they are no such pair.
     """
     files = f"{certificate}{'' if key is None else f' and {key}'}"
+    for file in (certificate,) if key is None else (certificate, key):
+        try:
+            Path(file).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{file}: cannot be read ({error.strerror or error})") from error
     try:
         # Without the function, OpenSSL would ask for the password of an encrypted key on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: "")
@@ -77,5 +82,3 @@ def check_server_certificate(certificate: str | Path, key: str | Path | None) ->
         raise UsageError(
             f"{files}: expected a certificate and its private key in PEM format, without a password ({error})"
         ) from error
-    except OSError as error:
-        raise UsageError(f"{files}: cannot be read ({error.strerror or error})") from error

@@ -280,13 +280,13 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"source": ""}, "source: expected auto"),
         ({"source": 1.5}, "source: expected text, a Source, .* got float"),
         ({"serve": "a b"}, "expected HOST:PORT"),
-        ({"mqtt_ca": "ca.pem"}, "mqtt_ca: ca.pem: expected a broker as well"),
-        ({"overwrite": True}, "expected the output that it belongs to as well"),
-        ({"allow_host": "camera"}, "expected a browser page as well"),
+        ({"mqtt_ca": "ca.pem"}, "mqtt_ca: needs --mqtt"),
+        ({"overwrite": True}, "overwrite: needs --"),
+        ({"allow_host": "camera"}, "allow_host: needs --serve"),
         ({"model": "no-such-model"}, "no-such-model: neither a file nor a shipped model"),
         ({"watch_model": True}, r"watch_model: expected a \.tflite file"),
         ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
-        ({"collect_below": 0.5}, "collect_below: expected a folder as well"),
+        ({"collect_below": 0.5}, "collect_below: needs --collect"),
     ],
 )
 def test_live_checks_its_arguments(settings: dict[str, Any], message: str) -> None:

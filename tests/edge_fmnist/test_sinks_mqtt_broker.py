@@ -433,7 +433,7 @@ def test_clearing_removes_everything_that_the_broker_keeps(
     publisher.write(change(0))
     publisher.close()
     url = f"mqtt://127.0.0.1:{broker.port}/{PREFIX}"
-    assert "removed 7 retained messages of house/camera" in run_cli("mqtt", "clear", url).stdout
+    assert "cleared 7 retained topics of house/camera" in run_cli("mqtt", "clear", url).stdout
     assert len(json.loads(run_cli("mqtt", "clear", url, "--json").stdout)["topics"]) == 7
     publisher = publish(broker.port)
     subscriber = subscribe(broker.port)

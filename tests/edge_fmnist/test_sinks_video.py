@@ -247,6 +247,18 @@ def test_segments(tmp_path: Path, make_result: MakeResult, suffix: str) -> None:
     assert [len(read_video(tmp_path / name)) for name in names] == [20, 5] * 2
 
 
+def test_a_segment_includes_the_frames_that_measure_the_rate(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(video.time, "monotonic", lambda: now)
+    with VideoRecorder(tmp_path / "out.mkv", segment=2) as sink:
+        for index in range(40):
+            sink.write(make_result(index, size=SIZE))
+            now += 0.1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_reopening_and_the_limit_of_a_file_start_the_next_one(
     tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -168,9 +169,17 @@ Live = Callable[..., Any]
 
 def test_options_need_a_page(run_cli: Live) -> None:
     result = run_cli("live", "--source", "demo", "--allow-host", "camera", "--frames", 1, code=2)
-    assert "--allow-host: expected a browser page as well" in result.stderr
+    assert "--allow-host: needs --serve" in result.stderr
     result = run_cli("live", "--source", "demo", "--no-token", "--frames", 1, code=2)
-    assert "--no-token: expected a browser page as well" in result.stderr
+    assert "--no-token: needs --serve" in result.stderr
+
+
+def test_an_unreadable_key_is_named(run_cli: Live, tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").touch()
+    key = tmp_path / "key.pem"
+    arguments = ("--serve", "--tls-cert", tmp_path / "cert.pem", "--tls-key", key)
+    result = run_cli("live", "--source", "demo", *arguments, code=2)
+    assert f"{key}: cannot be read (No such file or directory)" in result.stderr
 
 
 @pytest.mark.parametrize("report", [Report, JournalReport])

@@ -153,8 +153,8 @@ def part_of_data(real_data: Path, make_once: Callable[..., Path]) -> Path:
 
     def make(folder: Path) -> None:
         folder.mkdir()
-        for prefix, name, count in (("train", "train", 24_000), ("t10k", "test", 1000)):
-            split = load(name, real_data)
+        train, test = load("train", real_data), load("test", real_data)
+        for prefix, split, count in (("train", train, 24_000), ("t10k", test, 1000)):
             _write_idx(folder / f"{prefix}-images-idx3-ubyte", split.images[:count], gz=False)
             _write_idx(folder / f"{prefix}-labels-idx1-ubyte", split.targets[:count], gz=False)
 

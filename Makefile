@@ -15,7 +15,7 @@ WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
-.PHONY: demo install test test-quick test-slow test-all soak check constraints format clean
+.PHONY: demo install test test-slow test-all soak check constraints format clean
 
 demo: $(VENV)/export.stamp
 	@echo "== Fashion-MNIST (the demo continues without it) =="
@@ -34,9 +34,7 @@ demo: $(VENV)/export.stamp
 install: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 
 # The tests that take a few minutes together; test-all adds those that train networks or measure.
-test: check test-quick
-
-test-quick: install
+test: check install
 	$(PYTEST) --dist loadfile -m "not slow"
 
 test-slow: install

@@ -35,8 +35,6 @@ BLOCK = re.compile(r"^```(\w*)(?: (\w+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE
 SLOW = {"baselines", "benchmark", "explain", "export", "microcontroller", "report", "RESULTS", "search", "train"}
 # The recipe in a command that trains it. That each recipe exists and loads is tested elsewhere.
 SHIPPED = re.compile(rf"(?<=edge-fmnist train )({'|'.join(shipped_recipes())})$")
-# Commands that start TensorFlow, which takes longer than all the others together.
-WORKSTATION = re.compile(r"edge-fmnist (bench|export|search|train) |python -m edge_fmnist_export")
 STAND_IN = """#!/bin/sh
 case "$(basename "$0")" in
 sudo|env) case "$1" in *.sh) test -x "$1" || test -x "$EDGE_FMNIST_ROOT/${1#edge-fmnist/}" ;; *) exec "$@" ;; esac ;;
@@ -68,25 +66,10 @@ def lines_of(page: Path, mark: str | None) -> list[str]:
     return [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
 
 
-def options(line: str) -> set[str]:
-    """Return the names of a command's options."""
-    return {word for word in line.split() if word.startswith("--")}
-
-
 def long_lines() -> list[str]:
-    """Return the lines of long blocks; of those that differ only in the shipped recipe to train, the first.
-
-    A workstation's command is left out where a later one has all of its options.
-    """
+    """Return the lines of long blocks; of those that differ only in the shipped recipe to train, the first."""
     lines = [line for page in PAGES for line in lines_of(page, "long")]
-    lines = list({SHIPPED.sub("", line): line for line in reversed(lines)}.values())
-    chosen: list[str] = []
-    for line in sorted(lines, key=lambda line: -len(options(line))):
-        command, given = line.split()[:2], options(line)
-        covered = any(other.split()[:2] == command and given <= options(other) for other in chosen)
-        if not (given and covered and WORKSTATION.match(line)):
-            chosen.append(line)
-    return chosen
+    return list({SHIPPED.sub("", line): line for line in reversed(lines)}.values())
 
 
 def environment(path: str = "") -> dict[str, str]:

@@ -251,7 +251,7 @@ def test_a_segment_includes_the_frames_that_measure_the_rate(
     tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(video.time, "monotonic", lambda: now)
+    monkeypatch.setattr(video, "time", SimpleNamespace(monotonic=lambda: now))
     with VideoRecorder(tmp_path / "out.mkv", segment=2) as sink:
         for index in range(40):
             sink.write(make_result(index, size=SIZE))

@@ -245,6 +245,7 @@ build_environment() {
     trap 'exit 1' HUP INT TERM
     options=
     if sees_system; then options=--system-site-packages; fi
+    say "installing Python packages into $new; this takes minutes"
     # shellcheck disable=SC2086 # no word if empty
     run "$PYTHON" -m venv $options "$new"
     install_package

@@ -252,7 +252,7 @@ def check_model(content: bytes, source: str, *, allow_custom: bool = False) -> N
         if not model.graphs[0].inputs or not model.graphs[0].outputs:
             raise ValueError("it has no input or no output")
     except DAMAGE as error:
-        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
+        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({_reason(error)})") from error
     if model.custom_operators and not allow_custom:
         names = ", ".join(model.custom_operators)
         kind = "TensorFlow" if names.startswith("Flex") else "custom"
@@ -260,6 +260,11 @@ def check_model(content: bytes, source: str, *, allow_custom: bool = False) -> N
             f"{source}: needs the {kind} operators {names}, which TensorFlow Lite does not have; convert the model "
             "with TFLITE_BUILTINS only, or use --interpreter tensorflow"
         )
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, without the terms of the struct module."""
+    return "a part of it lies outside of the file" if isinstance(error, struct.error) else str(error)
 
 
 def _other_format(content: bytes) -> str | None:
@@ -342,7 +347,7 @@ def read_graph(content: bytes, source: str) -> Graph:
         )
         return Graph(tensors, operators, graph.inputs, graph.outputs)
     except DAMAGE as error:
-        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
+        raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({_reason(error)})") from error
 
 
 def _macs(code: int, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors: tuple[Tensor, ...]) -> int:

@@ -11,6 +11,8 @@ import contextlib
 import importlib
 import io
 import os
+import re
+import struct
 import sys
 import warnings
 from collections.abc import Callable
@@ -136,7 +138,8 @@ def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
     except ImageError as error:
         raise error if str(error).startswith(f"{source}: ") else ImageError(f"{source}: {error}") from error
     except Exception as error:  # Decoders raise almost anything for damaged files.
-        raise ImageError(f"{source}: damaged {kind} picture ({error})") from error
+        reason = "it ends too early" if isinstance(error.__cause__ or error, struct.error) else error
+        raise ImageError(f"{source}: damaged {kind} picture ({reason})") from error
 
 
 def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes, str]:

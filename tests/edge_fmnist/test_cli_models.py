@@ -129,5 +129,5 @@ def test_verify_takes_paths(
     assert "has no hash to compare with" in run_cli("models", "verify", model_path("logits_int8"), code=1).stdout
     content = model_path("logits_int8").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(content[: len(content) // 2])
-    assert "or a damaged one" in run_cli("models", "verify", tmp_path / "cut.tflite", code=1).stdout
+    assert "lies outside of the file" in run_cli("models", "verify", tmp_path / "cut.tflite", code=1).stdout
     assert "no-such.tflite: neither a file" in run_cli("models", "verify", "no-such.tflite", code=1).stdout

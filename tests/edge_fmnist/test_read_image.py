@@ -248,6 +248,7 @@ def test_truncated_files(tmp_path: Path, kind: str, keep: float, capfd: pytest.C
     ("content", "message"),
     [
         (b"", "empty, expected a picture"),
+        (b"GIF89a", r"damaged GIF picture \(it ends too early\)"),
         (b"no picture", "not a picture; expected AVIF, BMP"),
         (b"<svg/>", "SVG or XML, not a still picture"),
         (b"%PDF-1.7", "PDF, not a still picture"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import io
 import os
-import re
 import struct
 import sys
 import warnings

@@ -238,7 +238,7 @@ def test_missing_extra(run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPa
         (["--mqtt", "http://broker"], "--mqtt http://broker: expected mqtt://HOST"),
         (["--mqtt", f"mqtt://me:{SECRET}@broker"], PASSWORD),
         (["--mqtt", "mqtt://broker", "--mqtt-ca", "ca.pem"], "expected an encrypted connection"),
-        (["--mqtt-ca", "ca.pem"], "expected a broker"),
+        (["--mqtt-ca", "ca.pem"], "--mqtt-ca: needs --mqtt"),
         (["--mqtt", "mqtts://127.0.0.1:9", "--mqtt-ca", "absent.pem"], "--mqtt-ca: absent.pem: cannot be read"),
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -82,8 +83,10 @@ def cluster(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def node_settings() -> dict[str, int]:
     """Return the settings of a node; with ports of its own, it does not fail where its agents start slowly."""
     settings = {"num_cpus": 1, "object_store_memory": 80 << 20}
-    for agent in ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent"):
-        with socket.socket() as unused:
+    # All are held until the last is found: a port that was let go may be found again.
+    with contextlib.ExitStack() as held:
+        for agent in ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent"):
+            unused = held.enter_context(socket.socket())
             unused.bind(("127.0.0.1", 0))
             settings[f"{agent}_port"] = unused.getsockname()[1]
     return settings

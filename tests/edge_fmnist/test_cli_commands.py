@@ -170,11 +170,15 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureF
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt as error:
+                # As native code does with an exception that it cannot raise.
+                sys.excepthook(type(error), error, error.__traceback__)
                 raise ValueError("in the original function") from error
 
+    hook = sys.excepthook
     with pytest.raises(SystemExit, match="130"):
         interrupted()
     assert capsys.readouterr().err == "Interrupted.\n"
+    assert sys.excepthook is hook
 
 
 def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -308,7 +308,7 @@ def subprocess_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 @pytest.fixture(scope="session")
 def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[Any]]:
-    """Return a function that makes calls in a process of its own, for example with another Keras back end.
+    """Return a function that runs other functions in a subprocess, for example with another Keras back end.
 
     It takes calls, each a function with its arguments, and more environment by keyword, and returns the JSON that each
     call printed.

@@ -42,15 +42,14 @@ def report() -> dict[str, Any]:
     """
     from edge_fmnist.model import interpreter
 
-    problems: list[str] = []
+    # What found it, by message: the interpreter is tried with a shipped model, so a damaged one is found twice.
+    problems: dict[str, str] = {}
 
     def attempt(name: str, find: Callable[[], Fact]) -> Fact | None:
         try:
             return find()
         except Exception as error:
-            # The interpreter is tried with a shipped model; a damaged one is a single problem.
-            if not any(problem.endswith(f": {error}") for problem in problems):
-                problems.append(f"{name}: {error}")
+            problems.setdefault(str(error), name)
             return None
 
     names = attempt("models", lambda: list(shipped_models())) or []
@@ -70,7 +69,7 @@ def report() -> dict[str, Any]:
         "models": models,
         "extras": {extra: not missing(modules) for extra, modules in EXTRAS.items()},
     }
-    return {**facts, "problems": problems}
+    return {**facts, "problems": [f"{name}: {message}" for message, name in problems.items()]}
 
 
 def _interpreter() -> dict[str, Any]:

@@ -224,7 +224,7 @@ class Reply(NamedTuple):
 
 
 class AskedPage(WebPage):
-    """A browser page with a client of its own."""
+    """A browser page, and an HTTP client for it."""
 
     def ask(self, path: str, method: str = "GET", body: bytes = b"", **headers: str) -> Reply:
         """Return the response to a request; ``headers`` with _ for -."""

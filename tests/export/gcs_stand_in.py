@@ -1,6 +1,6 @@
 """Serve a folder by the part of Google Cloud Storage's JSON API that pyarrow uses, and print the port.
 
-In a process of its own: pyarrow waits for some answers while it holds the interpreter lock.
+Run it as a subprocess: pyarrow holds the GIL while it waits for some responses.
 """
 
 from __future__ import annotations

@@ -110,8 +110,10 @@ def bench(
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
     for extra, option, given in (
-        *(("export", "--against float", against), ("export", "--peers", peers)),
-        *(("peers", "--peers", peers), ("plot", "--plot", plot)),
+        ("export", "--against float", against),
+        ("export", "--peers", peers),
+        ("peers", "--peers", peers),
+        ("plot", "--plot", plot),
     ):
         if given:
             extras.require(extra, option)

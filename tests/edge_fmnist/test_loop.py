@@ -287,8 +287,8 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"watch_model": True}, r"watch_model: expected a \.tflite file"),
         ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
         ({"collect_below": 0.5}, "collect_below: needs --collect"),
-        ({"collect": "photos", "collect_below": 1.5}, "collect_below: expected a number from 0 to 1, got 1.5"),
-        ({"collect": "photos", "serve": True, "collect_max_mb": 0}, "collect_max_mb: expected a number above zero"),
+        ({"collect_below": 1.5, "collect": "photos"}, "collect_below: expected a number from 0 to 1, got 1.5"),
+        ({"collect_max_mb": 0, "collect": "photos", "serve": True}, "collect_max_mb: expected a number above zero"),
     ],
 )
 def test_live_checks_its_arguments(settings: dict[str, Any], message: str) -> None:

@@ -84,7 +84,7 @@ class TrainedHead:
         self._missed = Counter[str]()
         for label, count in zip(named, photographs.missed, strict=True):
             self._missed[label] += count
-        centre = np.zeros((len(self.labels), parent.head.size + 1), np.float32)
+        centre = np.zeros((len(self.labels), parent.size + 1), np.float32)
         images, targets = photographs.images, self.targets
         if add:
             centre[: len(kept)] = parent.weights()[: len(kept)]
@@ -162,7 +162,7 @@ class TrainedHead:
             "parameters": self._parameters(),
             "taught": {
                 "parent": self.parent.settings.get("name", self.parent.source),
-                "parent_sha256": hashlib.sha256(self.parent.content).hexdigest(),
+                "parent_sha256": hashlib.sha256(self.parent.classifier.content).hexdigest(),
                 "photographs": dict(counts),
                 "photographs_sha256": "".join(digest[:DIGITS] for digest in self.photographs.hashes),
                 "cross_validated_accuracy": round(self.accuracy, 6),
@@ -175,7 +175,7 @@ class TrainedHead:
 
     def _parameters(self) -> int | None:
         former = self.parent.settings.get("parameters")
-        change = (len(self.labels) - self.parent.head.classes) * (self.parent.head.size + 1)
+        change = (len(self.labels) - self.parent.classes) * (self.parent.size + 1)
         return former + change if isinstance(former, int) else None
 
     def result(self, path: Path, warnings: tuple[str, ...], seconds: float) -> Taught:

@@ -43,6 +43,7 @@ class Parent:
         settings: its metadata.
         classes: number of its classes.
         size: number of features, the values before its last layer.
+        photos_sha256: of the photographs that it was trained with, from its metadata; None if there are none.
     """
 
     def __init__(self, model: str | Path | ModelBytes) -> None:
@@ -52,6 +53,8 @@ class Parent:
         if metadata is not None and metadata.output != "logits":
             raise ModelError(f"{self.source}: expected a model whose output is logits, got probabilities")
         self.settings: dict[str, Any] = dict(metadata.settings) if metadata else {"output": "logits"}
+        training = self.settings.get("training")
+        self.photos_sha256 = training.get("photos_sha256") if isinstance(training, dict) else None
         self._flatbuffer = without_metadata(self.classifier.content)
         try:
             self._find_last_layer()

@@ -29,7 +29,6 @@ from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist.pipeline.smoothing import Smoother
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import rehearsal
-from edge_fmnist.teaching.results import TeachProgress
 from edge_fmnist.vision.read_image import read_image
 
 PARENT = "nano"
@@ -230,9 +229,9 @@ def test_stopped_in_the_middle(photos: Path, tmp_path: Path) -> None:
     output, cancel, stages = tmp_path / "mine.tflite", Event(), list[str]()
     output.write_bytes(b"former")
 
-    def stop_while_checking(progress: TeachProgress) -> None:
-        stages.append(progress.stage)
-        if progress.stage == "checking":
+    def stop_while_checking(stage: str, _done: int, _total: int) -> None:
+        stages.append(stage)
+        if stage == "checking":
             cancel.set()
 
     with pytest.raises(CancelledError, match="nothing was written"):

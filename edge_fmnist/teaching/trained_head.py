@@ -19,7 +19,7 @@ from edge_fmnist.model.photos import right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.collection import class_key
-from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, Regression, cross_validate, folds_of
+from edge_fmnist.teaching.fit import FOLDS, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MAX_CLASSES, Photographs, rehearsal
 from edge_fmnist.teaching.results import BeforeAfter, Taught, TaughtClass
@@ -98,14 +98,14 @@ class TrainedHead:
         folds, done = folds_of(targets, groups), iter(range(1, FOLDS + 2))
         regression = Regression(features, rows, centre)
         self._strength, fold_weights = cross_validate(
-            regression, folds, len(self.targets), STRENGTHS, lambda: step("fitting", next(done), FOLDS + 1)
+            regression, folds, len(self.targets), lambda: step("Fitting", next(done), FOLDS + 1)
         )
         self._weights = regression.fit(self._strength, centre, np.full(len(rows), True))
         if add:
             margin = self._lead(len(kept), fold_weights, folds)
             for weights in (self._weights, *fold_weights.values()):
                 weights[len(kept) :, -1] -= margin
-        step("fitting", next(done), FOLDS + 1)
+        step("Fitting", next(done), FOLDS + 1)
         logits = self._held_out(fold_weights, folds)
         self._calibrate(logits, rows[: len(logits)])
         nothing_right = sum(count for label, count in zip(self.labels, self._missed, strict=True) if label == NONE)
@@ -144,7 +144,7 @@ class TrainedHead:
                 content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
                 classifier = Classifier(ModelBytes(content, self.parent.source))
                 logits[held], _ = classifier.values(self.photographs.images[held])
-            self._step("checking", fold + 1, FOLDS)
+            self._step("Checking with photographs that were held out", fold + 1, FOLDS)
         return logits
 
     def _calibrate(self, logits: np.ndarray, rows: np.ndarray) -> None:

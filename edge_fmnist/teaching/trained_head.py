@@ -187,16 +187,15 @@ class TrainedHead:
         np.add.at(confusion, (self.targets, self._predicted), 1)
         classes = []
         for index in np.unique(self.targets):
-            label, count, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
-            right = int(confusion[index, index]) + (missed if label == NONE else 0)
-            wanted = max(0, ENOUGH_PHOTOGRAPHS - count)
-            classes.append(TaughtClass(label, count, missed, right, right / (count + missed), wanted))
+            label, found, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
+            right, count = int(confusion[index, index]) + (missed if label == NONE else 0), found + missed
+            classes.append(TaughtClass(label, count, missed, right, right / count, max(0, ENOUGH_PHOTOGRAPHS - found)))
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
             classes=tuple(classes),
-            photographs=len(self.targets),
+            photographs=sum(each.photographs for each in classes),
             accuracy=self.accuracy,
             confusion=tuple(tuple(row) for row in confusion[np.unique(self.targets)].tolist()),
             comparison=self._comparison(),

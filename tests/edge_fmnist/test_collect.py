@@ -149,9 +149,14 @@ def test_a_full_disk_leaves_nothing_behind(
 def test_a_damaged_log_loses_no_photograph(tmp_path: Path) -> None:
     Collection(tmp_path).add_unsorted(frame(1))
     with (tmp_path / "collected.jsonl").open("ab") as file:
-        file.write(b'{"file": 3}\n[]\n{"file": "unsorted/x.jpg", "answer": 1, "hash": "z"}\n\xff\x00{"ti')
+        file.write(b'{"file": 3}\n[]\n{"file": "unsorted/x.jpg", "answer": 1, "hash": "z"}\n')
+        file.write(b'{"file": "unsorted/y.jpg", "answer": {"label": 3, "score": "x"}}\n\xff\x00{"ti')
+    (tmp_path / "unsorted" / "y.jpg").touch()
     collection = Collection(tmp_path)
-    assert [name for name, _ in collection.unsorted()] == ["20270115T080001250.jpg"]
+    assert [(name, answer["score"]) for name, answer in collection.unsorted()] == [
+        ("y.jpg", 0.0),
+        ("20270115T080001250.jpg", 0.9),
+    ]
     assert not collection.add_unsorted(frame(1))
 
 

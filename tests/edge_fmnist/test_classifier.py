@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError
-from edge_fmnist.model.classifier import BATCH
+from edge_fmnist.model.classifier import BATCH, FLIP_LIMIT
 from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
 
 Models = Callable[[str], Path]
@@ -244,7 +244,9 @@ def test_scores_below_the_threshold_are_unknown(describe_model: Describe, images
     assert "unknown" in single
 
 
-def test_flip_test_time_augmentation(describe_model: Describe, images: np.ndarray) -> None:
+def test_flip_test_time_augmentation_where_the_image_alone_leaves_a_doubt(
+    describe_model: Describe, images: np.ndarray
+) -> None:
     plain = Classifier(describe_model())
     there, back = plain.values(images)[0], plain.values(np.ascontiguousarray(images[:, :, ::-1]))[0]
     assert not np.allclose(there, back)
@@ -252,8 +254,16 @@ def test_flip_test_time_augmentation(describe_model: Describe, images: np.ndarra
         flipped = Classifier(describe_model(**{key: True}))
         assert flipped.flip_tta
         np.testing.assert_allclose(flipped.values(images)[0], (there + back) / 2, rtol=1e-6)
-        np.testing.assert_allclose(flipped.predict(images[0]).scores, softmax((there + back) / 2)[0], atol=1e-6)
         np.testing.assert_array_equal(flipped.outputs(images)[0], plain.outputs(images)[0])
+    temperature = 0.1
+    flipped = Classifier(describe_model(flip_tta=True, calibration={"temperature": temperature, "threshold": 0}))
+    alone, both = softmax(there / temperature), softmax((there + back) / 2 / temperature)
+    sure = alone.max(axis=1) >= FLIP_LIMIT
+    assert 20 < sure.sum() < 280
+    predictions = flipped.predict_batch(images)
+    np.testing.assert_allclose(predictions.scores, np.where(sure[:, None], alone, both), atol=1e-5)
+    for image, expected in zip(images[:40], predictions.scores, strict=False):
+        np.testing.assert_array_equal(flipped.predict(image).scores, expected)
 
 
 def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: np.ndarray) -> None:

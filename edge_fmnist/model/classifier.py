@@ -29,6 +29,7 @@ from edge_fmnist.model.quantization import (
     mirror,
     normalize,
     softmax,
+    softmax_numerators,
 )
 from edge_fmnist.model.registry import DEFAULT_MODEL, ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import stated_input_range
@@ -132,6 +133,8 @@ class Classifier:
         self.flip_tta = self.metadata is not None and self.metadata.flip_tta
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
+        logits = self.metadata is not None and self.metadata.output == "logits"
+        self._numerators = softmax_numerators(self.output, self.temperature) if logits else None
 
     def __repr__(self) -> str:
         return f"Classifier({self._model.source!r}, {len(self.labels)} classes, {self.info.name}, {self.info.delegate})"
@@ -274,7 +277,7 @@ class Classifier:
         started = time.perf_counter_ns()
         values = dequantize(self.outputs(images)[0], self.output)
         if self.flip_tta:
-            values = self._averaged(values, self.outputs(mirror(images))[0])
+            values = (values + dequantize(self.outputs(mirror(images))[0], self.output)) / 2
         return values, (time.perf_counter_ns() - started) / 1e6
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
@@ -351,29 +354,26 @@ class Classifier:
             )
         return result.reshape(bound.images, -1)[: len(images)]
 
-    def _averaged(self, values: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-        """Return the mean of the real outputs of images and the raw outputs of their mirror images."""
-        return (values + dequantize(mirrored, self.output)) / 2
-
     def _scores(self, images: np.ndarray, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Return the probabilities of the used classes for images; ``run`` returns the raw outputs.
 
         With flip test-time augmentation, only images without a clear answer are run as mirror images, too.
         """
-        values = dequantize(run(images), self.output)
-        scores = self._probabilities(values)
-        if self.flip_tta:
-            unsure = scores.max(axis=1) < FLIP_LIMIT
-            if unsure.any():
-                mean = self._averaged(values[unsure], run(mirror(images[unsure])))
-                scores[unsure] = self._probabilities(mean)
+        outputs = run(images)
+        if self._numerators is None:
+            scores = self._probabilities(dequantize(outputs, self.output))
+        else:
+            scores = self._numerators.take(outputs[:, : len(self.labels)])
+            scores /= np.add.reduce(scores, axis=1, keepdims=True)
+        if self.flip_tta and (unsure := scores.max(axis=1) < FLIP_LIMIT).any():
+            first, second = (dequantize(view, self.output) for view in (outputs[unsure], run(mirror(images[unsure]))))
+            scores[unsure] = self._probabilities((first + second) / 2)
         return scores
 
     def _probabilities(self, values: np.ndarray) -> np.ndarray:
         """Return the probabilities of the used classes for real outputs, shape (N, outputs)."""
         source = self._model.source
-        # Quantized outputs are always finite.
-        if not self.output.quantized and not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             raise ModelError(f"{source}: gave outputs that are not finite (NaN or infinity)")
         if self.metadata is None:
             probabilities = are_probabilities(values, self.output)

@@ -23,13 +23,12 @@ from edge_fmnist import (
 )
 from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.data.samples import bag, t_shirt, trouser
-from edge_fmnist.model.metadata import embed, without_metadata
+from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist.pipeline.smoothing import Smoother
-from edge_fmnist.teaching.last_layer import find_head, without_head
+from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import rehearsal
-from edge_fmnist.teaching.results import TeachProgress
 from edge_fmnist.vision.read_image import read_image
 
 PARENT = "nano"
@@ -230,9 +229,9 @@ def test_stopped_in_the_middle(photos: Path, tmp_path: Path) -> None:
     output, cancel, stages = tmp_path / "mine.tflite", Event(), list[str]()
     output.write_bytes(b"former")
 
-    def stop_while_checking(progress: TeachProgress) -> None:
-        stages.append(progress.stage)
-        if progress.stage == "checking":
+    def stop_while_checking(stage: str, _done: int, _total: int) -> None:
+        stages.append(stage)
+        if stage == "checking":
             cancel.set()
 
     with pytest.raises(CancelledError, match="nothing was written"):
@@ -258,9 +257,8 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_model_whose_last_layer_cannot_be_replaced(photos: Path, tmp_path: Path) -> None:
-    flatbuffer = without_metadata(read_model(PARENT).content)
-    head = find_head(flatbuffer, PARENT)
-    cut = embed(without_head(head), {"output": "logits"}, tuple(map(str, range(head.size))))
+    parent = Parent(PARENT)
+    cut = embed(parent.without_last_layer(), {"output": "logits"}, tuple(map(str, range(parent.size))))
     (tmp_path / "cut.tflite").write_bytes(cut)
     with pytest.raises(ModelError, match=r"cut\.tflite: expected a model that ends in an int8 fully connected layer"):
         edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=tmp_path / "cut.tflite")

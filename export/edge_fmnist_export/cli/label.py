@@ -97,7 +97,7 @@ def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) 
             from edge_fmnist_export.bulk.ray_workers import RayWorkers
 
             running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
-        Engine(running, plan.manifest, plan.folder, plan.spec.layout).run(plan.left, progress.finished)
+        Engine(running, plan, progress.finished).run()
 
 
 class _Progress:

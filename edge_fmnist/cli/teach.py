@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 # Of the confusion, how many pairs are shown.
 MAX_PAIRS = 8
-STAGES = {
-    "photographs": "Reading photographs",
-    "fitting": "Fitting",
-    "checking": "Checking with photographs that were held out",
-    "writing": "Writing",
-}
 
 
 def teach(
@@ -45,7 +39,7 @@ def teach(
     with console.stderr_console().status("Reading photographs") as spinner:
 
         def show_progress(stage: str, done: int, total: int) -> None:
-            spinner.update(f"{STAGES[stage]}: {done} of {total}")
+            spinner.update(f"{stage}: {done} of {total}")
 
         taught = teach_model(photos, output, model=model, add=add, progress=show_progress)
     for warning in taught.warnings:

@@ -13,9 +13,9 @@ class TaughtClass:
 
     Attributes:
         label: its name, which is that of its folder.
-        photographs: number of photographs that were used.
-        missed: number of others in which no garment was found. They count as not recognized, or as recognized in the
-            class ``none``.
+        photographs: number of its photographs.
+        missed: number of those in which no garment was found: they are not taught, and count as not recognized, or as
+            recognized in the class ``none``.
         right: how many of all were recognized by a model that was taught without them.
         accuracy: share that was recognized, 0 to 1.
         wanted: how many more photographs would help; 0 if there are enough.
@@ -53,7 +53,7 @@ class Taught:
         parent: name or path of the model that it was made from.
         labels: the classes of the file, in the order of its output.
         classes: results for each class with photographs, sorted by name.
-        photographs: number of photographs that were used.
+        photographs: number of their photographs.
         accuracy: cross-validated accuracy, 0 to 1: each photograph is classified by an int8 file that was taught
             without it. One in which no garment is found counts as not recognized.
         confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each

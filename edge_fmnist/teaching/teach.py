@@ -38,8 +38,8 @@ def teach(
         model: the parent: name of a shipped model or path of a ``.tflite`` file, itself taught or not.
         add: keep the classes of the parent and add those of the folders. Few images of Fashion-MNIST, which come with
             the package, keep its ten classes from being forgotten.
-        progress: called in the calling thread after each step with its stage, ``"photographs"``, ``"fitting"``,
-            ``"checking"`` or ``"writing"``, the number of finished steps of this stage, and the number of all.
+        progress: called in the calling thread after each step with the name of its stage, such as ``"Fitting"``, the
+            number of finished steps of this stage, and the number of all.
         cancel: set by another thread to stop early.
 
     Returns:
@@ -66,14 +66,12 @@ def teach(
 
     parent = Parent(model)
     photographs = read_photographs(
-        Path(photos), 1 if add else 2, lambda done, total: step("photographs", done, total), warnings.append
+        Path(photos), 1 if add else 2, lambda done, total: step("Reading photographs", done, total), warnings.append
     )
     head = TrainedHead(parent, photographs, step, add=add)
     content = head.file(path.stem)
-    step("writing", 0, 1)
     try:
         write_bytes(path, content)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
-    step("writing", 1, 1)
     return head.result(path, tuple(warnings), time.perf_counter() - started)

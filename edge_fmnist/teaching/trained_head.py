@@ -19,7 +19,7 @@ from edge_fmnist.model.photos import right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.collection import class_key
-from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, Regression, cross_validate, folds_of
+from edge_fmnist.teaching.fit import FOLDS, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MAX_CLASSES, Photographs, rehearsal
 from edge_fmnist.teaching.results import BeforeAfter, Taught, TaughtClass
@@ -98,14 +98,14 @@ class TrainedHead:
         folds, done = folds_of(targets, groups), iter(range(1, FOLDS + 2))
         regression = Regression(features, rows, centre)
         self._strength, fold_weights = cross_validate(
-            regression, folds, len(self.targets), STRENGTHS, lambda: step("fitting", next(done), FOLDS + 1)
+            regression, folds, len(self.targets), lambda: step("Fitting", next(done), FOLDS + 1)
         )
         self._weights = regression.fit(self._strength, centre, np.full(len(rows), True))
         if add:
             margin = self._lead(len(kept), fold_weights, folds)
             for weights in (self._weights, *fold_weights.values()):
                 weights[len(kept) :, -1] -= margin
-        step("fitting", next(done), FOLDS + 1)
+        step("Fitting", next(done), FOLDS + 1)
         logits = self._held_out(fold_weights, folds)
         self._calibrate(logits, rows[: len(logits)])
         nothing_right = sum(count for label, count in zip(self.labels, self._missed, strict=True) if label == NONE)
@@ -144,7 +144,7 @@ class TrainedHead:
                 content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
                 classifier = Classifier(ModelBytes(content, self.parent.source))
                 logits[held], _ = classifier.values(self.photographs.images[held])
-            self._step("checking", fold + 1, FOLDS)
+            self._step("Checking with photographs that were held out", fold + 1, FOLDS)
         return logits
 
     def _calibrate(self, logits: np.ndarray, rows: np.ndarray) -> None:
@@ -187,16 +187,15 @@ class TrainedHead:
         np.add.at(confusion, (self.targets, self._predicted), 1)
         classes = []
         for index in np.unique(self.targets):
-            label, count, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
-            right = int(confusion[index, index]) + (missed if label == NONE else 0)
-            wanted = max(0, ENOUGH_PHOTOGRAPHS - count)
-            classes.append(TaughtClass(label, count, missed, right, right / (count + missed), wanted))
+            label, found, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
+            right, count = int(confusion[index, index]) + (missed if label == NONE else 0), found + missed
+            classes.append(TaughtClass(label, count, missed, right, right / count, max(0, ENOUGH_PHOTOGRAPHS - found)))
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
             classes=tuple(classes),
-            photographs=len(self.targets),
+            photographs=sum(each.photographs for each in classes),
             accuracy=self.accuracy,
             confusion=tuple(tuple(row) for row in confusion[np.unique(self.targets)].tolist()),
             comparison=self._comparison(),

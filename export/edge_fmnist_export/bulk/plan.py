@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge_fmnist import extras
@@ -129,7 +128,7 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
     job: dict[str, Any] = {
         "options": _comparable(options),
         "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
-        "versions": {name: _version(name) for name in (PACKAGE, *LIBRARIES)},
+        "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
     if restart or JOB not in folder.names():
         planned = _plan(folder, options, job, restart, warn)
@@ -177,21 +176,13 @@ def _is_ours(name: str) -> bool:
     return name in (JOB, SUMMARY) or name.startswith("manifest.") or PART.fullmatch(name) is not None
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _comparable(options: LabelOptions) -> dict[str, Any]:
     """Return the options that a job keeps from beginning to end."""
-    values = asdict(options)
-    del values["output"], values["partition_size"]
-    if not is_uri(options.source):
-        values["source"] = os.path.abspath(options.source)  # noqa: PTH100
+    source = options.source if is_uri(options.source) else os.path.abspath(options.source)  # noqa: PTH100
     # As JSON gives it back.
-    values["labels"] = None if options.labels is None else list(options.labels)
+    labels = None if options.labels is None else list(options.labels)
+    values = asdict(options) | {"source": source, "labels": labels}
+    del values["output"], values["partition_size"]
     return values
 
 
@@ -222,8 +213,7 @@ def _check_same(options: LabelOptions, job: dict[str, Any], planned: dict[str, A
                 "run the same command to go on with it, or start over with --restart"
             )
     for name in LIBRARIES:
-        before, now = planned["versions"].get(name), job["versions"][name]
-        if before != now:
+        if (before := planned["versions"].get(name)) != (now := job["versions"][name]):
             warn(f"{name} {now} is installed, and {before} labelled the first part of this job: answers may differ")
 
 

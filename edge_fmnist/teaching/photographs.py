@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from edge_fmnist.data.labels import LABELS, check_labels
@@ -111,10 +112,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,)."""
-    from PIL import Image
-
-    with Image.open(REHEARSAL) as picture:
-        sheet = np.asarray(picture.convert("L"))
+    sheet = np.asarray(cv2.imread(str(REHEARSAL), cv2.IMREAD_GRAYSCALE))
     rows = sheet.reshape(len(LABELS), 28, -1, 28).transpose(0, 2, 1, 3)
     kept = [(rows[place], labels.index(label)) for place, label in enumerate(LABELS) if label in labels]
     images = np.concatenate([images for images, _ in kept])

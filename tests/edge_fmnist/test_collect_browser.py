@@ -253,7 +253,8 @@ def test_two_new_classes_are_collected_taught_and_used(
     # One answer is corrected with one tap; the tap is taken back.
     tab.until("document.querySelectorAll('#strip li').length")
     tab.run("document.querySelector('#strip li button:nth-child(2)').click()")
-    tab.until("document.getElementById('said').textContent.startsWith('Stored as ')")
+    # What was said before is "Stored as my hat: 10".
+    tab.until("document.getElementById('said').textContent.endsWith(': 1')")
     tab.run("document.getElementById('undo').click()")
     tab.until("document.getElementById('said').textContent.startsWith('Removed from ')")
 

@@ -86,6 +86,7 @@ def test_a_taught_file_knows_its_classes(taught: Taught, photos: Path) -> None:
     assert (classifier.temperature, classifier.threshold) == (taught.temperature, taught.threshold)
     assert taught.comparison is not None
     assert taught.comparison.before == 0
+    assert not taught.parent_trained_on_photographs
 
 
 def test_it_stays_an_ordinary_int8_file(taught: Taught) -> None:
@@ -132,6 +133,9 @@ def test_added_classes_leave_the_former_ones(photos: Path, tmp_path: Path) -> No
     images, targets = rehearsal(LABELS)
     before, after = ((model.predict_batch(images).indexes == targets).mean() for model in (parent, classifier))
     assert after >= before - 0.01
+    # What the network has seen, a file that is taught from this one says, too.
+    assert added.parent_trained_on_photographs
+    assert Parent(added.path).photos_sha256 == Parent("camera").photos_sha256 is not None
 
 
 def test_classes_that_are_not_of_fashion_mnist_cannot_be_kept_without_photographs(
@@ -149,6 +153,14 @@ def test_what_is_not_to_be_named_is_unknown(photos: Path, tmp_path: Path) -> Non
     prediction = predicted(Classifier(result.path), photos / "cross" / "0.png")
     assert (prediction.label, prediction.answer, prediction.known) == ("none", UNKNOWN, False)
     assert Smoother(result.labels, result.threshold).update(prediction.scores, 0).label == UNKNOWN
+
+
+def test_a_class_that_the_parent_has_starts_from_its_weights(tmp_path: Path) -> None:
+    for name in ("t-shirt-TOP", "jeans"):
+        write(tmp_path / "photos", name, t_shirt if name == "jeans" else trouser, 3)
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    former, (jeans, shirt) = Parent(PARENT).weights()[LABELS.index("T-shirt/top")], Parent(result.path).weights()
+    assert np.corrcoef(former, shirt)[0, 1] > 0.8 > np.corrcoef(former, jeans)[0, 1]
 
 
 def test_frames_of_one_thing_that_nobody_moved_are_warned_about(tmp_path: Path) -> None:

@@ -306,3 +306,11 @@ def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
 def test_a_node_with_another_version_is_named() -> None:
     with pytest.raises(RunError, match=r"node .* expected 0\.0: install the same version"):
         label_task("0.0", [], Task(0, 0, []))
+
+
+def test_a_node_that_does_not_share_the_output_folder_is_named(photos: Path, tmp_path: Path) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
+    plan.manifest.close()
+    (tmp_path / "labels" / "job.json").unlink()
+    with pytest.raises(RunError, match=r"labels: not shared by the node .* use a network folder"):
+        Labeller(plan.spec)

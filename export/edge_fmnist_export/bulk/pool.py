@@ -20,7 +20,7 @@ from edge_fmnist_export.bulk.parts import Task
 PR_SET_PDEATHSIG = 1
 # Workers that end before they are ready, one after another: something is wrong with all of them.
 MOST_FAILED_STARTS = 3
-JOIN_SECONDS = 5.0
+START_SECONDS, JOIN_SECONDS = 120.0, 5.0
 READY = "ready"
 
 
@@ -36,7 +36,7 @@ class _Worker:
         # So that the pipe ends with the process.
         theirs.close()
 
-    def ask(self, question: Any, seconds: float | None = None) -> Any:
+    def ask(self, question: Any, seconds: float) -> Any:
         """Return the answer of the process.
 
         Raises:
@@ -133,7 +133,7 @@ class Pool:
                 worker = _Worker()
                 self._started = [each for each in self._started if not each.pipe.closed] + [worker]
             try:
-                worker.ask(self._spec)
+                worker.ask(self._spec, START_SECONDS)
             except BrokenExecutor as error:
                 reason = error
             else:

@@ -6,8 +6,6 @@ const REFRESH = 2000;
 const WHILE_TEACHING = 500;
 // The strip does not move under a finger: milliseconds after a touch in which it stays as it is.
 const STILL = 4000;
-// As in teach: a class with fewer photographs is refused.
-const LEAST = 3;
 
 let state = null;
 let touched = -Infinity; // when the strip was last touched, in milliseconds of performance.now()
@@ -146,20 +144,12 @@ function teachNote({ state: doing, seconds, error, model }) {
   if (doing === "teaching") return `Teaching… ${seconds} s. The camera goes on.`;
   if (doing === "taught") return "Nothing has changed yet. Use the new model?";
   if (error) return error;
-  return missing() || `The model in use is ${model}. ${counted(photographs(), "photograph")} to teach from.`;
+  const count = photographs();
+  if (!count) return "Collect photographs of each class: 3 at least, 20 are better.";
+  return `The model in use is ${model}. ${counted(count, "photograph")} to teach from.`;
 }
 
 const photographs = () => state.classes.reduce((sum, { count }) => sum + count, 0);
-
-// What teach would refuse.
-function missing() {
-  const collected = state.classes.filter(({ count }) => count > 0);
-  const few = collected.find(({ count }) => count < LEAST);
-  const least = element("add").checked ? 1 : 2;
-  if (few) return `${few.name}: ${counted(few.count, "photograph")}, at least ${LEAST} are needed.`;
-  if (collected.length < least) return `Collect at least ${LEAST} photographs of ${least === 1 ? "a class" : "two classes"}; 20 of each are better.`;
-  return "";
-}
 
 function showTeaching() {
   const { teach } = state;
@@ -167,7 +157,7 @@ function showTeaching() {
   setText(element("teach-note"), teachNote(teach));
   element("teach-note").classList.toggle("failed", doing === "idle" && teach.error !== null);
   element("teach").hidden = element("add-choice").hidden = doing !== "idle";
-  element("teach").disabled = missing() !== "";
+  element("teach").disabled = photographs() === 0;
   element("use").hidden = element("report").hidden = doing !== "taught";
   element("cancel").hidden = doing === "idle";
   setText(element("cancel"), doing === "taught" ? "Discard" : "Cancel");
@@ -202,7 +192,6 @@ element("new-class").addEventListener("submit", async (event) => {
 for (const kind of ["pointerdown", "pointermove", "scroll"]) {
   element("strip").addEventListener(kind, () => (touched = performance.now()), { passive: true });
 }
-element("add").addEventListener("change", () => state && show(state));
 element("teach").addEventListener("click", () => change({ action: "teach", add: element("add").checked }));
 for (const action of ["undo", "use", "cancel", "restore"]) {
   element(action).addEventListener("click", () => change({ action }));

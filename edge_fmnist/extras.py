@@ -38,6 +38,19 @@ def missing(modules: Iterable[str]) -> list[str]:
     return [module for module in modules if find_spec(module) is None]
 
 
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed version of each package; None where it is not installed."""
+    from importlib import metadata
+
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
 def require(extra: str, purpose: str, modules: Iterable[str] | None = None) -> None:
     """Check that modules of an extra, by default all of them, are installed, without importing them.
 

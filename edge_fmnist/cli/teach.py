@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 # Of the confusion, how many pairs are shown.
 MAX_PAIRS = 8
-STAGES = {
-    "photographs": "Reading photographs",
-    "fitting": "Fitting",
-    "checking": "Checking with photographs that were held out",
-    "writing": "Writing",
-}
 
 
 def teach(
@@ -38,15 +32,14 @@ def teach(
     has photographs of things to reject: their answer is "unknown". The file is an int8 model with a new last layer.
     The accuracy is measured by cross-validation, on photographs that were held out. Nothing is written before the end.
     """
-    from edge_fmnist.teaching.results import TeachProgress
     from edge_fmnist.teaching.teach import teach as teach_model
 
     # Reports a model that cannot be used before reading any photograph.
     options.load_classifier(model)
     with console.stderr_console().status("Reading photographs") as spinner:
 
-        def show_progress(progress: TeachProgress) -> None:
-            spinner.update(f"{STAGES[progress.stage]}: {progress.done} of {progress.total}")
+        def show_progress(stage: str, done: int, total: int) -> None:
+            spinner.update(f"{stage}: {done} of {total}")
 
         taught = teach_model(photos, output, model=model, add=add, progress=show_progress)
     for warning in taught.warnings:
@@ -64,29 +57,24 @@ def show(taught: Taught) -> None:
         f"(cross-validation), threshold {taught.threshold:.2f}",
         ["class", "right", "photographs", "share", "would help"],
         [
-            (
-                each.label,
-                each.right,
-                each.photographs,
-                f"{each.accuracy:.0%}",
-                f"{each.wanted} more" if each.wanted else "",
-            )
-            for each in taught.classes
+            (c.label, c.right, c.photographs, f"{c.accuracy:.0%}", f"{c.wanted} more" if c.wanted else "")
+            for c in taught.classes
         ],
     )
     pairs = [
-        (count, each.label, label)
+        (each.label, answer, count)
         for each, row in zip(taught.classes, taught.confusion, strict=True)
-        for label, count in zip(taught.labels, row, strict=True)
-        if count and label != each.label
+        for answer, count in zip(taught.labels, row, strict=True)
+        if count and answer != each.label
     ]
     if pairs:
-        pairs.sort(key=lambda pair: -pair[0])
-        console.show_table(
-            "Most frequent confusions",
-            ["class", "answer", "photographs"],
-            [(label, answer, count) for count, label, answer in pairs[:MAX_PAIRS]],
-            numbers_from=2,
+        pairs.sort(key=lambda pair: -pair[2])
+        headings = ["class", "answer", "photographs"]
+        console.show_table("Most frequent confusions", headings, pairs[:MAX_PAIRS], numbers_from=2)
+    if taught.parent_trained_on_photographs:
+        console.say(
+            f"{taught.parent} was itself trained with photographs. If these are among them, expect new ones to be "
+            "recognized less often than cross-validation says."
         )
     if taught.comparison is not None:
         console.say(

@@ -11,13 +11,7 @@ import numpy as np
 from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
-from edge_fmnist.teaching.collection import (
-    JPEG_QUALITY,
-    CollectedFrame,
-    Collection,
-    perceptual_hash,
-    similar,
-)
+from edge_fmnist.teaching.collection import JPEG_QUALITY, CollectedFrame, Collection, perceptual_hash, similar
 
 # Seconds between two frames that are considered.
 INTERVAL = 1.0
@@ -35,9 +29,7 @@ class Collector(Sink):
 
     def __init__(self, collection: Collection, below: float | None = None, *, interval: float = INTERVAL) -> None:
         """Create a collector that considers a frame every ``interval`` seconds."""
-        self.collection = collection
-        self.below = below
-        self._interval = interval
+        self.collection, self.below, self._interval = collection, below, interval
         self._due = -float("inf")
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
@@ -45,11 +37,7 @@ class Collector(Sink):
         self._count = 0
 
     def write(self, result: LiveResult) -> None:
-        """Process a frame, if one is due.
-
-        Raises:
-            SinkError: it cannot be stored, as with :meth:`Collection.add_unsorted`.
-        """
+        """Store a frame or keep it, if one is due; raises as :class:`Collection`."""
         now = time.monotonic()
         if now < self._due or not result.garment.found or result.label is None:
             return
@@ -57,14 +45,21 @@ class Collector(Sink):
         frame = capture(result)
         if self.below is not None and result.score < self.below:
             self.collection.add_unsorted(frame)
-        else:
-            self._keep(frame, result.labels)
+            return
+        with self._lock:
+            if result.labels != self._labels:
+                # Of another model: what the former one answered says nothing about it.
+                self._labels, self._recent = result.labels, {}
+            if not any(similar(old.hash, frame.hash) for old in self._recent.values()):
+                self._recent[self._count] = frame
+                self._recent.pop(self._count - MAX_RECENT, None)
+                self._count += 1
 
     def close(self) -> None:
         """Do nothing; every frame is stored at once."""
 
     def recent(self) -> dict[int, CollectedFrame]:
-        """Return the recent frames by number."""
+        """Return the recent frames by number, oldest first."""
         with self._lock:
             return dict(self._recent)
 
@@ -73,26 +68,9 @@ class Collector(Sink):
         with self._lock:
             self._recent.pop(number, None)
 
-    def _keep(self, frame: CollectedFrame, labels: tuple[str, ...]) -> None:
-        """Keep a recent frame that looks like no other, in place of the oldest."""
-        with self._lock:
-            if labels != self._labels:
-                # Of another model: what the former one answered says nothing about it.
-                self._labels, self._recent = labels, {}
-            if any(similar(old.hash, frame.hash) for old in self._recent.values()):
-                return
-            self._recent[self._count] = frame
-            self._count += 1
-            while len(self._recent) > MAX_RECENT:
-                del self._recent[min(self._recent)]
-
 
 def capture(result: LiveResult) -> CollectedFrame:
-    """Return the frame of a result as it is stored.
-
-    Raises:
-        SinkError: the frame is too large for JPEG.
-    """
+    """Return the frame of a result as it is stored; ``SinkError`` if it is too large for JPEG."""
     best = np.argsort(result.scores)[::-1][:BEST]
     answer = {
         "label": result.label,

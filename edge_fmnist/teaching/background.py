@@ -32,7 +32,7 @@ class BackgroundTeacher:
     """Teaches a model from a folder of photographs, shows how good it is, and swaps it in when asked to.
 
     A process and not a thread: in a thread, the loop would wait for Python's global lock at every step of its own.
-    May be used from any thread.
+    May be used from any thread. What cannot be done now raises ``UsageError``.
     """
 
     def __init__(self, folder: Path, loop: LiveLoop) -> None:
@@ -59,11 +59,7 @@ class BackgroundTeacher:
             }
 
     def start(self, add: bool) -> None:
-        """Start teaching; ``add`` keeps the classes of the model that is in use.
-
-        Raises:
-            UsageError: it is teaching already.
-        """
+        """Start teaching; ``add`` keeps the classes of the model that is in use."""
         with self._lock:
             if self._process is not None:
                 raise UsageError("it is teaching already")
@@ -71,14 +67,10 @@ class BackgroundTeacher:
             command = [sys.executable, "-m", "edge_fmnist", "teach", str(self._folder), *(["--add"] if add else [])]
             command += [f"--output={self._folder / CANDIDATE}", f"--model={self._loop.classifier.source}", "--json"]
             self._started = time.monotonic()
-            process = subprocess.Popen(  # noqa: S603 - the same Python and program
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+            pipe = subprocess.PIPE
+            self._process = process = subprocess.Popen(  # noqa: S603 - the same Python and program
+                command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
             )
-            self._process = process
             # It may have ended already.
             with contextlib.suppress(ProcessLookupError):
                 os.setpriority(os.PRIO_PROCESS, process.pid, os.nice(0) + NICENESS)
@@ -93,13 +85,10 @@ class BackgroundTeacher:
                 process.terminate()
             self._tidy()
 
-    close = cancel
-
     def use(self) -> None:
         """Take the taught model into the loop, and keep the former one beside it.
 
         Raises:
-            UsageError: nothing was taught.
             ModelError: the file was damaged meanwhile; the former model stays in use.
             SinkError: the files cannot be moved; the taught model is in use all the same.
         """
@@ -114,12 +103,7 @@ class BackgroundTeacher:
             self._tidy()
 
     def restore(self) -> None:
-        """Take the former model into the loop again; a second call takes the taught one.
-
-        Raises:
-            UsageError: there is no former model.
-            SinkError: the files cannot be moved.
-        """
+        """Take the former model into the loop again; a second call takes the taught one; errors as for :meth:`use`."""
         with self._lock:
             if self._former is None:
                 raise UsageError("there is no former model")
@@ -133,10 +117,8 @@ class BackgroundTeacher:
             # Not after cancel().
             if self._process is process:
                 self._process = None
-                try:
+                with contextlib.suppress(ValueError):
                     self._report = json.loads(output) if process.returncode == 0 else None
-                except ValueError:
-                    self._report = None
                 if self._report is None:
                     lines = [line.removeprefix("Error: ") for line in errors.splitlines() if line.strip()]
                     self._error = lines[-1] if lines else f"teaching ended with exit code {process.returncode}"

@@ -18,10 +18,10 @@ import shutil
 import threading
 import unicodedata
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -46,8 +46,7 @@ NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 _SPECIAL = re.compile(r'[/\\:*?"<>|]+')
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class CollectedFrame:
+class CollectedFrame(NamedTuple):
     """A frame to store, and what was answered.
 
     Attributes:
@@ -104,7 +103,10 @@ def class_key(name: str) -> str:
 
 
 class Collection:
-    """Stores photographs; may be used from any thread."""
+    """Stores photographs; may be used from any thread.
+
+    What cannot be stored raises ``SinkError``: nothing of it is left behind, and what was stored before stays.
+    """
 
     def __init__(
         self, folder: str | Path, max_frames: int = 500, max_bytes: int = 200_000_000, warn: Warn = log_warning
@@ -112,14 +114,10 @@ class Collection:
         """Create the folder, or continue one.
 
         Args:
-            folder: the folder.
+            folder: the folder; ``UsageError`` if it is a file.
             max_frames: most frames in the subfolder ``unsorted``.
             max_bytes: most bytes in it.
             warn: called once when it is full.
-
-        Raises:
-            UsageError: the folder is a file.
-            SinkError: it cannot be created or read.
         """
         self.folder = Path(folder)
         self._max_frames, self._max_bytes = max_frames, max_bytes
@@ -129,55 +127,40 @@ class Collection:
         self._done: list[tuple[Path, Path | None]] = []
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{folder}: expected a folder to collect in, got a file", setting="collect")
-        try:
+        with self._changing():
             self.folder.mkdir(parents=True, exist_ok=True)
             lines = self._lines()
-        except OSError as error:
-            raise self._error(error) from error
         hashes = [str(line.get("hash")) for line in lines]
         self._hashes = deque((int(text, 16) for text in hashes if re.fullmatch("[0-9a-f]{16}", text)), MAX_HASHES)
-        self._answers = {line["file"]: line["answer"] for line in lines if isinstance(line.get("answer"), dict)}
+        answers = [(line["file"], line.get("answer")) for line in lines]
+        self._answers = {file: answer for file, answer in answers if _is_answer(answer)}
 
     def counts(self) -> dict[str, int]:
         """Return the number of photographs of each class, by the name of its folder."""
         with self._lock:
-            return {path.name: len(_pictures(path)) for path in self._folders() if path.name != UNSORTED}
+            return {path.name: len(_pictures(path)) for path in self._classes()}
 
     def unsorted(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the file names in ``unsorted`` with their answers, least sure first."""
         paths = _pictures(self.folder / UNSORTED)
-        files = [(path.name, {**NO_ANSWER, **self._answers.get(self._relative(path), {})}) for path in paths]
+        files = [(path.name, self._answers.get(self._relative(path), NO_ANSWER)) for path in paths]
         return sorted(files, key=lambda file: float(file[1]["score"]))
 
-    def read_unsorted(self, name: str) -> bytes | None:
-        """Return a file of ``unsorted``; None if there is no such file."""
-        with contextlib.suppress(OSError):
-            if path := self._unsorted(name):
-                return path.read_bytes()
-        return None
+    def find_unsorted(self, name: str) -> Path | None:
+        """Return the path of a file of ``unsorted``; None if there is no such file."""
+        return next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
 
     def add(self, frame: CollectedFrame, label: str) -> str:
-        """Store a frame in a class; return the name of its folder.
-
-        Raises:
-            UsageError: a name that cannot be used, or too many classes.
-            SinkError: it cannot be written; nothing is left behind.
-        """
-        with self._lock:
+        """Store a frame in a class; return the name of its folder. ``UsageError``: a name that no class can have."""
+        with self._changing():
             folder = self._class_folder(label)
-            path = self._write(folder, frame)
-            self._done.append((path, None))
+            self._done.append((self._write(folder, frame), None))
             return folder.name
 
     def sort(self, name: str, label: str) -> str:
-        """Move a file of ``unsorted`` to a class; return the name of its folder.
-
-        Raises:
-            UsageError: no such file, or a name that cannot be used, or too many classes.
-            SinkError: it cannot be moved.
-        """
-        with self._lock:
-            source = self._unsorted(name)
+        """Move a file of ``unsorted`` to a class; return the name of its folder; errors as for :meth:`add`."""
+        with self._changing():
+            source = self.find_unsorted(name)
             if source is None:
                 raise UsageError("this frame is not there any more")
             target = self._class_folder(label)
@@ -186,26 +169,19 @@ class Collection:
             return target.name
 
     def undo(self) -> str | None:
-        """Take back the last stored or sorted frame of this run; return the folder that it was in, or None.
-
-        Raises:
-            SinkError: it cannot be moved or deleted.
-        """
-        with self._lock:
+        """Take back the last stored or sorted frame of this run; return the folder that it was in, or None."""
+        with self._changing():
             if not self._done:
                 return None
             path, source = self._done.pop()
-            try:
-                if source is not None:
-                    self._move(path, source.parent)
-                else:
-                    path.unlink(missing_ok=True)
-                    self._log({"file": self._relative(path), "undone": True})
-                # teach does not accept a class without photographs.
-                if not any(path.parent.iterdir()):
-                    path.parent.rmdir()
-            except OSError as error:
-                raise self._error(error) from error
+            if source is not None:
+                self._move(path, source.parent)
+            else:
+                path.unlink(missing_ok=True)
+                self._log({"file": self._relative(path), "undone": True})
+            # teach does not accept a class without photographs.
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
             return path.parent.name
 
     @property
@@ -214,71 +190,67 @@ class Collection:
         return self._done[-1][0].parent.name if self._done else None
 
     def add_unsorted(self, frame: CollectedFrame) -> bool:
-        """Store a frame that is not in a class yet; return False if it looks like a stored one, or the folder is full.
-
-        Raises:
-            SinkError: it cannot be written; what is stored stays.
-        """
-        with self._lock:
+        """Store a frame that is in no class yet; return False if it looks like a stored one, or the folder is full."""
+        with self._changing():
             if any(similar(frame.hash, known) for known in self._hashes):
                 return False
             files = _pictures(self.folder / UNSORTED)
             size = sum(path.stat().st_size for path in files)
-            was_full, self._full = self._full, False
-            if len(files) >= self._max_frames or size + len(frame.jpeg) > self._max_bytes:
-                self._full = True
-                if not was_full:
-                    self._warn(
-                        f"{self.folder / UNSORTED}: full, with {len(files)} frames and {size / 1e6:.0f} MB; no more "
-                        "are stored; sort or delete some, or raise --collect-max-frames and --collect-max-mb"
-                    )
-                return False
-            self._write(self.folder / UNSORTED, frame)
-            return True
+            was_full = self._full
+            self._full = len(files) >= self._max_frames or size + len(frame.jpeg) > self._max_bytes
+            if self._full and not was_full:
+                self._warn(
+                    f"{self.folder / UNSORTED}: full, with {len(files)} frames and {size / 1e6:.0f} MB; no more are "
+                    "stored; sort or delete some, or raise --collect-max-frames and --collect-max-mb"
+                )
+            if not self._full:
+                self._write(self.folder / UNSORTED, frame)
+            return not self._full
 
-    def _unsorted(self, name: str) -> Path | None:
-        return next((path for path in _pictures(self.folder / UNSORTED) if path.name == name), None)
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Let no other thread in, and say what to do if the disk takes nothing."""
+        with self._lock:
+            try:
+                yield
+            except OSError as error:
+                raise SinkError(
+                    f"{self.folder}: cannot store frames ({error.strerror or error}); what is stored stays; free some "
+                    "space or choose another folder"
+                ) from error
 
     def _class_folder(self, label: str) -> Path:
         """Return the folder of a class: an existing one whatever its case, or a new one."""
-        name = folder_name(label)
-        folders = [path for path in self._folders() if path.name != UNSORTED]
+        name, folders = folder_name(label), self._classes()
         same = next((path for path in folders if class_key(path.name) == class_key(name)), None)
         if same is None and len(folders) >= MAX_CLASSES:
             raise UsageError(f"expected at most {MAX_CLASSES} classes")
         return same or self.folder / name
 
-    def _folders(self) -> list[Path]:
-        with contextlib.suppress(FileNotFoundError):
-            return sorted(p for p in self.folder.iterdir() if p.is_dir() and not p.is_symlink() and p.name[0] != ".")
-        return []
+    def _classes(self) -> list[Path]:
+        paths = sorted(self.folder.glob("[!.]*"))
+        return [path for path in paths if path.is_dir() and not path.is_symlink() and path.name != UNSORTED]
 
     def _write(self, folder: Path, frame: CollectedFrame) -> Path:
         when = datetime.fromtimestamp(frame.time, timezone.utc)
         stem = f"{when:%Y%m%dT%H%M%S}{when.microsecond // 1000:03d}"
         path = next(p for n in range(1000) if not (p := folder / f"{stem}{f'-{n}' if n else ''}.jpg").exists())
+        if shutil.disk_usage(self.folder).free < len(frame.jpeg) + RESERVE_BYTES:
+            raise OSError(None, f"less than {RESERVE_BYTES >> 20} MiB free")
+        write_bytes(path, frame.jpeg)
         try:
-            if shutil.disk_usage(self.folder).free < len(frame.jpeg) + RESERVE_BYTES:
-                raise OSError(None, f"less than {RESERVE_BYTES >> 20} MiB free")
-            write_bytes(path, frame.jpeg)
-            try:
-                self._log({"file": self._relative(path), "answer": frame.answer, "hash": f"{frame.hash:016x}"}, when)
-            except OSError:
-                path.unlink()
-                raise
-        except OSError as error:
-            raise self._error(error) from error
+            self._log({"file": self._relative(path), "answer": frame.answer, "hash": f"{frame.hash:016x}"}, when)
+        except OSError:
+            path.unlink()
+            raise
         self._hashes.append(frame.hash)
         self._answers[self._relative(path)] = frame.answer
         return path
 
     def _move(self, source: Path, folder: Path) -> None:
-        try:
-            folder.mkdir(exist_ok=True)
-            source.replace(folder / source.name)
-            self._log({"file": self._relative(folder / source.name), "from": self._relative(source)})
-        except OSError as error:
-            raise self._error(error) from error
+        folder.mkdir(exist_ok=True)
+        source.replace(folder / source.name)
+        self._log({"file": self._relative(folder / source.name), "from": self._relative(source)})
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -299,15 +271,13 @@ class Collection:
                         lines.append(line)
         return lines
 
-    def _error(self, error: OSError) -> SinkError:
-        return SinkError(
-            f"{self.folder}: cannot store frames ({error.strerror or error}); what is stored stays; free some space "
-            "or choose another folder"
-        )
+
+def _is_answer(value: Any) -> bool:
+    """Return whether a value of the log, which is a file that anyone may change, is an answer."""
+    kinds = {"label": str | None, "score": int | float, "scores": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(name, ()), kind) for name, kind in kinds.items())
 
 
 def _pictures(folder: Path) -> list[Path]:
     """Return the files in a folder, without hidden ones; none if there is no such folder."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.is_file())
-    return []
+    return sorted(path for path in folder.glob("[!.]*") if path.is_file())

@@ -50,11 +50,7 @@ class Photographs:
     paths: tuple[Path, ...]
 
     def chosen(self, which: np.ndarray) -> Photographs:
-        """Return some of the photographs.
-
-        Args:
-            which: bool, shape (N,).
-        """
+        """Return some of the photographs; ``which`` is bool, shape (N,)."""
         hashes, paths = (tuple(np.array(each)[which]) for each in (self.hashes, self.paths))
         arrays = {name: getattr(self, name)[which] for name in ("images", "targets", "groups")}
         return replace(self, **arrays, hashes=hashes, paths=paths)
@@ -70,48 +66,47 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
         DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
     """
     files = photograph_files(folder, least_classes, warn)
-    total, done, images, targets, all_missed = sum(map(len, files.values())), 0, [], [], []
-    seen: dict[str, tuple[Path, int]] = {}
+    labels, total, done, all_missed = tuple(files), sum(map(len, files.values())), 0, []
+    seen: dict[str, tuple[Path, int, np.ndarray]] = {}
     for target, (label, paths) in enumerate(files.items()):
         missed, repeated = 0, 0
         for path in paths:
+            done += 1
             try:
                 digest, image = _read(path)
             except EdgeFmnistError as error:
                 warn(f"skipped {error}")
-                digest, image = "", None
-            done += 1
+            else:
+                if digest in seen and seen[digest][1] != target:
+                    raise DataError(
+                        f"{path}: the same photograph as {seen[digest][0]}, in another class; keep it in the class "
+                        "that is right"
+                    )
+                repeated += digest in seen
+                missed += image is None
+                if image is not None:
+                    seen.setdefault(digest, (path, target, image))
             step(done, total)
-            if digest in seen:
-                repeated += 1
-                _check_same(path, target, *seen[digest])
-            elif image is not None:
-                seen[digest] = path, target
-                images.append(image)
-                targets.append(target)
-            elif digest:
-                missed += 1
         all_missed.append(missed)
         if missed:
             warn(f"{label}: no garment found in {missed} of {len(paths)} photographs")
         if repeated:
             warn(f"{label}: {repeated} photographs are copies of others and were skipped")
-    if not images:
+    if not seen:
         raise DataError(
             f"{folder}: no garment found in any of its {total} photographs; expected one thing at a time, whole, "
             "on ground of another colour"
         )
-    _check_counts(folder, tuple(files), targets)
-    groups = _groups(tuple(files), np.array(images), np.array(targets), warn)
-    return Photographs(
-        labels=tuple(files),
-        images=np.array(images),
-        targets=np.array(targets),
-        groups=groups,
-        missed=tuple(all_missed),
-        hashes=tuple(seen),
-        paths=tuple(path for path, _ in seen.values()),
-    )
+    found, found_targets, found_images = zip(*seen.values(), strict=True)
+    images, targets = np.array(found_images), np.array(found_targets)
+    counts = np.bincount(targets, minlength=len(labels))
+    if few := [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_PHOTOGRAPHS]:
+        raise DataError(
+            f"{folder}: expected at least {MIN_PHOTOGRAPHS} different photographs of each class in which a garment "
+            f"is found; {', '.join(few)}"
+        )
+    groups = _groups(labels, images, targets, warn)
+    return Photographs(labels, images, targets, groups, tuple(all_missed), tuple(seen), found)
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -160,21 +155,6 @@ def _read(path: Path) -> tuple[str, np.ndarray | None]:
     garment = preprocess(picture)
     digest = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
     return digest, garment.image if garment.found else None
-
-
-def _check_same(path: Path, target: int, other: Path, other_target: int) -> None:
-    if target != other_target:
-        raise DataError(f"{path}: the same photograph as {other}, in another class; keep it in the class that is right")
-
-
-def _check_counts(folder: Path, labels: tuple[str, ...], targets: list[int]) -> None:
-    counts = np.bincount(targets, minlength=len(labels))
-    few = [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_PHOTOGRAPHS]
-    if few:
-        raise DataError(
-            f"{folder}: expected at least {MIN_PHOTOGRAPHS} different photographs of each class in which a garment "
-            f"is found; {', '.join(few)}"
-        )
 
 
 def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, warn: Warn) -> np.ndarray:

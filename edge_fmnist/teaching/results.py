@@ -1,4 +1,4 @@
-"""What :func:`edge_fmnist.teach` returns and reports."""
+"""What :func:`edge_fmnist.teach` returns."""
 
 from __future__ import annotations
 
@@ -8,30 +8,16 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class TeachProgress:
-    """How far teaching has come.
-
-    Attributes:
-        stage: ``"photographs"``, ``"fitting"``, ``"checking"`` or ``"writing"``.
-        done: finished steps of this stage.
-        total: number of its steps.
-    """
-
-    stage: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
 class TaughtClass:
     """A class and how well it is recognized.
 
     Attributes:
         label: its name, which is that of its folder.
-        photographs: number of photographs that were used.
-        missed: number of others in which no garment was found. They count as not recognized, or as recognized in the
-            class ``none``.
+        photographs: number of its photographs.
+        missed: number of those in which no garment was found: they are not taught, and count as not recognized, or as
+            recognized in the class ``none``.
         right: how many of all were recognized by a model that was taught without them.
+        accuracy: share that was recognized, 0 to 1.
         wanted: how many more photographs would help; 0 if there are enough.
     """
 
@@ -39,12 +25,8 @@ class TaughtClass:
     photographs: int
     missed: int
     right: int
+    accuracy: float
     wanted: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share that was recognized, 0 to 1."""
-        return self.right / (self.photographs + self.missed)
 
 
 @dataclass(frozen=True)
@@ -71,11 +53,14 @@ class Taught:
         parent: name or path of the model that it was made from.
         labels: the classes of the file, in the order of its output.
         classes: results for each class with photographs, sorted by name.
+        photographs: number of their photographs.
         accuracy: cross-validated accuracy, 0 to 1: each photograph is classified by an int8 file that was taught
             without it. One in which no garment is found counts as not recognized.
         confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each
             of ``labels``.
         comparison: the parent on the photographs that it was not taught from; None if there are none.
+        parent_trained_on_photographs: whether the parent was itself trained with photographs. If these are among them,
+            new ones are recognized less often than ``accuracy`` says.
         temperature: of the scores, as in the file's metadata.
         threshold: the least score of a known class, as in the file's metadata.
         warnings: what was skipped and what would help, in sentences.
@@ -86,22 +71,16 @@ class Taught:
     parent: str
     labels: tuple[str, ...]
     classes: tuple[TaughtClass, ...]
+    photographs: int
     accuracy: float
     confusion: tuple[tuple[int, ...], ...]
     comparison: BeforeAfter | None
+    parent_trained_on_photographs: bool
     temperature: float
     threshold: float
     warnings: tuple[str, ...]
     seconds: float
 
-    @property
-    def photographs(self) -> int:
-        """Number of photographs that were used."""
-        return sum(each.photographs for each in self.classes)
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        values = {**asdict(self), "path": str(self.path), "photographs": self.photographs}
-        for each, described in zip(self.classes, values["classes"], strict=True):
-            described["accuracy"] = each.accuracy
-        return values
+        return {**asdict(self), "path": str(self.path)}

@@ -12,7 +12,7 @@ from edge_fmnist.errors import CancelledError, SinkError, UsageError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import read_photographs
-from edge_fmnist.teaching.results import Taught, TeachProgress
+from edge_fmnist.teaching.results import Taught
 from edge_fmnist.teaching.trained_head import TrainedHead
 
 
@@ -22,7 +22,7 @@ def teach(
     *,
     model: str | Path = CAMERA_MODEL,
     add: bool = False,
-    progress: Callable[[TeachProgress], object] | None = None,
+    progress: Callable[[str, int, int], object] | None = None,
     cancel: Event | None = None,
 ) -> Taught:
     """Teach a model the classes of a folder of photographs, and write it as an int8 ``.tflite`` file.
@@ -38,7 +38,8 @@ def teach(
         model: the parent: name of a shipped model or path of a ``.tflite`` file, itself taught or not.
         add: keep the classes of the parent and add those of the folders. Few images of Fashion-MNIST, which come with
             the package, keep its ten classes from being forgotten.
-        progress: called in the calling thread after each step.
+        progress: called in the calling thread after each step with the name of its stage, such as ``"Fitting"``, the
+            number of finished steps of this stage, and the number of all.
         cancel: set by another thread to stop early.
 
     Returns:
@@ -59,20 +60,18 @@ def teach(
 
     def step(stage: str, done: int, total: int) -> None:
         if progress is not None:
-            progress(TeachProgress(stage, done, total))
+            progress(stage, done, total)
         if cancel is not None and cancel.is_set():
             raise CancelledError("teaching was stopped; nothing was written")
 
     parent = Parent(model)
     photographs = read_photographs(
-        Path(photos), 1 if add else 2, lambda done, total: step("photographs", done, total), warnings.append
+        Path(photos), 1 if add else 2, lambda done, total: step("Reading photographs", done, total), warnings.append
     )
     head = TrainedHead(parent, photographs, step, add=add)
     content = head.file(path.stem)
-    step("writing", 0, 1)
     try:
         write_bytes(path, content)
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
-    step("writing", 1, 1)
     return head.result(path, tuple(warnings), time.perf_counter() - started)

@@ -15,11 +15,11 @@ from edge_fmnist.errors import DataError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
-from edge_fmnist.model.photos import GARMENTS, right_labels
+from edge_fmnist.model.photos import right_labels
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.collection import class_key
-from edge_fmnist.teaching.fit import FOLDS, STRENGTHS, STRENGTHS_KEEPING, Regression, cross_validate, folds_of
+from edge_fmnist.teaching.fit import FOLDS, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MAX_CLASSES, Photographs, rehearsal
 from edge_fmnist.teaching.results import BeforeAfter, Taught, TaughtClass
@@ -38,39 +38,43 @@ NO_LONGER_TRUE = ("accuracy", "io", "training")
 DIGITS = 8
 
 
-def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the labels of a taught file, and the label of each folder.
+def same_labels(folder: str, labels: Sequence[str]) -> list[str]:
+    """Return the labels of a model that mean what a folder has.
 
-    Args:
-        folders: the names of the folders.
-        kept: the labels of the parent, if they are kept. A folder stands for one of them if its name is that label in
-            small or capital letters, with ``-`` for what no folder can have in its name, or one of the names of
-            :mod:`edge_fmnist.model.photos`.
+    They are named like it, in capital or small letters, with ``-`` for what no folder can have in its name; or are what
+    :mod:`edge_fmnist.model.photos` says of the garment.
+    """
+    named_alike = [label for label in labels if class_key(label) == class_key(folder)]
+    return named_alike or list(right_labels(folder, labels))
+
+
+def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the labels of a taught file, those that are kept first, and the label of each folder.
 
     Raises:
         DataError: too many classes, or a kept class that nothing can be learned from.
     """
-    same = {garment: labels[0] for garment, labels in GARMENTS.items() if len(labels) == 1 and labels[0] in kept}
-    same |= {class_key(label): label for label in kept}
-    named = tuple(same.get(class_key(folder), folder) for folder in folders)
+    same = [same_labels(folder, kept) for folder in folders]
+    named = tuple(labels[0] if len(labels) == 1 else folder for folder, labels in zip(folders, same, strict=True))
     if lost := [label for label in kept if label not in (*LABELS, *named)]:
         raise DataError(
             f"expected folders with photographs of {', '.join(lost)} too: without them, the model would forget these "
             "classes; only those of Fashion-MNIST are kept without photographs"
         )
-    labels = (*kept, *dict.fromkeys(name for name in named if name not in kept))
+    labels = tuple(dict.fromkeys((*kept, *named)))
     if len(labels) > MAX_CLASSES:
         raise DataError(f"expected at most {MAX_CLASSES} classes, got {len(labels)}")
     return labels, named
 
 
 class TrainedHead:
-    """Weights fitted to photographs, and how right they are on photographs that they were not fitted to.
+    """A last layer fitted to photographs, and how right it is on photographs that it was not fitted to.
 
     Attributes:
         labels: the classes of the taught file.
         temperature: of its scores.
         threshold: the least score of a known class.
+        accuracy: share of the photographs that was recognized without having been taught, 0 to 1.
     """
 
     def __init__(
@@ -81,35 +85,42 @@ class TrainedHead:
         kept = parent.classifier.labels if add else ()
         self.labels, named = labels_of(photographs.labels, kept)
         self.targets = np.array([self.labels.index(label) for label in named])[photographs.targets]
-        self._missed = Counter[str]()
-        for label, count in zip(named, photographs.missed, strict=True):
-            self._missed[label] += count
-        centre = np.zeros((len(self.labels), parent.head.size + 1), np.float32)
+        self._missed = np.zeros(len(self.labels), int)
+        np.add.at(self._missed, [self.labels.index(label) for label in named], photographs.missed)
+        centre = self._centre()
         images, targets = photographs.images, self.targets
         if add:
-            centre[: len(kept)] = parent.weights()[: len(kept)]
             old, old_targets = rehearsal(self.labels)
             images, targets = np.concatenate([images, old]), np.concatenate([targets, old_targets])
-        features = parent.features(images)
+        self._features = features = parent.features(images)
         rows = np.eye(len(self.labels), dtype=np.float32)[targets]
-        groups = np.concatenate([photographs.groups, len(images) + np.arange(len(images) - len(photographs.images))])
+        groups = np.concatenate([photographs.groups, np.arange(len(self.targets), len(images)) + len(images)])
         folds, done = folds_of(targets, groups), iter(range(1, FOLDS + 2))
-        strengths = STRENGTHS_KEEPING if add else STRENGTHS
         regression = Regression(features, rows, centre)
         self._strength, fold_weights = cross_validate(
-            regression, folds, len(self.targets), strengths, lambda: step("fitting", next(done), FOLDS + 1)
+            regression, folds, len(self.targets), lambda: step("Fitting", next(done), FOLDS + 1)
         )
         self._weights = regression.fit(self._strength, centre, np.full(len(rows), True))
         if add:
-            margin = self._lead(len(kept), features, fold_weights, folds)
+            margin = self._lead(len(kept), fold_weights, folds)
             for weights in (self._weights, *fold_weights.values()):
                 weights[len(kept) :, -1] -= margin
-        step("fitting", next(done), FOLDS + 1)
-        self._features = features
+        step("Fitting", next(done), FOLDS + 1)
         logits = self._held_out(fold_weights, folds)
         self._calibrate(logits, rows[: len(logits)])
+        nothing_right = sum(count for label, count in zip(self.labels, self._missed, strict=True) if label == NONE)
+        self.accuracy = float(self._right.sum() + nothing_right) / int(len(self._right) + self._missed.sum())
 
-    def _lead(self, kept: int, features: np.ndarray, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> float:
+    def _centre(self) -> np.ndarray:
+        """Return what the weights are drawn to: the parent's for classes that it has, else 0."""
+        known, weights = self.parent.classifier.labels, self.parent.weights()
+        centre = np.zeros((len(self.labels), weights.shape[1]), np.float32)
+        for index, label in enumerate(self.labels):
+            if same := same_labels(label, known):
+                centre[index] = weights[[known.index(each) for each in same]].mean(axis=0)
+        return centre
+
+    def _lead(self, kept: int, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> float:
         """Return by how much the logits of new classes can fall, so that few of their own photographs are lost.
 
         Photographs of the kept classes, of which there are none here, are then taken for new ones less often.
@@ -117,7 +128,7 @@ class TrainedHead:
         leads = []
         for fold, weights in fold_weights.items():
             held = np.flatnonzero((folds[: len(self.targets)] == fold) & (self.targets >= kept))
-            logits = features[held] @ weights.T
+            logits = self._features[held] @ weights.T
             lead = logits[np.arange(len(held)), self.targets[held]] - logits[:, :kept].max(axis=1)
             leads.append(lead[logits.argmax(axis=1) == self.targets[held]])
         right = np.concatenate(leads)
@@ -133,76 +144,62 @@ class TrainedHead:
                 content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
                 classifier = Classifier(ModelBytes(content, self.parent.source))
                 logits[held], _ = classifier.values(self.photographs.images[held])
-            self._step("checking", fold + 1, FOLDS)
+            self._step("Checking with photographs that were held out", fold + 1, FOLDS)
         return logits
 
     def _calibrate(self, logits: np.ndarray, rows: np.ndarray) -> None:
         """Choose temperature and threshold by the scores of photographs that were held out."""
         self.temperature = fit_temperature(logits, rows)
-        if (logits.argmax(axis=1) == rows.argmax(axis=1)).all():
+        self._predicted = logits.argmax(axis=1)
+        self._right = self._predicted == self.targets
+        if self._right.all():
             # Without an error, the likelihood rises towards certainty, whatever the scores.
             self.temperature = max(self.temperature, 1.0)
         scores = softmax(logits / np.float32(self.temperature))
         named = rows * np.array([label != NONE for label in self.labels])
         self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), MAX_THRESHOLD)
-        self._predicted = scores.argmax(axis=1)
-        self._right = self._predicted == self.targets
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the photographs that was recognized without having been taught, 0 to 1."""
-        return float(self._right.sum() + self._missed[NONE]) / (len(self._right) + sum(self._missed.values()))
 
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
-        counts = Counter(self.labels[target] for target in self.targets)
+        parent, former = self.parent, self.parent.settings.get("parameters")
+        more = (len(self.labels) - parent.classes) * (parent.size + 1)
         settings: dict[str, Any] = {
             "name": name,
             "calibration": {"temperature": self.temperature, "threshold": self.threshold},
-            "parameters": self._parameters(),
+            "parameters": former + more if isinstance(former, int) else None,
             "taught": {
-                "parent": self.parent.settings.get("name", self.parent.source),
-                "parent_sha256": hashlib.sha256(self.parent.content).hexdigest(),
-                "photographs": dict(counts),
+                "parent": parent.settings.get("name", parent.source),
+                "parent_sha256": hashlib.sha256(parent.classifier.content).hexdigest(),
+                "photographs": dict(Counter(self.labels[target] for target in self.targets)),
                 "photographs_sha256": "".join(digest[:DIGITS] for digest in self.photographs.hashes),
                 "cross_validated_accuracy": round(self.accuracy, 6),
                 "strength": self._strength,
             },
         }
-        flatbuffer = self.parent.taught(self._weights, self._features)
-        kept = {name: value for name, value in self.parent.settings.items() if name not in NO_LONGER_TRUE}
-        return embed(flatbuffer, {**kept, **settings}, self.labels)
-
-    def _parameters(self) -> int | None:
-        former = self.parent.settings.get("parameters")
-        change = (len(self.labels) - self.parent.head.classes) * (self.parent.head.size + 1)
-        return former + change if isinstance(former, int) else None
+        kept = {name: value for name, value in parent.settings.items() if name not in NO_LONGER_TRUE}
+        if parent.photos_sha256 is not None:
+            kept["training"] = {"photos_sha256": parent.photos_sha256}
+        return embed(parent.taught(self._weights, self._features), {**kept, **settings}, self.labels)
 
     def result(self, path: Path, warnings: tuple[str, ...], seconds: float) -> Taught:
         """Return the result of a written file."""
         confusion = np.zeros((len(self.labels), len(self.labels)), int)
         np.add.at(confusion, (self.targets, self._predicted), 1)
-        taught = [index for index in range(len(self.labels)) if confusion[index].any()]
-        missed = self._missed
-        classes = tuple(
-            TaughtClass(
-                label=label,
-                photographs=count,
-                missed=missed[label],
-                right=int(confusion[index, index]) + (missed[label] if label == NONE else 0),
-                wanted=max(0, ENOUGH_PHOTOGRAPHS - count),
-            )
-            for index, count in zip(taught, map(int, confusion[taught].sum(axis=1)), strict=True)
-            for label in [self.labels[index]]
-        )
+        classes = []
+        for index in np.unique(self.targets):
+            label, found, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
+            right, count = int(confusion[index, index]) + (missed if label == NONE else 0), found + missed
+            classes.append(TaughtClass(label, count, missed, right, right / count, max(0, ENOUGH_PHOTOGRAPHS - found)))
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
-            classes=classes,
+            classes=tuple(classes),
+            photographs=sum(each.photographs for each in classes),
             accuracy=self.accuracy,
-            confusion=tuple(tuple(map(int, confusion[index])) for index in taught),
+            confusion=tuple(tuple(row) for row in confusion[np.unique(self.targets)].tolist()),
             comparison=self._comparison(),
+            parent_trained_on_photographs=self.parent.photos_sha256 is not None,
             temperature=self.temperature,
             threshold=self.threshold,
             warnings=warnings,
@@ -214,14 +211,11 @@ class TrainedHead:
         taught = self.parent.settings.get("taught")
         known = str(taught.get("photographs_sha256", "")) if isinstance(taught, dict) else ""
         hashes = {known[start : start + DIGITS] for start in range(0, len(known), DIGITS)}
-        labels = self.parent.classifier.labels
         new = np.array([digest[:DIGITS] not in hashes for digest in self.photographs.hashes])
         if not new.any():
             return None
         before = [
-            not prediction.known
-            if label == NONE
-            else class_key(prediction.label) == class_key(label) or prediction.label in right_labels(label, labels)
+            not prediction.known if label == NONE else prediction.label in same_labels(label, prediction.labels)
             for prediction, label in zip(
                 self.parent.classifier.predict_batch(self.photographs.images[new]),
                 (self.labels[target] for target in self.targets[new]),

@@ -31,7 +31,7 @@ def loop() -> LiveLoop:
 def teacher(tmp_path: Path, loop: LiveLoop) -> Iterator[BackgroundTeacher]:
     teacher = BackgroundTeacher(tmp_path, loop)
     yield teacher
-    teacher.close()
+    teacher.cancel()
 
 
 @pytest.fixture

@@ -25,12 +25,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from edge_fmnist.data.labels import NONE
-from edge_fmnist.errors import EdgeFmnistError, ImageError, SinkError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, ImageError, SinkError, SourceError, UsageError
 from edge_fmnist.sinks.collect import Collector, capture
 from edge_fmnist.sinks.formatting import printable, printable_values
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.teaching.background import BackgroundTeacher
-from edge_fmnist.teaching.collection import class_key
+from edge_fmnist.teaching.collection import CollectedFrame, class_key
 from edge_fmnist.vision.preprocess import shrunk
 from edge_fmnist.vision.read_image import read_image
 
@@ -58,7 +58,7 @@ class CollectPage:
 
     def close(self) -> None:
         """Stop teaching."""
-        self._teacher.close()
+        self._teacher.cancel()
 
     async def _state(self, _: Request) -> Response:
         return JSONResponse(await run_in_threadpool(self.as_dict))
@@ -77,18 +77,13 @@ class CollectPage:
                 return _problem(f"expected a body of at most {MAX_BODY} bytes", 413)
         try:
             command = json.loads(body)
-            if not isinstance(command, dict):
-                raise ValueError
         except (ValueError, RecursionError):
-            return _problem("expected a JSON object", 400)
+            return _problem("expected JSON", 400)
         try:
             said = await run_in_threadpool(self._execute, command)
-        except UsageError as error:
-            return _problem(error.message, 400)
-        except SinkError as error:
-            return _problem(str(error), 507)
         except EdgeFmnistError as error:
-            return _problem(str(error), 409)
+            status = 400 if isinstance(error, UsageError) else 507 if isinstance(error, SinkError) else 409
+            return _problem(str(error), status)
         return JSONResponse({"said": said, **await run_in_threadpool(self.as_dict)})
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,46 +100,49 @@ class CollectPage:
         recent = list(self._collector.recent().items())[-MAX_RECENT_SHOWN:]
         strip += [(f"r-{number}", frame.answer) for number, frame in recent]
         strip.sort(key=lambda entry: float(entry[1]["score"]))
-        state = {
-            "folder": str(self._collection.folder),
-            "below": self._collector.below,
-            "undo": self._collection.last,
-            "unsorted": len(unsorted),
-            "teach": self._teacher.as_dict(),
-        }
         return {
-            **{name: printable_values(value) for name, value in state.items()},
+            "folder": printable(str(self._collection.folder)),
+            "below": self._collector.below,
+            "undo": printable_values(self._collection.last),
+            "unsorted": len(unsorted),
+            "teach": printable_values(self._teacher.as_dict()),
             "classes": [{"name": printable(name), "count": numbers.get(key, 0)} for key, name in names.items()],
             "strip": [
                 {
                     "id": number,
-                    "label": None if answer["label"] is None else printable(str(answer["label"])),
+                    "label": printable_values(answer["label"]),
                     "score": answer["score"],
-                    "best": [printable(str(name)) for name in list(answer["scores"])[:2]],
+                    "best": [printable(name) for name in list(answer["scores"])[:2]],
                 }
                 for number, answer in strip[:MAX_IN_STRIP]
             ],
         }
 
-    def _execute(self, command: dict[str, Any]) -> str:
+    def _execute(self, command: Any) -> str:
         """Execute the action of a request; return what a screen reader then says."""
-        action = command.get("action")
-        if action == "store":
-            name, number = command.get("name"), command.get("id")
-            if not isinstance(name, str) or not isinstance(number, str | None):
-                raise UsageError("expected a name of the class, and an id of a frame or none")
-            stored = self._store(name, number)
-            return f"Stored as {stored}: {self._collection.counts()[stored]}"
-        if action == "undo":
-            undone = self._collection.undo()
-            return f"Removed from {undone}" if undone else "Nothing to undo"
-        if action == "teach":
-            self._teacher.start(command.get("add") is True)
-            return "Teaching"
-        if action in ("cancel", "use", "restore"):
-            getattr(self._teacher, action)()
-            return {"cancel": "Discarded", "use": "The new model is in use", "restore": "Models exchanged"}[action]
-        raise UsageError("expected an action: store, undo, teach, cancel, use or restore")
+        match command:
+            case {"action": "store", "name": str(name), **others} if isinstance(others.get("id"), str | None):
+                stored = self._store(name, others.get("id"))
+                return f"Stored as {stored}: {self._collection.counts()[stored]}"
+            case {"action": "undo"}:
+                undone = self._collection.undo()
+                return f"Removed from {undone}" if undone else "Nothing to undo"
+            case {"action": "teach"}:
+                self._teacher.start(command.get("add") is True)
+                return "Teaching"
+            case {"action": "cancel"}:
+                self._teacher.cancel()
+                return "Discarded"
+            case {"action": "use"}:
+                self._teacher.use()
+                return "The new model is in use"
+            case {"action": "restore"}:
+                self._teacher.restore()
+                return "Models exchanged"
+        raise UsageError(
+            "expected an object with an action: store with the name of a class and perhaps the id of a frame, undo, "
+            "teach, cancel, use or restore"
+        )
 
     def _store(self, name: str, number: str | None) -> str:
         if number is None:
@@ -155,25 +153,22 @@ class CollectPage:
         kind, _, rest = number.partition("-")
         if kind == "f":
             return self._collection.sort(rest, name)
-        frame = self._recent(rest)
-        if kind != "r" or frame is None:
+        frame = self._recent(number)
+        if frame is None:
             raise UsageError("this frame is not there any more")
         stored = self._collection.add(frame, name)
         self._collector.forget(int(rest))
         return stored
 
-    def _recent(self, number: str) -> Any:
-        with suppress(ValueError):
-            return self._collector.recent().get(int(number[:9]))
-        return None
+    def _recent(self, number: str) -> CollectedFrame | None:
+        return {f"r-{key}": frame for key, frame in self._collector.recent().items()}.get(number)
 
     def _reduced(self, number: str) -> bytes | None:
         """Return a small JPEG of a frame in the strip."""
-        kind, _, rest = number.partition("-")
-        frame = self._recent(rest)
-        jpeg = self._collection.read_unsorted(rest) if kind == "f" else frame.jpeg if frame else None
-        with suppress(ImageError):
-            return cv2.imencode(".jpg", shrunk(read_image(jpeg or b""), THUMBNAIL_SIDE))[1].tobytes()
+        frame = self._recent(number)
+        stored = frame.jpeg if frame else self._collection.find_unsorted(number.removeprefix("f-"))
+        with suppress(SourceError, ImageError):
+            return cv2.imencode(".jpg", shrunk(read_image(stored or b""), THUMBNAIL_SIDE))[1].tobytes()
         return None
 
 

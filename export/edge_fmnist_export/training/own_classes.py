@@ -8,11 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edge_fmnist.errors import DataError
-from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import without_metadata
 from edge_fmnist.model.photos import subfolders
 from edge_fmnist.model.registry import CAMERA_MODEL, ModelBytes
-from edge_fmnist.teaching.last_layer import find_head
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import Photographs, photograph_files, read_photographs
 from edge_fmnist.teaching.trained_head import TrainedHead
@@ -117,8 +114,6 @@ def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
 def _start(taught: Photographs, measured: Photographs) -> Start:
     """Teach ``camera``, and measure the file that :func:`edge_fmnist.teach` would write."""
     content = TrainedHead(Parent(CAMERA_MODEL), taught, lambda *_: None, add=False).file("taught")
-    predictions = Classifier(ModelBytes(content, "taught")).predict_batch(measured.images)
-    weights, bias = find_head(without_metadata(content), "taught").values()
-    return Start(
-        weights.T.astype(np.float32), bias.astype(np.float32), float((predictions.indexes == measured.targets).mean())
-    )
+    model = Parent(ModelBytes(content, "taught"))
+    weights, predictions = model.weights(), model.classifier.predict_batch(measured.images)
+    return Start(weights[:, :-1].T, weights[:, -1], float((predictions.indexes == measured.targets).mean()))

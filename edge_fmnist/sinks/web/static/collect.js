@@ -60,7 +60,7 @@ async function keepFresh() {
 function store(name, id = selected) {
   if (id === null && document.body.dataset.state !== "live") return say("Wait until the video is live", true);
   selected = null;
-  return change(id === null ? { action: "store", name } : { action: "store", name, id });
+  return change({ action: "store", name, id });
 }
 
 function say(text, failed = false) {
@@ -108,9 +108,7 @@ function keyed(list, entries, key, create) {
 function showClasses() {
   const create = ({ name }) => {
     const text = name === "none" ? "None of these" : name;
-    const button = make("button", { type: "button" }, make("span", {}, text), make("b"));
-    button.addEventListener("click", () => store(name));
-    return button;
+    return make("button", { type: "button", onclick: () => store(name) }, make("span", {}, text), make("b"));
   };
   keyed(element("classes"), state.classes, ({ name }) => name, create).forEach((button, i) => {
     const { count } = state.classes[i];
@@ -123,19 +121,19 @@ function showStrip() {
   element("recent").hidden = state.strip.length === 0;
   const create = ({ id, label, score, best }) => {
     const answer = `${label ?? "No answer"}, ${percent(score)}`;
-    const picture = make("button", { type: "button", className: "picture", ariaLabel: `Select: ${answer}` });
-    picture.append(make("img", { src: `collect/${encodeURIComponent(id)}.jpg`, alt: "" }), make("span", {}, answer));
-    picture.addEventListener("click", () => {
+    const select = () => {
       selected = selected === id ? null : id;
       show(state);
       if (selected !== null) element("classes").scrollIntoView({ block: "nearest" });
-    });
-    const names = best.map((name) => {
-      const button = make("button", { type: "button", ariaLabel: `This is: ${name}` }, name);
-      button.addEventListener("click", () => store(name, id));
-      return button;
-    });
-    return make("li", {}, picture, ...names);
+    };
+    const image = make("img", { src: `collect/${encodeURIComponent(id)}.jpg`, alt: "" });
+    const button = (properties, ...children) => make("button", { type: "button", ...properties }, ...children);
+    return make(
+      "li",
+      {},
+      button({ className: "picture", ariaLabel: `Select: ${answer}`, onclick: select }, image, make("span", {}, answer)),
+      ...best.map((name) => button({ ariaLabel: `This is: ${name}`, onclick: () => store(name, id) }, name)),
+    );
   };
   keyed(element("strip"), state.strip, ({ id }) => id, create).forEach((item, i) => {
     item.firstChild.ariaPressed = `${state.strip[i].id === selected}`;
@@ -183,15 +181,9 @@ const verdict = ({ accuracy, photographs: count }) =>
 function showReport(report) {
   const { classes, comparison, warnings } = report;
   setText(element("verdict"), verdict(report));
-  const pairs = comparison === null ? [] : [["Before", comparison.before], ["After", comparison.after]];
-  element("compared").replaceChildren(
-    ...pairs.map(([name, share]) => {
-      const fill = make("div", { className: "fill" });
-      fill.style.transform = `translateX(${100 * share - 100}%)`;
-      const track = make("dd", { className: "track", ariaHidden: "true" }, fill);
-      return make("div", { className: name.toLowerCase() }, make("dt", {}, name), track, make("dd", {}, percent(share)));
-    }),
-  );
+  const { before, after, photographs: count } = comparison ?? {};
+  const compared = `Before: ${percent(before)}, now: ${percent(after)} (${counted(count, "photograph")}, new to both)`;
+  setText(element("compared"), comparison === null ? "" : compared);
   const rows = classes.map(({ label, photographs: all, right, wanted }) =>
     make("tr", {}, ...[label, `${right} of ${all}`, wanted ? `${wanted}` : "–"].map((text) => make("td", {}, text))),
   );

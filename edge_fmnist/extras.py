@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 from edge_fmnist.errors import MissingExtraError
 
+OPENCV_HINT = "for OpenCV without a desktop, replace opencv-python by opencv-python-headless (docs/install.md)"
+
 _EXPORT = (
     "keras",
     "pydantic",

@@ -121,8 +121,8 @@ class CollectPage:
     def _execute(self, command: Any) -> str:
         """Execute the action of a request; return what a screen reader then says."""
         match command:
-            case {"action": "store", "name": str(name), **others} if isinstance(others.get("id"), str | None):
-                stored = self._store(name, others.get("id"))
+            case {"action": "store", "name": str(name)} if isinstance(identifier := command.get("id"), str | None):
+                stored = self._store(name, identifier)
                 return f"Stored as {stored}: {self._collection.counts()[stored]}"
             case {"action": "undo"}:
                 undone = self._collection.undo()

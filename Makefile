@@ -10,6 +10,10 @@ OLD_VENV := .venv-tflite-runtime
 # storing the result, which this variable forbids, each start of TensorFlow takes 15 seconds longer.
 PIP := -m pip --disable-pip-version-check install --quiet --no-compile
 unexport PYTHONDONTWRITEBYTECODE
+# Without a desktop, OpenCV with windows cannot be imported: it needs libGL and libxcb.
+HEADLESS = $(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	$(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
+	$(BIN)/python $(PIP) --force-reinstall --no-deps opencv-python-headless; }
 # What the tests have installed; EXTRAS=dev,torch adds the other back end, which is large.
 EXTRAS ?= dev
 # Test processes at once, of up to 1.3 GB each.
@@ -73,11 +77,13 @@ $(BIN)/python:
 $(VENV)/export.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a few minutes the first time."
 	$(BIN)/python $(PIP) -e '.[export,web]'
+	@$(HEADLESS)
 	@touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a few minutes the first time."
 	$(BIN)/python $(PIP) -e '.[$(EXTRAS)]'
+	@$(HEADLESS)
 	@touch $@ $(VENV)/export.stamp
 
 # tflite-runtime has wheels for Python 3.9 to 3.11 only; elsewhere its test is skipped.

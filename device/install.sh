@@ -36,6 +36,7 @@ service=no
 keep_settings=no
 purge=no
 picamera2=auto
+version=
 
 usage() {
     cat <<END
@@ -412,7 +413,7 @@ install_all() {
     # shellcheck disable=SC2046 # one word per package
     apt_install $(packages)
     # Python may have been installed just now.
-    check_python
+    [ -n "$version" ] || [ "$dry_run" = yes ] || check_python
     build_environment
     activate "${new##*/}"
     make_link

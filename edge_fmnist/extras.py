@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 from edge_fmnist.errors import MissingExtraError
 
+OPENCV_HINT = "for OpenCV without a desktop, replace opencv-python by opencv-python-headless (docs/install.md)"
+
 _EXPORT = (
     "keras",
     "pydantic",
@@ -34,6 +36,19 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 def missing(modules: Iterable[str]) -> list[str]:
     """Return which of the modules are not installed; none is imported."""
     return [module for module in modules if find_spec(module) is None]
+
+
+def versions(packages: Iterable[str]) -> dict[str, str | None]:
+    """Return the installed version of each package; None where it is not installed."""
+    from importlib import metadata
+
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
 
 
 def require(extra: str, purpose: str, modules: Iterable[str] | None = None) -> None:

@@ -7,10 +7,10 @@ import platform
 import re
 import shutil
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist import extras
 from edge_fmnist.model import processor
 
 STAT = Path("/proc/stat")
@@ -80,13 +80,8 @@ def feature() -> str | None:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the relevant installed libraries."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    installed = {name: found for name, found in extras.versions(LIBRARIES).items() if found is not None}
+    return {"python": platform.python_version(), **installed}
 
 
 def commit() -> str | None:

@@ -124,6 +124,14 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
         except OSError as error:
             say(f"Error: {_described(error, arguments)}")
             raise SystemExit(1) from error
+        except ImportError as error:
+            # Of a native module, such as OpenCV's on a system without a desktop.
+            if "cannot open shared object file" not in str(error):
+                raise
+            from edge_fmnist.extras import OPENCV_HINT
+
+            say(f"Error: a library of the system is missing ({error}); {OPENCV_HINT}")
+            raise SystemExit(2) from error
         except (Exception, KeyboardInterrupt) as error:
             # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
             if not (interruptions or isinstance(error, KeyboardInterrupt)):

@@ -14,7 +14,7 @@ import typer
 
 from edge_fmnist import __version__
 from edge_fmnist.cli import console, options
-from edge_fmnist.extras import EXTRAS, missing
+from edge_fmnist.extras import EXTRAS, OPENCV_HINT, missing
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
 
 Fact = TypeVar("Fact")
@@ -89,7 +89,7 @@ def _opencv() -> dict[str, Any]:
     try:
         import cv2
     except ImportError as error:
-        raise ImportError(f"cannot be imported ({error})") from error
+        raise ImportError(f"cannot be imported ({error}); {OPENCV_HINT}") from error
     registry = cv2.videoio_registry
     # Some have several entries: for cameras, for files, for writing.
     backends = list(dict.fromkeys(map(registry.getBackendName, registry.getBackends())))

@@ -29,6 +29,7 @@ from edge_fmnist.model.quantization import (
     mirror,
     normalize,
     softmax,
+    softmax_numerators,
 )
 from edge_fmnist.model.registry import DEFAULT_MODEL, ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import stated_input_range
@@ -37,6 +38,9 @@ from edge_fmnist.model.tflite_graph import stated_input_range
 BATCH = 128
 # Probabilities beyond 0 to 1 by more than this are logits.
 PROBABILITY_TOLERANCE = 0.01
+# Flip averaging leaves out the mirror image where the image alone has at least this score. The lowest limit of those
+# tried that changed no answer on the training photographs and 10,000 training images (export/RESULTS.md).
+FLIP_LIMIT = 0.9
 
 
 class Bound(NamedTuple):
@@ -56,7 +60,8 @@ class Classifier:
 
     Attributes:
         labels: the names of the classes, in the order of the scores.
-        flip_tta: flip test-time augmentation: outputs are averaged over an image and its mirror image.
+        flip_tta: flip test-time augmentation: outputs are averaged over an image and its mirror image, unless the image
+            alone already has a score of ``FLIP_LIMIT`` or more.
         temperature: logits are divided by it before the softmax; 1 without calibration.
         threshold: the least score of a known class, 0 to 1; 0 without calibration.
         metadata: this project's metadata in the file; None if it has none.
@@ -128,6 +133,8 @@ class Classifier:
         self.flip_tta = self.metadata is not None and self.metadata.flip_tta
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
+        logits = self.metadata is not None and self.metadata.output == "logits"
+        self._numerators = softmax_numerators(self.output, self.temperature) if logits else None
 
     def __repr__(self) -> str:
         return f"Classifier({self._model.source!r}, {len(self.labels)} classes, {self.info.name}, {self.info.delegate})"
@@ -231,7 +238,7 @@ class Classifier:
         check_images(image, 2)
         started = time.perf_counter_ns()
         bound = self._bound(1)
-        scores = self._scores(self._averaged(lambda views: self._invoke(bound, views), image[None]))[0]
+        scores = self._scores(image[None], lambda views: self._invoke(bound, views))[0]
         index = int(scores.argmax())
         milliseconds = (time.perf_counter_ns() - started) / 1e6
         label, score = self.labels[index], float(scores[index])
@@ -247,8 +254,10 @@ class Classifier:
             ImageError: another dtype or shape, or an empty batch.
             ModelError: a damaged model, which only running it shows.
         """
-        values, milliseconds = self.values(images)
-        return Predictions(self._scores(values), self.labels, milliseconds, self.threshold)
+        check_images(images, 3)
+        started = time.perf_counter_ns()
+        scores = self._scores(images, lambda views: self.outputs(views)[0])
+        return Predictions(scores, self.labels, (time.perf_counter_ns() - started) / 1e6, self.threshold)
 
     def values(self, images: np.ndarray) -> tuple[np.ndarray, float]:
         """Return the output for any number of images as real numbers, and the time in milliseconds.
@@ -258,14 +267,17 @@ class Classifier:
 
         Returns:
             Logits or probabilities, whichever the model gives, float32, shape (N, outputs), unused outputs included;
-            with flip test-time augmentation, the mean over each image and its mirror image.
+            with flip test-time augmentation, the mean over each image and its mirror image, also where predictions
+            leave it out.
 
         Raises:
             ImageError: another dtype or shape, or an empty batch.
             ModelError: a damaged model, which only running it shows.
         """
         started = time.perf_counter_ns()
-        values = self._averaged(lambda views: self.outputs(views)[0], images)
+        values = dequantize(self.outputs(images)[0], self.output)
+        if self.flip_tta:
+            values = (values + dequantize(self.outputs(mirror(images))[0], self.output)) / 2
         return values, (time.perf_counter_ns() - started) / 1e6
 
     def outputs(self, images: np.ndarray) -> tuple[np.ndarray, float]:
@@ -342,13 +354,24 @@ class Classifier:
             )
         return result.reshape(bound.images, -1)[: len(images)]
 
-    def _averaged(self, run: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-        """Return the outputs of ``run`` as real numbers, averaged with the mirror images' if the model asks for it."""
-        values = dequantize(run(images), self.output)
-        return (values + dequantize(run(mirror(images)), self.output)) / 2 if self.flip_tta else values
+    def _scores(self, images: np.ndarray, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Return the probabilities of the used classes for images; ``run`` returns the raw outputs.
 
-    def _scores(self, values: np.ndarray) -> np.ndarray:
-        """Return the probabilities of the used classes."""
+        With flip test-time augmentation, only images without a clear answer are run as mirror images, too.
+        """
+        outputs = run(images)
+        if self._numerators is None:
+            scores = self._probabilities(dequantize(outputs, self.output))
+        else:
+            scores = self._numerators.take(outputs[:, : len(self.labels)])
+            scores /= np.add.reduce(scores, axis=1, keepdims=True)
+        if self.flip_tta and (unsure := scores.max(axis=1) < FLIP_LIMIT).any():
+            first, second = (dequantize(view, self.output) for view in (outputs[unsure], run(mirror(images[unsure]))))
+            scores[unsure] = self._probabilities((first + second) / 2)
+        return scores
+
+    def _probabilities(self, values: np.ndarray) -> np.ndarray:
+        """Return the probabilities of the used classes for real outputs, shape (N, outputs)."""
         source = self._model.source
         if not np.isfinite(values).all():
             raise ModelError(f"{source}: gave outputs that are not finite (NaN or infinity)")

@@ -191,9 +191,15 @@ class LiveSettings:
     overwrite: Annotated[bool, Option(bool, "Empty the file of --jsonl instead of appending to it.")] = False
     jsonl_max_bytes: Annotated[
         int | None,
-        Option(int, "Rename the file of --jsonl to FILE.1 when it would exceed N bytes. Default: no limit.", above=0),
+        Option(
+            int,
+            "Rename the file of --jsonl to FILE.1 when it would exceed N bytes, 4096 or more. Default: no limit.",
+            minimum=4096,
+        ),
     ] = None
-    jsonl_keep: Annotated[int, Option(int, "Number of renamed files that --jsonl-max-bytes keeps.", minimum=0)] = 5
+    jsonl_keep: Annotated[
+        int, Option(int, "Number of renamed files that --jsonl-max-bytes keeps.", minimum=0, maximum=1000)
+    ] = 5
     save: Annotated[str | Path | None, Option(Path, "Write the annotated video, .mp4, .mkv or .avi.")] = None
     save_segment: Annotated[
         float | None, Option(float, "Start a new, numbered video every N seconds. Default: one video.", minimum=1)
@@ -220,7 +226,7 @@ class LiveSettings:
         ),
     ] = None
     collect_max_frames: Annotated[int, Option(int, "Most frames in the subfolder unsorted.", above=0)] = 500
-    collect_max_mb: Annotated[float, Option(float, "Most megabytes in the subfolder unsorted.", above=0)] = 200.0
+    collect_max_mb: Annotated[float, Option(float, "Most megabytes in the subfolder unsorted.", minimum=1)] = 200.0
 
     def __post_init__(self) -> None:
         for name, option in options().items():

@@ -14,7 +14,7 @@ import os
 import struct
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -53,6 +53,8 @@ PLUG_INS = {
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
     "WebP": ("WebPImagePlugin", "WebPImageFile"),
 }
+# Pixels that are converted and averaged at a time.
+_STRIP_PIXELS = 1 << 20
 # Bytes of a baseline JPEG that are decoded at a time, and that may be left over.
 _JPEG_BLOCK, _JPEG_LEFTOVER = 4096, 512
 
@@ -296,53 +298,73 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     """Return the pixels as :func:`read_image` does, before they are turned upright."""
     import cv2
 
-    if image.mode.startswith(("I", "F")):
-        return _from_deep(np.asarray(image), edge)
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    reduced = _reduced(image, mode, edge)
-    # In OpenCV's order at once, and copied, since an array of bytes cannot be written to.
-    pixels = bytearray(reduced.tobytes("raw", f"BGR{mode[3:]}"))
-    array = np.frombuffer(pixels, np.uint8).reshape(reduced.height, reduced.width, len(mode))
-    if mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
+    mode, size = "RGBA" if image.has_transparency_data else "RGB", image.size
+    array = _reduced_array(image, mode, edge)
+    if image.mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
         # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
-        deep = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR))
-        return _from_deep(deep, edge)
-    if image.size == IMAGE_SIZE:
+        image.close()
+        array = _reduced_array(_load_16_bit_png(data, size), mode, edge)
+    if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
         return np.asarray(cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
     return array[..., :3] if mode == "RGBA" and array[..., 3].min() == 255 else array
 
 
-def _from_deep(array: np.ndarray, edge: int) -> np.ndarray:
-    """Return 16-bit grey or BGR values as :func:`read_image` does."""
+def _load_16_bit_png(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Return a PNG of 16-bit colours in 8 bits, by OpenCV."""
     import cv2
+    import PIL.Image
 
     from edge_fmnist.vision.preprocess import to_8_bits
 
-    if array.dtype == np.int32 and array.min() >= 0 and array.max() <= 0xFFFF:
-        array = array.astype(np.uint16)
-    array = to_8_bits(array)
-    factor = max(1, max(array.shape) // edge)
-    height, width = array.shape[:2]
-    array = cv2.resize(array, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
-    if array.shape[:2] == IMAGE_SIZE:
-        return np.asarray(array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
-    return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR) if array.ndim == 2 else array)
+    _check_memory("picture", size, size[0] * size[1] * 9)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
+    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)))
+    return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+
+
+def _reduced_array(image: Image.Image, mode: str, edge: int) -> np.ndarray:
+    """Return the pixels of an image, reduced, in OpenCV's order."""
+    reduced = _reduced(image, mode, edge)
+    # Copied, since an array of bytes cannot be written to.
+    pixels = bytearray(reduced.tobytes("raw", f"BGR{mode[3:]}"))
+    return np.frombuffer(pixels, np.uint8).reshape(reduced.height, reduced.width, len(mode))
 
 
 def _reduced(image: Image.Image, mode: str, edge: int) -> Image.Image:
     """Return an image in a mode, reduced by the largest whole factor that keeps its longest edge at ``edge``."""
+    if image.mode.startswith(("I", "F")):
+        convert = _converter_of_deep(image, mode)
+    else:
+        convert = lambda strip: strip.convert(mode)  # noqa: E731
     factor = max(image.size) // edge
     if factor < 2:
-        return image if image.mode == mode else image.convert(mode)
-    width, height = image.size
+        return image if image.mode == mode else convert(image)
     import PIL.Image
 
-    result = PIL.Image.new(mode, (-(-width // factor), -(-height // factor)))
-    # In strips, since converting and averaging the whole would each take a copy of it.
-    rows = 8 * factor
-    for top in range(0, height, rows):
-        strip = image.crop((0, top, width, min(height, top + rows))).convert(mode)
-        result.paste(strip.reduce(factor), (0, top // factor))
+    result = PIL.Image.new(mode, (-(-image.width // factor), -(-image.height // factor)))
+    for top, strip in _strips(image, factor):
+        result.paste(convert(strip).reduce(factor), (0, top // factor))
     return result
+
+
+def _strips(image: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]:
+    """Yield strips of a multiple of ``factor`` rows, since each step on the whole image would take a copy of it."""
+    rows = factor * max(1, min(8, _STRIP_PIXELS // (factor * image.width)))
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
+
+
+def _converter_of_deep(image: Image.Image, mode: str) -> Callable[[Image.Image], Image.Image]:
+    """Return the function that converts strips of an image of 16-bit grey values, scaled unless all are in 0..255."""
+    import PIL.Image
+
+    extremes = [
+        (values.min(), values.max(), values.dtype) for _, strip in _strips(image, 1) for values in [np.asarray(strip)]
+    ]
+    low, high = min(extreme[0] for extreme in extremes), max(extreme[1] for extreme in extremes)
+    if image.mode == "F" or low < 0 or high > 0xFFFF:
+        raise ImageError(f"expected an image of uint8 or uint16, got {extremes[0][2]}")
+    shift = 8 if high > 255 else 0
+    return lambda strip: PIL.Image.fromarray((np.asarray(strip) >> shift).astype(np.uint8)).convert(mode)

@@ -122,6 +122,7 @@ def test_dry_run_prints_every_step_and_changes_nothing(machine: Machine, tmp_pat
     for part in ("apt-get update", "apt-get install", "python3-venv", "-m venv", str(wheel), "ln -sfn", "doctor"):
         assert any(part in step for step in steps), part
     assert "--system-site-packages" not in result.stdout
+    assert result.stdout.count("Python: ") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 

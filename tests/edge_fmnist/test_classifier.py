@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError
-from edge_fmnist.model.classifier import BATCH
+from edge_fmnist.model.classifier import BATCH, FLIP_LIMIT
 from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
 
 Models = Callable[[str], Path]
@@ -219,16 +219,28 @@ def test_logits_that_the_metadata_calls_probabilities(describe_model: Describe, 
         Classifier(describe_model(model, output="probabilities")).predict(images[0])
 
 
-def calibrated(describe_model: Describe, temperature: Any, threshold: Any) -> Classifier:
-    return Classifier(describe_model(calibration={"temperature": temperature, "threshold": threshold}))
+def calibrated(
+    describe_model: Describe, temperature: Any, threshold: Any, model: str = "logits_uint8", **settings: Any
+) -> Classifier:
+    calibration = {"temperature": temperature, "threshold": threshold}
+    return Classifier(describe_model(model, calibration=calibration, **settings))
 
 
-@pytest.mark.parametrize("temperature", [0.001, 0.5, 2.0, 1000])
+@pytest.mark.parametrize(
+    ("model", "temperature"),
+    [
+        ("logits_uint8", 0.001),
+        ("logits_uint8", 0.5),
+        ("logits_int8", 2.0),
+        ("logits_float", 2.0),
+        ("logits_uint8", 1000),
+    ],
+)
 def test_logits_are_divided_by_the_temperature(
-    describe_model: Describe, images: np.ndarray, temperature: float
+    describe_model: Describe, images: np.ndarray, model: str, temperature: float
 ) -> None:
-    plain = Classifier(describe_model())
-    scores = calibrated(describe_model, temperature, 0).predict_batch(images).scores
+    plain = Classifier(describe_model(model))
+    scores = calibrated(describe_model, temperature, 0, model).predict_batch(images).scores
     np.testing.assert_allclose(scores, softmax(plain.values(images)[0] / np.float32(temperature)), atol=1e-5)
 
 
@@ -244,7 +256,9 @@ def test_scores_below_the_threshold_are_unknown(describe_model: Describe, images
     assert "unknown" in single
 
 
-def test_flip_test_time_augmentation(describe_model: Describe, images: np.ndarray) -> None:
+def test_flip_test_time_augmentation_where_the_image_alone_leaves_a_doubt(
+    describe_model: Describe, images: np.ndarray
+) -> None:
     plain = Classifier(describe_model())
     there, back = plain.values(images)[0], plain.values(np.ascontiguousarray(images[:, :, ::-1]))[0]
     assert not np.allclose(there, back)
@@ -252,8 +266,15 @@ def test_flip_test_time_augmentation(describe_model: Describe, images: np.ndarra
         flipped = Classifier(describe_model(**{key: True}))
         assert flipped.flip_tta
         np.testing.assert_allclose(flipped.values(images)[0], (there + back) / 2, rtol=1e-6)
-        np.testing.assert_allclose(flipped.predict(images[0]).scores, softmax((there + back) / 2)[0], atol=1e-6)
         np.testing.assert_array_equal(flipped.outputs(images)[0], plain.outputs(images)[0])
+    flipped = calibrated(describe_model, 0.1, 0, flip_tta=True)
+    alone, both = softmax(there / 0.1), softmax((there + back) / 2 / 0.1)
+    sure = alone.max(axis=1) >= FLIP_LIMIT
+    assert 20 < sure.sum() < 280
+    predictions = flipped.predict_batch(images)
+    np.testing.assert_allclose(predictions.scores, np.where(sure[:, None], alone, both), atol=1e-5)
+    for image, expected in zip(images[:40], predictions.scores, strict=False):
+        np.testing.assert_array_equal(flipped.predict(image).scores, expected)
 
 
 def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: np.ndarray) -> None:

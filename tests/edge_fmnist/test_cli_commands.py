@@ -198,3 +198,13 @@ def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.Cap
 def test_an_error_without_ctrl_c_is_a_fault() -> None:
     with pytest.raises(ValueError, match="fault"), console.exit_codes():
         raise ValueError("a fault")
+
+
+def test_a_missing_library_of_the_system_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    missing = "libxcb.so.1: cannot open shared object file: No such file or directory"
+    with pytest.raises(SystemExit, match="2"), console.exit_codes():
+        raise ImportError(missing)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert missing in error
+    assert "opencv-python-headless" in error

@@ -335,6 +335,8 @@ def test_unusable_frames(live: RunCli, folder: Path) -> None:
         (["--serve", "a b"], "--serve a b: expected HOST:PORT"),
         (["--save", "out.txt"], "--save: out.txt: expected a video file"),
         (["--overwrite"], "--overwrite: needs --jsonl"),
+        (["--jsonl", "-", "--jsonl-max-bytes", "5"], "--jsonl-max-bytes: expected 4096 or more, got 5"),
+        (["--jsonl", "-", "--jsonl-keep", "1000000000"], "--jsonl-keep: expected a whole number from 0 to 1000"),
         (["--jsonl", "-", "--jsonl-keep", "2"], "--jsonl-keep: needs --jsonl-max-bytes"),
         (["--interpreter", "onnx"], "--interpreter: unknown interpreter 'onnx'"),
         (["--nonsense"], "No such option: --nonsense"),

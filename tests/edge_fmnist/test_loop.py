@@ -288,7 +288,7 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
         ({"collect_below": 0.5}, "collect_below: needs --collect"),
         ({"collect_below": 1.5, "collect": "photos"}, "collect_below: expected a number from 0 to 1, got 1.5"),
-        ({"collect_max_mb": 0, "collect": "photos", "serve": True}, "collect_max_mb: expected a number above zero"),
+        ({"collect_max_mb": 0, "collect": "photos", "serve": True}, "collect_max_mb: expected 1 or more"),
     ],
 )
 def test_live_checks_its_arguments(settings: dict[str, Any], message: str) -> None:

@@ -141,6 +141,15 @@ def test_16_bit_images(colour: bool, factor: np.uint16) -> None:
     assert np.array_equal(read_image(content), image)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("dtype", ["<u2", ">u2"])
+def test_large_16_bit_photographs_are_those_of_8_bits(kind: str, dtype: str) -> None:
+    grey = cv2.resize(PICTURE[..., 0], (901, 1200), interpolation=cv2.INTER_CUBIC)
+    stream = io.BytesIO()
+    Image.fromarray((grey.astype(np.uint16) * 257).astype(dtype)).save(stream, kind)
+    assert np.array_equal(read_image(stream.getvalue()), read_image(encoded("PNG", grey)))
+
+
 @pytest.mark.parametrize("edge", [200, 384, 700, 1000, 1600, 3200])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_large_pictures_are_reduced(kind: str, edge: int) -> None:
@@ -190,21 +199,29 @@ PEAK = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "mode", "size"),
     [
-        ("phone.jpg", (12_000, 9_000)),
-        ("photo.webp", (4000, 3000)),
-        ("photo.jp2", (4000, 3000)),
-        ("photo.avif", (4000, 3000)),
+        ("phone.jpg", "RGB", (12_000, 9_000)),
+        ("photo.webp", "RGB", (4000, 3000)),
+        ("photo.jp2", "RGB", (4000, 3000)),
+        ("photo.avif", "RGB", (4000, 3000)),
+        ("panorama.png", "P", (31_000, 3_000)),
+        ("scan.png", "I;16", (6_900, 6_900)),
     ],
 )
-def test_large_photographs_take_little_memory(tmp_path: Path, name: str, size: tuple[int, int]) -> None:
+def test_large_photographs_take_little_memory(tmp_path: Path, name: str, mode: str, size: tuple[int, int]) -> None:
     path = tmp_path / name
-    Image.new("RGB", size, (90, 120, 150)).save(path)
+    Image.new(mode, size, (90, 120, 150) if mode == "RGB" else 0).save(path)
     run = subprocess.run([sys.executable, "-c", PEAK, path], capture_output=True, text=True, check=True)
     peak, height, width, _ = map(int, run.stdout.split())
-    assert height == width * 3 // 4
+    assert height == pytest.approx(width * size[1] / size[0], abs=1)
     assert peak <= 200
+
+
+def test_a_large_black_picture_of_16_bits_a_channel_is_refused() -> None:
+    black = np.zeros((3300, 3300, 3), np.uint16)
+    with pytest.raises(ImageError, match="3300 x 3300 pixels would take"):
+        read_image(cv2.imencode(".png", black)[1].tobytes())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import http.server
 import os
 import re
 import shutil
@@ -145,63 +144,20 @@ def test_certificates_that_cannot_be_used(certificate: Path, tmp_path: Path) -> 
         WebPage(port=0, certificate=alone)
 
 
-DOCUMENTED = re.compile(r"# nginx\n(location /camera/ .*?\n})\n", re.DOTALL)
+LIVE_PAGE = Path(__file__).parents[2] / "docs" / "live.md"
 Connect = Callable[[], http.client.HTTPConnection]
 
 
-class Proxy(http.server.BaseHTTPRequestHandler):
-    """Passes requests on as Caddy does: with the Host of the client, and who asked over TLS in X-Forwarded-…."""
-
-    port = 0
-
-    def do_GET(self) -> None:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        headers = {**self.headers, "X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
-        # Below a folder of the proxy's, which it removes.
-        upstream.request("GET", self.path.removeprefix("/camera"), headers=headers)
-        response = upstream.getresponse()
-        self.send_response_only(response.status)
-        for name, value in response.getheaders():
-            if name.lower() != "transfer-encoding":
-                self.send_header(name, value)
-        self.send_header("Connection", "close")
-        self.end_headers()
-        while chunk := response.read1(65536):
-            self.wfile.write(chunk)
-        upstream.close()
-
-    def log_message(self, *_: Any) -> None:
-        pass
+def documented(pattern: str, port: int) -> str:
+    """Return a proxy's configuration from the documentation, for another port of the page."""
+    found = re.search(pattern, LIVE_PAGE.read_text(), re.DOTALL)
+    assert found is not None
+    return found[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}")
 
 
-@contextmanager
-def small_proxy(port: int) -> Iterator[Connect]:
-    """Run the proxy above in front of a port."""
-    Proxy.port = port
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        serving.start()
-        try:
-            yield lambda: http.client.HTTPConnection("127.0.0.1", proxy.server_port, timeout=10)
-        finally:
-            proxy.shutdown()
-            serving.join()
-
-
-@contextmanager
-def nginx(port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
-    """Run nginx with TLS and the configuration of the documentation in front of a port."""
-    program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-    if program is None:
-        missing = "nginx is not installed: apt install nginx-light"
-        if os.environ.get("EDGE_FMNIST_REQUIRE_NGINX") == "1":
-            pytest.fail(f"EDGE_FMNIST_REQUIRE_NGINX=1, but {missing}")
-        pytest.skip(missing)
-    documented = DOCUMENTED.search((Path(__file__).parents[2] / "docs" / "live.md").read_text())
-    assert documented is not None
-    location = documented[1].replace("127.0.0.1:8000", f"127.0.0.1:{port}")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        own_port = probe.getsockname()[1]
+def nginx(port: int, own_port: int, certificate: Path, folder: Path) -> list[str]:
+    """Write a configuration of nginx with TLS in front of a port; return the command."""
+    location = documented(r"# nginx\n(location /camera/ .*?\n})\n", port)
     server = f"listen 127.0.0.1:{own_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
     folders = "".join(
         f"{name}_temp_path {folder}/{name};" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -211,44 +167,78 @@ def nginx(port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
         f"daemon off; master_process off; pid {folder}/pid; events {{}}\n"
         f"http {{ access_log off; {folders}\nserver {{ {server}\n{location}\n}} }}\n"
     )
-    log = folder / "error.log"
-    process = subprocess.Popen([program, "-c", configuration, "-e", log], stderr=subprocess.DEVNULL)
+    return ["nginx", "-c", str(configuration), "-e", str(folder / "error.log")]
+
+
+def caddy(port: int, own_port: int, certificate: Path, folder: Path) -> list[str]:
+    """Write a configuration of Caddy, with certificates of its own, in front of a port; return the command."""
+    site = documented(r"# Caddyfile\n(camera\.example\.org {.*?\n})\n", port)
+    options = f"admin off\nlocal_certs\nskip_install_trust\nauto_https disable_redirects\nhttps_port {own_port}"
+    configuration = folder / "Caddyfile"
+    configuration.write_text(f"{{\n{options}\n}}\n{site}\n")
+    return ["caddy", "run", "--config", str(configuration), "--adapter", "caddyfile"]
+
+
+@contextmanager
+def proxy(name: str, port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
+    """Run nginx or Caddy with TLS and the configuration of the documentation in front of a port."""
+    if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        missing = f"{name} is not installed: apt install {name}"
+        if os.environ.get(f"EDGE_FMNIST_REQUIRE_{name.upper()}") == "1":
+            pytest.fail(f"EDGE_FMNIST_REQUIRE_{name.upper()}=1, but {missing}")
+        pytest.skip(missing)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        own_port = probe.getsockname()[1]
+    command = {"nginx": nginx, "caddy": caddy}[name](port, own_port, certificate, folder)
+    places = {"PATH": f"{os.environ['PATH']}:/usr/sbin", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    log = folder / "output"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env={**os.environ, **places}, stdout=output, stderr=output)
+    context = ssl._create_unverified_context()
+
+    def connected() -> http.client.HTTPConnection:
+        client = http.client.HTTPConnection("camera.example.org")
+        plain = socket.create_connection(("127.0.0.1", own_port), timeout=10)
+        client.sock = context.wrap_socket(plain, server_hostname="camera.example.org")
+        return client
+
     try:
         end = time.monotonic() + 30
+        # Caddy listens before it has made its certificate.
         while process.poll() is None and time.monotonic() < end:
-            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", own_port), timeout=10):
+            with suppress(OSError), closing(connected()):
                 break
             time.sleep(0.02)
         assert process.poll() is None, log.read_text()
-        context = ssl._create_unverified_context()
-        yield lambda: http.client.HTTPSConnection("127.0.0.1", own_port, timeout=10, context=context)
+        yield connected
     finally:
         process.terminate()
         process.wait(30)
 
 
-@pytest.mark.parametrize("name", ["small proxy", "nginx"])
-def test_behind_a_proxy(name: str, certificate: Path, tmp_path: Path) -> None:
+# A foreign Host: nginx passes it on, and the page refuses it; Caddy has no such site.
+@pytest.mark.parametrize(
+    ("name", "path", "foreign"), [("nginx", "/camera", (400, b"This page do")), ("caddy", "", (200, b""))]
+)
+def test_behind_a_proxy(name: str, path: str, foreign: Any, certificate: Path, tmp_path: Path) -> None:
     with ExitStack() as stack:
         page = stack.enter_context(closing(WebPage(port=0, access=Access.of("127.0.0.1", "camera.example.org"))))
-        port = urlsplit(page.url).port or 0
-        connected = nginx(port, certificate, tmp_path) if name == "nginx" else small_proxy(port)
-        connect_to_proxy = stack.enter_context(connected)
+        connect_to_proxy = stack.enter_context(proxy(name, urlsplit(page.url).port or 0, certificate, tmp_path))
 
         @contextmanager
-        def ask(path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+        def ask(page_path: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
             with closing(connect_to_proxy()) as client:
-                client.request("GET", path, headers={"Host": "camera.example.org", **headers})
+                client.request("GET", path + page_path, headers={"Host": "camera.example.org", **headers})
                 with client.getresponse() as response:
                     yield response
 
-        with ask("/camera/result.json") as refused:
+        with ask("/result.json") as refused:
             assert refused.status == 401
-        with ask("/camera/healthz", Host="other.example.org") as other:
-            assert other.status == 400
-        with ask(f"/camera/?token={page.access.token}") as login:
+        with ask("/healthz", Host="other.example.org") as other:
+            assert (other.status, other.read(12)) == foreign
+        with ask(f"/?token={page.access.token}") as login:
             assert (login.status, login.headers["Location"]) == (303, "./")
             cookie, *attributes = login.headers["Set-Cookie"].split("; ")
             assert "Secure" in attributes
-        with ask("/camera/events", Cookie=cookie) as events:
+        with ask("/events", Cookie=cookie) as events:
             assert events.readline() == b"event: heartbeat\n"

@@ -88,7 +88,7 @@ def test_false_switches_a_section_off(section: str) -> None:
         ("typo: training.emma=0", RecipeError, r"the variant 'typo': training\.emma"),
         ("off: training=false", RecipeError, "training: "),
         ("data.validation=50", UsageError, "changes the validation images"),
-        ("same: augmentation.mixup=0", UsageError, "'same' has no effect"),
+        ("same: augmentation.leaking=0", UsageError, "'same' has no effect"),
         ("baseline: training.ema=0", UsageError, "different names"),
     ],
 )

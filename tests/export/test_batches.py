@@ -12,7 +12,7 @@ from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, epoch
 from edge_fmnist_export.training.feeding import fed, outputs
 from edge_fmnist_export.training.recipe import Augmentation
 
-AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5, mixup=0.2, cutmix=1.0)
+AUGMENTED = Augmentation(shift=2, flip=True, erasing=0.5)
 
 
 def numbered(count: int) -> np.ndarray:

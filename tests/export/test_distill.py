@@ -11,13 +11,12 @@ import pytest
 from edge_fmnist.errors import RecipeError
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
-from edge_fmnist_export.training import augment, distill
+from edge_fmnist_export.training import distill
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.distill import (
     DistillationTargets,
     Views,
     distillation_targets,
-    mixed,
     teachers,
     with_teacher,
 )
@@ -35,7 +34,6 @@ batch_size = 32
 
 [augmentation]
 shift = 2
-{mixing}
 
 [distill]
 teachers = ["{teacher}"]
@@ -70,9 +68,9 @@ def test_views_are_the_same_for_each_call_and_differ_from_each_other(views: View
 
 def test_each_image_comes_with_the_logits_of_its_view(views: Views) -> None:
     logits = np.arange(3 * 60 * 10).reshape(3, 60, 10).astype(np.float16)
-    taught = DistillationTargets(views, logits, 2.0)
+    taught = DistillationTargets(views, logits)
     for epoch in (1, 4):
-        batches = list(taught.batches(epoch, 25, (7, 0, epoch), Augmentation(shift=2)))
+        batches = list(taught.batches(epoch, 25, (7, 0, epoch)))
         assert [len(images) for images, _ in batches] == [25, 25]
         shown = np.concatenate([images for images, _ in batches])
         rows = np.concatenate([targets for _, targets in batches])
@@ -83,34 +81,12 @@ def test_each_image_comes_with_the_logits_of_its_view(views: Views) -> None:
         np.testing.assert_array_equal(rows, with_teacher(views.subset.one_hot(), logits[1])[numbers])
 
 
-@pytest.mark.parametrize("mixing", [{"mixup": 1.0}, {"cutmix": 1.0}])
-@pytest.mark.parametrize("temperature", [2.0, 0.001])
-def test_a_mixed_image_comes_with_the_mixed_answers(mixing: dict[str, Any], temperature: float) -> None:
-    rng = np.random.default_rng(3)
-    images, logits = rng.random((40, 28, 28, 1), np.float32), rng.normal(0, 3, (40, CLASSES)).astype(np.float32)
-    # The share of each image in each mixed one.
-    own = np.eye(40, CLASSES, dtype=np.float32)
-    settings = Augmentation.model_validate(mixing)
-    shown, rows = mixed(images, with_teacher(own, logits), temperature, settings, np.random.default_rng(8))
-    assert (shown.shape, rows.shape) == (images.shape, (40, 2 * CLASSES))
-    assert shown.dtype == rows.dtype == np.float32
-    assert np.isfinite(rows).all()
-
-    everyone = augment.mix(images[..., 0], np.eye(40, dtype=np.float32), settings, np.random.default_rng(8))
-    np.testing.assert_array_equal(shown[..., 0], everyone[0])
-    np.testing.assert_allclose(rows[:, :CLASSES], everyone[1] @ own, atol=1e-6)
-    np.testing.assert_allclose(
-        softmax(rows[:, CLASSES:] / temperature), everyone[1] @ softmax(logits / temperature), atol=1e-5
-    )
-    assert ((everyone[1] > 0).sum(axis=1) == 2).mean() > 0.8
-
-
 @pytest.mark.slow
 def test_a_student_learns_from_a_run_in_both_phases(
     tiny_run: Path, tiny_data: Path, tmp_path: Path, run_command: Callable[..., Any], subprocess_environment: Any
 ) -> None:
     recipe = tmp_path / "student.toml"
-    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing=""), "utf-8")
+    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100), "utf-8")
     cache = Path(subprocess_environment["XDG_CACHE_HOME"]) / "edge-fmnist" / "teachers"
     before = set(cache.iterdir()) if cache.exists() else set()
     for name in ("one", "two"):
@@ -125,15 +101,6 @@ def test_a_student_learns_from_a_run_in_both_phases(
     assert [record["phase"] for record in one] == ["float"] * 3 + ["qat"]
     assert [record["loss"] for record in one] == [record["loss"] for record in two]
     assert one[2]["validation_accuracy"] > 0.3
-
-    # The cached logits are those of whole images, so a student with mixing uses them as well.
-    recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100, mixing="mixup = 0.2\ncutmix = 1.0"), "utf-8")
-    run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "mixed")
-    assert set(cache.iterdir()) - before == {stored}
-    taught = json.loads((tmp_path / "mixed" / "history.json").read_text("utf-8"))
-    assert all(np.isfinite(record["loss"]) for record in taught)
-    assert all(record["loss"] != plain["loss"] for record, plain in zip(taught, one, strict=True))
-    assert taught[2]["validation_accuracy"] > 0.3
 
 
 @pytest.fixture
@@ -159,7 +126,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
 def test_cached_views_are_not_computed_again(
     tiny_run: Path, views: Views, cache: Path, asked: list[np.ndarray]
 ) -> None:
-    text = STUDENT.format(teacher=tiny_run, validation=100, mixing="")
+    text = STUDENT.format(teacher=tiny_run, validation=100)
     steps: list[tuple[int, int]] = []
     whole = distillation_targets(parse_recipe(text, "two"), views.subset, lambda *step: steps.append(step))
     assert whole is not None
@@ -183,6 +150,6 @@ def test_cached_views_are_not_computed_again(
 
 
 def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -> None:
-    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90, mixing=""), "student.toml")
+    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90), "student.toml")
     with pytest.raises(RecipeError, match="held out other images"):
         teachers(recipe)

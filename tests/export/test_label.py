@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -9,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
 
 from edge_fmnist.errors import RunError  # noqa: E402
-from edge_fmnist_export.bulk.engine import Ended, Engine, Lost  # noqa: E402
-from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelOptions  # noqa: E402
-from edge_fmnist_export.bulk.parts import Chunk  # noqa: E402
+from edge_fmnist_export.bulk.engine import GRACE, Engine  # noqa: E402
+from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions  # noqa: E402
+from edge_fmnist_export.bulk.parts import Task  # noqa: E402
 from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
-from edge_fmnist_export.bulk.ray_workers import label_job  # noqa: E402
+from edge_fmnist_export.bulk.ray_workers import label_task  # noqa: E402
 
 Cli = Callable[..., Any]
 
@@ -201,28 +203,22 @@ class Scripted:
     attempts = 2
 
     def __init__(self, labeller: Labeller) -> None:
-        self.labeller, self.jobs, self.handed_out = labeller, [], Counter[str]()  # type: ignore[var-annotated]
+        self.labeller, self.handed_out = labeller, Counter[str]()
 
-    def free(self) -> int:
-        return 2 - len(self.jobs)
+    def capacity(self) -> int:
+        return 2
 
-    def submit(self, job: Job) -> None:
-        self.jobs.append(job)
-        self.handed_out.update(job.chunk.paths)
+    def submit(self, task: Task) -> Future[Any]:
+        self.handed_out.update(task.paths)
+        future: Future[Any] = Future()
+        if any("poison" in path for path in task.paths):
+            future.set_exception(BrokenExecutor("SIGSEGV"))
+        elif task.overdue or not any("queued" in path for path in task.paths):
+            future.set_result(self.labeller.run(task))
+        return future
 
-    def drop(self, job: Job) -> bool:
-        self.jobs.remove(job)
-        return False
-
-    def wait(self, seconds: float) -> list[Ended]:
-        ended = [job for job in self.jobs if job.overdue or not any("queued" in path for path in job.chunk.paths)]
-        self.jobs = [job for job in self.jobs if job not in ended]
-        return [Ended(job, self.outcome(job), 0.01) for job in ended]
-
-    def outcome(self, job: Job) -> Any:
-        if any("poison" in path for path in job.chunk.paths):
-            return Lost("SIGSEGV")
-        return self.labeller.run(job)
+    def result(self, future: Future[Any]) -> Any:
+        return future.result()
 
 
 def test_lost_work_is_halved_and_overdue_work_is_handed_out_again(tmp_path: Path) -> None:
@@ -234,8 +230,8 @@ def test_lost_work_is_halved_and_overdue_work_is_handed_out_again(tmp_path: Path
     workers = Scripted(Labeller(plan.spec))
     counts: Counter[tuple[str, str | None]] = Counter()
     with closing(plan.manifest):
-        engine = Engine(workers, plan.manifest, plan.folder, plan.spec.layout, patience=-100)
-        engine.run(plan.left, counts.update)
+        # All deadlines have passed.
+        Engine(workers, plan, counts.update, patience=-GRACE - 100).run()
     assert counts == {("crashed", None): 2, ("unreadable", None): 10}
     found = rows(tmp_path / "labels")
     assert [row["id"] for row in found] == list(range(12))
@@ -247,9 +243,12 @@ def test_lost_work_is_halved_and_overdue_work_is_handed_out_again(tmp_path: Path
 def worker_of(running: subprocess.Popen[str]) -> int:
     """Wait for a worker process of a command, and return its number."""
     while running.poll() is None:
-        for child in Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split():
-            if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
-                return int(child)
+        with contextlib.suppress(FileNotFoundError):
+            # Each thread has its children; a thread or a child may end meanwhile.
+            for thread in Path(f"/proc/{running.pid}/task").iterdir():
+                for child in (thread / "children").read_text().split():
+                    if b"spawn_main" in Path("/proc", child, "cmdline").read_bytes():
+                        return int(child)
         time.sleep(0.01)
     raise AssertionError(running.communicate())
 
@@ -306,4 +305,12 @@ def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
 
 def test_a_node_with_another_version_is_named() -> None:
     with pytest.raises(RunError, match=r"node .* expected 0\.0: install the same version"):
-        label_job("0.0", [], Job(0, Chunk(0, []), whole=True))
+        label_task("0.0", [], Task(0, 0, []))
+
+
+def test_a_node_that_does_not_share_the_output_folder_is_named(photos: Path, tmp_path: Path) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
+    plan.manifest.close()
+    (tmp_path / "labels" / "job.json").unlink()
+    with pytest.raises(RunError, match=r"labels: not shared by the node .* use a network folder"):
+        Labeller(plan.spec)

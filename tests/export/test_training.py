@@ -46,8 +46,6 @@ batch_size = 32
 shift = 2
 flip = true
 erasing = 0.5
-mixup = 0.2
-cutmix = 1.0
 
 [training]
 epochs = 2
@@ -409,7 +407,6 @@ def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data:
         ("{photo}", ("--photos", "{photos}/train"), 2, "your own classes are trained on alone; omit --data"),
         ("{photo}", ("--photos", "{new}"), 3, "new: no such folder"),
         ("{photo}", ("--photos", "{data}"), 3, "expected a folder named 'train'"),
-        ("{mixup}", ("--photos", "{photos}"), 2, "photos.views and augmentation.mixup exclude each other"),
         ("{unknown}", (), 3, "init_from = no-such: neither a run folder nor a shipped checkpoint"),
         ("{taught}", ("--output", "{new}"), 3, "distill.teachers: no-such: neither a run folder"),
     ],
@@ -429,7 +426,6 @@ def test_what_cannot_be_trained(
 ) -> None:
     before = {path: path.read_bytes() for path in tiny_run.iterdir()}
     texts = {
-        "mixup": photo_recipe.read_text("utf-8").replace("shift = 1", "mixup = 0.2"),
         "unknown": init_from(tiny_recipe, "no-such"),
         "taught": tiny_recipe.read_text("utf-8") + '[distill]\nteachers = ["no-such"]\n',
     }

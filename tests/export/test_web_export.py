@@ -25,6 +25,7 @@ from edge_fmnist import Classifier
 from edge_fmnist.cli.app import app
 from edge_fmnist.data import dataset
 from edge_fmnist.errors import DataNotFoundError, DownloadError, InterpreterError, ModelError, UsageError
+from edge_fmnist.model.classifier import FLIP_LIMIT
 from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.photos import find_photos
 from edge_fmnist.model.registry import read_model
@@ -117,7 +118,8 @@ def test_the_offsets_are_those_of_variable_batch_sizes(model: str) -> None:
 
 def test_the_settings_are_those_of_the_classifier() -> None:
     model, classifier = build.page_settings("camera")["model"], Classifier.load("camera")
-    assert (model["threshold"], model["flip"]) == (classifier.threshold, True)
+    assert (model["threshold"], model["flipLimit"]) == (classifier.threshold, FLIP_LIMIT)
+    assert build.page_settings("edge")["model"]["flipLimit"] == 0
     assert model["output"]["scale"] == classifier.output.scale
 
 

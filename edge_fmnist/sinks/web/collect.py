@@ -121,8 +121,8 @@ class CollectPage:
     def _execute(self, command: Any) -> str:
         """Execute the action of a request; return what a screen reader then says."""
         match command:
-            case {"action": "store", "name": str(name)}:
-                stored = self._store(name, command.get("id"))
+            case {"action": "store", "name": str(name)} if isinstance(identifier := command.get("id"), str | None):
+                stored = self._store(name, identifier)
                 return f"Stored as {stored}: {self._collection.counts()[stored]}"
             case {"action": "undo"}:
                 undone = self._collection.undo()
@@ -144,16 +144,16 @@ class CollectPage:
             "teach, cancel, use or restore"
         )
 
-    def _store(self, name: str, number: object) -> str:
+    def _store(self, name: str, number: str | None) -> str:
         if number is None:
             published = self._latest.published
             if published is None:
                 raise UsageError("expected a frame, none has arrived yet")
             return self._collection.add(capture(published.result), name)
-        kind, _, rest = str(number).partition("-")
+        kind, _, rest = number.partition("-")
         if kind == "f":
             return self._collection.sort(rest, name)
-        frame = self._recent(str(number))
+        frame = self._recent(number)
         if frame is None:
             raise UsageError("this frame is not there any more")
         stored = self._collection.add(frame, name)

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -108,7 +109,7 @@ def run_on_nodes(ray: Any, function: Callable[..., Any], calls: list[tuple[Any, 
             yield None
         for reference in ready:
             try:
-                yield result_of(ray, reference)
+                yield result_of(ray, reference.future())
             except ray.exceptions.RayError as error:
                 raise RunError(f"on the cluster: {str(error).strip().splitlines()[0]}") from error
 
@@ -129,8 +130,8 @@ def check_version(wanted: str) -> None:
         raise RunError(f"node {node} has {PACKAGE} {installed}, expected {wanted}: install the same version")
 
 
-def result_of(ray: Any, reference: Any) -> Any:
-    """Return the result of a task that has ended.
+def result_of(ray: Any, future: Future[Any]) -> Any:
+    """Return the result of a task.
 
     Raises:
         EdgeFmnistError: one that the task raised.
@@ -138,7 +139,7 @@ def result_of(ray: Any, reference: Any) -> Any:
         ray.exceptions.RayError: its worker or its node was lost.
     """
     try:
-        return ray.get(reference)
+        return future.result()
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, EdgeFmnistError):
             raise error.cause from error

@@ -8,48 +8,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import replace
+from typing import Any, Protocol
 
-from edge_fmnist.errors import RunError
-from edge_fmnist_export.bulk.files import Folder
-from edge_fmnist_export.bulk.labeller import Counts, Job, failed_row
-from edge_fmnist_export.bulk.parts import Chunk, Layout, Manifest, Row, write_part
+from edge_fmnist_export.bulk.labeller import Counts, Outcome, failed_row
+from edge_fmnist_export.bulk.parts import Row, Task, write_part
+from edge_fmnist_export.bulk.plan import Plan
 
-# Seconds that a piece of work may take, whatever its size.
+# Seconds that a task may take, whatever its size.
 PATIENCE = 60.0
 # More seconds for each photograph: a multiple of the measured mean, and a guess until something is measured.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
-# Overdue work may only have waited in the queue of a cluster: it is submitted again this often, with twice the time.
-MOST_OVERDUE = 5
+# A worker ends at the deadline by itself. One that has not answered this much later stands still, or the task waits
+# in the queue of a cluster: it is submitted again this often, with twice the time.
+GRACE, MOST_OVERDUE = 30.0, 5
 POLL = 0.5
-# A network folder may show a new file late.
-VISIBLE_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker ended, or was ended, without a result.
-
-    Attributes:
-        reason: for the error of the photograph, if it is found to be the cause.
-    """
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A piece of work that ended: with counts or rows, or without."""
-
-    job: Job
-    outcome: Counts | list[Row] | Lost
-    seconds: float = 0.0
 
 
 class Workers(Protocol):
-    """What runs pieces of work: a pool of processes or a cluster.
+    """What runs tasks: a pool of processes or a cluster.
 
     Attributes:
         attempts: how many times a whole partition is handed out before it is halved.
@@ -57,131 +36,105 @@ class Workers(Protocol):
 
     attempts: int
 
-    def free(self) -> int:
-        """Return how many pieces of work can be handed out now."""
+    def capacity(self) -> int:
+        """Return how many tasks to hand out at a time."""
 
-    def submit(self, job: Job) -> None:
-        """Hand out a piece of work."""
+    def submit(self, task: Task) -> Future[Any]:
+        """Hand out a task; to cancel its future takes it back, if that is possible."""
 
-    def wait(self, seconds: float) -> list[Ended]:
-        """Return what has ended, after at most this time.
+    def result(self, future: Future[Any]) -> tuple[Outcome, float]:
+        """Return what :meth:`Labeller.run` returned.
 
         Raises:
+            BrokenExecutor: the worker was lost.
             EdgeFmnistError: an error that all photographs would meet, such as a full disk.
         """
 
-    def drop(self, job: Job) -> bool:
-        """Forget a piece of work that is overdue; return whether a worker had it, and was not waiting for one."""
-
 
 class Engine:
-    """Runs the unfinished partitions of a manifest."""
+    """Runs the unfinished partitions of a plan.
+
+    Args:
+        workers: the pool or cluster.
+        plan: the job.
+        finished: called with the counts of each finished partition.
+        patience: seconds that a task may take, whatever its size.
+    """
 
     def __init__(
-        self, workers: Workers, manifest: Manifest, folder: Folder, layout: Layout, patience: float = PATIENCE
+        self, workers: Workers, plan: Plan, finished: Callable[[Counts], None], patience: float = PATIENCE
     ) -> None:
-        self._workers, self._manifest, self._folder, self._layout = workers, manifest, folder, layout
-        self._patience = patience
-        self._waiting: deque[Job] = deque()
-        self._deadlines: dict[int, tuple[Job, float]] = {}
+        self._workers, self._plan, self._finished, self._patience = workers, plan, finished, patience
+        self._waiting: deque[Task] = deque()
+        self._running: dict[Future[Any], tuple[Task, float]] = {}
         self._split: dict[int, list[Row]] = {}
         self._photographs, self._seconds = 0, 0.0
-        self._visible = False
 
-    def run(self, partitions: Iterable[int], finished: Callable[[Counts], None]) -> None:
+    def run(self) -> None:
         """Label partitions until all of them have a part.
 
-        Args:
-            partitions: their numbers.
-            finished: called with the counts of each finished partition.
-
         Raises:
-            EdgeFmnistError: see :meth:`Workers.wait`.
+            EdgeFmnistError: see :meth:`Workers.result`.
         """
-        left = iter(partitions)
-        more = True
-        while more or self._waiting or self._deadlines:
-            while self._workers.free() > 0:
-                if not self._waiting:
-                    partition = next(left, None)
-                    if partition is None:
-                        more = False
-                        break
-                    self._waiting.append(Job(partition, self._manifest.chunk(partition), whole=True))
-                self._submit(self._waiting.popleft())
-            for ended in self._workers.wait(POLL):
-                self._take(ended, finished)
-            self._drop_overdue(finished)
+        left = map(self._plan.manifest.task, self._plan.left)
+        while True:
+            while len(self._running) < self._workers.capacity():
+                task = self._waiting.popleft() if self._waiting else next(left, None)
+                if task is None:
+                    break
+                self._submit(task)
+            if not self._running:
+                return
+            for future in wait(self._running, POLL, FIRST_COMPLETED).done:
+                self._take(self._running.pop(future)[0], future)
+            self._drop_overdue()
 
-    def _submit(self, job: Job) -> None:
+    def _submit(self, task: Task) -> None:
         each = SLACK * self._seconds / self._photographs if self._photographs else UNKNOWN_SECONDS
-        job = replace(job, seconds=(self._patience + each * len(job.chunk)) * 2**job.overdue)
-        self._deadlines[id(job)] = job, time.monotonic() + job.seconds
-        self._workers.submit(job)
+        task = replace(task, seconds=(self._patience + each * len(task.photos)) * 2**task.overdue)
+        self._running[self._workers.submit(task)] = task, time.monotonic() + task.seconds + GRACE
 
-    def _drop_overdue(self, finished: Callable[[Counts], None]) -> None:
-        now = time.monotonic()
-        for job, deadline in list(self._deadlines.values()):
-            if now <= deadline:
-                continue
-            if self._workers.drop(job) or job.overdue == MOST_OVERDUE:
-                self._take(Ended(job, Lost(f"no result within {job.seconds:.0f} s")), finished)
-            else:
-                del self._deadlines[id(job)]
-                self._waiting.append(replace(job, overdue=job.overdue + 1))
+    def _drop_overdue(self) -> None:
+        for future, (task, deadline) in list(self._running.items()):
+            if time.monotonic() > deadline:
+                del self._running[future]
+                future.cancel()
+                if task.overdue == MOST_OVERDUE:
+                    self._lost(task, f"no result within {task.seconds:.0f} s")
+                else:
+                    self._waiting.append(replace(task, overdue=task.overdue + 1))
 
-    def _take(self, ended: Ended, finished: Callable[[Counts], None]) -> None:
-        job, outcome = ended.job, ended.outcome
-        if self._deadlines.pop(id(job), None) is None:
-            # It was overdue, and has been handed out again.
+    def _take(self, task: Task, future: Future[Any]) -> None:
+        try:
+            outcome, seconds = self._workers.result(future)
+        except BrokenExecutor as error:
+            self._lost(task, str(error))
             return
-        if isinstance(outcome, Lost):
-            self._lost(job, outcome, finished)
-            return
-        self._photographs += len(job.chunk)
-        self._seconds += ended.seconds
+        self._photographs += len(task.photos)
+        self._seconds += seconds
         if isinstance(outcome, list):
-            self._join(job.partition, outcome, finished)
+            self._join(task.partition, outcome)
         else:
-            self._check_visible(job.partition)
-            finished(outcome)
+            self._finished(outcome)
 
-    def _check_visible(self, partition: int) -> None:
-        """Check once that what workers write arrives here.
-
-        Raises:
-            RunError: it does not, as where the nodes of a cluster have a folder of that name each.
-        """
-        until = time.monotonic() + VISIBLE_SECONDS
-        while not self._visible:
-            self._visible = self._layout.part(partition) in self._folder.names()
-            if not self._visible and time.monotonic() > until:
-                raise RunError("the output folder is not shared by all nodes; use a network folder, s3:// or gs://")
-            time.sleep(0 if self._visible else POLL)
-
-    def _lost(self, job: Job, lost: Lost, finished: Callable[[Counts], None]) -> None:
-        attempts = self._workers.attempts if job.whole else 1 if len(job.chunk) > 1 else 2
-        if job.attempt < attempts:
-            self._waiting.append(replace(job, attempt=job.attempt + 1))
-        elif len(job.chunk) > 1:
-            if job.whole:
-                self._split[job.partition] = []
-            self._waiting.extend(Job(job.partition, half, whole=False) for half in job.chunk.halves())
-        else:
-            error = f"{job.chunk.paths[0]}: the worker that read it was lost each time ({lost.reason})"
-            if job.whole:
-                self._split[job.partition] = []
-            row = failed_row(job.chunk.first, job.chunk.paths[0], "crashed", error)
-            self._join(job.partition, [row], finished)
-
-    def _join(self, partition: int, rows: list[Row], finished: Callable[[Counts], None]) -> None:
-        """Collect the rows of a partition that was halved; write its part when they are complete."""
-        collected = self._split[partition]
-        collected += rows
-        chunk: Chunk = self._manifest.chunk(partition)
-        if len(collected) < len(chunk):
+    def _lost(self, task: Task, reason: str) -> None:
+        single = len(task.photos) == 1
+        if task.attempt < (self._workers.attempts if task.whole else 2 if single else 1):
+            self._waiting.append(replace(task, attempt=task.attempt + 1))
             return
-        del self._split[partition]
-        collected.sort(key=lambda row: row["id"])
-        write_part(self._folder, self._layout, partition, collected, chunk)
-        finished(Counts((row["status"], row["answer"]) for row in collected))
+        if task.whole:
+            self._split[task.partition] = []
+        if single:
+            error = f"{task.paths[0]}: the worker that read it was lost each time ({reason})"
+            self._join(task.partition, [failed_row(task.first, task.paths[0], "crashed", error)])
+        else:
+            self._waiting.extend(task.halves())
+
+    def _join(self, partition: int, rows: list[Row]) -> None:
+        """Collect the rows of a partition that was halved; write its part when they are complete."""
+        rows = self._split[partition] = sorted(self._split[partition] + rows, key=lambda row: row["id"])
+        task = self._plan.manifest.task(partition)
+        if len(rows) == len(task.photos):
+            del self._split[partition]
+            write_part(self._plan.folder, self._plan.spec.layout, task, rows)
+            self._finished(Counts((row["status"], row["answer"]) for row in rows))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -25,6 +26,7 @@ def is_uri(name: str) -> bool:
     return "://" in name
 
 
+@functools.cache
 def filesystem(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI and the path on it.
 
@@ -47,66 +49,44 @@ class PhotoReader:
 
     def __init__(self, base: str) -> None:
         self._base = base
-        self._query = urlsplit(base).query if is_uri(base) else ""
-        self._filesystems: dict[str, tuple[Any, str]] = {}
-
-    def location(self, path: str) -> str:
-        """Return the full path or URI of a photograph."""
-        if is_uri(path) or os.path.isabs(path):  # noqa: PTH117 - a path of any bytes
-            return path
-        return os.path.join(self._base.partition("?")[0], path)  # noqa: PTH118
-
-    def read(self, path: str) -> bytes:
-        """Return the content of a photograph.
-
-        Raises:
-            SourceError: there is none.
-            ImageError: it cannot be read, or is too large.
-            MissingExtraError: pyarrow is not installed.
-        """
-        location = self.location(path)
-        if not is_uri(location):
-            return read_bytes(location)[0]
-
-        def opened() -> Any:
-            system, name = self._on_filesystem(location)
-            return system.open_input_stream(name)
-
-        # Each read of an object store is a request.
-        return read_limited(opened, path, MAX_BYTES)
-
-    def _on_filesystem(self, uri: str) -> tuple[Any, str]:
-        scheme, rest = uri.split("://", 1)
-        host, _, name = rest.partition("/")
-        root = f"{scheme}://{host}"
-        if root not in self._filesystems:
-            # Settings of a store, such as its region, are in the query of the source's URI.
-            query = f"?{self._query}" if self._query and self._base.startswith(root) else ""
-            self._filesystems[root] = filesystem(f"{root}{'/' if scheme == 'file' else ''}{query}")
-        system, start = self._filesystems[root]
-        # Keys of object stores are taken as they are; the paths of file:// are encoded.
-        return system, f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}"
+        self._folder, _, self._query = base.partition("?") if is_uri(base) else (base, "", "")
 
     def read_all(self, paths: Sequence[str]) -> Iterator[bytes | EdgeFmnistError]:
         """Yield the content of each photograph, or its error; object stores are read ahead by threads."""
-        if not any(is_uri(self.location(path)) for path in paths[:1]):
-            yield from map(self._try, paths)
+        if not any(is_uri(self._location(path)) for path in paths[:1]):
+            yield from map(self._read, paths)
             return
-        waiting = iter(paths)
+        ahead: deque[Future[bytes | EdgeFmnistError]] = deque()
         with ThreadPoolExecutor(READ_THREADS) as threads:
-            ahead: list[Future[bytes | EdgeFmnistError]] = [
-                threads.submit(self._try, path) for path in islice(waiting, READ_THREADS)
-            ]
-            while ahead:
-                data = ahead.pop(0).result()
-                ahead += [threads.submit(self._try, path) for path in islice(waiting, 1)]
-                yield data
+            for path in paths:
+                if len(ahead) == READ_THREADS:
+                    yield ahead.popleft().result()
+                ahead.append(threads.submit(self._read, path))
+            yield from (future.result() for future in ahead)
 
-    def _try(self, path: str) -> bytes | EdgeFmnistError:
+    def _location(self, path: str) -> str:
+        whole = is_uri(path) or os.path.isabs(path)  # noqa: PTH117 - a path of any bytes
+        return path if whole else os.path.join(self._folder, path)  # noqa: PTH118
+
+    def _read(self, path: str) -> bytes | EdgeFmnistError:
+        location = self._location(path)
         try:
-            return self.read(path)
+            if not is_uri(location):
+                return read_bytes(location)[0]
+            # Each read of an object store is a request.
+            return read_limited(lambda: self._opened(location), path, MAX_BYTES)
         except EdgeFmnistError as error:
             return error
+
+    def _opened(self, uri: str) -> Any:
+        scheme, rest = uri.split("://", 1)
+        host, _, name = rest.partition("/")
+        root = f"{scheme}://{host}"
+        # Settings of a store, such as its region, are in the query of the source's URI.
+        query = f"?{self._query}" if self._query and self._base.startswith(root) else ""
+        system, start = filesystem(f"{root}{'/' if scheme == 'file' else ''}{query}")
+        # Keys of object stores are taken as they are; the paths of file:// are encoded.
+        return system.open_input_stream(f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}")
 
 
 class Folder:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import signal
+import socket
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 
 from edge_fmnist.cli import console
-from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError, SinkError
+from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, ModelBytes, read_model
+from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.pipeline.stills import StillClassifier
 from edge_fmnist_export.bulk.files import PhotoReader, open_folder
-from edge_fmnist_export.bulk.parts import COLUMNS, Chunk, Layout, Row, printable, write_part
+from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Layout, Row, Task, printable, write_part
 
+# The number of photographs by status and answer.
 Counts = Counter[tuple[str, str | None]]
+Outcome = Counts | list[Row]
 FAILED = ("unreadable", "undecodable", "crashed")
 
 
@@ -65,37 +68,6 @@ class LabelSpec:
     layout: Layout
 
 
-def model_files(model: str | None) -> dict[str, ModelBytes]:
-    """Return the model files that a job needs.
-
-    Raises:
-        ModelNotFoundError: neither a shipped model nor a file.
-        ModelError: a file that cannot be read.
-    """
-    return {name: read_model(name) for name in ([DEFAULT_MODEL, CAMERA_MODEL] if model is None else [model])}
-
-
-@dataclass(frozen=True)
-class Job:
-    """A piece of work: a whole partition, whose part the worker writes, or some of it, whose rows it returns.
-
-    Attributes:
-        partition: its number.
-        chunk: the photographs.
-        whole: whether they are the whole partition.
-        attempt: counts the workers that it was handed to.
-        overdue: how many times it was handed out again because no result came in time.
-        seconds: after this time, its worker is ended.
-    """
-
-    partition: int
-    chunk: Chunk
-    whole: bool
-    attempt: int = 1
-    overdue: int = 0
-    seconds: float = 0.0
-
-
 class Labeller:
     """Labels photographs; made once in each worker."""
 
@@ -109,6 +81,13 @@ class Labeller:
         self._sha256 = {name: hashlib.sha256(file.content).hexdigest() for name, file in spec.files.items()}
         self._reader = PhotoReader(spec.base)
         self._folder = open_folder(spec.options.output)
+        try:
+            self._folder.read(JOB)
+        except OSError as error:
+            node, output = socket.gethostname(), spec.options.output
+            raise RunError(
+                f"{output}: not shared by the node {node} ({error}); use a network folder, s3:// or gs://"
+            ) from error
         self._classifier = StillClassifier(spec.options.model, self._load)
 
     def _load(self, name: str) -> Classifier:
@@ -116,20 +95,23 @@ class Labeller:
         with console.quiet_native_log():
             return Classifier(self._spec.files[name], interpreter=options.interpreter, labels=options.labels)
 
-    def run(self, job: Job) -> Counts | list[Row]:
-        """Label photographs; write the part of a whole partition, and return its counts, else the rows.
+    def run(self, task: Task) -> tuple[Outcome, float]:
+        """Label photographs; write the part of a whole partition.
+
+        Returns:
+            The counts of a whole partition, else the rows; and the seconds that it took.
 
         Raises:
             SinkError: the part cannot be written.
             ModelError: the model failed.
         """
-        paths = job.chunk.paths
-        contents = zip(paths, self._reader.read_all(paths), strict=True)
-        rows = [self._row(number, path, data) for number, (path, data) in enumerate(contents, job.chunk.first)]
-        if not job.whole:
-            return rows
-        write_part(self._folder, self._spec.layout, job.partition, rows, job.chunk)
-        return Counter((row["status"], row["answer"]) for row in rows)
+        started = time.monotonic()
+        contents = zip(task.paths, self._reader.read_all(task.paths), strict=True)
+        rows = [self._row(number, *content) for number, content in enumerate(contents, task.first)]
+        if task.whole:
+            write_part(self._folder, self._spec.layout, task, rows)
+        outcome = Counter((row["status"], row["answer"]) for row in rows) if task.whole else rows
+        return outcome, time.monotonic() - started
 
     def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
         from edge_fmnist.vision.read_image import decode_still
@@ -171,21 +153,6 @@ def failures(counts: Counts) -> int:
 def failed_row(number: int, path: str, status: str, error: str) -> Row:
     """Return the row of a photograph without an answer."""
     return _row(number, path) | {"status": status, "error": printable(error)}
-
-
-def attempt(labeller: Labeller, job: Job) -> Counts | list[Row] | EdgeFmnistError:
-    """Run a piece of work; return the error that it raised, since other workers would raise it, too.
-
-    The kernel ends this process when the time of the work is over: a decoder that hangs in native code cannot be
-    interrupted otherwise.
-    """
-    signal.setitimer(signal.ITIMER_REAL, job.seconds)
-    try:
-        return labeller.run(job)
-    except Exception as error:
-        return error if isinstance(error, SinkError | ModelError) else RunError(describe(error))
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def describe(error: Exception) -> str:

@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, islice
 from typing import Any
 
@@ -21,6 +21,8 @@ from edge_fmnist_export.bulk.files import Folder
 from edge_fmnist_export.bulk.sources import Photo, PhotoSource
 
 Row = dict[str, Any]
+
+JOB = "job.json"
 
 # Photographs in a row group of the manifest; a partition is one or several of them.
 LEAST_PARTITION, LARGEST_PARTITION = 250, 5000
@@ -34,29 +36,37 @@ PREFIX = "source_"
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Photographs that follow each other in the manifest.
+class Task:
+    """Photographs to label: a whole partition, whose part the worker writes, or some of it, whose rows it returns.
 
     Attributes:
-        first: the number of the first one.
-        photos: their paths, as the source has them, and their values of the carried columns.
+        partition: its number.
+        first: the position of the first photograph in the source.
+        photos: paths, as the source has them, and values of the carried columns.
+        whole: whether these are all photographs of the partition.
+        attempt: counts the workers that it was handed to.
+        overdue: how many times it was handed out again because no result came in time.
+        seconds: after this time, its worker is ended.
     """
 
+    partition: int
     first: int
     photos: list[Photo]
-
-    def __len__(self) -> int:
-        return len(self.photos)
+    whole: bool = True
+    attempt: int = 1
+    overdue: int = 0
+    seconds: float = 0.0
 
     @property
     def paths(self) -> list[str]:
         """The paths."""
         return [path for path, _ in self.photos]
 
-    def halves(self) -> tuple[Chunk, Chunk]:
-        """Return the first and the second half."""
-        middle = len(self) // 2
-        return Chunk(self.first, self.photos[:middle]), Chunk(self.first + middle, self.photos[middle:])
+    def halves(self) -> tuple[Task, Task]:
+        """Return the first and the second half, to be handed out for the first time."""
+        middle = len(self.photos) // 2
+        first = replace(self, photos=self.photos[:middle], whole=False, attempt=1, overdue=0)
+        return first, replace(first, first=self.first + middle, photos=self.photos[middle:])
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,12 @@ class Layout:
     """How the files of a job are written.
 
     Attributes:
-        parquet: Parquet or JSON lines.
         columns: names of the carried columns, as in the parts.
-        schema: Arrow schema of the carried columns, serialized; None for JSON lines.
+        schema: Arrow schema of the carried columns; None for JSON lines.
     """
 
-    parquet: bool
-    columns: tuple[str, ...] = ()
-    schema: bytes | None = None
+    columns: tuple[str, ...]
+    schema: Any = None
 
     @classmethod
     def of(cls, source: PhotoSource, parquet: bool) -> Layout:
@@ -79,62 +87,20 @@ class Layout:
         taken = {*COLUMNS, *source.columns}
         columns = tuple(_renamed(name, taken) if name in COLUMNS else name for name in source.columns)
         if not parquet:
-            return cls(False, columns)
+            return cls(columns)
         import pyarrow
 
         types = source.types or (pyarrow.string(),) * len(columns)
-        schema = pyarrow.schema(list(zip(columns, types, strict=True)))
-        return cls(True, columns, schema.serialize().to_pybytes())
-
-    @classmethod
-    def of_manifest(cls, folder: Folder, parquet: bool, columns: tuple[str, ...]) -> Layout:
-        """Return the layout of a job that was planned before."""
-        if not parquet:
-            return cls(False, columns)
-        import pyarrow.parquet
-
-        with folder.open(cls(True).manifest) as stream:
-            schema = pyarrow.parquet.read_schema(stream)
-        return cls(True, columns, schema.remove(0).serialize().to_pybytes())
+        return cls(columns, pyarrow.schema(list(zip(columns, types, strict=True))))
 
     @property
     def suffix(self) -> str:
         """The suffix of the files."""
-        return "parquet" if self.parquet else "jsonl"
-
-    @property
-    def manifest(self) -> str:
-        """The name of the manifest."""
-        return f"manifest.{self.suffix}"
+        return "jsonl" if self.schema is None else "parquet"
 
     def part(self, partition: int) -> str:
         """Return the name of a part."""
         return f"part-{partition:06d}.{self.suffix}"
-
-    def carried_fields(self) -> list[Any]:
-        """Return the Arrow fields of the carried columns."""
-        import pyarrow
-
-        return list(pyarrow.ipc.read_schema(pyarrow.py_buffer(self.schema)))
-
-    @contextlib.contextmanager
-    def manifest_writer(self, stream: Any) -> Iterator[Callable[[list[Photo]], None]]:
-        """Yield a function that writes a group of photographs: a row group, or a line of JSON."""
-        if not self.parquet:
-            yield lambda group: stream.write(json.dumps(group).encode() + b"\n")
-            return
-        import pyarrow
-        import pyarrow.parquet
-
-        schema = pyarrow.schema([pyarrow.field("path", pyarrow.binary()), *self.carried_fields()])
-        with pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
-
-            def write(group: list[Photo]) -> None:
-                columns = zip(*((os.fsencode(path), *values) for path, values in group), strict=True)
-                arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
-                writer.write_table(pyarrow.table(arrays, schema=schema), row_group_size=len(group))
-
-            yield write
 
 
 def _renamed(name: str, taken: set[str]) -> str:
@@ -148,18 +114,18 @@ def printable(text: str) -> str:
     return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
 
 
-def _printable_value(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+def _printable_values(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(printable(value) if isinstance(value, str) else value for value in values)
 
 
 def write_manifest(folder: Folder, layout: Layout, source: PhotoSource, group: int, limit: int | None) -> int:
     """Write the manifest without holding it in memory, and return the number of photographs; 0 writes none."""
-    photos = ((path, tuple(map(_printable_value, values))) for path, values in islice(source.rows, limit))
+    photos = ((path, _printable_values(values)) for path, values in islice(source.rows, limit))
     batch = list(islice(photos, group))
     if not batch:
         return 0
     count = 0
-    with folder.create(layout.manifest) as stream, layout.manifest_writer(stream) as write:
+    with folder.create(f"manifest.{layout.suffix}") as stream, _manifest_writer(layout, stream) as write:
         while batch:
             write(batch)
             count += len(batch)
@@ -167,23 +133,47 @@ def write_manifest(folder: Folder, layout: Layout, source: PhotoSource, group: i
     return count
 
 
-class Manifest:
-    """The written manifest, read one partition at a time."""
+@contextlib.contextmanager
+def _manifest_writer(layout: Layout, stream: Any) -> Iterator[Callable[[list[Photo]], None]]:
+    """Yield a function that writes a group of photographs: a row group, or a line of JSON."""
+    if layout.schema is None:
+        yield lambda group: stream.write(json.dumps(group).encode() + b"\n")
+        return
+    import pyarrow.parquet
 
-    def __init__(self, folder: Folder, layout: Layout, group: int, size: int) -> None:
+    schema = layout.schema.insert(0, pyarrow.field("path", pyarrow.binary()))
+    with pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+
+        def write(group: list[Photo]) -> None:
+            columns = zip(*((os.fsencode(path), *values) for path, values in group), strict=True)
+            arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
+            writer.write_batch(pyarrow.record_batch(arrays, schema))
+
+        yield write
+
+
+class Manifest:
+    """The written manifest, read one partition at a time.
+
+    Attributes:
+        layout: how the files of the job are written.
+    """
+
+    def __init__(self, folder: Folder, suffix: str, columns: tuple[str, ...], group: int, size: int) -> None:
         """Open it; a partition of ``size`` photographs is ``size // group`` groups of the file."""
         self._group, self._each = group, size // group
-        self._stream = folder.open(layout.manifest)
-        self._groups: int
+        self._stream = folder.open(f"manifest.{suffix}")
         self._file: Any = None
-        if layout.parquet:
+        if suffix == "parquet":
             import pyarrow.parquet
 
             self._file = pyarrow.parquet.ParquetFile(self._stream)
-            self._groups = self._file.num_row_groups
+            self._groups: int = self._file.num_row_groups
+            self.layout = Layout(columns, self._file.schema_arrow.remove(0))
         else:
             self._offsets = list(accumulate(map(len, self._stream), initial=0))
             self._groups = len(self._offsets) - 1
+            self.layout = Layout(columns)
 
     def close(self) -> None:
         """Close the file."""
@@ -193,11 +183,11 @@ class Manifest:
         """Return the number of partitions."""
         return -(-self._groups // self._each)
 
-    def chunk(self, partition: int) -> Chunk:
+    def task(self, partition: int) -> Task:
         """Return the photographs of a partition."""
         first = partition * self._each
         groups = range(first, min(first + self._each, self._groups))
-        return Chunk(first * self._group, [photo for group in groups for photo in self._read(group)])
+        return Task(partition, first * self._group, [photo for group in groups for photo in self._read(group)])
 
     def _read(self, group: int) -> list[Photo]:
         if self._file is None:
@@ -207,19 +197,17 @@ class Manifest:
         return [(os.fsdecode(path), tuple(values)) for path, *values in zip(*columns, strict=True)]
 
 
-def write_part(folder: Folder, layout: Layout, partition: int, rows: list[Row], chunk: Chunk) -> None:
+def write_part(folder: Folder, layout: Layout, task: Task, rows: list[Row]) -> None:
     """Write the part of a partition.
 
     Raises:
         SinkError: it cannot be written.
     """
-    name = layout.part(partition)
-    rows = [
-        row | dict(zip(layout.columns, values, strict=True))
-        for row, (_, values) in zip(rows, chunk.photos, strict=True)
-    ]
+    name = layout.part(task.partition)
+    carried = (dict(zip(layout.columns, values, strict=True)) for _, values in task.photos)
+    rows = [row | values for row, values in zip(rows, carried, strict=True)]
     try:
-        folder.write(name, _parquet_part(layout, rows) if layout.parquet else _json_part(rows))
+        folder.write(name, _json_part(rows) if layout.schema is None else _parquet_part(layout, rows))
     except OSError as error:
         raise SinkError(f"{name}: cannot be written ({error.strerror or error})") from error
 
@@ -229,15 +217,14 @@ def _json_part(rows: list[Row]) -> bytes:
 
 
 def _parquet_part(layout: Layout, rows: list[Row]) -> bytes:
-    import pyarrow
     import pyarrow.parquet
 
     text, number, size = pyarrow.string(), pyarrow.float64(), pyarrow.int32()
     top = pyarrow.list_(pyarrow.struct([("label", text), ("score", number)]))
     kinds = {"id": pyarrow.int64(), "score": number, "top": top, "confidence": number, "width": size, "height": size}
     results = [pyarrow.field(name, kinds.get(name, text)) for name in COLUMNS]
-    table = pyarrow.Table.from_pylist(rows, pyarrow.schema([*results, *layout.carried_fields()]))
     stream = io.BytesIO()
+    table = pyarrow.Table.from_pylist(rows, pyarrow.schema([*results, *layout.schema]))
     pyarrow.parquet.write_table(table, stream, compression="zstd")
     return stream.getvalue()
 
@@ -245,7 +232,7 @@ def _parquet_part(layout: Layout, rows: list[Row]) -> bytes:
 def read_counts(folder: Folder, layout: Layout, partition: int) -> Counter[tuple[str, str | None]]:
     """Return the number of photographs of a part by status and answer."""
     data = io.BytesIO(folder.read(layout.part(partition)))
-    if not layout.parquet:
+    if layout.schema is None:
         return Counter((row["status"], row["answer"]) for row in map(json.loads, data))
     import pyarrow.parquet
 

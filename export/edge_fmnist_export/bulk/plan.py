@@ -8,16 +8,17 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edge_fmnist import extras
 from edge_fmnist.errors import MissingExtraError, RunError, SourceError, UsageError
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, read_model
 from edge_fmnist.vision.picture_files import Warn, log_warning
 from edge_fmnist_export.bulk.cluster import PACKAGE
 from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
-from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, LabelSpec, failures, model_files
+from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, LabelSpec, failures
 from edge_fmnist_export.bulk.parts import (
+    JOB,
     LARGEST_PARTITION,
     LEAST_PARTITION,
     MOST_PARTITIONS,
@@ -30,7 +31,7 @@ from edge_fmnist_export.bulk.parts import (
 )
 from edge_fmnist_export.bulk.sources import open_source
 
-JOB, SUMMARY = "job.json", "summary.json"
+SUMMARY = "summary.json"
 JOB_KEYS = {"options", "models", "versions", "format", "base", "columns", "photographs", "group", "partition_size"}
 # What else the answers depend on; another version is worth a warning.
 LIBRARIES = ("ai-edge-litert", "numpy", "opencv-python", "pillow")
@@ -64,8 +65,7 @@ class Plan:
     @property
     def photographs_done(self) -> int:
         """The number of photographs in finished partitions."""
-        last = len(self.manifest) - 1
-        return len(self.done) * self.size - (last in self.done) * ((last + 1) * self.size - self.photographs)
+        return sum(min(self.size, self.photographs - partition * self.size) for partition in self.done)
 
     def summarize(self, counts: Counts, seconds: float) -> dict[str, Any]:
         """Return the totals of all parts, and write them to ``summary.json``.
@@ -75,7 +75,7 @@ class Plan:
             seconds: of this run.
 
         Raises:
-            RunError: parts are missing, as where the workers of a cluster write to folders of their own.
+            RunError: parts are missing.
         """
         if missing := len(self.manifest) - len(finished_parts(self.folder, self.spec.layout)):
             raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
@@ -83,11 +83,11 @@ class Plan:
         with ThreadPoolExecutor(READ_THREADS) as threads:
             earlier = threads.map(lambda part: read_counts(self.folder, self.spec.layout, part), self.done)
             counts = sum(earlier, Counter(counts))
-        by_status, by_answer = Counter[str](), Counter[str]()
+        by_status, by_answer = Counter[str](), Counter[str | None]()
         for (status, answer), count in counts.items():
             by_status[status] += count
-            if answer is not None:
-                by_answer[answer] += count
+            by_answer[answer] += count
+        del by_answer[None]
         summary = {
             "photographs": counts.total(),
             "failures": failures(counts),
@@ -123,32 +123,27 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
             raise UsageError(f"{options.output}: expected a folder for the results, got a file")
         # Workers may have another working folder.
         options = replace(options, output=os.path.abspath(options.output))  # noqa: PTH100
-    files = model_files(options.model)
+    names = [DEFAULT_MODEL, CAMERA_MODEL] if options.model is None else [options.model]
+    files = {name: read_model(name) for name in names}
     job: dict[str, Any] = {
         "options": _comparable(options),
         "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
-        "versions": {name: _version(name) for name in (PACKAGE, *LIBRARIES)},
+        "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
     if restart or JOB not in folder.names():
-        planned, layout = _plan(folder, options, job, restart, warn)
+        planned = _plan(folder, options, job, restart, warn)
     else:
         planned = _read_job(folder, options.output)
         _check_same(options, job, planned, warn)
-        layout = Layout.of_manifest(folder, planned["format"] == "parquet", tuple(planned["columns"]))
-    return Plan(
-        LabelSpec(options, files, planned["base"], layout),
-        folder,
-        Manifest(folder, layout, planned["group"], planned["partition_size"]),
-        planned["photographs"],
-        planned["partition_size"],
-        frozenset(finished_parts(folder, layout)),
-    )
+    columns, size = tuple(planned["columns"]), planned["partition_size"]
+    manifest = Manifest(folder, planned["format"], columns, planned["group"], size)
+    done = frozenset(finished_parts(folder, manifest.layout))
+    spec = LabelSpec(options, files, planned["base"], manifest.layout)
+    return Plan(spec, folder, manifest, planned["photographs"], size, done)
 
 
-def _plan(
-    folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn
-) -> tuple[dict[str, Any], Layout]:
-    """Write the manifest and ``job.json`` of a new job, and return its plan and layout."""
+def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn) -> dict[str, Any]:
+    """Write the manifest and ``job.json`` of a new job, and return its plan."""
     # Opened before anything is deleted.
     source = open_source(options.source, options.column, options.output, warn)
     names = folder.names()
@@ -174,28 +169,20 @@ def _plan(
     }
     # Written last: it stands for a complete plan.
     _write_json(folder, JOB, planned)
-    return planned, layout
+    return planned
 
 
 def _is_ours(name: str) -> bool:
     return name in (JOB, SUMMARY) or name.startswith("manifest.") or PART.fullmatch(name) is not None
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def _comparable(options: LabelOptions) -> dict[str, Any]:
     """Return the options that a job keeps from beginning to end."""
-    values = asdict(options)
-    del values["output"], values["partition_size"]
-    if not is_uri(options.source):
-        values["source"] = os.path.abspath(options.source)  # noqa: PTH100
+    source = options.source if is_uri(options.source) else os.path.abspath(options.source)  # noqa: PTH100
     # As JSON gives it back.
-    values["labels"] = None if options.labels is None else list(options.labels)
+    labels = None if options.labels is None else list(options.labels)
+    values = asdict(options) | {"source": source, "labels": labels}
+    del values["output"], values["partition_size"]
     return values
 
 
@@ -226,8 +213,7 @@ def _check_same(options: LabelOptions, job: dict[str, Any], planned: dict[str, A
                 "run the same command to go on with it, or start over with --restart"
             )
     for name in LIBRARIES:
-        before, now = planned["versions"].get(name), job["versions"][name]
-        if before != now:
+        if (before := planned["versions"].get(name)) != (now := job["versions"][name]):
             warn(f"{name} {now} is installed, and {before} labelled the first part of this job: answers may differ")
 
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from threading import Lock, local
 from typing import Any
 
-from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import EdgeFmnistError, RunError
-from edge_fmnist_export.bulk.engine import Ended, Lost
-from edge_fmnist_export.bulk.labeller import Job, Labeller, LabelSpec, attempt
+from edge_fmnist_export.bulk.labeller import Labeller, LabelSpec, Outcome, describe
+from edge_fmnist_export.bulk.parts import Task
 
 PR_SET_PDEATHSIG = 1
 # Workers that end before they are ready, one after another: something is wrong with all of them.
 MOST_FAILED_STARTS = 3
-JOIN_SECONDS = 5.0
-# What a worker sends before the first result.
-STARTED, READY = "started", "ready"
+START_SECONDS, JOIN_SECONDS = 120.0, 5.0
+READY = "ready"
 
 
 class _Worker:
-    """A process, the pipe to it, and what it is doing."""
+    """A process, and the pipe to it."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
@@ -38,22 +35,34 @@ class _Worker:
         self.process.start()
         # So that the pipe ends with the process.
         theirs.close()
-        self.ready = False
-        self.job: Job | None = None
-        self.started = 0.0
 
-    def end(self) -> str:
-        """Kill the process, and return how it ended."""
-        self.process.join(0.2)
+    def ask(self, question: Any, seconds: float) -> Any:
+        """Return the answer of the process.
+
+        Raises:
+            BrokenExecutor: it ended, or did not answer in time and was ended.
+        """
+        try:
+            self.pipe.send(question)
+            if self.pipe.poll(seconds):
+                return self.pipe.recv()
+            reason = f"no result within {seconds:.0f} s"
+        except (EOFError, OSError):
+            self.process.join(JOIN_SECONDS)
+            code = self.process.exitcode
+            reason = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+        self.end()
+        raise BrokenExecutor(reason)
+
+    def end(self) -> None:
+        """Kill the process."""
         self.process.kill()
         self.process.join(JOIN_SECONDS)
         self.pipe.close()
-        code = self.process.exitcode
-        return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
 class Pool:
-    """Worker processes, started by *spawn*: they inherit no threads and locks of the parent.
+    """Worker processes, started by *spawn*: they inherit no threads and locks of the parent. A thread waits for each.
 
     Attributes:
         attempts: how many times a whole partition is handed out before it is halved.
@@ -62,123 +71,88 @@ class Pool:
     attempts = 2
 
     def __init__(self, spec: LabelSpec, workers: int) -> None:
-        self._spec = spec
-        self._failed_starts = 0
-        self._workers: list[_Worker] = []
-        # Otherwise the first worker starts it, and it unblocks SIGINT in the meantime.
+        self._spec, self._count = spec, workers
+        self._own = local()
+        self._started: list[_Worker] = []
+        self._closed = False
+        self._starting = Lock()
+        # Otherwise the first worker starts it, and it unblocks SIGINT in that thread.
         resource_tracker.ensure_running()
-        try:
-            for _ in range(workers):
-                self._start()
-        except BaseException:
-            self.close()
-            raise
-
-    def _start(self) -> None:
-        with _interruption_deferred():
-            self._workers.append(_Worker())
+        # Inherited by the processes: Ctrl-C reaches all processes of a terminal, and it is the parent that ends them.
+        self._threads = ThreadPoolExecutor(
+            workers, initializer=signal.pthread_sigmask, initargs=(signal.SIG_BLOCK, [signal.SIGINT])
+        )
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """End the workers, whatever they do."""
-        for worker in self._workers:
+        with self._starting:
+            self._closed = True
+        for worker in self._started:
             worker.process.kill()
-        for worker in self._workers:
+        self._threads.shutdown(cancel_futures=True)
+        for worker in self._started:
             worker.end()
-        self._workers.clear()
 
-    def free(self) -> int:
-        """Return how many workers are ready and have nothing to do."""
-        return sum(worker.ready and worker.job is None for worker in self._workers)
+    def capacity(self) -> int:
+        """Return the number of workers."""
+        return self._count
 
-    def submit(self, job: Job) -> None:
-        """Hand out a piece of work."""
-        worker = next(worker for worker in self._workers if worker.ready and worker.job is None)
-        worker.job, worker.started = job, time.monotonic()
-        # A worker that has just ended shows in wait().
-        with contextlib.suppress(OSError):
-            worker.pipe.send(job)
+    def submit(self, task: Task) -> Future[Any]:
+        """Hand out a task."""
+        return self._threads.submit(self._run, task)
 
-    def wait(self, seconds: float) -> list[Ended]:
-        """Return what has ended, after at most this time.
+    def result(self, future: Future[Any]) -> tuple[Outcome, float]:
+        """Return the result of a task.
 
         Raises:
+            BrokenExecutor: the worker was lost.
             EdgeFmnistError: an error that all photographs would meet, such as a full disk.
             RunError: workers end before they are ready.
         """
-        ready = set(wait([worker.pipe for worker in self._workers], seconds))
-        ended = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
-        return [each for each in ended if each is not None]
+        found: tuple[Outcome, float] = future.result()
+        return found
 
-    def drop(self, job: Job) -> bool:
-        """End the worker of a piece of work, and start another; return True, since no work waits here."""
-        for worker in list(self._workers):
-            if worker.job is job:
-                self._replace(worker)
-        return True
+    def _run(self, task: Task) -> tuple[Outcome, float]:
+        worker: _Worker | None = getattr(self._own, "worker", None)
+        if worker is None or worker.pipe.closed:
+            worker = self._own.worker = self._start()
+        answer = worker.ask(task, task.seconds)
+        if isinstance(answer, EdgeFmnistError):
+            raise answer
+        outcome: tuple[Outcome, float] = answer
+        return outcome
 
-    def _receive(self, worker: _Worker) -> Ended | None:
-        try:
-            message = worker.pipe.recv()
-        except (EOFError, OSError):
-            return self._ended(worker)
-        if isinstance(message, EdgeFmnistError):
-            raise message
-        if message == STARTED:
-            with contextlib.suppress(OSError):
-                worker.pipe.send(self._spec)
-            return None
-        if message == READY:
-            worker.ready, self._failed_starts = True, 0
-            return None
-        job, worker.job = worker.job, None
-        return None if job is None else Ended(job, message, time.monotonic() - worker.started)
-
-    def _ended(self, worker: _Worker) -> Ended | None:
-        reason = self._replace(worker)
-        self._failed_starts += not worker.ready
-        if self._failed_starts >= MOST_FAILED_STARTS:
-            raise RunError(f"worker processes end while they start ({reason}); is there enough memory?")
-        return None if worker.job is None else Ended(worker.job, Lost(reason))
-
-    def _replace(self, worker: _Worker) -> str:
-        reason = worker.end()
-        self._workers.remove(worker)
-        self._start()
-        return reason
-
-
-@contextlib.contextmanager
-def _interruption_deferred() -> Iterator[None]:
-    """Defer Ctrl-C to the end of the block, in the main thread; processes started in it never see Ctrl-C.
-
-    Ctrl-C reaches all processes of a terminal, and it is the parent that ends its workers. A process that is not yet
-    started completely would print a traceback.
-    """
-    with interrupted_later():
-        # Inherited by the processes. It does not hold here, since other threads still take the signal.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    def _start(self) -> _Worker:
+        for _ in range(MOST_FAILED_STARTS):
+            with self._starting:
+                if self._closed:
+                    raise BrokenExecutor
+                worker = _Worker()
+                self._started = [each for each in self._started if not each.pipe.closed] + [worker]
+            try:
+                worker.ask(self._spec, START_SECONDS)
+            except BrokenExecutor as error:
+                reason = error
+            else:
+                return worker
+        raise RunError(f"worker processes end while they start ({reason}); is there enough memory?")
 
 
 def _serve(pipe: Connection, parent: int) -> None:
-    """Run pieces of work until the parent closes the pipe, or ends."""
+    """Run tasks until the parent closes the pipe, or ends."""
     _end_with(parent)
     try:
-        pipe.send(STARTED)
         labeller = Labeller(pipe.recv())
         pipe.send(READY)
         while True:
-            job: Job = pipe.recv()
-            pipe.send(attempt(labeller, job))
+            task: Task = pipe.recv()
+            try:
+                pipe.send(labeller.run(task))
+            except Exception as error:
+                pipe.send(error if isinstance(error, EdgeFmnistError) else RunError(describe(error)))
     except (EOFError, BrokenPipeError):
         pass
 

@@ -32,15 +32,20 @@ class PhotoSource:
 
     Attributes:
         base: folder or URI that relative paths start from.
+        rows: path and carried values of each photograph.
         columns: names of the carried columns.
         types: their Arrow types; None for text.
-        rows: path and carried values of each photograph.
     """
 
     base: str
-    columns: tuple[str, ...]
-    types: tuple[Any, ...] | None
     rows: Iterable[Photo]
+    columns: tuple[str, ...] = ()
+    types: tuple[Any, ...] | None = None
+
+    @classmethod
+    def of(cls, base: str, paths: Iterable[str]) -> PhotoSource:
+        """Return photographs without further columns."""
+        return cls(base, ((path, ()) for path in paths))
 
 
 def open_source(
@@ -68,19 +73,15 @@ def open_source(
         return _at_uri(source, name, suffix, column)
     here = os.getcwd()  # noqa: PTH109
     if os.path.isdir(source):  # noqa: PTH112 - False for names that are too long
-        return PhotoSource(here, (), None, _unadorned(_walk(source, skip, warn)))
+        return PhotoSource.of(here, _walk(source, skip, warn))
     if not os.path.isfile(source):  # noqa: PTH113
         if glob.has_magic(source):
-            return PhotoSource(here, (), None, _unadorned(_matches(source)))
+            return PhotoSource.of(here, _matches(source))
         raise SourceError(f"{source}: no such file or folder")
     if suffix in TABLES or suffix in LISTS or not is_picture(source):
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
         return _in_file(lambda: open(source, "rb"), source, suffix, column, folder)  # noqa: PTH123
-    return PhotoSource(here, (), None, _unadorned([source]))
-
-
-def _unadorned(paths: Iterable[str]) -> Iterator[Photo]:
-    return ((path, ()) for path in paths)
+    return PhotoSource.of(here, [source])
 
 
 def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
@@ -90,29 +91,23 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
     """
     others = 0
     left_out = None if skip is None else os.path.realpath(skip)
-    stack = [folder]
-    while stack:
-        place = stack.pop()
-        folders: list[str] = []
-        files: list[str] = []
-        try:
-            with os.scandir(place) as entries:
-                for entry in entries:
-                    if not entry.name.startswith("."):
-                        (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
-        except OSError as error:
-            if place == folder:
-                raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
-            warn(f"{place}: folder skipped ({error.strerror or error})")
-            continue
-        for name in sorted(files):
+
+    def refused(error: OSError) -> None:
+        if error.filename == folder:
+            raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
+        warn(f"{error.filename}: folder skipped ({error.strerror or error})")
+
+    for place, folders, names in os.walk(folder, onerror=refused):
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if os.path.realpath(os.path.join(place, name)) != left_out]  # noqa: PTH118
+        for name in sorted(names):
             path = os.path.join(place, name)  # noqa: PTH118
+            if name.startswith("."):
+                continue
             if _promises_picture(name) or is_picture(path):
                 yield path
             else:
                 others += 1
-        below = [os.path.join(place, name) for name in sorted(folders, reverse=True)]  # noqa: PTH118
-        stack += [path for path in below if left_out is None or os.path.realpath(path) != left_out]
     if others:
         warn(f"{folder}: {others} files skipped that are not pictures")
 
@@ -142,11 +137,11 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSou
         start = name.rstrip("/")
         selector = fs.FileSelector(path, recursive=True)
         found = sorted(info.path for info in system.get_file_info(selector) if _is_photo(info, path))
-        return PhotoSource(source, (), None, _unadorned(start + each[len(path.rstrip("/")) :] for each in found))
+        return PhotoSource.of(source, (start + each[len(path.rstrip("/")) :] for each in found))
     folder = name.rpartition("/")[0] + source[len(name) :]
     if suffix in TABLES or suffix in LISTS:
         return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder)
-    return PhotoSource(folder, (), None, _unadorned([name]))
+    return PhotoSource.of(folder, [name])
 
 
 def _is_photo(info: Any, root: str) -> bool:
@@ -159,7 +154,7 @@ def _in_file(opened: Any, source: str, suffix: str, column: str | None, folder: 
         return _parquet(opened, source, column, folder)
     if suffix in TABLES:
         return _csv(opened, source, column, folder)
-    return PhotoSource(folder, (), None, _unadorned(_listed(opened, source)))
+    return PhotoSource.of(folder, _listed(opened, source))
 
 
 def _listed(opened: Any, source: str) -> Iterator[str]:
@@ -198,7 +193,7 @@ def _csv(opened: Any, source: str, column: str | None, folder: str) -> PhotoSour
         except csv.Error as error:
             raise SourceError(f"{source}: line {table.line_num}: {error}") from error
 
-    return PhotoSource(folder, tuple(columns[each] for each in carried), None, rows())
+    return PhotoSource(folder, rows(), tuple(columns[each] for each in carried))
 
 
 def _parquet(opened: Any, source: str, column: str | None, folder: str) -> PhotoSource:
@@ -224,9 +219,8 @@ def _parquet(opened: Any, source: str, column: str | None, folder: str) -> Photo
                 for path, *others in zip(batch.column(position).to_pylist(), *values, strict=True):
                     yield os.fsdecode(path or ""), tuple(others)
 
-    return PhotoSource(
-        folder, tuple(schema.names[each] for each in carried), tuple(schema.types[each] for each in carried), rows()
-    )
+    names, types = (tuple(found[each] for each in carried) for found in (schema.names, schema.types))
+    return PhotoSource(folder, rows(), names, types)
 
 
 def _columns(source: str, columns: list[str], column: str | None) -> tuple[int, list[int]]:

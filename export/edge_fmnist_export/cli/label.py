@@ -97,7 +97,7 @@ def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) 
             from edge_fmnist_export.bulk.ray_workers import RayWorkers
 
             running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
-        Engine(running, plan.manifest, plan.folder, plan.spec.layout).run(plan.left, progress.finished)
+        Engine(running, plan, progress.finished).run()
 
 
 class _Progress:
@@ -123,25 +123,23 @@ class _Progress:
             self._report()
 
     def _report(self) -> None:
-        labelled = self.counts.total()
+        labelled, failed = self.counts.total(), failures(self.counts)
         done = self._before + labelled
         rate = labelled / max(time.monotonic() - self._started, 1e-3)
-        left = (self._total - done) / rate if rate else None
-        failed = failures(self.counts)
-        if self._json:
-            event = {
-                "event": "progress",
-                "photographs": done,
-                "of": self._total,
-                "photographs_per_second": round(rate, 1),
-                "seconds_left": None if left is None else round(left, 1),
-                "failures": failed,
-            }
-            console.emit_json(event, indent=None)
-            return
+        left = round((self._total - done) / rate, 1) if rate else None
+        event = {
+            "event": "progress",
+            "photographs": done,
+            "of": self._total,
+            "photographs_per_second": round(rate, 1),
+            "seconds_left": left,
+            "failures": failed,
+        }
         time_left = timedelta(seconds=round(left or 0))
         line = f"{done:,} of {self._total:,} photographs, {rate:.1f}/s, {time_left} left, {failed:,} failed"
-        if self._spinner.console.is_terminal:
+        if self._json:
+            console.emit_json(event, indent=None)
+        elif self._spinner.console.is_terminal:
             self._spinner.update(line)
         else:
             console.say(line)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +15,8 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import write_bytes
-from edge_fmnist.errors import RunError, UsageError
-from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
+from edge_fmnist.errors import RunError
+from edge_fmnist.model.registry import DEFAULT_MODEL
 from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.training import backend
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from edge_fmnist_export.search.study import Candidate
 
 OUTPUT = Path("runs/search")
-REFERENCE = "reference.tflite"
 
 
 def search(
@@ -60,12 +58,12 @@ def search(
     if ray is not None:
         cluster.check(ray)
     from edge_fmnist_export.search import study as studies
-    from edge_fmnist_export.search.objective import SearchObjective, stratified_subset
+    from edge_fmnist_export.search.objective import REFERENCE, SearchObjective, reference_model, stratified_subset
     from edge_fmnist_export.search.runs import resumable
     from edge_fmnist_export.search.space import FIRST
 
-    _check_folder(output)
-    train, reference = dataset.load("train", data), _reference(output)
+    studies.check_folder(output)
+    train, reference = dataset.load("train", data), reference_model(output)
     objective = SearchObjective(output, stratified_subset(train, images, seed), reference, epochs, seed)
     # Too few images are reported before anything is written.
     objective.calibration(1, str(FIRST))
@@ -86,40 +84,12 @@ def search(
             tries = studies.run_search(output, study, budget * 60, objective.evaluate)
         else:
             objective = replace(objective, folder=output.absolute())
-            tries = _search_on_cluster(ray, study, (output.absolute(), settings, budget * 60, objective.evaluate))
+            job = (output.absolute(), settings, budget * 60, objective.evaluate)
+            tries = studies.search_on_cluster(ray, study, *job)
         for tried in tries:
             spent = f"{_minutes(study):.1f} of {budget:g} minutes"
             console.say(tried if isinstance(tried, str) else f"{_line(tried, study)}; {spent}")
     _report(output, study, budget, json)
-
-
-def _check_folder(folder: Path) -> None:
-    """Check that a folder is new, empty, or that of a search."""
-    from edge_fmnist_export.search.study import JOURNAL
-
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder}: expected a folder, got a file; choose another with --output")
-    if folder.is_dir() and not (folder / JOURNAL).is_file() and any(folder.iterdir()):
-        raise UsageError(f"{folder}: not empty, and has no {JOURNAL}; choose another folder with --output")
-
-
-def _reference(folder: Path) -> bytes:
-    """Return the model file that latencies are compared with: the search's own copy, so that it never changes."""
-    copy = folder / REFERENCE
-    return copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
-
-
-def _search_on_cluster(address: str, study: optuna.Study, arguments: tuple[Any, ...]) -> Iterator[Candidate | str]:
-    """Let each node of a cluster take part in the search; yield what they have tried."""
-    from edge_fmnist_export.search.study import failures, join_search, measured_candidates
-
-    shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
-    with cluster.connected(address) as ray:
-        nodes = sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
-        for _ in cluster.run_on_nodes(ray, join_search, [()] * nodes, *arguments):
-            yield from (each for each in measured_candidates(study) if each.number not in shown)
-            yield from failures(study)[failed:]
-            shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
 
 
 def _minutes(study: optuna.Study) -> float:

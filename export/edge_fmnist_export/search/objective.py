@@ -10,6 +10,7 @@ from pathlib import Path
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
 from edge_fmnist_export.quantize.convert import Representative, representative_dataset
 from edge_fmnist_export.quantize.latency import compare_latency
 from edge_fmnist_export.search.runs import export_run, train_or_resume
@@ -18,7 +19,7 @@ from edge_fmnist_export.training import train_recipe, training_data
 from edge_fmnist_export.training.batches import Subset, split_validation
 from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 
-MODEL = "model.tflite"
+MODEL, REFERENCE = "model.tflite", "reference.tflite"
 # One of 12 images is used for validation: of all 60,000, as many as full training holds out.
 VALIDATION = 12
 MOST_REPRESENTATIVE = 200
@@ -57,6 +58,12 @@ def brief_recipe(number: int, architecture: str, images: int, epochs: int, seed:
         training={"epochs": epochs, "batch_norm_momentum": momentum},
         qat={"epochs": 0},
     )
+
+
+def reference_model(folder: Path) -> bytes:
+    """Return the model file that latencies are compared with: the search's own copy, so that it never changes."""
+    copy = folder / REFERENCE
+    return copy.read_bytes() if copy.is_file() else read_model(DEFAULT_MODEL).content
 
 
 def stratified_subset(data: Split, count: int, seed: int) -> Split:

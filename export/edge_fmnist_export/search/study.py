@@ -18,7 +18,8 @@ import optuna
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from edge_fmnist.errors import CheckError, RunError
+from edge_fmnist.errors import CheckError, RunError, UsageError
+from edge_fmnist_export.bulk import cluster
 from edge_fmnist_export.search import space
 
 JOURNAL, LOCK = "study.journal", "search.lock"
@@ -50,6 +51,18 @@ class Candidate:
     bytes: int
     parameters: int
     macs: int
+
+
+def check_folder(folder: Path) -> None:
+    """Check that a folder is new, empty, or that of a search.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder}: expected a folder, got a file; choose another with --output")
+    if folder.is_dir() and not (folder / JOURNAL).is_file() and any(folder.iterdir()):
+        raise UsageError(f"{folder}: not empty, and has no {JOURNAL}; choose another folder with --output")
 
 
 def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
@@ -155,6 +168,21 @@ def join_search(
     Arguments and errors are those of :func:`open_study` and :func:`run_search`.
     """
     return sum(1 for _ in run_search(folder, open_study(folder, settings), budget, evaluate))
+
+
+def search_on_cluster(address: str, study: optuna.Study, *arguments: Any) -> Iterator[Candidate | str]:
+    """Let each node of a Ray cluster take part in a search, and yield what they have tried.
+
+    ``arguments`` are those of :func:`join_search`; errors are those of
+    :func:`edge_fmnist_export.bulk.cluster.run_on_nodes`.
+    """
+    shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
+    with cluster.connected(address) as ray:
+        nodes = sum(node["Alive"] and "CPU" in node["Resources"] for node in ray.nodes())
+        for _ in cluster.run_on_nodes(ray, join_search, [()] * nodes, *arguments):
+            yield from (each for each in measured_candidates(study) if each.number not in shown)
+            yield from failures(study)[failed:]
+            shown, failed = {each.number for each in measured_candidates(study)}, len(failures(study))
 
 
 def _another_fits(study: optuna.Study, budget: float) -> bool:

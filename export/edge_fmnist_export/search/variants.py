@@ -36,8 +36,6 @@ INGREDIENTS = (
     "no shift: augmentation.shift=0",
     "no flip: augmentation.flip=false",
     "no erasing: augmentation.erasing=0.0",
-    "no mixup: augmentation.mixup=0.0",
-    "no cutmix: augmentation.cutmix=0.0",
 )
 
 

@@ -80,63 +80,8 @@ def _interval(length: int, start: np.ndarray, size: np.ndarray) -> np.ndarray:
     return inside
 
 
-def mixup(
-    images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Blend each image, and its targets, with another of the batch (mixup, Zhang et al. 2017, arXiv:1710.09412).
-
-    The weight is drawn for each image from a Beta distribution with both parameters ``alpha``. Images are float32 (N,
-    H, W), targets float32 class probabilities (N, classes).
-    """
-    partner = rng.permutation(len(images))
-    weight = rng.beta(alpha, alpha, len(images)).astype(np.float32)
-    image_weight, target_weight = weight[:, None, None], weight[:, None]
-    return (
-        images * image_weight + images[partner] * (1 - image_weight),
-        targets * target_weight + targets[partner] * (1 - target_weight),
-    )
-
-
-def cutmix(
-    images: np.ndarray, targets: np.ndarray, alpha: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Replace a rectangle by that of another image of the batch (CutMix, Yun et al. 2019, arXiv:1905.04899).
-
-    The rectangle has the image's aspect ratio, and its center is anywhere, so the border may cut it off. The share of
-    own pixels is drawn from a Beta distribution with both parameters ``alpha``; the targets are weighted by the share
-    of pixels that were replaced. Arrays are as in :func:`mixup`.
-    """
-    count, height, width = images.shape
-    partner = rng.permutation(count)
-    side = np.sqrt(1 - rng.beta(alpha, alpha, count))
-    in_rows, in_columns = _centered(height, side, rng), _centered(width, side, rng)
-    inside = in_rows[:, :, None] & in_columns[:, None, :]
-    weight = 1 - inside.mean(axis=(1, 2), dtype=np.float32)[:, None]
-    return np.where(inside, images[partner], images), targets * weight + targets[partner] * (1 - weight)
-
-
-def _centered(length: int, share: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return an interval for each share (N,) of the length, around a random center; sizes are rounded down."""
-    size = (length * share).astype(int)
-    return _interval(length, rng.integers(0, length, len(share)) - size // 2, size)
-
-
-def mix(
-    images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Apply mixup or CutMix to a batch; with both on, either with probability 1/2; with both off, nothing is drawn.
-
-    Images are float32 (N, H, W), targets float32 rows of any length.
-    """
-    if settings.mixup and (not settings.cutmix or rng.random() < 0.5):
-        return mixup(images, targets, settings.mixup, rng)
-    if settings.cutmix:
-        return cutmix(images, targets, settings.cutmix, rng)
-    return images, targets
-
-
-def vary(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Apply every augmentation except for mixup and CutMix, which change the targets, to uint8 images (N, 28, 28)."""
+def augment(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Augment a batch of images, uint8 (N, 28, 28); the result has the same form."""
     if settings.shift:
         images = shift(images, settings.shift, rng)
     if settings.flip:
@@ -148,16 +93,3 @@ def vary(images: np.ndarray, settings: Augmentation, rng: np.random.Generator) -
     if settings.leaking:
         images = cover(images, settings.leaking, settings.erasing_area, LEAKED, rng)
     return images
-
-
-def augment(
-    images: np.ndarray, targets: np.ndarray, settings: Augmentation, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Augment a batch: images, uint8 (N, 28, 28), and float32 class probabilities, (N, 10).
-
-    Returns:
-        Images as float32 (N, 28, 28, 1), values 0 to 1, and the targets.
-    """
-    result = vary(images, settings, rng).astype(np.float32) / np.float32(255)
-    result, targets = mix(result, targets, settings, rng)
-    return result[..., None], targets

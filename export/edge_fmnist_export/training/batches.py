@@ -117,12 +117,11 @@ def epoch_batches(
     The seed consists of the recipe's seed, the phase and the epoch.
 
     Yields:
-        Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class,
-        or blended by mixup or CutMix.
+        Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(subset))
     targets = subset.one_hot()
     for step in range(steps_per_epoch(subset, batch_size)):
         chosen = order[step * batch_size : (step + 1) * batch_size]
-        yield augment(subset.images[chosen], targets[chosen], settings, rng)
+        yield scaled(augment(subset.images[chosen], settings, rng)), targets[chosen]

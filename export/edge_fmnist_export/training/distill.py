@@ -15,7 +15,7 @@ from edge_fmnist.errors import RecipeError, RunNotFoundError
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.augment import mix, vary
+from edge_fmnist_export.training.augment import augment
 from edge_fmnist_export.training.batches import Subset, scaled
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import Forward, quick_logits
@@ -26,8 +26,6 @@ from edge_fmnist_export.training.run_folder import Run, open_run
 VIEW_SEED = 2
 # Lower bound of probabilities before the logarithm, within float16.
 TINY = 1e-4
-# Keeps the logarithm of mixed probabilities finite at low temperatures.
-LEAST = np.finfo(np.float32).tiny
 
 # Called with the number of finished views and of all.
 Advance = Callable[[int, int], None]
@@ -35,7 +33,7 @@ Advance = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Views:
-    """A fixed number of augmented views of each training image; mixup and CutMix are applied to views later."""
+    """A fixed number of augmented views of each training image."""
 
     subset: Subset
     augmentation: Augmentation
@@ -44,7 +42,7 @@ class Views:
 
     def images(self, view: int) -> np.ndarray:
         """Return one view of every image, uint8, shape (N, 28, 28); the same for each call."""
-        return vary(self.subset.images, self.augmentation, np.random.default_rng((self.seed, VIEW_SEED, view)))
+        return augment(self.subset.images, self.augmentation, np.random.default_rng((self.seed, VIEW_SEED, view)))
 
 
 @dataclass(frozen=True)
@@ -53,20 +51,15 @@ class DistillationTargets:
 
     Attributes:
         logits: float16, shape (views, N, 10).
-        temperature: divides the logits before they are compared.
     """
 
     views: Views
     logits: np.ndarray
-    temperature: float
 
-    def batches(
-        self, epoch: int, batch_size: int, seed: tuple[int, ...], augmentation: Augmentation
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(self, epoch: int, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield the shuffled batches of an epoch, counted from 0, which shows one view of each image.
 
-        An incomplete last batch is dropped. Of the augmentation, only mixup and CutMix are applied: the rest is in the
-        views.
+        An incomplete last batch is dropped.
 
         Yields:
             Images, float32 (batch, 28, 28, 1), values 0 to 1; targets and the teachers' logits, float32 (batch, 20).
@@ -78,23 +71,7 @@ class DistillationTargets:
         order = rng.permutation(len(targets))
         for start in range(0, len(order) - batch_size + 1, batch_size):
             chosen = order[start : start + batch_size]
-            batch = scaled(images[chosen]), targets[chosen]
-            yield mixed(*batch, self.temperature, augmentation, rng) if augmentation.mixing else batch
-
-
-def mixed(
-    images: np.ndarray, targets: np.ndarray, temperature: float, augmentation: Augmentation, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Apply mixup or CutMix to images, float32 (N, 28, 28, 1), 0 to 1, and targets with teachers' logits, (N, 20).
-
-    The probabilities softened by the temperature are mixed with the same weights as the targets, and become logits
-    again. Cross-entropy is linear in its targets, so the loss of a mixed image is the mixture of its losses against
-    both, up to a constant.
-    """
-    softened = softmax(targets[:, CLASSES:] / np.float32(temperature))
-    shown, rows = mix(images[..., 0], np.concatenate([targets[:, :CLASSES], softened], axis=1), augmentation, rng)
-    logits = np.float32(temperature) * np.log(np.maximum(rows[:, CLASSES:], LEAST))
-    return shown[..., None], with_teacher(rows[:, :CLASSES], logits)
+            yield scaled(images[chosen]), targets[chosen]
 
 
 def with_teacher(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -141,7 +118,7 @@ def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> Dis
     if not runs:
         return None
     distill = recipe.distill
-    views = Views(train, recipe.augmentation.without_mixing(), distill.views, distill.view_seed)
+    views = Views(train, recipe.augmentation, distill.views, distill.view_seed)
     folder = user_cache().parent / "teachers" / _fingerprint(runs, views)
     logits = np.empty((views.count, len(train), CLASSES), np.float16)
     forwards: list[Forward] = []
@@ -154,7 +131,7 @@ def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> Dis
             _write(path, cached)
             advance(view + 1, views.count)
         logits[view] = cached
-    return DistillationTargets(views, logits, distill.temperature)
+    return DistillationTargets(views, logits)
 
 
 def _fingerprint(runs: list[Run], views: Views) -> str:
@@ -165,8 +142,7 @@ def _fingerprint(runs: list[Run], views: Views) -> str:
         for array in run.weights("float"):
             digest.update(array.tobytes())
     digest.update(views.subset.images.tobytes())
-    augmentation = views.augmentation.model_dump_json(exclude={"mixup", "cutmix"})
-    digest.update(f"{augmentation} {views.seed}".encode())
+    digest.update(f"{views.augmentation.model_dump_json()} {views.seed}".encode())
     return digest.hexdigest()
 
 

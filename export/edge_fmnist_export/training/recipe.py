@@ -40,8 +40,6 @@ def _renamed(name: str, former: str) -> Any:
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Architecture = Annotated[str, AfterValidator(_known)]
-# Both parameters of a Beta distribution; 0 switches it off.
-Alpha = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -75,9 +73,6 @@ class Augmentation(Section):
         erasing_area: minimum and maximum area of an erased, dropped or leaked rectangle, as a share of the image.
         dropping: probability that a rectangle turns black, as where segmentation misses a part of the garment.
         leaking: probability that a rectangle turns one grey, as where segmentation includes background.
-        mixup: alpha of mixup's Beta distribution (Zhang et al. 2017, arXiv:1710.09412).
-        cutmix: alpha of CutMix's Beta distribution (Yun et al. 2019, arXiv:1905.04899). With both on, each batch
-            uses one of the two, with equal probability.
     """
 
     shift: Annotated[int, Field(ge=0, le=14)] = 0
@@ -86,8 +81,14 @@ class Augmentation(Section):
     erasing_area: tuple[Share, Share] = (0.02, 0.25)
     dropping: Share = 0.0
     leaking: Share = 0.0
-    mixup: Alpha = 0.0
-    cutmix: Alpha = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_former_settings(cls, values: Any) -> Any:
+        """Accept the recipes of earlier runs, which have settings for mixup and CutMix, if these are off."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if value or key not in ("mixup", "cutmix")}
 
     @field_validator("erasing_area")
     @classmethod
@@ -95,20 +96,6 @@ class Augmentation(Section):
         if not 0 < value[0] <= value[1]:
             raise ValueError("expected [smallest, largest] with 0 < smallest <= largest")
         return value
-
-    @property
-    def active(self) -> bool:
-        """Whether any augmentation is on."""
-        return bool(self.shift or self.flip or self.erasing or self.dropping or self.leaking) or self.mixing
-
-    @property
-    def mixing(self) -> bool:
-        """Whether images and targets of a batch are mixed."""
-        return bool(self.mixup or self.cutmix)
-
-    def without_mixing(self) -> Augmentation:
-        """Return the settings with mixup and CutMix off."""
-        return self.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
 
 
 class PhotoSettings(Section):
@@ -226,13 +213,7 @@ class Recipe(Section):
     qat: QatPhase = QatPhase()
 
     @model_validator(mode="after")
-    def _photos_exclude_mixing_and_teachers(self) -> Recipe:
-        if self.photos.views and self.augmentation.mixing:
-            given = "mixup" if self.augmentation.mixup else "cutmix"
-            raise ValueError(
-                f"photos.views and augmentation.{given} exclude each other: {given} blends targets, and the loss for "
-                "photographs needs whole ones; set one of them to 0"
-            )
+    def _photos_exclude_teachers(self) -> Recipe:
         if self.distill.teachers and self.photos.views:
             raise ValueError("distill.teachers and photos.views exclude each other; leave one out")
         return self

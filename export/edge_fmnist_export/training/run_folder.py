@@ -19,11 +19,11 @@ import json
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from edge_fmnist import extras
 from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
 from edge_fmnist_export.training.recipe import Recipe, parse_recipe
@@ -168,10 +168,8 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
 
 def environment() -> dict[str, Any]:
     """Return the versions and the machine, for ``run.json``."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {"python": sys.version.split()[0], "machine": platform.machine(), "versions": versions}
+    return {
+        "python": sys.version.split()[0],
+        "machine": platform.machine(),
+        "versions": extras.versions(PACKAGES),
+    }

@@ -95,18 +95,12 @@ def _operation(layer: Any) -> Operation:
 def _activation(layer: Any) -> Callable[[Any], Any]:
     import torch
 
-    known: dict[str, Callable[[Any], Any]] = {
-        "linear": lambda x: x,
-        "relu": torch.relu,
-        "tanh": torch.tanh,
-        "sigmoid": torch.sigmoid,
-    }
-    name = getattr(layer.activation, "__name__", "")
-    if name not in known:
+    name = layer.activation.__name__
+    if name not in ("linear", "relu"):
         raise UsageError(
-            f"the torch back end supports {', '.join(known)}, got the activation {name!r}; set KERAS_BACKEND=tensorflow"
+            f"the torch back end supports relu and linear, got the activation {name!r}; set KERAS_BACKEND=tensorflow"
         )
-    return known[name]
+    return torch.relu if name == "relu" else lambda x: x
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -128,7 +122,7 @@ def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
 def _convolution(layer: Any) -> Operation:
     from torch.nn import functional
 
-    activation, depthwise = _activation(layer), type(layer).__name__ == "DepthwiseConv2D"
+    activation = _activation(layer)
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
 
     def run(inputs: Sequence[Any], _: bool) -> Any:
@@ -138,11 +132,7 @@ def _convolution(layer: Any) -> Operation:
             padding = (top, left)
         else:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        weight, groups = kernel.permute(3, 2, 0, 1), 1
-        if depthwise:
-            # Keras has (rows, columns, channels, multiplier), torch (channels * multiplier, 1, rows, columns).
-            weight, groups = kernel.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1), x.shape[1]
-        return activation(functional.conv2d(x, weight, bias, tuple(layer.strides), padding, groups=groups))
+        return activation(functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, tuple(layer.strides), padding))
 
     return run
 
@@ -172,18 +162,6 @@ def _max_pooling(layer: Any) -> Operation:
     return run
 
 
-def _average_pooling(layer: Any) -> Operation:
-    from torch.nn import functional
-
-    if layer.padding != "valid":
-        raise UsageError('the torch back end averages with padding="valid" only; set KERAS_BACKEND=tensorflow')
-
-    def run(inputs: Sequence[Any], _: bool) -> Any:
-        return functional.avg_pool2d(inputs[0], layer.pool_size, layer.strides)
-
-    return run
-
-
 def _dense(layer: Any) -> Operation:
     from torch.nn import functional
 
@@ -206,11 +184,6 @@ def _relu(layer: Any) -> Operation:
     return lambda inputs, _: torch.relu(inputs[0])
 
 
-def _elementwise(layer: Any) -> Operation:
-    activation = _activation(layer)
-    return lambda inputs, _: activation(inputs[0])
-
-
 def _add(_layer: Any) -> Operation:
     return lambda inputs, _: sum(inputs[1:], inputs[0])
 
@@ -225,13 +198,10 @@ def _global_average_pooling(_layer: Any) -> Operation:
 
 
 _OPERATIONS: dict[str, Callable[[Any], Operation]] = {
-    "Activation": _elementwise,
     "Add": _add,
-    "AveragePooling2D": _average_pooling,
     "BatchNormalization": _batch_normalization,
     "Conv2D": _convolution,
     "Dense": _dense,
-    "DepthwiseConv2D": _convolution,
     "Dropout": _dropout,
     "Flatten": _flatten,
     "GlobalAveragePooling2D": _global_average_pooling,

@@ -19,7 +19,7 @@ from edge_fmnist_export.training.phase import Phase
 from edge_fmnist_export.training.torch_network import TorchNetwork
 
 # Variables with weight decay; biases and batch normalization have none.
-DECAYED = ("kernel", "depthwise_kernel")
+DECAYED = "kernel"
 # Steps between two reports, each of which synchronizes with the device.
 REPORT_EVERY = 20
 
@@ -47,7 +47,7 @@ class TorchTrainer:
         self._reduced = phase.precision == "bfloat16"
         trained = model.trainable_variables
         self._parameters = [variable.value for variable in trained]
-        self._decayed = [variable.value for variable in trained if variable.name in DECAYED]
+        self._decayed = [variable.value for variable in trained if variable.name == DECAYED]
         self._device = self._parameters[0].device
         velocities = [keras.Variable(np.zeros(variable.shape, np.float32), trainable=False) for variable in trained]
         self._velocities = [variable.value.detach() for variable in velocities]

@@ -241,7 +241,7 @@ def _batches(
     def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         seed = (recipe.seed, PHASE_SEEDS[phase], epoch)
         if targets is not None:
-            return targets.batches(epoch, recipe.data.batch_size, seed, augmentation)
+            return targets.batches(epoch, recipe.data.batch_size, seed)
         return epoch_batches(data.train, recipe.data.batch_size, augmentation, seed)
 
     return batches

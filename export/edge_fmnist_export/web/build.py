@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.classifier import FLIP_LIMIT, Classifier
 from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model
@@ -124,7 +124,8 @@ def _model_settings(model: str | Path) -> dict[str, Any]:
             "scale": output.scale,
             "zeroPoint": output.zero_point,
         },
-        "flip": classifier.flip_tta,
+        # The page also runs the mirror image where the best score is below it.
+        "flipLimit": FLIP_LIMIT if classifier.flip_tta else 0,
         "temperature": classifier.temperature,
         "threshold": classifier.threshold,
     }

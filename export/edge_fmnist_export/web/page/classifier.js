@@ -47,13 +47,17 @@ export class Classifier {
 
   // The probabilities of all labels for a 28x28 image, float32.
   async scores(image) {
-    const { flip, labels, output, temperature } = this.model;
-    let values = this.dequantize(await this.outputs(image));
-    if (flip) {
-      const mirrored = this.dequantize(await this.outputs(image.map((_, i) => image[i - (i % 28) + 27 - (i % 28)])));
-      values = values.map((value, i) => fround(value + mirrored[i]) / 2);
-    }
-    values = values.slice(0, labels.length);
+    const values = this.dequantize(await this.outputs(image));
+    const scores = this.probabilities(values);
+    if (Math.max(...scores) >= fround(this.model.flipLimit)) return scores;
+    const mirrored = this.dequantize(await this.outputs(image.map((_, i) => image[i - (i % 28) + 27 - (i % 28)])));
+    return this.probabilities(values.map((value, i) => fround(value + mirrored[i]) / 2));
+  }
+
+  // The probabilities of all labels for the model's outputs as real numbers, float32.
+  probabilities(outputs) {
+    const { labels, output, temperature } = this.model;
+    let values = outputs.slice(0, labels.length);
     if (output.kind === "logits") {
       const logits = values.map((value) => value / fround(temperature));
       const largest = Math.max(...logits);

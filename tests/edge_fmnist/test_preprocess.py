@@ -404,6 +404,7 @@ def test_28x28_is_taken_as_it_is(convert: Callable[[np.ndarray], np.ndarray]) ->
         (np.full((28, 28), 255, np.uint8), "bright border"),
         (np.pad(np.zeros((20, 20), np.uint8), 4, constant_values=200), "bright border"),
         (np.zeros((28, 28), np.uint8), "nearly empty"),
+        (np.full((28, 28), 3, np.uint8), "nearly empty"),
         (np.pad(np.full((4, 4), 255, np.uint8), 12), "nearly empty"),
         (np.pad(np.full((14, 10), 90, np.uint8), ((7, 7), (9, 9))), None),
         (np.full((29, 28), 255, np.uint8), None),

@@ -465,12 +465,11 @@ def test_a_mask_along_the_border_is_the_ground(monkeypatch: pytest.MonkeyPatch) 
     assert not preprocess(np.zeros((72, 96, 3), np.uint8)).found
 
 
-@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (480, 640), (383, 287), (100, 75)])
-@pytest.mark.parametrize("target", [(96, 72), (64, 48)])
-def test_adding_rows_first_shrinks_to_the_same_picture(size: tuple[int, int], target: tuple[int, int]) -> None:
-    scene = Scene(*size).draw(3.0)
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (480, 640), (383, 287), (100, 75), (20, 5000)])
+@pytest.mark.parametrize("target", [(96, 72), (64, 48), (20, 5)])
+def test_each_pixel_of_a_smaller_picture_is_the_mean(size: tuple[int, int], target: tuple[int, int]) -> None:
+    target = (min(size[0], target[0]), min(size[1], target[1]))
+    scene = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     for picture in (scene, scene[..., 0], scene[::-1, ::-1]):
-        expected = cv2.resize(picture.copy(), target, interpolation=cv2.INTER_AREA).astype(int)
-        difference = np.abs(area_resized(picture, target) - expected)
-        assert difference.max() <= 1
-        assert np.count_nonzero(difference) < 0.005 * difference.size
+        means = cv2.resize(picture.astype(float), target, interpolation=cv2.INTER_AREA)
+        assert np.abs(area_resized(picture, target) - means).max() < 0.51

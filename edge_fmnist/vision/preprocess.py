@@ -196,7 +196,7 @@ class Spans(NamedTuple):
     parts: int
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=16)
 def _spans(size: int, target: int, channels: int, pixels: int, kind: np.dtype) -> Spans:
     """Divide lines of ``pixels`` of a type: ``size`` times one for each channel into ``target`` times as many."""
     divisor = math.gcd(size, target)
@@ -260,20 +260,22 @@ def _fitted(planes: np.ndarray) -> tuple[np.ndarray, int]:
     return image, int(down[0].sum() * across[:, 0].sum())
 
 
+@functools.lru_cache(maxsize=64)
 def _area_weights(size: int, target: int) -> np.ndarray:
     """Return how often each of ``size`` pixels counts in each of fewer pixels, float32, shape (target, size)."""
     # In steps of 1 / target of a pixel.
     edges, pixels = size * np.arange(target + 1)[:, None], target * np.arange(size + 1)
     overlap = np.minimum(edges[1:], pixels[1:]) - np.maximum(edges[:-1], pixels[:-1])
-    return np.maximum(overlap, 0).astype(np.float32)
+    return np.asarray(np.maximum(overlap, 0), np.float32)
 
 
+@functools.lru_cache(maxsize=64)
 def _linear_weights(size: int, target: int) -> np.ndarray:
     """Return the same for more pixels, interpolated linearly."""
     # Positions of the pixels' centres, in steps of 1 / (2 * target) of a pixel.
     step = 2 * target
     places = ((2 * np.arange(target) + 1) * size - target).clip(0, step * (size - 1))
-    return np.maximum(step - np.abs(places[:, None] - step * np.arange(size)), 0).astype(np.float32)
+    return np.asarray(np.maximum(step - np.abs(places[:, None] - step * np.arange(size)), 0), np.float32)
 
 
 def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Compare results of run_commands.sh on two machines: ``python compare.py NATIVE EMULATED [--output FILE]``.
 
 The same model file must predict the same labels on both, except for ties within
-one quantization step, where rounding decides. Exit code 1 if a check fails.
+one quantization step, where rounding decides, and photographs must become the
+same images. Exit code 1 if a check fails.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ def compare(native: Path, emulated: Path) -> Iterator[Check]:
     yield _samples(_lines(native / "classify.jsonl"), _lines(emulated / "classify.jsonl"))
     yield from _labels(*(np.load(folder / "outputs.npz")["outputs"] for folder in (native, emulated)))
     yield _accuracy(_json(native / "evaluate.json")[0], _json(emulated / "evaluate.json")[0])
+    yield _photographs(*(np.load(folder / "photographs.npz") for folder in (native, emulated)))
     limit = PEAK_MEGABYTES.get(doctor["machine"])
     yield from _live(_lines(emulated / "live.jsonl"), _json(emulated / "memory.json")["peak_bytes"], limit)
 
@@ -111,6 +113,14 @@ def _accuracy(native: dict[str, Any], emulated: dict[str, Any]) -> Check:
     # The tolerance covers floating-point rounding of the difference.
     passed = abs(points) <= ACCURACY_POINTS + 1e-9 and native["images"] == emulated["images"]
     return Check("accuracy", passed, f"within {ACCURACY_POINTS} points", found)
+
+
+def _photographs(native: Mapping[str, np.ndarray], emulated: Mapping[str, np.ndarray]) -> Check:
+    """Compare images and confidences bit for bit, JPEG decoding included."""
+    same = (native["images"] == emulated["images"]).all(axis=(1, 2)) & (
+        native["confidences"] == emulated["confidences"]
+    )
+    return Check("photographs", bool(same.all()), "all images identical", f"{same.sum():,} of {len(same):,}")
 
 
 def _live(results: list[dict[str, Any]], peak: int, limit: int | None) -> Iterator[Check]:

@@ -12,6 +12,7 @@ cd "$folder"
 "$python" -m edge_fmnist classify samples --json >classify.jsonl
 "$python" -m edge_fmnist evaluate edge --data "$data" --json >evaluate.json
 "$python" "$here/raw_outputs.py" edge "$data" outputs.npz
+"$python" "$here/photographs.py" preprocess "$data/photographs" photographs.npz
 "$python" "$here/peak_memory.py" memory.json \
     "$python" -m edge_fmnist live --source demo --frames 100 --quiet --jsonl live.jsonl
 "$python" "$here/sizes.py" >sizes.json

@@ -25,7 +25,8 @@ def negative_log_likelihood(logits: np.ndarray, rows: np.ndarray, temperature: f
         rows: float32, shape (N, classes), 1 for each correct class.
         temperature: divides the logits.
     """
-    right = (softmax(logits / np.float32(temperature)) * rows).sum(axis=1)
+    # In 64 bits: the search for its minimum compares values that are nearly equal.
+    right = (softmax(logits / np.float64(temperature), float) * rows).sum(axis=1)
     return float(-np.log(np.maximum(right, TINY)).mean())
 
 

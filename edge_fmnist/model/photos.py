@@ -72,8 +72,8 @@ def find_photos(
         folder: has a folder for each split.
         split: its name, such as ``validation``; None where the folders of the garments are in ``folder`` itself.
         warn: called with the count of skipped files.
-        labels: those of the model. A folder named like one of them has photographs for which it is right; in others,
-            garments that the model does not have are unknown.
+        labels: those of the model. A folder named like one of them, in capital or small letters, has photographs for
+            which it is right; in others, garments that the model does not have are unknown.
 
     Raises:
         DataNotFoundError: no such folder, no such split, or no photographs in it.
@@ -90,7 +90,8 @@ def find_photos(
             )
         place = splits[split]
     kinds = subfolders(place)
-    if strange := [name for name in kinds if name not in GARMENTS and name not in (*LABELS, *labels, NONE)]:
+    known = {name.casefold() for name in (*LABELS, *labels, NONE)}
+    if strange := [name for name in kinds if name not in GARMENTS and name.casefold() not in known]:
         raise DataError(
             f"{place}: expected folders named {', '.join(GARMENTS)}, or like a label; got {', '.join(strange)}"
         )
@@ -108,7 +109,8 @@ def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Return which labels of a model are right for the photographs of a folder; none where "unknown" is right."""
     if folder == NONE:
         return ()
-    return tuple(label for label in ((folder,) if folder in labels else GARMENTS.get(folder, ())) if label in labels)
+    named = tuple(label for label in labels if label.casefold() == folder.casefold())
+    return named or tuple(label for label in GARMENTS.get(folder, ()) if label in labels)
 
 
 def subfolders(place: Path) -> dict[str, Path]:

@@ -174,9 +174,9 @@ def mirror(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images[:, :, ::-1])
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis, as float32."""
-    exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(np.float32, copy=False))
+def softmax(logits: np.ndarray, dtype: type[np.floating | float] = np.float32) -> np.ndarray:
+    """Return the softmax over the last axis, computed in a float type."""
+    exponentials = np.exp((logits - logits.max(axis=-1, keepdims=True)).astype(dtype, copy=False))
     probabilities: np.ndarray = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities
 

@@ -29,6 +29,7 @@ class Regression:
 
     Newton steps with a fixed upper bound in place of the Hessian (Böhning 1992), so that one small matrix is decomposed
     once for all strengths, accelerated by momentum that restarts where it points uphill (O'Donoghue and Candès 2015).
+    It computes in 64 bits: then the order of sums, which depends on the processor, changes no weight of the int8 file.
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, centre: np.ndarray) -> None:
@@ -40,7 +41,8 @@ class Regression:
             centre: what the weights are drawn to, float32, shape (classes, features + 1); the last column is the bias.
         """
         self.centre = centre
-        self._share = np.ones(features.shape[1], np.float32)
+        features = features.astype(float)
+        self._share = np.ones(features.shape[1])
         self._share[-1] = BIAS_SHARE
         root = np.sqrt(self._share)
         self._curvature, vectors = np.linalg.eigh(0.5 * (features / root).T @ (features / root))
@@ -52,12 +54,12 @@ class Regression:
 
     def _blocks(self, rows: np.ndarray) -> np.ndarray:
         count = -(-len(rows) // self._size)
-        filled = np.zeros((count * self._size, rows.shape[1]), np.float32)
+        filled = np.zeros((count * self._size, rows.shape[1]))
         filled[: len(rows)] = rows
         return filled.reshape(count, self._size, -1)
 
     def fit(self, strength: float, start: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """Return the weights, float32, shape (classes, features + 1).
+        """Return the weights, float64, shape (classes, features + 1).
 
         Args:
             strength: of the squared distance from the centre against the sum of the losses, above 0.
@@ -65,19 +67,19 @@ class Regression:
             used: which examples to use, bool, shape (N,).
         """
         # The bound is that of all examples, which holds for any of them.
-        scale = 1 / (np.maximum(self._curvature, 0) + np.float32(strength))
+        scale = 1 / (np.maximum(self._curvature, 0) + strength)
         share = self._blocks(used[:, None])
         weights, ahead, momentum = start, start, 1.0
         for _ in range(MAX_STEPS):
-            errors = (softmax(self._features @ ahead.T) - self._targets) * share
+            errors = (softmax(self._features @ ahead.T, float) - self._targets) * share
             gradient = (errors.transpose(0, 2, 1) @ self._features).sum(axis=0)
-            gradient += (ahead - self.centre) * self._share * np.float32(strength)
+            gradient += (ahead - self.centre) * self._share * strength
             stepped = ahead - (gradient @ self._basis * scale) @ self._basis.T
             change = stepped - weights
             if (change * gradient).sum() > 0:
                 momentum = 1.0
             following = (1 + (1 + 4 * momentum * momentum) ** 0.5) / 2
-            weights, ahead = stepped, stepped + np.float32((momentum - 1) / following) * change
+            weights, ahead = stepped, stepped + (momentum - 1) / following * change
             momentum = following
             if np.abs(change).max() < TOLERANCE * max(TOLERANCE, float(np.abs(weights).max())):
                 break
@@ -87,7 +89,7 @@ class Regression:
         """Return the negative log-likelihoods of some examples, in nats."""
         both = self._features, self._targets
         features, targets = (blocks.reshape(-1, blocks.shape[2])[: len(used)] for blocks in both)
-        scores = (softmax(features[used] @ weights.T) * targets[used]).sum(axis=1)
+        scores = (softmax(features[used] @ weights.T, float) * targets[used]).sum(axis=1)
         negative: np.ndarray = -np.log(np.maximum(scores, TINY))
         return negative
 

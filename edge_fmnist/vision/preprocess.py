@@ -7,21 +7,25 @@ and the live loop all use this module.
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from edge_fmnist.errors import ImageError
 from edge_fmnist.vision.detection import Box, Garment
-from edge_fmnist.vision.segmentation import percentiles, segment
+from edge_fmnist.vision.segmentation import percentile, segment
 
 SIZE = 28
 # Edge of the working copy: enough for 28 pixels across a garment, small enough for a Raspberry Pi.
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
-# From this factor on, shrinking adds rows first, by at most this many different sums.
-MIN_FACTOR, MAX_SUMS = 3, 8
+# Larger results are for viewing: OpenCV makes them with less memory, but not the same on every processor.
+LARGEST_SUMS = 4 * WORKING_EDGE
+# 32-bit floats hold all whole numbers below 2**24; below half of it, means of them are rounded correctly, too.
+EXACT_FLOAT32 = 1 << 23
 # Smaller pictures have no shape to detect.
 MIN_EDGE = 8
 # Colour separation and share of the picture: outside these, the mask covers background or specks.
@@ -35,11 +39,11 @@ DARKEST = 90
 # Percentiles taken for the darkest and brightest value, and the smallest range that is stretched to full contrast:
 # the noise of plain cloth is not a pattern.
 STRETCH, MIN_RANGE = (2, 98), 48
-# Avoids a division by zero where no part of a pixel is covered.
-TINY = 1e-3
 # A 28x28 image breaks the convention if its border is brighter on average, or less than this share of it is not black.
 # Of the 70,000 images of Fashion-MNIST, 0.07 % have a brighter border and 0.01 % are emptier.
 BRIGHT_BORDER, MIN_FILLED = 128, 0.03
+# Noise of a camera or of JPEG around black is darker.
+MIN_BRIGHT = 24
 
 
 def to_bgr(picture: np.ndarray) -> np.ndarray:
@@ -134,72 +138,159 @@ def _on_ground(picture: np.ndarray) -> np.ndarray:
 
 def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
     """Return a picture, shape (H, W) or (H, W, C), downscaled so that no edge is longer than ``longest``."""
+    size = _shrunk_size(picture, longest)
+    return picture if size == picture.shape[1::-1] else area_resized(picture, size)
+
+
+def _shrunk_size(picture: np.ndarray, longest: int) -> tuple[int, int]:
+    """Return width and height of a picture downscaled so that no edge is longer than ``longest``."""
     height, width = picture.shape[:2]
-    factor = longest / max(height, width)
-    if factor >= 1:
-        return picture
-    return area_resized(picture, (max(1, round(width * factor)), max(1, round(height * factor))))
+    factor = min(1.0, longest / max(height, width))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def area_resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a picture, shape (H, W) or (H, W, C), downscaled to ``size`` (width, height): each pixel is a mean.
+    """Return a picture, uint8, shape (H, W) or (H, W, C), downscaled to ``size`` (width, height): each pixel is a mean.
 
-    The result is that of OpenCV's ``INTER_AREA``, except that a mean halfway between two levels may be rounded to the
-    other one. OpenCV shrinks each row before it adds rows, without SIMD instructions. Adding rows first takes less than
-    a third of the instructions, where the same few sums of rows repeat down the picture, as in the frames of cameras.
+    The result is that of OpenCV's ``INTER_AREA``, except that it is the same on every processor. It takes fewer
+    instructions, too, since OpenCV does not use SIMD instructions here.
     """
-    height, rows = picture.shape[0], size[1]
-    repeated = rows // math.gcd(height, rows)
-    if picture.dtype != np.uint8 or height < MIN_FACTOR * rows or repeated > MAX_SUMS:
+    if max(size) > LARGEST_SUMS:
         return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-    summed = cv2.resize(_row_sums(picture, rows), size, interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.convertScaleAbs(summed, alpha=rows / height))
+    sums, area = _area_sums(picture, size, 255)
+    # Rounded to nearest by what the conversion cuts off.
+    return np.asarray(((sums + area // 2) / area).astype(np.uint8))
 
 
-def _row_sums(picture: np.ndarray, rows: int) -> np.ndarray:
-    """Return ``rows`` sums over the rows of a picture, float32; a row on the edge between two sums is divided."""
-    height = picture.shape[0]
-    # Edges repeat after this many rows: 480 rows become 72 in 24 groups of 20 that become 3.
-    groups = math.gcd(height, rows)
-    period, count = height // groups, rows // groups
-    lines = picture.reshape(groups, period, -1)
-    sums = np.zeros((groups, count, lines.shape[2]), np.float32)
-    for row in range(count):
-        for line in range(-(-row * period // count), (row + 1) * period // count):
-            # Converts and adds at once; the sums are exact, since they are below 2**24.
-            cv2.accumulate(lines[:, line], sums[:, row])
-    for row in range(1, count):
-        line, above = divmod(row * period, count)
-        if above:
-            divided = lines[:, line].astype(np.float32)
-            sums[:, row - 1] += divided * np.float32(above / count)
-            sums[:, row] += divided * np.float32(1 - above / count)
-    return sums.reshape(rows, *picture.shape[1:])
+def _area_sums(picture: np.ndarray, size: tuple[int, int], largest: int) -> tuple[np.ndarray, int]:
+    """Return the sums of the pixels under each pixel of a smaller picture, and the divisor that makes them means.
+
+    Args:
+        picture: uint8 or uint16 up to ``largest``, shape (H, W) or (H, W, C).
+        size: width and height of the smaller picture.
+        largest: decides between float32 and float64.
+
+    Returns:
+        Float array, shape of the smaller picture: whole numbers, and so exact.
+    """
+    (columns, rows), (height, width) = size, picture.shape[:2]
+    lines = picture.reshape(height, -1)
+    channels = lines.shape[1] // width
+    area = (height // math.gcd(height, rows)) * (width // math.gcd(width, columns))
+    # A half is added for rounding.
+    kind = np.dtype(np.float32 if (largest + 1) * area < EXACT_FLOAT32 else np.float64)
+    turned = cv2.transpose(_line_sums(lines, _spans(height, rows, 1, lines.shape[1], lines.dtype), kind))
+    sums = cv2.transpose(_line_sums(turned, _spans(width, columns, channels, rows, kind), kind))
+    return sums.reshape(rows, columns, *picture.shape[2:]), area
 
 
-def _fitted(garment: np.ndarray) -> np.ndarray:
-    """Return float values resized to a longest edge of 28 and centred on zeros."""
-    height, width = garment.shape
+class Spans(NamedTuple):
+    """Which lines of pixels are under each line of a smaller picture.
+
+    Attributes:
+        whole: indices of lines that count ``parts`` times: the first under each line of the smaller picture, and so on.
+        divided: indices of lines that may be under two, and how often each counts, of the shape and type of the lines.
+        parts: how often a line counts in all.
+    """
+
+    whole: list[np.ndarray]
+    divided: list[tuple[np.ndarray, np.ndarray]]
+    parts: int
+
+
+@functools.lru_cache(maxsize=16)
+def _spans(size: int, target: int, channels: int, pixels: int, kind: np.dtype) -> Spans:
+    """Divide lines of ``pixels`` of a type: ``size`` times one for each channel into ``target`` times as many."""
+    divisor = math.gcd(size, target)
+    length, parts = size // divisor, target // divisor
+    edges = np.arange(target + 1) * length
+    first, last = -(-edges[:-1] // parts), edges[1:] // parts
+    fewest = int((last - first).min())
+
+    def lines(places: np.ndarray) -> np.ndarray:
+        return (places.clip(0, size - 1)[:, None] * channels + np.arange(channels)).ravel()
+
+    divided = [(first - 1, first * parts - edges[:-1])]
+    divided += [(place, (edges[1:] - place * parts).clip(0, parts)) for place in (first + fewest, first + fewest + 1)]
+    if parts > np.iinfo(np.uint8).max and kind == np.uint8:
+        kind = np.dtype(np.uint16)
+    return Spans(
+        [lines(first + number) for number in range(fewest)],
+        [
+            (lines(place), np.repeat(times.repeat(channels)[:, None].astype(kind), pixels, axis=1))
+            for place, times in divided
+            if times.any()
+        ],
+        parts,
+    )
+
+
+def _line_sums(lines: np.ndarray, spans: Spans, kind: np.dtype) -> np.ndarray:
+    """Return sums of lines, shape (lines of the smaller picture, pixels), of a float type."""
+    count = len((spans.whole or spans.divided[0])[0])
+    # Copies a line of zeros, which takes fewer instructions than to clear all.
+    sums = np.zeros((1, lines.shape[1]), kind).repeat(count, axis=0)
+    # OpenCV converts and adds at once.
+    for indices in spans.whole:
+        cv2.accumulate(lines.take(indices, axis=0), sums)
+    if spans.parts > 1:
+        sums *= spans.parts
+    for indices, times in spans.divided:
+        cv2.accumulateProduct(lines.take(indices, axis=0).astype(times.dtype, copy=False), times, sums)
+    return sums
+
+
+def _fitted(planes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return planes resized to a longest edge of 28 and centred on zeros, and the divisor that makes the sums means.
+
+    Args:
+        planes: whole numbers up to 255, float32, shape (N, H, W), no edge longer than 96.
+
+    Returns:
+        float64, shape (N, 28, 28): whole numbers, and so exact.
+    """
+    height, width = planes.shape[1:]
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
-    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    image = np.zeros((SIZE, SIZE), np.float32)
+    weights = _area_weights if factor < 1 else _linear_weights
+    down, across = weights(height, rows), weights(width, columns).T
+    # The fewest multiplications first.
+    sums = down @ planes @ across if rows < columns else down @ (planes @ across)
+    image = np.zeros((len(planes), SIZE, SIZE))
     top, left = (SIZE - rows) // 2, (SIZE - columns) // 2
-    image[top : top + rows, left : left + columns] = cv2.resize(garment, (columns, rows), interpolation=method)
-    return image
+    image[:, top : top + rows, left : left + columns] = sums
+    return image, int(down[0].sum() * across[:, 0].sum())
+
+
+@functools.lru_cache(maxsize=64)
+def _area_weights(size: int, target: int) -> np.ndarray:
+    """Return how often each of ``size`` pixels counts in each of fewer pixels, float32, shape (target, size)."""
+    # In steps of 1 / target of a pixel.
+    edges, pixels = size * np.arange(target + 1)[:, None], target * np.arange(size + 1)
+    overlap = np.minimum(edges[1:], pixels[1:]) - np.maximum(edges[:-1], pixels[:-1])
+    return np.asarray(np.maximum(overlap, 0), np.float32)
+
+
+@functools.lru_cache(maxsize=64)
+def _linear_weights(size: int, target: int) -> np.ndarray:
+    """Return the same for more pixels, interpolated linearly."""
+    # Positions of the pixels' centres, in steps of 1 / (2 * target) of a pixel.
+    step = 2 * target
+    places = ((2 * np.arange(target) + 1) * size - target).clip(0, step * (size - 1))
+    return np.asarray(np.maximum(step - np.abs(places[:, None] - step * np.arange(size)), 0), np.float32)
 
 
 def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:
     """Return grey values stretched to DARKEST..255 inside the garment, fading to 0 at its edge.
 
     Args:
-        grey: float32, shape (28, 28), 0 to 255.
-        cover: float32, shape (28, 28), share of each pixel that is garment, 0 to 1.
+        grey: float64, shape (28, 28), 0 to 255.
+        cover: float64, shape (28, 28), share of each pixel that is garment, 0 to 1.
     """
     inside = grey[cover > 0.5]
-    low, high = percentiles(inside, STRETCH) if inside.size else (0.0, 255.0)
-    share = np.clip((grey - (low + high) / 2) / max(high - low, MIN_RANGE) + 0.5, 0, 1)
-    image: np.ndarray = np.round((DARKEST + (255 - DARKEST) * share) * cover).astype(np.uint8)
+    low, high = (percentile(np.sort(inside), percent) for percent in STRETCH) if inside.size else (0.0, 255.0)
+    share = ((grey - (low + high) / 2) / max(high - low, MIN_RANGE) + 0.5).clip(0, 1)
+    image: np.ndarray = np.rint((DARKEST + (255 - DARKEST) * share) * cover).astype(np.uint8)
     return image
 
 
@@ -207,11 +298,11 @@ def _image(small: np.ndarray, mask: np.ndarray, box: Box) -> np.ndarray:
     """Return the 28x28 image of the masked garment; picture, mask and box are in working size."""
     rows, columns = slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
     # Negated, as in Fashion-MNIST: a dark garment is bright.
-    negative = 255 - cv2.cvtColor(small[rows, columns], cv2.COLOR_BGR2GRAY).astype(np.float32)
-    inside = (mask[rows, columns] > 0).astype(np.float32)
+    negative = 255 - cv2.cvtColor(small[rows, columns], cv2.COLOR_BGR2GRAY)
+    inside = mask[rows, columns] >> 7
     # Weighted by the mask while downscaling, so that no background bleeds into the edge.
-    cover, weighted = _fitted(inside), _fitted(negative * inside)
-    return _stretched(weighted / np.maximum(cover, TINY), cover)
+    (weighted, cover), area = _fitted(np.stack([negative * inside, inside]).astype(np.float32))
+    return _stretched(weighted / np.maximum(cover, 1), cover / area)
 
 
 def _enlarged(box: Box, small: tuple[int, ...], frame: tuple[int, ...]) -> Box:
@@ -287,11 +378,13 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
 
 def _cut_out(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the working copy of a BGRA photograph, BGR, and the mask in its alpha channel, 0 or 255."""
-    picture = shrunk(picture, 4 * WORKING_EDGE).astype(np.float32)
-    alpha = shrunk(picture[..., 3], WORKING_EDGE)
+    picture = shrunk(picture, 4 * WORKING_EDGE)
+    size = _shrunk_size(picture, WORKING_EDGE)
     # Weighted by alpha, so that the hidden colour of transparent pixels does not bleed in.
-    weighted = shrunk(picture[..., :3] * picture[..., 3:], WORKING_EDGE) / np.maximum(alpha, TINY)[..., None]
-    return weighted.round().astype(np.uint8), (alpha > 127).astype(np.uint8) * 255
+    weighted = cv2.multiply(picture[..., :3], cv2.merge([picture[..., 3]] * 3), dtype=cv2.CV_16U)
+    alpha, area = _area_sums(picture[..., 3], size, 255)
+    colours = _area_sums(weighted, size, 255 * 255)[0] / np.maximum(alpha, 1)[..., None]
+    return (colours + 0.5).astype(np.uint8), (alpha > 127 * area).astype(np.uint8) * 255
 
 
 def as_image(picture: np.ndarray) -> np.ndarray:
@@ -326,6 +419,6 @@ def convention_warning(picture: np.ndarray) -> str | None:
     border = np.concatenate([image[0], image[-1], image[1:-1, 0], image[1:-1, -1]])
     if border.mean() > BRIGHT_BORDER:
         return "bright border; a 28x28 image should show the garment bright on black, so this one may need inverting"
-    if np.count_nonzero(image) < MIN_FILLED * image.size:
+    if np.count_nonzero(image > MIN_BRIGHT) < MIN_FILLED * image.size:
         return "nearly empty; a 28x28 image should show the garment bright (up to 255) on black"
     return None

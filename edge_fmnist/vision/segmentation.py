@@ -15,8 +15,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# Bins of lightness, a and b. Few for lightness: folds and shadows change it within one garment.
+# Bins of lightness, a and b, powers of 2. Few for lightness: folds and shadows change it within one garment.
 BINS = (8, 32, 32)
+BIN_SHIFTS = tuple(9 - bins.bit_length() for bins in BINS)
 ROUNDS = 5
 # Starting from the mask of the previous frame, two rounds are enough.
 FOLLOWING_ROUNDS = 2
@@ -26,6 +27,8 @@ PRIOR_WEIGHT = 0.25
 FOLLOWING_WEIGHT = 0.5
 MAX_EVIDENCE = 4.0
 NEIGHBOURHOOD = (5, 5)
+# A Gaussian kernel in steps of 1 / 256. With whole numbers below 2**24, sums of 32-bit floats are exact.
+BLUR = np.array([1, 14, 62, 102, 62, 14, 1], np.float32)
 # Where the prior falls to 1/2, as a share of the distance from centre to border, and how softly.
 PRIOR_EDGE, PRIOR_SOFTNESS = 0.72, 0.08
 PRIOR_LOW, PRIOR_HIGH = 0.02, 0.92
@@ -37,6 +40,16 @@ STRETCHED, MIN_RANGE, RANGE = (180, 120, 120), (48, 16, 16), (2, 98)
 # A part is kept from this share of the largest part's weight on; a hole is filled below this share of the picture.
 MIN_PART, MAX_HOLE = 0.2, 0.02
 TINY = 1e-7
+# Steps of a pixel's weight in a histogram, uint8, and of its logit, int16, which is limited to 8.
+WHOLE, LOGIT = 255, 1 << 12
+SMOOTHING, UNCHANGED = np.array([1.0, 2.0, 1.0]), np.ones(1)
+# The evidence of one pixel, so that the sum over a neighbourhood is in steps of 1 / LOGIT.
+EVIDENCE = EVIDENCE_WEIGHT * LOGIT / math.prod(NEIGHBOURHOOD)
+LIMIT = int(EVIDENCE * MAX_EVIDENCE)
+# The mask of the previous frame is softened over this share of the longest edge.
+SOFTENED = 22
+# With a larger radius, sums would not fit into 8 and 16 bits.
+MAX_RADIUS = 7
 # sRGB to XYZ for the white point D65 (IEC 61966-2-1), in units of that white point; rows X, Y, Z.
 TO_XYZ = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 WHITE = np.array([[0.950456], [1.0], [1.088754]])
@@ -63,17 +76,27 @@ class OccupiedBins(NamedTuple):
     Attributes:
         indices: each pixel's bin, intp, shape (H * W,).
         shape: bins of lightness, a and b, margins included.
-        at_ends: for each of the three, whether its lowest and its highest bin are those of the whole histogram.
     """
 
     indices: np.ndarray
     shape: list[int]
-    at_ends: list[tuple[bool, bool]]
 
     @property
     def size(self) -> int:
         """The number of bins."""
         return math.prod(self.shape)
+
+
+class Prior(NamedTuple):
+    """What is known before the colours are looked at.
+
+    Attributes:
+        weights: probability of garment, in steps of 1 / WHOLE, uint8, shape (H, W).
+        logit: weighted logit of the probability, in steps of 1 / LOGIT, int16, shape (H, W).
+    """
+
+    weights: np.ndarray
+    logit: np.ndarray
 
 
 def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmentation:
@@ -86,7 +109,7 @@ def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmenta
     Returns:
         The mask, which may be empty or cover everything, and the separation, which says how reliable it is.
     """
-    colours = bgr_to_lab(cv2.GaussianBlur(picture, (0, 0), 1.0))
+    colours = bgr_to_lab(_blurred(picture))
     found = _segmented(colours, previous)
     if previous is None and found.separation < FAINT:
         # White on white, grey on grey.
@@ -96,26 +119,61 @@ def segment(picture: np.ndarray, previous: np.ndarray | None = None) -> Segmenta
     return found
 
 
+def _blurred(picture: np.ndarray) -> np.ndarray:
+    """Return the same as ``cv2.GaussianBlur`` with a standard deviation of 1, which takes twice the instructions."""
+    sums = cv2.sepFilter2D(picture.astype(np.float32), -1, BLUR, BLUR, delta=0.5 * 256 * 256)
+    blurred: np.ndarray = (sums * np.float32(1 / (256 * 256))).astype(np.uint8)
+    return blurred
+
+
 def _segmented(colours: np.ndarray, previous: np.ndarray | None) -> Segmentation:
     """Separate garment and background by colour: uint8, shape (H, W, 3), Lab."""
     height, width = colours.shape[:2]
     occupied = _occupied_bins(colours)
-    counts = np.bincount(occupied.indices, minlength=occupied.size).astype(np.float32)
-    inside, prior = _centre_prior(height, width)
-    rounds = ROUNDS
+    counts = WHOLE * _smoothed(np.bincount(occupied.indices, minlength=occupied.size).astype(float), occupied.shape)
+    prior, rounds = _centre_prior(height, width), ROUNDS
     if previous is not None:
-        inside, prior = _following_prior(previous, height, width)
-        rounds = FOLLOWING_ROUNDS
+        prior, rounds = _following_prior(previous, height, width), FOLLOWING_ROUNDS
+    weights = prior.weights
+    total = float(counts.sum())
     for number in range(rounds):
-        garment = np.bincount(occupied.indices, weights=inside.ravel(), minlength=occupied.size).astype(np.float32)
-        garment_model, ground_model = _models(np.stack([garment, counts - garment]), occupied)
-        evidence = np.log((garment_model + TINY) / (ground_model + TINY)).clip(-MAX_EVIDENCE, MAX_EVIDENCE)
-        spread = cv2.blur(evidence[occupied.indices].reshape(height, width), NEIGHBOURHOOD)
-        logit = EVIDENCE_WEIGHT * spread + prior
+        # Sums of whole numbers, which are the same in any order.
+        garment = _smoothed(np.bincount(occupied.indices, weights.ravel(), occupied.size), occupied.shape)
+        ground = counts - garment
+        inside = float(garment.sum())
+        evidence = _evidence(garment, max(inside, 1.0), ground, max(total - inside, 1.0))
+        neighbours = evidence.take(occupied.indices).reshape(height, width)
+        # Saturates.
+        logit = cv2.add(cv2.boxFilter(neighbours, cv2.CV_16S, NEIGHBOURHOOD, normalize=False), prior.logit)
         if number < rounds - 1:
-            inside = 1 / (1 + np.exp(-logit))
-    separation = 1 - float(np.sqrt(garment_model * ground_model).sum())
-    return Segmentation(_cleaned((logit > 0).astype(np.uint8) * 255), min(1.0, max(0.0, separation)))
+            weights = cv2.LUT((logit >> 8).astype(np.uint8), _sigmoid())
+    common = float(np.sqrt(garment * ground).sum()) / math.sqrt(max(inside * (total - inside), 1.0))
+    # Rounded, since the order of the sum may differ.
+    return Segmentation(_cleaned((logit > 0).view(np.uint8) * np.uint8(255)), round(min(1.0, max(0.0, 1 - common)), 9))
+
+
+def _evidence(garment: np.ndarray, inside: float, ground: np.ndarray, outside: float) -> np.ndarray:
+    """Return the evidence that a pixel of each bin is garment, in steps of 1 / EVIDENCE, int16.
+
+    Args:
+        garment: histogram, float64.
+        inside: its sum.
+        ground: the same of the rest.
+        outside: its sum.
+    """
+    ratios = cv2.log((garment + TINY * inside) / (ground + TINY * outside))
+    offset = EVIDENCE * math.log(outside / inside)
+    evidence = cv2.addWeighted(ratios, EVIDENCE, ratios, 0, offset, dtype=cv2.CV_16S)
+    return np.asarray(cv2.min(cv2.max(evidence, -LIMIT), LIMIT)).ravel()
+
+
+@functools.cache
+def _sigmoid() -> np.ndarray:
+    """Return the probability for each high byte of a logit as uint8, in steps of 1 / WHOLE, uint8, shape (256,)."""
+    # The middle of the logits that share the byte.
+    logits = (np.arange(256).astype(np.int8) + 0.5) * 256 / LOGIT
+    weights: np.ndarray = np.rint(WHOLE / (1 + np.exp(-logits))).astype(np.uint8)
+    return weights
 
 
 class LabTables(NamedTuple):
@@ -173,93 +231,89 @@ def bgr_to_lab(picture: np.ndarray) -> np.ndarray:
 
 def _contrasted(colours: np.ndarray) -> np.ndarray:
     """Return Lab colours, uint8, shape (H, W, 3), each channel stretched around the middle of its range."""
-    channels = colours.reshape(-1, 3).astype(np.float32).T
-    low, high = np.stack([percentiles(channel, RANGE) for channel in channels], axis=1)
-    scale = np.array(STRETCHED) / np.maximum(high - low, MIN_RANGE)
-    stretched: np.ndarray = np.clip((colours - (low + high) / 2) * scale + 128, 0, 255).astype(np.uint8)
-    return stretched
+    planes = []
+    for plane, stretched, least in zip(cv2.split(colours), STRETCHED, MIN_RANGE, strict=True):
+        ordered = np.sort(plane, axis=None)
+        low, high = (percentile(ordered, percent) for percent in RANGE)
+        table = (np.arange(256) - (low + high) / 2) * (stretched / max(high - low, least)) + 128
+        planes.append(cv2.LUT(plane, table.clip(0, 255).astype(np.uint8)))
+    return np.asarray(cv2.merge(planes))
 
 
-def percentiles(values: np.ndarray, percents: tuple[int, int]) -> np.ndarray:
-    """Return two percentiles of a flat float array, float64, shape (2,), interpolated linearly.
+def percentile(ordered: np.ndarray, percent: float) -> float:
+    """Return a percentile of a flat sorted array, interpolated linearly.
 
-    ``np.percentile`` gives the same numbers, but imports ``numpy.ma`` on its first call, which takes as long as Pillow.
+    ``np.percentile`` imports ``numpy.ma`` on its first call, which takes as long as Pillow.
     """
-    ordered = np.sort(values)
-    place = np.array(percents) / 100 * (len(ordered) - 1)
-    below = np.floor(place).astype(np.intp)
-    share, low = place - below, ordered[below]
-    high = ordered[np.minimum(below + 1, len(ordered) - 1)]
-    result: np.ndarray = np.where(share < 0.5, low + (high - low) * share, high - (high - low) * (1 - share))
-    return result
+    place = percent / 100 * (len(ordered) - 1)
+    below = int(place)
+    low, high = float(ordered[below]), float(ordered[min(below + 1, len(ordered) - 1)])
+    return low + (high - low) * (place - below)
 
 
 def _occupied_bins(colours: np.ndarray) -> OccupiedBins:
     """Return the bins of Lab colours, uint8, shape (H, W, 3): a picture has few of all colours."""
-    # 16 bits hold all products and indices, and are quicker than 64.
-    channels = [
-        plane.ravel().astype(np.int16) * bins >> 8 for plane, bins in zip(cv2.split(colours), BINS, strict=True)
-    ]
-    lowest, highest = ([int(limit(channel)) for channel in channels] for limit in (np.min, np.max))
-    shape = [high - low + 3 for low, high in zip(lowest, highest, strict=True)]
-    lightness, a, b = (channel - (low - 1) for channel, low in zip(channels, lowest, strict=True))
+    planes = [plane >> shift for plane, shift in zip(cv2.split(colours), BIN_SHIFTS, strict=True)]
+    limits = [cv2.minMaxLoc(plane)[:2] for plane in planes]
+    shape = [int(high - low) + 3 for low, high in limits]
+    # 16 bits hold all indices, and are quicker than 64.
+    lightness, a, b = (plane.astype(np.int16) - int(low - 1) for plane, (low, _) in zip(planes, limits, strict=True))
     indices = (lightness * shape[1] + a) * shape[2] + b
-    ends = [(low == 0, high == bins - 1) for low, high, bins in zip(lowest, highest, BINS, strict=True)]
     # bincount rejects int64 on 32-bit systems.
-    return OccupiedBins(indices.astype(np.intp), shape, ends)
+    return OccupiedBins(indices.astype(np.intp).ravel(), shape)
 
 
 @functools.lru_cache(maxsize=8)
-def _centre_prior(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the probability of garment by position alone, flat, and its weighted logit, shape (H, W)."""
+def _centre_prior(height: int, width: int) -> Prior:
+    """Return what the position alone says."""
     rows = np.abs(np.arange(height) - (height - 1) / 2) / (height / 2)
     columns = np.abs(np.arange(width) - (width - 1) / 2) / (width / 2)
     distance = np.maximum(rows[:, None], columns[None, :])
     share = 1 / (1 + np.exp((distance - PRIOR_EDGE) / PRIOR_SOFTNESS))
-    probability = (PRIOR_LOW + (PRIOR_HIGH - PRIOR_LOW) * share).astype(np.float32)
-    return probability.ravel(), PRIOR_WEIGHT * _logit(probability)
+    return _prior(PRIOR_LOW + (PRIOR_HIGH - PRIOR_LOW) * share, PRIOR_WEIGHT)
 
 
-def _following_prior(previous: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the same as :func:`_centre_prior` from the mask of the previous frame, softened for movement.
+def _following_prior(previous: np.ndarray, height: int, width: int) -> Prior:
+    """Return what the mask of the previous frame says, softened for movement.
 
     The centre prior keeps a small weight, so that a mask cannot drift into the background.
     """
-    mask = cv2.resize(previous, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
-    followed = cv2.GaussianBlur(mask, (0, 0), max(height, width) / 24)
-    probability = np.clip(followed, PRIOR_LOW, PRIOR_HIGH)
-    _, centre = _centre_prior(height, width)
-    return probability.ravel(), FOLLOWING_WEIGHT * _logit(probability) + centre
+    mask = cv2.resize(previous, (width, height), interpolation=cv2.INTER_LINEAR_EXACT) >> 7
+    # Two box filters are close to a Gaussian filter, and their sums are whole numbers.
+    size = 2 * min(MAX_RADIUS, round(max(height, width) / SOFTENED)) + 1
+    sums = cv2.boxFilter(
+        cv2.boxFilter(mask, -1, (size, size), normalize=False), cv2.CV_16U, (size, size), normalize=False
+    )
+    shift, table = _following_tables(size)
+    sums = (sums >> shift).astype(np.uint8)
+    logit = cv2.add(cv2.LUT(sums, table.logit), _centre_prior(height, width).logit)
+    return Prior(cv2.LUT(sums, table.weights), logit)
 
 
-def _logit(probability: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.log(probability / (1 - probability))
-    return result
+@functools.lru_cache(maxsize=8)
+def _following_tables(size: int) -> tuple[int, Prior]:
+    """Return what the sums of a mask after two box filters of ``size`` pixels say, shifted to 8 bits, and the shift."""
+    shift = max(0, (size**4).bit_length() - 8)
+    shares = (np.arange(256) + 0.5) * (1 << shift) / size**4
+    return shift, _prior(shares.clip(PRIOR_LOW, PRIOR_HIGH), FOLLOWING_WEIGHT)
 
 
-def _models(histograms: np.ndarray, occupied: OccupiedBins) -> np.ndarray:
-    """Return two histograms, float32, shape (2, bins), smoothed over neighbouring colours, each summing to 1.
+def _prior(probability: np.ndarray, weight: float) -> Prior:
+    """Return what probabilities say; the logit is weighted."""
+    logit = weight * np.log(probability / (1 - probability))
+    return Prior(np.rint(WHOLE * probability).astype(np.uint8), np.rint(LOGIT * logit).astype(np.int16))
 
-    The margin of empty bins lets each axis be smoothed along the flat array: nothing reaches the next line of bins.
+
+def _smoothed(histogram: np.ndarray, shape: list[int]) -> np.ndarray:
+    """Return a histogram, float64, flat, smoothed over neighbouring colours: whole numbers stay whole.
+
+    The margin of empty bins keeps what is at the end of one line of bins from the start of the next.
     """
-    totals = histograms.sum(axis=1, keepdims=True)
-    flat = histograms.ravel()
-    bins = flat.reshape(2, *occupied.shape)
-    step = occupied.size
-    for axis, (size, ends) in enumerate(zip(occupied.shape, occupied.at_ends, strict=True), start=1):
-        step //= size
-        quarter = 0.25 * flat
-        flat *= 0.5
-        flat[step:] += quarter[:-step]
-        flat[:-step] += quarter[step:]
-        for at_end, margin, last in zip(ends, (0, -1), (1, -2), strict=True):
-            if at_end:
-                # Beyond the ends of the histogram there are no colours.
-                lines = bins.swapaxes(0, axis)
-                lines[last] += lines[margin]
-                lines[margin] = 0
-    result: np.ndarray = flat.reshape(2, -1) / np.maximum(totals, TINY)
-    return result
+    planes, lines, bins = shape
+    border = cv2.BORDER_CONSTANT
+    flat = histogram.reshape(planes * lines, bins)
+    smoothed = cv2.sepFilter2D(flat, -1, SMOOTHING, SMOOTHING, borderType=border).reshape(planes, lines * bins)
+    return np.asarray(cv2.sepFilter2D(smoothed, -1, UNCHANGED, SMOOTHING, borderType=border)).ravel()
 
 
 def _cleaned(mask: np.ndarray) -> np.ndarray:
@@ -289,12 +343,12 @@ def _remove_small_parts(box: np.ndarray, position: tuple[int, int], shape: tuple
 
 def _fill_holes(box: np.ndarray, largest: float) -> None:
     """Fill holes of a mask below ``largest`` pixels; a larger one is the handle of a bag or a neckline."""
-    count, parts = cv2.connectedComponents(255 - box, connectivity=4)
-    holes = np.ones(count, bool)
-    # Part 0 is the mask itself, and parts at the border are not enclosed.
-    holes[0] = False
-    for line in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
-        holes[line] = False
-    if holes.any():
-        holes &= np.bincount(parts.ravel(), minlength=count) < largest
-        box[holes[parts]] = 255
+    # With a margin, all that is not enclosed is one part.
+    outside = cv2.copyMakeBorder(cv2.bitwise_not(box), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=255)
+    count, parts = cv2.connectedComponents(outside, connectivity=4)
+    if count == 2:
+        return
+    holes = np.bincount(parts.ravel(), minlength=count) < largest
+    # Part 0 is the mask itself.
+    holes[[0, parts[0, 0]]] = False
+    box[holes[parts[1:-1, 1:-1]]] = 255

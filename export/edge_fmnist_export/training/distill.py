@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.augment import augment
-from edge_fmnist_export.training.batches import Subset, scaled
+from edge_fmnist_export.training.batches import Subset, epoch_batches
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import Forward, quick_logits
 from edge_fmnist_export.training.recipe import Augmentation, Recipe
@@ -57,21 +57,14 @@ class DistillationTargets:
     logits: np.ndarray
 
     def batches(self, epoch: int, batch_size: int, seed: tuple[int, ...]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the shuffled batches of an epoch, counted from 0, which shows one view of each image.
+        """Return the batches of an epoch, counted from 0, which shows one view of each image.
 
-        An incomplete last batch is dropped.
-
-        Yields:
-            Images, float32 (batch, 28, 28, 1), values 0 to 1; targets and the teachers' logits, float32 (batch, 20).
+        As in :func:`epoch_batches`, but the targets are followed by the teachers' logits: float32 (batch, 20).
         """
         view = epoch % self.views.count
-        images = self.views.images(view)
-        targets = with_teacher(self.views.subset.one_hot(), self.logits[view])
-        rng = np.random.default_rng(seed)
-        order = rng.permutation(len(targets))
-        for start in range(0, len(order) - batch_size + 1, batch_size):
-            chosen = order[start : start + batch_size]
-            yield scaled(images[chosen]), targets[chosen]
+        shown = replace(self.views.subset, images=self.views.images(view))
+        rows = with_teacher(shown.one_hot(), self.logits[view])
+        return epoch_batches(shown, batch_size, Augmentation(), seed, rows)
 
 
 def with_teacher(targets: np.ndarray, logits: np.ndarray) -> np.ndarray:

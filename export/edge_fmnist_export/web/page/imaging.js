@@ -1,5 +1,5 @@
-// The operations of OpenCV that preprocessing uses, with OpenCV's order of operations and rounding, so that masks and
-// images equal those of Python. Pictures are flat arrays of rows, channels interleaved. Without dependencies: OpenCV.js
+// The operations of OpenCV that preprocessing uses, with OpenCV's rounding, so that masks and images equal those of
+// Python. Pictures are flat arrays of rows, channels interleaved. Without dependencies: OpenCV.js
 // would add 11 MB to the page.
 
 const { fround } = Math;
@@ -13,131 +13,124 @@ export function roundHalfEven(value) {
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
 }
 
-// Percentiles of a flat float32 array, interpolated linearly.
-export function percentiles(values, percents) {
-  const ordered = new Float32Array(values).sort();
-  return percents.map((percent) => {
-    const place = (percent / 100) * (ordered.length - 1);
-    const below = Math.floor(place);
-    const [low, high] = [ordered[below], ordered[Math.min(below + 1, ordered.length - 1)]];
-    const [share, difference] = [place - below, fround(high - low)];
-    return share < 0.5 ? low + difference * share : high - difference * (1 - share);
-  });
+// A percentile of a flat sorted array, interpolated linearly.
+export function percentile(ordered, percent) {
+  const place = (percent / 100) * (ordered.length - 1);
+  const below = Math.floor(place);
+  const [low, high] = [ordered[below], ordered[Math.min(below + 1, ordered.length - 1)]];
+  return low + (high - low) * (place - below);
 }
 
 // ---------------------------------------------------------------- resizing
 
-const areas = new Map();
+const greatestCommonDivisor = (a, b) => (b ? greatestCommonDivisor(b, a % b) : a);
 
-// For each target pixel: its first source pixel, and the weights of the source pixels that it covers.
-function areaWeights(from, to, whole) {
-  const key = `${from} ${to} ${whole}`;
-  if (areas.size > 100) areas.clear();
-  if (!areas.has(key)) areas.set(key, makeAreaWeights(from, to, whole));
-  return areas.get(key);
-}
-
-function makeAreaWeights(from, to, whole) {
-  const scale = from / to;
-  return Array.from({ length: to }, (_, target) => {
-    const [left, right] = [target * scale, target * scale + scale];
-    if (whole) return { start: left, weights: new Float32Array(scale).fill(1) };
-    const cell = Math.min(scale, from - left);
-    const last = Math.min(Math.floor(right), from - 1);
-    const first = Math.min(Math.ceil(left), last);
-    const weights = new Array(last - first).fill(1 / cell);
-    const start = first - left > 1e-3 ? first - 1 : first;
-    if (start < first) weights.unshift((first - left) / cell);
-    if (right - last > 1e-3) weights.push(Math.min(right - last, 1, cell) / cell);
-    return { start, weights: Float32Array.from(weights) };
+// For each target pixel: its first source pixel, and how often it counts each of the source pixels that it covers; in
+// whole numbers that sum to `length`.
+function areaSpans(from, to) {
+  const divisor = greatestCommonDivisor(from, to);
+  const [length, parts] = [from / divisor, to / divisor];
+  const spans = Array.from({ length: to }, (_, target) => {
+    const [left, right] = [target * length, (target + 1) * length];
+    const start = Math.floor(left / parts);
+    const counts = Array.from({ length: Math.ceil(right / parts) - start }, (_, i) => {
+      const edge = (start + i) * parts;
+      return Math.min(right, edge + parts) - Math.max(left, edge);
+    });
+    return { start, counts };
   });
+  return { spans, length, parts };
 }
 
-// cv2.resize with INTER_AREA, for downscaling: float32, not rounded; the first `channels` of `stride` channels.
-export function resizeArea({ data, width, height, stride = 1 }, toWidth, toHeight, channels = stride) {
-  // Whole factors: a sum, scaled at the end.
-  const whole = width % toWidth === 0 && height % toHeight === 0;
-  const [columns, rows] = [areaWeights(width, toWidth, whole), areaWeights(height, toHeight, whole)];
-  const scale = whole ? fround((toWidth * toHeight) / (width * height)) : 1;
-  const result = new Float32Array(toWidth * toHeight * channels);
+// The sums of the pixels under each pixel of a smaller picture, and the divisor that makes them means: whole numbers, as
+// in Python. Of the first `channels` of `stride` channels.
+export function areaSums({ data, width, height, stride = 1 }, toWidth, toHeight, channels = stride) {
+  const [columns, rows] = [areaSpans(width, toWidth), areaSpans(height, toHeight)];
+  const line = new Float64Array(width * stride);
+  const addRow = data instanceof Uint8ClampedArray && stride === 4 ? packedRows(data, width) : plainRows(data, line.length);
+  const sums = new Float64Array(toWidth * toHeight * channels);
   let target = 0;
-  for (const { start: top, weights: down } of rows) {
-    for (const { start: left, weights: across } of columns) {
+  for (const { start: top, counts: down } of rows.spans) {
+    addRow(line, top, down, rows.parts);
+    for (const { start: left, counts: across } of columns.spans) {
       for (let channel = 0; channel < channels; channel++) {
         let sum = 0;
-        for (let row = 0; row < down.length; row++) {
-          let inRow = 0;
-          let place = ((top + row) * width + left) * stride + channel;
-          for (let column = 0; column < across.length; column++, place += stride) {
-            inRow = fround(inRow + fround(data[place] * across[column]));
-          }
-          sum = fround(sum + fround(inRow * down[row]));
-        }
-        result[target++] = sum * scale;
+        let place = left * stride + channel;
+        for (let i = 0; i < across.length; i++, place += stride) sum += line[place] * across[i];
+        sums[target++] = sum;
       }
     }
   }
-  return result;
+  return { sums, area: columns.length * rows.length };
 }
 
-// The same for bytes with 4 channels, but adds rows first and divides by their number at the end.
-export function resizeAreaRowsFirst({ data, width, height }, toWidth, toHeight, channels) {
-  const length = 4 * width;
-  const pixels = new Int32Array(data.buffer, data.byteOffset, width * height);
-  const sums = new Float32Array(length);
-  const scale = fround(toHeight / height);
-  const result = new Float32Array(toWidth * toHeight * channels);
-  for (let row = 0; row < toHeight; row++) {
-    const [top, bottom] = [(row * height) / toHeight, ((row + 1) * height) / toHeight];
-    const [first, last] = [Math.ceil(top) * width, Math.floor(bottom) * width];
+// Returns a function that sums rows, each as often as it counts.
+function plainRows(data, length) {
+  return (line, top, counts) => {
+    line.fill(0);
+    counts.forEach((count, row) => addTimes(line, data, (top + row) * length, count));
+  };
+}
+
+// The same for bytes with 4 channels: adds two channels at once where rows count alike. A sum takes 16 bits at most.
+function packedRows(data, width) {
+  const pixels = new Int32Array(data.buffer, data.byteOffset, data.length / 4);
+  return (line, top, counts, parts) => {
+    const [first, last] = [counts[0] < parts ? 1 : 0, counts.at(-1) < parts ? counts.length - 1 : counts.length];
     for (let x = 0, target = 0; x < width; x++, target += 4) {
-      // Two channels at once: a sum takes 16 bits at most.
       let even = 0;
       let odd = 0;
-      for (let place = first + x; place < last; place += width) {
-        even = (even + (pixels[place] & 0xff00ff)) | 0;
-        odd = (odd + ((pixels[place] >>> 8) & 0xff00ff)) | 0;
+      for (let row = first; row < last; row++) {
+        const pixel = pixels[(top + row) * width + x];
+        even = (even + (pixel & 0xff00ff)) | 0;
+        odd = (odd + ((pixel >>> 8) & 0xff00ff)) | 0;
       }
-      sums[target] = even & 0xffff;
-      sums[target + 1] = odd & 0xffff;
-      sums[target + 2] = even >>> 16;
-      sums[target + 3] = odd >>> 16;
+      line[target] = (even & 0xffff) * parts;
+      line[target + 1] = (odd & 0xffff) * parts;
+      line[target + 2] = (even >>> 16) * parts;
+      line[target + 3] = (odd >>> 16) * parts;
     }
-    // A row on the edge between two sums is divided.
-    addShare(sums, data, Math.floor(top) * length, Math.ceil(top) - top);
-    addShare(sums, data, Math.floor(bottom) * length, bottom - Math.floor(bottom));
-    const line = resizeArea({ data: sums, width, height: 1, stride: 4 }, toWidth, 1, channels);
-    for (let i = 0; i < line.length; i++) result[row * line.length + i] = line[i] * scale;
-  }
-  return result;
+    for (const row of new Set([0, counts.length - 1])) {
+      if (row < first || row >= last) addTimes(line, data, (top + row) * line.length, counts[row]);
+    }
+  };
 }
 
-function addShare(sums, data, source, share) {
-  if (share === 0) return;
-  const weight = fround(share);
-  for (let i = 0; i < sums.length; i++) sums[i] += fround(data[source + i] * weight);
+function addTimes(line, data, start, count) {
+  for (let i = 0; i < line.length; i++) line[i] += data[start + i] * count;
 }
 
-// cv2.resize with INTER_LINEAR of a float32 picture with one channel.
-export function resizeLinear({ data, width, height }, toWidth, toHeight) {
+// A picture downscaled: each pixel is a mean.
+export function resizeArea(picture, toWidth, toHeight, channels) {
+  const { sums, area } = areaSums(picture, toWidth, toHeight, channels);
+  const half = Math.floor(area / 2);
+  return Uint8Array.from(sums, (sum) => Math.floor((sum + half) / area));
+}
+
+// The same as areaSums for an enlarged picture, interpolated linearly.
+export function linearSums({ data, width, height, stride = 1 }, toWidth, toHeight) {
+  // The first of two source pixels and how often the second counts, of 2 * `to`.
   const places = (from, to) =>
     Array.from({ length: to }, (_, target) => {
-      const place = fround((target + 0.5) * (from / to) - 0.5);
-      const first = Math.floor(place);
-      if (first < 0 || first >= from - 1) return [clamp(first, 0, from - 1), clamp(first, 0, from - 1), 0];
-      return [first, first + 1, fround(place - first)];
+      const place = clamp((2 * target + 1) * from - to, 0, 2 * to * (from - 1));
+      const first = Math.min(Math.floor(place / (2 * to)), Math.max(0, from - 2));
+      return [first, Math.min(first + 1, from - 1), place - 2 * to * first];
     });
   const columns = places(width, toWidth);
-  const mix = (a, b, share) => fround(fround(a * fround(1 - share)) + fround(b * share));
-  const result = new Float32Array(toWidth * toHeight);
-  places(height, toHeight).forEach(([top, bottom, down], y) => {
-    columns.forEach(([left, right, across], x) => {
-      const upper = mix(data[top * width + left], data[top * width + right], across);
-      const lower = mix(data[bottom * width + left], data[bottom * width + right], across);
-      result[y * toWidth + x] = mix(upper, lower, down);
-    });
-  });
-  return result;
+  const sums = new Float64Array(toWidth * toHeight * stride);
+  let target = 0;
+  for (const [top, bottom, down] of places(height, toHeight)) {
+    for (const [left, right, across] of columns) {
+      for (let channel = 0; channel < stride; channel++) {
+        const mix = (row) => {
+          const [one, other] = [left, right].map((column) => data[(row * width + column) * stride + channel]);
+          return one * (2 * toWidth - across) + other * across;
+        };
+        sums[target++] = mix(top) * (2 * toHeight - down) + mix(bottom) * down;
+      }
+    }
+  }
+  return { sums, area: 4 * toWidth * toHeight };
 }
 
 // ---------------------------------------------------------------- filters
@@ -196,15 +189,9 @@ export function gaussianBlurBytes(picture, sigma) {
   return result;
 }
 
-// The same of float32 with one channel.
-export function gaussianBlurFloats(picture, sigma) {
-  return new Float32Array(separable(picture, gaussianKernel(Math.round(8 * sigma + 1) | 1, sigma).map(fround)));
-}
-
-// cv2.blur of float32 with one channel.
-export function boxBlur(picture, [width, height]) {
-  const box = (size) => new Array((size + 1) / 2).fill(1 / size);
-  return new Float32Array(separable(picture, box(width), box(height)));
+// Sums over a square of pixels.
+export function boxSums(picture, size) {
+  return separable(picture, new Array((size + 1) / 2).fill(1));
 }
 
 // ---------------------------------------------------------------- colours

@@ -4,10 +4,6 @@
 import * as imaging from "./imaging.js";
 import { segment } from "./segmentation.js";
 
-const { fround } = Math;
-// Rounds halves to even, as NumPy and OpenCV do.
-const bytes = (floats) => new Uint8ClampedArray(floats);
-
 // Detects the garment. `picture` is {data: RGBA, width, height} as ImageData is; `previous` is the detection in the
 // previous frame of the same size, or null. Returns {found, image (28 x 28), mask (0 or 1), width and height (of the
 // mask), confidence}.
@@ -24,8 +20,8 @@ export function preprocess({ data: pixels, width: fullWidth, height: fullHeight 
     }
     picture.data = onWhite(picture.data);
   }
-  const { data, width, height } = shrink(picture, WORKING_EDGE, 3, settings);
-  const small = { data: bytes(data), width, height };
+  const { data, width, height } = shrink(picture, WORKING_EDGE, 3);
+  const small = { data, width, height };
   if (Math.min(width, height) < MIN_EDGE) {
     return detection(small, { mask: new Uint8Array(width * height), separation: 0 }, settings);
   }
@@ -82,48 +78,36 @@ function onWhite(data) {
 
 const scaled = (edge, factor) => Math.max(1, imaging.roundHalfEven(edge * factor));
 
-function shrink(picture, longest, channels, settings) {
-  const factor = longest / Math.max(picture.width, picture.height);
-  if (factor >= 1) {
-    const { data, width, height, stride } = picture;
+function shrunkSize({ width, height }, longest) {
+  const factor = Math.min(1, longest / Math.max(width, height));
+  return [scaled(width, factor), scaled(height, factor)];
+}
+
+function shrink(picture, longest, channels) {
+  const [width, height] = shrunkSize(picture, longest);
+  if (width === picture.width && height === picture.height) {
+    const { data, stride } = picture;
     return { data: channels === stride ? data : data.filter((_, i) => i % stride < channels), width, height };
   }
-  const [width, height] = [scaled(picture.width, factor), scaled(picture.height, factor)];
-  return { data: areaResized(picture, width, height, channels, settings), width, height };
+  return { data: imaging.resizeArea(picture, width, height, channels), width, height };
 }
-
-// Adding rows first is quicker where the same few sums repeat down the picture, as in the frames of cameras.
-function areaResized(picture, width, height, channels, { MIN_FACTOR, MAX_SUMS }) {
-  const isBytes = !(picture.data instanceof Float32Array);
-  const repeated = height / greatestCommonDivisor(picture.height, height);
-  if (isBytes && picture.height >= MIN_FACTOR * height && repeated <= MAX_SUMS) {
-    return imaging.resizeAreaRowsFirst(picture, width, height, channels);
-  }
-  const result = imaging.resizeArea(picture, width, height, channels);
-  // OpenCV rounds the mean of 2 x 2 bytes up, and any other half to even.
-  const isHalved = isBytes && picture.width === 2 * width && picture.height === 2 * height;
-  return isHalved ? result.map((value) => Math.floor(value + 0.5)) : result;
-}
-
-const greatestCommonDivisor = (a, b) => (b ? greatestCommonDivisor(b, a % b) : a);
 
 // The mask in the alpha channel of a photograph, and its colours, weighted by alpha.
-function cutOut(picture, settings) {
-  const { WORKING_EDGE, TINY } = settings;
-  const larger = shrink(picture, 4 * WORKING_EDGE, 4, settings);
-  const colours = Float32Array.from(bytes(larger.data));
-  for (let i = 0; i < colours.length; i++) if ((i & 3) < 3) colours[i] *= colours[i | 3];
-  const { data, width, height } = shrink({ ...larger, data: colours, stride: 4 }, WORKING_EDGE, 4, settings);
+function cutOut(picture, { WORKING_EDGE }) {
+  const larger = { ...shrink(picture, 4 * WORKING_EDGE, 4), stride: 4 };
+  const [width, height] = shrunkSize(larger, WORKING_EDGE);
+  larger.data = Float64Array.from(larger.data, (value, i) => ((i & 3) < 3 ? value * larger.data[i | 3] : value));
+  const { sums, area } = imaging.areaSums(larger, width, height);
   const mask = new Uint8Array(width * height);
-  const rgb = new Float32Array(3 * width * height);
+  const data = new Uint8Array(3 * width * height);
   mask.forEach((_, i) => {
-    const alpha = data[4 * i + 3];
-    mask[i] = Number(alpha > 127);
+    const alpha = sums[4 * i + 3];
+    mask[i] = Number(alpha > 127 * area);
     for (let channel = 0; channel < 3; channel++) {
-      rgb[3 * i + channel] = data[4 * i + channel] / Math.max(alpha, fround(TINY));
+      data[3 * i + channel] = Math.floor(sums[4 * i + channel] / Math.max(alpha, 1) + 0.5);
     }
   });
-  return { small: { data: bytes(rgb), width, height }, mask };
+  return { small: { data, width, height }, mask };
 }
 
 function count(mask) {
@@ -168,32 +152,40 @@ function detection(small, { mask, separation }, settings) {
 // The 28x28 image of the masked garment, negated; weighted by the mask while downscaling.
 function garmentImage(small, mask, settings) {
   const box = boundingBox(mask, small.width);
-  const inside = new Float32Array(box.width * box.height);
-  const negative = new Float32Array(inside.length);
-  for (let i = 0; i < inside.length; i++) {
+  // The garment, and where it is.
+  const data = new Uint8Array(2 * box.width * box.height);
+  for (let i = 0; i < data.length / 2; i++) {
     const place = (box.top + Math.floor(i / box.width)) * small.width + box.left + (i % box.width);
     if (!mask[place]) continue;
-    inside[i] = 1;
-    negative[i] = 255 - imaging.grey(small.data[3 * place], small.data[3 * place + 1], small.data[3 * place + 2]);
+    data[2 * i] = 255 - imaging.grey(small.data[3 * place], small.data[3 * place + 1], small.data[3 * place + 2]);
+    data[2 * i + 1] = 1;
   }
-  const cover = fit({ data: inside, ...box }, settings.SIZE);
-  const weighted = fit({ data: negative, ...box }, settings.SIZE);
-  return stretch(weighted.map((value, i) => value / Math.max(cover[i], fround(settings.TINY))), cover, settings);
+  const { sums, area } = fit({ data, ...box, stride: 2 }, settings.SIZE);
+  const values = new Float64Array(settings.SIZE ** 2);
+  const cover = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) {
+    values[i] = sums[2 * i] / Math.max(sums[2 * i + 1], 1);
+    cover[i] = sums[2 * i + 1] / area;
+  }
+  return stretch(values, cover, settings);
 }
 
 function fit(garment, size) {
   const factor = size / Math.max(garment.width, garment.height);
   const [columns, rows] = [scaled(garment.width, factor), scaled(garment.height, factor)];
-  const resized = (factor < 1 ? imaging.resizeArea : imaging.resizeLinear)(garment, columns, rows);
+  const { sums, area } = (factor < 1 ? imaging.areaSums : imaging.linearSums)(garment, columns, rows);
   const [top, left] = [Math.floor((size - rows) / 2), Math.floor((size - columns) / 2)];
-  const image = new Float32Array(size * size);
-  resized.forEach((value, i) => (image[(top + Math.floor(i / columns)) * size + left + (i % columns)] = value));
-  return image;
+  const image = new Float64Array(2 * size * size);
+  for (let row = 0; row < rows; row++) {
+    image.set(sums.subarray(2 * row * columns, 2 * (row + 1) * columns), 2 * ((top + row) * size + left));
+  }
+  return { sums: image, area };
 }
 
 function stretch(values, cover, { DARKEST, STRETCH, MIN_RANGE }) {
-  const inside = values.filter((_, i) => cover[i] > 0.5);
-  const [low, high] = inside.length ? imaging.percentiles(inside, STRETCH) : [0, 255];
+  const inside = values.filter((_, i) => cover[i] > 0.5).sort();
+  const [low, high] = inside.length ? STRETCH.map((percent) => imaging.percentile(inside, percent)) : [0, 255];
+  // Rounds halves to even, as NumPy does.
   return Uint8ClampedArray.from(values, (value, i) => {
     const share = imaging.clamp((value - (low + high) / 2) / Math.max(high - low, MIN_RANGE) + 0.5, 0, 1);
     return (DARKEST + (255 - DARKEST) * share) * cover[i];

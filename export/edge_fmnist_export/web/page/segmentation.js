@@ -3,8 +3,6 @@
 
 import * as imaging from "./imaging.js";
 
-const { fround } = Math;
-
 // Returns {mask: 0 or 1, separation} of a small RGB picture; `previous` is the mask of the previous frame or null.
 export function segment({ data, width, height }, previous, settings) {
   const blurred = imaging.gaussianBlurBytes({ data, width, height, stride: 3 }, 1);
@@ -18,53 +16,58 @@ export function segment({ data, width, height }, previous, settings) {
 }
 
 function separate(colours, width, height, previous, settings) {
-  const { EVIDENCE_WEIGHT, FOLLOWING_ROUNDS, MAX_EVIDENCE, NEIGHBOURHOOD, ROUNDS } = settings;
-  const tiny = fround(settings.TINY);
+  const { EVIDENCE, FOLLOWING_ROUNDS, LIMIT, NEIGHBOURHOOD, ROUNDS, TINY } = settings;
   const occupied = occupiedBins(colours, settings.BINS);
   const { indices, size } = occupied;
-  const counts = new Float32Array(size);
-  for (let i = 0; i < indices.length; i++) counts[indices[i]] += 1;
-  const { probability, weighted } = previous
+  const prior = previous
     ? followingPrior(previous, width, height, settings)
     : centrePrior(width, height, settings);
-  const inside = new Float32Array(probability);
-  const logits = new Float32Array(inside.length);
-  const evidence = new Float32Array(size);
-  const data = new Float32Array(inside.length);
-  const rounds = previous ? FOLLOWING_ROUNDS : ROUNDS;
-  let garmentModel, groundModel;
-  for (let round = 0; round < rounds; round++) {
-    if (round > 0) for (let i = 0; i < inside.length; i++) inside[i] = 1 / fround(1 + fround(Math.exp(-logits[i])));
-    const sums = new Float64Array(size);
-    for (let i = 0; i < indices.length; i++) sums[indices[i]] += inside[i];
-    const garment = new Float32Array(sums);
-    const ground = new Float32Array(size);
-    for (let bin = 0; bin < size; bin++) ground[bin] = counts[bin] - garment[bin];
-    garmentModel = model(garment, occupied, tiny);
-    groundModel = model(ground, occupied, tiny);
+  const counts = histogram(occupied, () => settings.WHOLE);
+  const total = sumOf(counts);
+  const table = sigmoid(settings);
+  let weightOf = (i) => prior.weights[i];
+  const evidence = new Int16Array(size);
+  const data = new Int16Array(indices.length);
+  const logits = new Int16Array(indices.length);
+  let garment;
+  let inside;
+  for (let round = previous ? FOLLOWING_ROUNDS : ROUNDS; round > 0; round--) {
+    garment = histogram(occupied, weightOf);
+    inside = sumOf(garment);
+    const [one, other] = [Math.max(inside, 1), Math.max(total - inside, 1)];
+    const offset = EVIDENCE * Math.log(other / one);
     for (let bin = 0; bin < size; bin++) {
-      if (!counts[bin]) continue;
-      const ratio = fround(fround(garmentModel[bin] + tiny) / fround(groundModel[bin] + tiny));
-      evidence[bin] = imaging.clamp(Math.log(ratio), -MAX_EVIDENCE, MAX_EVIDENCE);
+      const ratio = (garment[bin] + TINY * one) / (counts[bin] - garment[bin] + TINY * other);
+      evidence[bin] = imaging.clamp(imaging.roundHalfEven(EVIDENCE * Math.log(ratio) + offset), -LIMIT, LIMIT);
     }
-    for (let i = 0; i < indices.length; i++) data[i] = evidence[indices[i]];
-    const spread = imaging.boxBlur({ data, width, height }, NEIGHBOURHOOD);
-    for (let i = 0; i < logits.length; i++) logits[i] = fround(EVIDENCE_WEIGHT * spread[i]) + weighted[i];
+    for (let i = 0; i < data.length; i++) data[i] = evidence[indices[i]];
+    const sums = imaging.boxSums({ data, width, height }, NEIGHBOURHOOD[0]);
+    for (let i = 0; i < logits.length; i++) logits[i] = imaging.clamp(sums[i] + prior.logits[i], -32768, 32767);
+    weightOf = (i) => table[(logits[i] >> 8) & 255];
   }
   let common = 0;
-  for (let bin = 0; bin < size; bin++) common += Math.sqrt(garmentModel[bin] * groundModel[bin]);
-  const mask = new Uint8Array(logits.length);
-  for (let i = 0; i < mask.length; i++) mask[i] = Number(logits[i] > 0);
+  for (let bin = 0; bin < size; bin++) common += Math.sqrt(garment[bin] * (counts[bin] - garment[bin]));
+  common /= Math.sqrt(Math.max(inside * (total - inside), 1));
+  const mask = Uint8Array.from(logits, (logit) => Number(logit > 0));
   return { mask: cleaned(mask, width, height, settings), separation: imaging.clamp(1 - common, 0, 1) };
+}
+
+const sumOf = (values) => values.reduce((sum, value) => sum + value, 0);
+
+// The probability for each high byte of a logit, in steps of 1 / WHOLE.
+function sigmoid({ LOGIT, WHOLE }) {
+  return Array.from({ length: 256 }, (_, byte) => {
+    const logit = (((byte << 24) >> 24) + 0.5) * (256 / LOGIT);
+    return imaging.roundHalfEven(WHOLE / (1 + Math.exp(-logit)));
+  });
 }
 
 // White on white, grey on grey: each channel is stretched around the middle of its range.
 function contrasted(colours, { STRETCHED, MIN_RANGE, RANGE }) {
   const result = new Uint8Array(colours.length);
-  const plane = new Float32Array(colours.length / 3);
   for (let channel = 0; channel < 3; channel++) {
-    for (let i = 0; i < plane.length; i++) plane[i] = colours[3 * i + channel];
-    const [low, high] = imaging.percentiles(plane, RANGE);
+    const ordered = colours.filter((_, i) => i % 3 === channel).sort();
+    const [low, high] = RANGE.map((percent) => imaging.percentile(ordered, percent));
     const scale = STRETCHED[channel] / Math.max(high - low, MIN_RANGE[channel]);
     for (let i = channel; i < colours.length; i += 3) {
       result[i] = imaging.clamp((colours[i] - (low + high) / 2) * scale + 128, 0, 255);
@@ -73,8 +76,8 @@ function contrasted(colours, { STRETCHED, MIN_RANGE, RANGE }) {
   return result;
 }
 
-// The bins from the lowest to the highest that are occupied, with a margin of one empty bin: each pixel's bin, the
-// number of bins along each axis and of all, and whether the lowest and the highest are those of the whole histogram.
+// The bins from the lowest to the highest that are occupied, with a margin of one empty bin: each pixel's bin, and the
+// number of bins along each axis and of all.
 function occupiedBins(colours, bins) {
   const lowest = [...bins];
   const highest = [0, 0, 0];
@@ -86,7 +89,6 @@ function occupiedBins(colours, bins) {
     }
   }
   const shape = highest.map((high, axis) => high - lowest[axis] + 3);
-  const atEnds = bins.map((count, axis) => [lowest[axis] === 0, highest[axis] === count - 1]);
   const indices = new Int32Array(colours.length / 3);
   for (let i = 0, at = 0; at < colours.length; i++) {
     let index = 0;
@@ -95,75 +97,69 @@ function occupiedBins(colours, bins) {
     }
     indices[i] = index;
   }
-  return { indices, shape, atEnds, size: shape[0] * shape[1] * shape[2] };
+  return { indices, shape, size: shape[0] * shape[1] * shape[2] };
 }
 
-const logit = (probability) => fround(Math.log(fround(probability / fround(1 - probability))));
+// What a probability of garment says: its weight in steps of 1 / WHOLE, and its logit in steps of 1 / LOGIT.
+function toPrior(probabilities, weight, { LOGIT, WHOLE }) {
+  return {
+    weights: probabilities.map((value) => imaging.roundHalfEven(WHOLE * value)),
+    logits: probabilities.map((value) => imaging.roundHalfEven(LOGIT * weight * Math.log(value / (1 - value)))),
+  };
+}
 
 const priors = new Map();
 
-// The probability of garment by position alone, and its weighted logit.
-function centrePrior(width, height, { PRIOR_EDGE, PRIOR_SOFTNESS, PRIOR_LOW, PRIOR_HIGH, PRIOR_WEIGHT }) {
+// What the position alone says.
+function centrePrior(width, height, settings) {
+  const { PRIOR_EDGE, PRIOR_SOFTNESS, PRIOR_LOW, PRIOR_HIGH, PRIOR_WEIGHT } = settings;
   const key = `${width} ${height}`;
   if (!priors.has(key)) {
-    const probability = new Float32Array(width * height);
-    for (let i = 0; i < probability.length; i++) {
+    const probabilities = Array.from({ length: width * height }, (_, i) => {
       const across = Math.abs((i % width) - (width - 1) / 2) / (width / 2);
       const down = Math.abs(Math.floor(i / width) - (height - 1) / 2) / (height / 2);
       const share = 1 / (1 + Math.exp((Math.max(across, down) - PRIOR_EDGE) / PRIOR_SOFTNESS));
-      probability[i] = PRIOR_LOW + (PRIOR_HIGH - PRIOR_LOW) * share;
-    }
-    priors.set(key, { probability, weighted: probability.map((value) => PRIOR_WEIGHT * logit(value)) });
+      return PRIOR_LOW + (PRIOR_HIGH - PRIOR_LOW) * share;
+    });
+    priors.set(key, toPrior(probabilities, PRIOR_WEIGHT, settings));
   }
   return priors.get(key);
 }
 
-// The same from the mask of the previous frame, softened for movement.
+// What the mask of the previous frame says, softened for movement.
 function followingPrior(previous, width, height, settings) {
-  const { FOLLOWING_WEIGHT, PRIOR_LOW, PRIOR_HIGH } = settings;
-  const mask = { data: previous, width, height };
-  const probability = imaging.gaussianBlurFloats(mask, Math.max(height, width) / 24);
-  const { weighted: centre } = centrePrior(width, height, settings);
-  const weighted = new Float32Array(probability.length);
-  for (let i = 0; i < probability.length; i++) {
-    probability[i] = imaging.clamp(probability[i], PRIOR_LOW, PRIOR_HIGH);
-    weighted[i] = fround(FOLLOWING_WEIGHT * logit(probability[i])) + centre[i];
-  }
-  return { probability, weighted };
+  const { FOLLOWING_WEIGHT, MAX_RADIUS, PRIOR_LOW, PRIOR_HIGH, SOFTENED } = settings;
+  const radius = Math.min(MAX_RADIUS, imaging.roundHalfEven(Math.max(width, height) / SOFTENED));
+  const size = 2 * radius + 1;
+  const once = imaging.boxSums({ data: previous, width, height }, size);
+  const sums = imaging.boxSums({ data: once, width, height }, size);
+  const shift = Math.max(0, 24 - Math.clz32(size ** 4));
+  const shares = Array.from({ length: 256 }, (_, i) => ((i + 0.5) * (1 << shift)) / size ** 4);
+  const clipped = shares.map((share) => imaging.clamp(share, PRIOR_LOW, PRIOR_HIGH));
+  const { weights, logits } = toPrior(clipped, FOLLOWING_WEIGHT, settings);
+  const { logits: centre } = centrePrior(width, height, settings);
+  const places = Array.from(sums, (sum) => sum >> shift);
+  return {
+    weights: places.map((place) => weights[place]),
+    logits: places.map((place, i) => logits[place] + centre[i]),
+  };
 }
 
-// Smooths a histogram over neighbouring colours, in place, to a sum of 1. The margin of empty bins lets each axis be
-// smoothed along the flat array: nothing reaches the next line of bins.
-function model(histogram, { shape, atEnds }, tiny) {
-  const { length } = histogram;
-  let total = 0;
-  for (let i = 0; i < length; i++) total += histogram[i];
-  const quarter = new Float32Array(length);
-  let step = length;
+// A histogram of the pixels' weights, smoothed over neighbouring colours; whole numbers stay whole. The margin of empty
+// bins lets each axis be smoothed along the flat array: nothing reaches the next line of bins.
+function histogram({ indices, shape, size }, weightOf) {
+  let counts = new Float64Array(size);
+  for (let i = 0; i < indices.length; i++) counts[indices[i]] += weightOf(i);
+  let step = size;
   for (let axis = 0; axis < 3; axis++) {
-    const line = step;
     step /= shape[axis];
-    for (let i = 0; i < length; i++) quarter[i] = 0.25 * histogram[i];
-    for (let i = 0; i < length; i++) histogram[i] *= 0.5;
-    for (let i = step; i < length; i++) histogram[i] += quarter[i - step];
-    for (let i = step; i < length; i++) histogram[i - step] += quarter[i];
-    const [isFirst, isLast] = atEnds[axis];
-    if (isFirst) moveMargin(histogram, line, step, 0, step);
-    if (isLast) moveMargin(histogram, line, step, line - step, line - 2 * step);
-  }
-  total = fround(Math.max(total, tiny));
-  for (let i = 0; i < length; i++) histogram[i] /= total;
-  return histogram;
-}
-
-// Beyond the ends of the histogram there are no colours: adds the bins of the margin to the last ones.
-function moveMargin(histogram, line, step, margin, last) {
-  for (let start = 0; start < histogram.length; start += line) {
-    for (let i = start; i < start + step; i++) {
-      histogram[i + last] += histogram[i + margin];
-      histogram[i + margin] = 0;
+    const smoothed = new Float64Array(size);
+    for (let i = 0; i < size; i++) {
+      smoothed[i] = 2 * counts[i] + (i >= step ? counts[i - step] : 0) + (i + step < size ? counts[i + step] : 0);
     }
+    counts = smoothed;
   }
+  return counts;
 }
 
 // The mask without specks, distant parts and small holes.

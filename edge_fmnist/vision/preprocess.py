@@ -23,7 +23,7 @@ SIZE = 28
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
 # Larger results are for viewing: OpenCV makes them with less memory, but not the same on every processor.
-LARGEST_SUMS = 4 * WORKING_EDGE
+LARGEST_SUMS = 8 * WORKING_EDGE
 # 32-bit floats hold all whole numbers below 2**24; below half of it, means of them are rounded correctly, too.
 EXACT_FLOAT32 = 1 << 23
 # Smaller pictures have no shape to detect.

@@ -318,14 +318,15 @@ def _from_deep(array: np.ndarray, edge: int) -> np.ndarray:
     """Return 16-bit grey or BGR values as :func:`read_image` does."""
     import cv2
 
-    from edge_fmnist.vision.preprocess import to_8_bits
+    from edge_fmnist.vision.preprocess import area_resized, to_8_bits
 
     if array.dtype == np.int32 and array.min() >= 0 and array.max() <= 0xFFFF:
         array = array.astype(np.uint16)
     array = to_8_bits(array)
     factor = max(1, max(array.shape) // edge)
     height, width = array.shape[:2]
-    array = cv2.resize(array, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)
+    if factor > 1:
+        array = area_resized(array, (-(-width // factor), -(-height // factor)))
     if array.shape[:2] == IMAGE_SIZE:
         return np.asarray(array if array.ndim == 2 else cv2.cvtColor(array, cv2.COLOR_BGR2GRAY))
     return np.asarray(cv2.cvtColor(array, cv2.COLOR_GRAY2BGR) if array.ndim == 2 else array)

@@ -23,7 +23,7 @@ SIZE = 28
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
 # Larger results are for viewing: OpenCV makes them with less memory, but not the same on every processor.
-LARGEST_SUMS = 4 * WORKING_EDGE
+LARGEST_SUMS = 8 * WORKING_EDGE
 # 32-bit floats hold all whole numbers below 2**24; below half of it, means of them are rounded correctly, too.
 EXACT_FLOAT32 = 1 << 23
 # Smaller pictures have no shape to detect.
@@ -204,25 +204,35 @@ def _spans(size: int, target: int, channels: int, pixels: int, kind: np.dtype) -
     divisor = math.gcd(size, target)
     length, parts = size // divisor, target // divisor
     edges = np.arange(target + 1) * length
-    first, last = -(-edges[:-1] // parts), edges[1:] // parts
-    fewest = int((last - first).min())
+    # The lines that count in full under all begin at the first one or at the one after it: whichever divides fewer.
+    fewest, whole, divided = min(
+        (_divided(edges, parts, first) for first in (-(-edges[:-1] // parts), edges[:-1] // parts + 1)),
+        key=lambda found: found[0] + 1.3 * len(found[2]),
+    )
 
     def lines(places: np.ndarray) -> np.ndarray:
         return (places.clip(0, size - 1)[:, None] * channels + np.arange(channels)).ravel()
 
-    divided = [(first - 1, first * parts - edges[:-1])]
-    divided += [(place, (edges[1:] - place * parts).clip(0, parts)) for place in (first + fewest, first + fewest + 1)]
     if parts > np.iinfo(np.uint8).max and kind == np.uint8:
         kind = np.dtype(np.uint16)
     return Spans(
-        [lines(first + number) for number in range(fewest)],
+        [lines(whole + number) for number in range(fewest)],
         [
             (lines(place), np.repeat(times.repeat(channels)[:, None].astype(kind), pixels, axis=1))
             for place, times in divided
-            if times.any()
         ],
         parts,
     )
+
+
+def _divided(
+    edges: np.ndarray, parts: int, first: np.ndarray
+) -> tuple[int, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    """Return how many lines from ``first`` on count in full under all, ``first``, and the others with their parts."""
+    fewest = int((edges[1:] // parts - first).min())
+    divided = [(first - 1, first * parts - edges[:-1])]
+    divided += [(place, (edges[1:] - place * parts).clip(0, parts)) for place in (first + fewest, first + fewest + 1)]
+    return fewest, first, [(place, times) for place, times in divided if times.any()]
 
 
 def _line_sums(lines: np.ndarray, spans: Spans, kind: np.dtype) -> np.ndarray:

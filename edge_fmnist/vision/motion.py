@@ -72,7 +72,7 @@ def _moved(before: Grey, after: Grey) -> bool:
 def _small(frame: np.ndarray) -> Grey:
     import cv2
 
-    from edge_fmnist.vision.preprocess import area_resized
+    from edge_fmnist.vision.resize import area_resized
 
     # Signed, so that differences do not wrap around.
     return np.asarray(cv2.cvtColor(area_resized(frame, GRID), cv2.COLOR_BGR2GRAY), np.int16)

@@ -7,25 +7,18 @@ and the live loop all use this module.
 
 from __future__ import annotations
 
-import functools
-import math
-from typing import NamedTuple
-
 import cv2
 import numpy as np
 
 from edge_fmnist.errors import ImageError
 from edge_fmnist.vision.detection import Box, Garment
+from edge_fmnist.vision.resize import area_sums, area_weights, linear_weights, shrunk, shrunk_size
 from edge_fmnist.vision.segmentation import percentile, segment
 
 SIZE = 28
 # Edge of the working copy: enough for 28 pixels across a garment, small enough for a Raspberry Pi.
 WORKING_EDGE = 96
 MAX_EDGE = 20_000
-# Larger results are for viewing: OpenCV makes them with less memory, but not the same on every processor.
-LARGEST_SUMS = 8 * WORKING_EDGE
-# 32-bit floats hold all whole numbers below 2**24; below half of it, means of them are rounded correctly, too.
-EXACT_FLOAT32 = 1 << 23
 # Smaller pictures have no shape to detect.
 MIN_EDGE = 8
 # Colour separation and share of the picture: outside these, the mask covers background or specks.
@@ -136,120 +129,6 @@ def _on_ground(picture: np.ndarray) -> np.ndarray:
     return mixed.astype(np.uint8)
 
 
-def shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
-    """Return a picture, shape (H, W) or (H, W, C), downscaled so that no edge is longer than ``longest``."""
-    size = _shrunk_size(picture, longest)
-    return picture if size == picture.shape[1::-1] else area_resized(picture, size)
-
-
-def _shrunk_size(picture: np.ndarray, longest: int) -> tuple[int, int]:
-    """Return width and height of a picture downscaled so that no edge is longer than ``longest``."""
-    height, width = picture.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    return max(1, round(width * factor)), max(1, round(height * factor))
-
-
-def area_resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a picture, uint8, shape (H, W) or (H, W, C), downscaled to ``size`` (width, height): each pixel is a mean.
-
-    The result is that of OpenCV's ``INTER_AREA``, except that it is the same on every processor. It takes fewer
-    instructions, too, since OpenCV does not use SIMD instructions here.
-    """
-    if max(size) > LARGEST_SUMS:
-        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-    sums, area = _area_sums(picture, size, 255)
-    # Rounded to nearest by what the conversion cuts off.
-    return np.asarray(((sums + area // 2) / area).astype(np.uint8))
-
-
-def _area_sums(picture: np.ndarray, size: tuple[int, int], largest: int) -> tuple[np.ndarray, int]:
-    """Return the sums of the pixels under each pixel of a smaller picture, and the divisor that makes them means.
-
-    Args:
-        picture: uint8 or uint16 up to ``largest``, shape (H, W) or (H, W, C).
-        size: width and height of the smaller picture.
-        largest: decides between float32 and float64.
-
-    Returns:
-        Float array, shape of the smaller picture: whole numbers, and so exact.
-    """
-    (columns, rows), (height, width) = size, picture.shape[:2]
-    lines = picture.reshape(height, -1)
-    channels = lines.shape[1] // width
-    area = (height // math.gcd(height, rows)) * (width // math.gcd(width, columns))
-    # A half is added for rounding.
-    kind = np.dtype(np.float32 if (largest + 1) * area < EXACT_FLOAT32 else np.float64)
-    turned = cv2.transpose(_line_sums(lines, _spans(height, rows, 1, lines.shape[1], lines.dtype), kind))
-    sums = cv2.transpose(_line_sums(turned, _spans(width, columns, channels, rows, kind), kind))
-    return sums.reshape(rows, columns, *picture.shape[2:]), area
-
-
-class Spans(NamedTuple):
-    """Which lines of pixels are under each line of a smaller picture.
-
-    Attributes:
-        whole: indices of lines that count ``parts`` times: the first under each line of the smaller picture, and so on.
-        divided: indices of lines that may be under two, and how often each counts, of the shape and type of the lines.
-        parts: how often a line counts in all.
-    """
-
-    whole: list[np.ndarray]
-    divided: list[tuple[np.ndarray, np.ndarray]]
-    parts: int
-
-
-@functools.lru_cache(maxsize=16)
-def _spans(size: int, target: int, channels: int, pixels: int, kind: np.dtype) -> Spans:
-    """Divide lines of ``pixels`` of a type: ``size`` times one for each channel into ``target`` times as many."""
-    divisor = math.gcd(size, target)
-    length, parts = size // divisor, target // divisor
-    edges = np.arange(target + 1) * length
-    # The lines that count in full under all begin at the first one or at the one after it: whichever divides fewer.
-    fewest, whole, divided = min(
-        (_divided(edges, parts, first) for first in (-(-edges[:-1] // parts), edges[:-1] // parts + 1)),
-        key=lambda found: found[0] + 1.3 * len(found[2]),
-    )
-
-    def lines(places: np.ndarray) -> np.ndarray:
-        return (places.clip(0, size - 1)[:, None] * channels + np.arange(channels)).ravel()
-
-    if parts > np.iinfo(np.uint8).max and kind == np.uint8:
-        kind = np.dtype(np.uint16)
-    return Spans(
-        [lines(whole + number) for number in range(fewest)],
-        [
-            (lines(place), np.repeat(times.repeat(channels)[:, None].astype(kind), pixels, axis=1))
-            for place, times in divided
-        ],
-        parts,
-    )
-
-
-def _divided(
-    edges: np.ndarray, parts: int, first: np.ndarray
-) -> tuple[int, np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
-    """Return how many lines from ``first`` on count in full under all, ``first``, and the others with their parts."""
-    fewest = int((edges[1:] // parts - first).min())
-    divided = [(first - 1, first * parts - edges[:-1])]
-    divided += [(place, (edges[1:] - place * parts).clip(0, parts)) for place in (first + fewest, first + fewest + 1)]
-    return fewest, first, [(place, times) for place, times in divided if times.any()]
-
-
-def _line_sums(lines: np.ndarray, spans: Spans, kind: np.dtype) -> np.ndarray:
-    """Return sums of lines, shape (lines of the smaller picture, pixels), of a float type."""
-    count = len((spans.whole or spans.divided[0])[0])
-    # Copies a line of zeros, which takes fewer instructions than to clear all.
-    sums = np.zeros((1, lines.shape[1]), kind).repeat(count, axis=0)
-    # OpenCV converts and adds at once.
-    for indices in spans.whole:
-        cv2.accumulate(lines.take(indices, axis=0), sums)
-    if spans.parts > 1:
-        sums *= spans.parts
-    for indices, times in spans.divided:
-        cv2.accumulateProduct(lines.take(indices, axis=0).astype(times.dtype, copy=False), times, sums)
-    return sums
-
-
 def _fitted(planes: np.ndarray) -> tuple[np.ndarray, int]:
     """Return planes resized to a longest edge of 28 and centred on zeros, and the divisor that makes the sums means.
 
@@ -262,7 +141,7 @@ def _fitted(planes: np.ndarray) -> tuple[np.ndarray, int]:
     height, width = planes.shape[1:]
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
-    weights = _area_weights if factor < 1 else _linear_weights
+    weights = area_weights if factor < 1 else linear_weights
     down, across = weights(height, rows), weights(width, columns).T
     # The fewest multiplications first.
     sums = down @ planes @ across if rows < columns else down @ (planes @ across)
@@ -270,24 +149,6 @@ def _fitted(planes: np.ndarray) -> tuple[np.ndarray, int]:
     top, left = (SIZE - rows) // 2, (SIZE - columns) // 2
     image[:, top : top + rows, left : left + columns] = sums
     return image, int(down[0].sum() * across[:, 0].sum())
-
-
-@functools.lru_cache(maxsize=64)
-def _area_weights(size: int, target: int) -> np.ndarray:
-    """Return how often each of ``size`` pixels counts in each of fewer pixels, float32, shape (target, size)."""
-    # In steps of 1 / target of a pixel.
-    edges, pixels = size * np.arange(target + 1)[:, None], target * np.arange(size + 1)
-    overlap = np.minimum(edges[1:], pixels[1:]) - np.maximum(edges[:-1], pixels[:-1])
-    return np.asarray(np.maximum(overlap, 0), np.float32)
-
-
-@functools.lru_cache(maxsize=64)
-def _linear_weights(size: int, target: int) -> np.ndarray:
-    """Return the same for more pixels, interpolated linearly."""
-    # Positions of the pixels' centres, in steps of 1 / (2 * target) of a pixel.
-    step = 2 * target
-    places = ((2 * np.arange(target) + 1) * size - target).clip(0, step * (size - 1))
-    return np.asarray(np.maximum(step - np.abs(places[:, None] - step * np.arange(size)), 0), np.float32)
 
 
 def _stretched(grey: np.ndarray, cover: np.ndarray) -> np.ndarray:
@@ -389,11 +250,11 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
 def _cut_out(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the working copy of a BGRA photograph, BGR, and the mask in its alpha channel, 0 or 255."""
     picture = shrunk(picture, 4 * WORKING_EDGE)
-    size = _shrunk_size(picture, WORKING_EDGE)
+    size = shrunk_size(picture, WORKING_EDGE)
     # Weighted by alpha, so that the hidden colour of transparent pixels does not bleed in.
     weighted = cv2.multiply(picture[..., :3], cv2.merge([picture[..., 3]] * 3), dtype=cv2.CV_16U)
-    alpha, area = _area_sums(picture[..., 3], size, 255)
-    colours = _area_sums(weighted, size, 255 * 255)[0] / np.maximum(alpha, 1)[..., None]
+    alpha, area = area_sums(picture[..., 3], size, 255)
+    colours = area_sums(weighted, size, 255 * 255)[0] / np.maximum(alpha, 1)[..., None]
     return (colours + 0.5).astype(np.uint8), (alpha > 127 * area).astype(np.uint8) * 255
 
 

@@ -17,7 +17,6 @@ from edge_fmnist.vision.preprocess import (
     MAX_EDGE,
     SIZE,
     WORKING_EDGE,
-    area_resized,
     as_image,
     convention_warning,
     is_image,
@@ -25,6 +24,7 @@ from edge_fmnist.vision.preprocess import (
     to_bgr,
     to_grey,
 )
+from edge_fmnist.vision.resize import area_resized
 from edge_fmnist.vision.segmentation import Segmentation
 
 FLOOR, CLOTH, STRIPE = (200, 205, 210), (120, 60, 40), (160, 110, 100)

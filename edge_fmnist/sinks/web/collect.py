@@ -31,8 +31,8 @@ from edge_fmnist.sinks.formatting import printable, printable_values
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.teaching.background import BackgroundTeacher
 from edge_fmnist.teaching.collection import CollectedFrame, class_key
-from edge_fmnist.vision.preprocess import shrunk
 from edge_fmnist.vision.read_image import read_image
+from edge_fmnist.vision.resize import shrunk
 
 MAX_BODY = 4096
 MAX_IN_STRIP, MAX_RECENT_SHOWN = 24, 12

@@ -11,7 +11,7 @@ import cv2
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import accent, outline
 from edge_fmnist.sinks.web.latest import PublishedResult
-from edge_fmnist.vision.preprocess import shrunk
+from edge_fmnist.vision.resize import shrunk
 
 Kind = Literal["outlined", "plain", "seen"]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edge_fmnist import extras
-from edge_fmnist.vision.preprocess import shrunk
+from edge_fmnist.vision.resize import shrunk
 from edge_fmnist_export.report.explain.base import Explanation
 from edge_fmnist_export.report.explain.explain_input import ExplainInput
 from edge_fmnist_export.report.explain.placement import onto_photograph

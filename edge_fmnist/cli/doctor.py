@@ -42,7 +42,7 @@ def report() -> dict[str, Any]:
     """
     from edge_fmnist.model import interpreter
 
-    # What found it, by message: the interpreter is tried with a shipped model, so a damaged one is found twice.
+    # By message, because a damaged shipped model is reported twice: by the interpreter check and by the model check.
     problems: dict[str, str] = {}
 
     def attempt(name: str, find: Callable[[], Fact]) -> Fact | None:

@@ -88,7 +88,7 @@ class OccupiedBins(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is known before the colours are looked at.
+    """The prior probability of garment for each pixel, from its position or from the previous mask.
 
     Attributes:
         weights: probability of garment, in steps of 1 / WHOLE, uint8, shape (H, W).

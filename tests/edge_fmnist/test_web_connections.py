@@ -156,7 +156,7 @@ def documented(pattern: str, port: int) -> str:
 
 
 def nginx(port: int, own_port: int, certificate: Path, folder: Path) -> list[str]:
-    """Write a configuration of nginx with TLS in front of a port; return the command."""
+    """Write the configuration of an nginx reverse proxy with TLS for a port; return the command."""
     location = documented(r"# nginx\n(location /camera/ .*?\n})\n", port)
     server = f"listen 127.0.0.1:{own_port} ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate};"
     folders = "".join(
@@ -171,7 +171,7 @@ def nginx(port: int, own_port: int, certificate: Path, folder: Path) -> list[str
 
 
 def caddy(port: int, own_port: int, certificate: Path, folder: Path) -> list[str]:
-    """Write a configuration of Caddy, with certificates of its own, in front of a port; return the command."""
+    """Write the configuration of a Caddy reverse proxy for a port, with certificates of its own CA; return the command."""
     site = documented(r"# Caddyfile\n(camera\.example\.org {.*?\n})\n", port)
     options = f"admin off\nlocal_certs\nskip_install_trust\nauto_https disable_redirects\nhttps_port {own_port}"
     configuration = folder / "Caddyfile"

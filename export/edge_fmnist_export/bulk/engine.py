@@ -21,8 +21,8 @@ from edge_fmnist_export.bulk.plan import Plan
 PATIENCE = 60.0
 # More seconds for each photograph: a multiple of the measured mean, and a guess until something is measured.
 SLACK, UNKNOWN_SECONDS = 10.0, 2.0
-# A worker ends at the deadline by itself. One that has not answered this much later stands still, or the task waits
-# in the queue of a cluster: it is submitted again this often, with twice the time.
+# A worker exits at the deadline. Without a result GRACE seconds later, the worker hangs or the task is still queued on
+# the cluster: the task is submitted again, up to MOST_OVERDUE times, with twice the time limit.
 GRACE, MOST_OVERDUE = 30.0, 5
 POLL = 0.5
 

@@ -195,8 +195,13 @@ def show_table(
     from rich.console import Console
     from rich.markup import escape
 
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            """Leave the exit code to the command; rich's own is 1."""
+            raise BrokenPipeError
+
     headings, cells = list(columns), [[printable_lines(str(cell)) for cell in row] for row in rows]
-    target = Console(stderr=stderr, highlight=False)
+    target = Results(stderr=stderr, highlight=False)
     target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
     table = _table(headings, cells, numbers_from)
     with target.capture() as drawn:

@@ -18,6 +18,13 @@ from edge_fmnist.cli import console
 from edge_fmnist.cli.app import COMMANDS as RUNTIME
 from edge_fmnist.cli.app import app, plug_ins
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+
 COMMANDS = [*RUNTIME, "models info", "models list", "models verify", *sorted(plug_ins())]
 NO_TEMPORARY_FOLDER = (
     "import tempfile, edge_fmnist.cli.app as app\n"
@@ -126,6 +133,35 @@ def test_unusual_environments(script: str) -> None:
     ended = shell(script)
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout
+
+
+@pytest.mark.parametrize("command", ["models", "models info edge", "doctor"])
+def test_a_reader_that_closes_the_pipe_before_a_table(command: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as broken:
+        ended = subprocess.run(
+            [sys.executable, "-m", "edge_fmnist", *command.split()],
+            stdout=broken,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_ctrl_c_while_the_command_line_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n", "utf-8")
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]["edge-fmnist"]
+    module, _, function = script.partition(":")
+    ended = subprocess.run(
+        [sys.executable, "-c", f"from {module} import {function}; {function}()"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
 
 
 def test_errors_reach_a_closed_standard_error_as_exit_codes() -> None:

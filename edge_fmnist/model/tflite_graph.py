@@ -244,8 +244,7 @@ def check_model(content: bytes, source: str, *, allow_custom: bool = False) -> N
     Raises:
         ModelError: not a TensorFlow Lite model, a damaged one, or one that needs other operators.
     """
-    if other := _other_format(content):
-        raise ModelError(f"{source}: {other}")
+    _check_format(content, source)
     try:
         model = _RawModel(content)
         for graph in model.graphs:
@@ -266,6 +265,12 @@ def check_model(content: bytes, source: str, *, allow_custom: bool = False) -> N
 def _reason(error: Exception) -> str:
     """Return what is wrong, without the terms of the struct module."""
     return "a part of it lies outside of the file" if isinstance(error, struct.error) else str(error)
+
+
+def _check_format(content: bytes, source: str) -> None:
+    """Raise a ModelError for a file of another known format."""
+    if other := _other_format(content):
+        raise ModelError(f"{source}: {other}")
 
 
 def _other_format(content: bytes) -> str | None:
@@ -329,6 +334,7 @@ def read_graph(content: bytes, source: str) -> Graph:
         ModelError: not a model, or a damaged one.
         InterpreterError: no schema is installed.
     """
+    _check_format(content, source)
     names = {value: name for name, value in vars(file_schema().BuiltinOperator).items() if not name.startswith("_")}
     try:
         graph = _RawModel(content).graphs[0]

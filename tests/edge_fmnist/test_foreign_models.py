@@ -171,6 +171,9 @@ def zipped(*names: str) -> bytes:
 def test_files_of_other_kinds(content: bytes, message: str) -> None:
     with pytest.raises(ModelError, match=f"^theirs: {re.escape(message)}"):
         Classifier(ModelBytes(content, "theirs"))
+    # What benchmarks and reports read.
+    with pytest.raises(ModelError, match=f"^theirs: {re.escape(message)}"):
+        read_graph(content, "theirs")
 
 
 def test_a_saved_model_folder(tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ from typing import Any, get_type_hints
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
+from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.pipeline.loop import LiveLoop, ResultWriter
 from edge_fmnist.pipeline.observer import Observer
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by, options
+from edge_fmnist.pipeline.stills import StillClassifier, model_for
 from edge_fmnist.sources.base import CaptureSettings, Source, Warn, log_warning
 
 
@@ -65,18 +66,29 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter, *, warn: Warn, **ar
     """Return a loop with the source and the model of the settings; see :func:`live`."""
     with caused_by("source"):
         source = _source(settings, warn)
-    model = settings.model
-    if model is None:
-        # As classify does.
-        model = DEFAULT_MODEL if source.has_images else CAMERA_MODEL
-    if not isinstance(model, Classifier):
+    models: StillClassifier | None = None
+
+    def load(name: str | Path) -> Classifier:
         with caused_by("interpreter"):
             interpreters.choose(settings.interpreter)
         with caused_by("model"):
-            model = Classifier.load(model, threads=settings.threads, interpreter=settings.interpreter)
+            model = Classifier.load(name, threads=settings.threads, interpreter=settings.interpreter)
         for assumption in model.assumptions:
             warn(assumption)
-    return LiveLoop(source, model, settings, outputs=outputs, warn=warn, **arguments)
+        return model
+
+    model = settings.model
+    if model is None:
+        first = source.first_picture()
+        if first is None:
+            model = CAMERA_MODEL
+        else:
+            # As classify does.
+            models = StillClassifier(None, load)
+            model = models.named(model_for(first))
+    if not isinstance(model, Classifier):
+        model = load(model)
+    return LiveLoop(source, model, settings, models=models, outputs=outputs, warn=warn, **arguments)
 
 
 def _source(settings: LiveSettings, warn: Warn) -> Source:

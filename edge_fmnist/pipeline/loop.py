@@ -18,6 +18,7 @@ from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame, LiveResult, Stages, opaque
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
+from edge_fmnist.pipeline.stills import StillClassifier, model_for
 from edge_fmnist.sources.base import Source, Warn, guarded, log_warning
 from edge_fmnist.vision.motion import MotionDetector
 
@@ -64,6 +65,7 @@ class LiveLoop:
         classifier: Classifier,
         settings: LiveSettings | None = None,
         *,
+        models: StillClassifier | None = None,
         retry: Retry | None = None,
         outputs: ResultWriter | None = None,
         on_result: Callable[[LiveResult], object] | None = None,
@@ -78,6 +80,8 @@ class LiveLoop:
             source: not opened yet.
             classifier: classifies the 28x28 images.
             settings: of these, ``source``, ``model`` and the outputs are ignored.
+            models: chooses another classifier for a picture of the other kind, 28x28 image or photograph; None uses one
+                for all.
             retry: how to reopen a lost source; None retries forever, or ``settings.max_failures`` times.
             outputs: where results are written to.
             on_result: called with each result.
@@ -94,6 +98,7 @@ class LiveLoop:
         self.source = source
         self._classifier = classifier
         self._next_classifier: Classifier | None = None
+        self._models = models
         self._watch = ModelWatch(str(settings.model), self, warn) if settings.watch_model else None
         # Before the camera is opened, so that its first frame does not wait.
         Pipeline(classifier).warm_up()
@@ -332,7 +337,7 @@ class LiveLoop:
 
     def _exchange(self, classifier: Classifier) -> None:
         """Put another model in place of the one in use, between two frames."""
-        self._classifier, self._next_classifier = classifier, None
+        self._classifier, self._next_classifier, self._models = classifier, None, None
         self._pipeline.swap(classifier)
         self._wake()
         self._observer.swapped(f"model {classifier.source}, {len(classifier.labels)} classes")
@@ -377,6 +382,11 @@ class LiveLoop:
         )
 
     def _classified(self, frame: Frame) -> LiveResult:
+        if self._models is not None:
+            suited = self._models.named(model_for(frame.picture))
+            if suited is not self._classifier:
+                self._classifier = suited
+                self._pipeline.swap(suited)
         # A video's own time, or the time of capture.
         fps = None if self.realtime else self.source.fps
         seconds = frame.index / fps if fps else frame.captured

@@ -78,9 +78,16 @@ class StillClassifier:
             ImageError: a picture that cannot be used.
             EdgeFmnistError: a model that cannot be used, as :meth:`Classifier.load` and :meth:`Classifier.predict`.
         """
-        from edge_fmnist.vision.preprocess import is_image, preprocess
+        from edge_fmnist.vision.preprocess import preprocess
 
-        name = self.model or (DEFAULT_MODEL if is_image(picture) else CAMERA_MODEL)
+        name = self.model or model_for(picture)
         garment = preprocess(picture)
         prediction = self.named(name).predict(garment.image) if garment.found else None
         return Answer(name, prediction, garment.confidence)
+
+
+def model_for(picture: np.ndarray) -> str:
+    """Return the name of the model for a picture where none is given."""
+    from edge_fmnist.vision.preprocess import is_image
+
+    return DEFAULT_MODEL if is_image(picture) else CAMERA_MODEL

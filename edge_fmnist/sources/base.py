@@ -114,10 +114,9 @@ class Source(ABC):
         """Make a blocked :meth:`open` or :meth:`read` return soon, if possible; called from another thread."""
         self.close()
 
-    @property
-    def has_images(self) -> bool:
-        """Whether its frames are 28x28 images, as far as that is known before it is opened."""
-        return False
+    def first_picture(self) -> np.ndarray | None:
+        """Return the first picture of a source of still pictures, before it is opened; None for other sources."""
+        return None
 
     @property
     def frame_name(self) -> str:

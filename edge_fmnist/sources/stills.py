@@ -84,16 +84,13 @@ class Stills(Source):
         """See :meth:`Source.close`."""
         self._files = self._first = None
 
-    @property
-    def has_images(self) -> bool:
-        """See :attr:`Source.has_images`: the first picture that can be read decides."""
-        from edge_fmnist.vision.preprocess import is_image
-
+    def first_picture(self) -> np.ndarray | None:
+        """See :meth:`Source.first_picture`: the first that can be read."""
         with contextlib.suppress(SourceError):
             for file in find_pictures(self.name, lambda _: None):
                 with contextlib.suppress(ImageError, MissingExtraError, SourceError):
-                    return is_image(read_image(file))
-        return False
+                    return read_image(file)
+        return None
 
     @property
     def frame_name(self) -> str:

@@ -280,6 +280,17 @@ def test_live_chooses_the_model_as_classify_does(
     assert live["label"].startswith(model)
 
 
+@pytest.mark.usefixtures("two_models")
+def test_live_chooses_the_model_for_each_picture_of_a_folder(
+    run_cli: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path
+) -> None:
+    for name, pixels in (("a.png", images[0]), ("b.png", photo()), ("c.png", images[1])):
+        picture(f"folder/{name}", pixels)
+    live = json_lines(run_cli("live", "--source", tmp_path / "folder", "--jsonl", "-", "--quiet"))
+    assert [line["label"].partition(" ")[0] for line in live] == ["edge", "camera", "edge"]
+    assert [line["label"] in line["scores"] for line in live] == [True] * 3
+
+
 @pytest.mark.parametrize(
     "options", [["--top-k", "0"], ["--threads", "0"], ["--threads", "65"], ["--interpreter", "onnx"], ["--nonsense"]]
 )

@@ -45,24 +45,35 @@ def stopped_by_signals(stop: Callable[[], None], reopen: Callable[[], None] | No
 
 
 @contextlib.contextmanager
-def interrupted_later() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, where it would become another exception or leave work half done.
+def interrupted_later() -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C back until the end of the block, for native code that calls Python.
+
+    There, KeyboardInterrupt becomes another exception, leaves work half done, or ends the process with SIGSEGV, as in
+    TensorFlow.
+
+    Yields:
+        A function that raises KeyboardInterrupt if Ctrl-C was pressed, for safe places in a long block.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed.
     """
+    pressed: list[int] = []
+
+    def check() -> None:
+        if pressed:
+            pressed.clear()
+            raise KeyboardInterrupt
+
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
+        yield check
         return
-    pressed: list[int] = []
     signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
-        yield
+        yield check
     finally:
         signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt
+    check()
 
 
 def _has_terminal() -> bool:

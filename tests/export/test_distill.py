@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from edge_fmnist.errors import RecipeError
+from edge_fmnist.data import dataset
+from edge_fmnist.errors import RecipeError, RunError
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import distill
@@ -17,10 +20,14 @@ from edge_fmnist_export.training.distill import (
     DistillationTargets,
     Views,
     distillation_targets,
+    hashes,
     teachers,
     with_teacher,
 )
+from edge_fmnist_export.training.progress import ProgressListener
 from edge_fmnist_export.training.recipe import Augmentation, parse_recipe
+from edge_fmnist_export.training.run_folder import create_run
+from edge_fmnist_export.training.train_recipe import train
 
 STUDENT = """
 name = "student"
@@ -119,7 +126,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
         found.append(images)
         return np.outer(images.max(axis=(1, 2)), np.linspace(0, 0.01, CLASSES, dtype=np.float32))
 
-    monkeypatch.setattr(distill, "_forwards", lambda runs: [forward])
+    monkeypatch.setattr(distill, "_forward", lambda run: forward)
     return found
 
 
@@ -147,6 +154,31 @@ def test_cached_views_are_not_computed_again(
     assert distillation_targets(other, views.subset, lambda *step: None) is not None
     assert (asked[4] != asked[0]).any()
     assert len(asked) == 5
+
+
+def test_another_teacher_costs_its_own_logits_only(
+    tiny_run: Path, views: Views, cache: Path, asked: list[np.ndarray], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run, tmp_path / "other")
+    with np.load(tiny_run / "float.npz") as stored:
+        np.savez(tmp_path / "other" / "float.npz", **{name: array + 1 for name, array in stored.items()})
+    text = STUDENT.format(teacher=tiny_run, validation=100)
+    assert distillation_targets(parse_recipe(text, "one"), views.subset, lambda *_: None) is not None
+    both = parse_recipe(text.replace('teachers = ["', f'teachers = ["{tmp_path / "other"}", "'), "both")
+    steps: list[tuple[int, int]] = []
+    assert distillation_targets(both, views.subset, lambda *step: steps.append(step)) is not None
+    assert (len(asked), steps) == (4, [(1, 4), (2, 4)])
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_run_goes_on_with_the_teachers_it_was_started_with(tiny_run: Path, tiny_data: Path, tmp_path: Path) -> None:
+    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=100), "student.toml")
+    (name,), (value,) = zip(*hashes(recipe).items(), strict=True)
+    assert (name, len(value)) == (str(tiny_run), 64)
+    run = create_run(tmp_path / "run", recipe)
+    run.write_json("run.json", {"teachers_sha256": {name: value[::-1]}})
+    with pytest.raises(RunError, match="other weights of the teachers"):
+        train(run, dataset.load("train", tiny_data), ProgressListener(Console(), lambda: None))
 
 
 def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -> None:

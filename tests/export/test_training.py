@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -202,12 +203,19 @@ def test_a_resumed_run_gives_the_same_result_with_dropout_and_mixing(tiny_data: 
 def test_an_interruption_is_reported(
     run_command: Command, tiny_recipe: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(self: ProgressListener, record: EpochRecord) -> None:
-        raise KeyboardInterrupt
+    steps = []
+    step_done = ProgressListener.step_done
 
-    monkeypatch.setattr(ProgressListener, "epoch_done", interrupt)
+    def press(self: ProgressListener, loss: float, accuracy: float, done: int) -> None:
+        # While Keras runs, inside whose native code an exception could end the process.
+        signal.raise_signal(signal.SIGINT)
+        steps.append(done)
+        step_done(self, loss, accuracy, done)
+
+    monkeypatch.setattr(ProgressListener, "step_done", press)
     answer = run_command("train", tiny_recipe, "--data", tiny_data, "--output", tmp_path / "run", code=130)
     assert answer.stderr.rstrip().endswith("continue with the same command and --resume.")
+    assert len(steps) == 1
     assert (tmp_path / "run" / "checkpoint.npz").is_file()
 
 

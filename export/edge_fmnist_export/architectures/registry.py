@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import UsageError
 
 INPUT_SHAPE = (28, 28, 1)
@@ -68,6 +69,7 @@ def builder(name: str) -> Builder:
         raise UsageError(f"unknown architecture {name!r}; expected one of {known}") from None
 
 
+@interrupted_later()
 def build(
     name: str, keras: Any, dropout: float = 1.0, batch_norm_momentum: float = 0.99, classes: int = CLASSES
 ) -> Any:

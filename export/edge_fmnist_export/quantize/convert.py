@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import DataError
 from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
 from edge_fmnist_export.quantize.compact import compact
@@ -62,6 +63,7 @@ def representative_images(images: np.ndarray, seed: int) -> Representative:
     return Representative(images, seed, hashlib.sha256(images.tobytes()).hexdigest())
 
 
+@interrupted_later()
 def _converter_of_keras3(model: Any) -> Any:
     """Return a converter for a Keras 3 model, with a dynamic batch size."""
     tensorflow = backend.tensorflow_module()
@@ -86,6 +88,7 @@ def _make_integer(converter: Any, io: IoType) -> None:
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
 
+@interrupted_later()
 def _convert(converter: Any) -> bytes:
     with warnings.catch_warnings():
         # The ranges of a quantization-aware model are in its graph; the converter looks for them elsewhere as well.
@@ -125,6 +128,7 @@ def convert_qat(model: Any, io: IoType) -> bytes:
         return compact(_convert(converter))
 
 
+@interrupted_later()
 def _save_prediction(model: Any, folder: str) -> None:
     """Save the prediction of a ``tf_keras`` model as a SavedModel.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
@@ -22,6 +23,7 @@ from edge_fmnist_export.training import backend
 SEED = 0
 
 
+@interrupted_later()
 def load_classifier(path: Path) -> tuple[Any, int, str]:
     """Load a Keras classifier for 28x28 images.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from edge_fmnist.cli import console
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist_export.report import markdown
@@ -39,10 +40,10 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
             raise RunError(f"{error}, or delete {folder} to train it again") from error
     else:
         run = create_run(folder, recipe)
-    # Keras keeps every graph, and torch every compilation, until the session is cleared.
-    backend.keras_module().utils.clear_session()
-    gc.collect()
-    with ProgressListener(console.stderr_console()) as listener:
+    with interrupted_later() as check, ProgressListener(console.stderr_console(), check) as listener:
+        # Keras keeps every graph, and torch every compilation, until the session is cleared.
+        backend.keras_module().utils.clear_session()
+        gc.collect()
         return run, train_recipe.train(run, data, listener)
 
 

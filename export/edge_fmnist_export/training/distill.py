@@ -99,8 +99,8 @@ def teachers(recipe: Recipe) -> list[Run]:
 def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> DistillationTargets | None:
     """Return the views of a recipe's training images with its teachers' logits; None without teachers.
 
-    The logits are cached in the user's cache folder, one file for each view, and reused by all students with the same
-    views. An interrupted run continues with the next view.
+    Each teacher's logits are cached in the user's cache folder, one file for each view, and reused by all students with
+    the same views: another teacher costs its own logits only. An interrupted run continues with the next view.
 
     Raises:
         RunNotFoundError: a teacher, or its weights, cannot be found.
@@ -112,28 +112,43 @@ def distillation_targets(recipe: Recipe, train: Subset, advance: Advance) -> Dis
         return None
     distill = recipe.distill
     views = Views(train, recipe.augmentation, distill.views, distill.view_seed)
-    folder = user_cache().parent / "teachers" / _fingerprint(runs, views)
-    logits = np.empty((views.count, len(train), CLASSES), np.float16)
-    forwards: list[Forward] = []
-    for view in range(views.count):
-        path = folder / f"view-{view}.npy"
-        cached = _read(path, logits.shape[1:])
-        if cached is None:
-            forwards = forwards or _forwards(runs)
-            cached = _mean_logits(forwards, views.images(view))
-            _write(path, cached)
-            advance(view + 1, views.count)
-        logits[view] = cached
-    return DistillationTargets(views, logits)
+    probabilities = np.zeros((views.count, len(train), CLASSES), np.float32)
+    for number, run in enumerate(runs):
+        folder = user_cache().parent / "teachers" / _fingerprint(run, views)
+        forward: Forward | None = None
+        for view in range(views.count):
+            path = folder / f"view-{view}.npy"
+            logits = _read(path, probabilities.shape[1:])
+            if logits is None:
+                forward = forward or _forward(run)
+                logits = forward(views.images(view)).astype(np.float16)
+                _write(path, logits)
+                advance(number * views.count + view + 1, len(runs) * views.count)
+            probabilities[view] += softmax(logits.astype(np.float32)) / len(runs)
+    return DistillationTargets(views, np.log(np.maximum(probabilities, TINY)).astype(np.float16))
 
 
-def _fingerprint(runs: list[Run], views: Views) -> str:
-    """Return the hash of everything that the logits depend on, except for the number of the view."""
+def hashes(recipe: Recipe) -> dict[str, str]:
+    """Return the SHA-256 of the float weights of each of a recipe's teachers, by name.
+
+    Raises:
+        RunNotFoundError: a teacher, or its weights, cannot be found.
+        RecipeError: a teacher was trained on the validation images.
+        RunError: a teacher's run is damaged or has no float weights.
+    """
+    return dict(zip(recipe.distill.teachers, map(_weights_hash, teachers(recipe)), strict=True))
+
+
+def _weights_hash(run: Run) -> str:
     digest = hashlib.sha256()
-    for run in runs:
-        digest.update(f"{run.recipe.architecture} {run.recipe.flip_tta}".encode())
-        for array in run.weights("float"):
-            digest.update(array.tobytes())
+    for array in run.weights("float"):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _fingerprint(run: Run, views: Views) -> str:
+    """Return the hash of everything that a teacher's logits depend on, except for the number of the view."""
+    digest = hashlib.sha256(f"{run.recipe.architecture} {run.recipe.flip_tta} {_weights_hash(run)}".encode())
     digest.update(views.subset.images.tobytes())
     digest.update(f"{views.augmentation.model_dump_json()} {views.seed}".encode())
     return digest.hexdigest()
@@ -155,13 +170,5 @@ def _write(path: Path, logits: np.ndarray) -> None:
         np.save(stream, logits, allow_pickle=False)
 
 
-def _forwards(runs: list[Run]) -> list[Forward]:
-    keras = backend.keras_module()
-    return [quick_logits(float_model(run, keras), flip_tta=run.recipe.flip_tta) for run in runs]
-
-
-def _mean_logits(forwards: list[Forward], images: np.ndarray) -> np.ndarray:
-    """Return the logarithm of the teachers' mean probabilities, which are logits: float16, shape (N, 10)."""
-    probabilities = np.mean([softmax(forward(images)) for forward in forwards], axis=0, dtype=np.float32)
-    logits: np.ndarray = np.log(np.maximum(probabilities, TINY)).astype(np.float16)
-    return logits
+def _forward(run: Run) -> Forward:
+    return quick_logits(float_model(run, backend.keras_module()), flip_tta=run.recipe.flip_tta)

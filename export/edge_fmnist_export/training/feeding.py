@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
+
 Batches = Iterable[tuple[np.ndarray, np.ndarray]]
 
 EVALUATION_BATCH = 500
@@ -37,6 +39,7 @@ def fed(keras: Any, batches: Batches) -> Any:
     ).with_options(options)
 
 
+@interrupted_later()
 def outputs(model: Any, inputs: np.ndarray, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
     """Return the output of a Keras model for inputs, float32 (N, 28, 28, 1), at least one: float32, shape (N, ...)."""
     parts = range(0, len(inputs), batch_size)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist_export import architectures
 from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
@@ -60,6 +61,7 @@ def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float
     return model
 
 
+@interrupted_later()
 def quantization_aware(
     architecture: str, weights: Sequence[np.ndarray], calibration: Subset, dropout: float = 1.0
 ) -> Any:
@@ -75,6 +77,7 @@ def quantization_aware(
     return quantized
 
 
+@interrupted_later()
 def restored(architecture: str, weights: Sequence[np.ndarray], classes: int = CLASSES) -> Any:
     """Return a quantization-aware model with all its trained weights, including the ranges.
 

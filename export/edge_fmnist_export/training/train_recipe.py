@@ -17,7 +17,7 @@ from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
 from edge_fmnist_export.training.calibration import FILE as CALIBRATION
 from edge_fmnist_export.training.calibration import calibrate, recorded
 from edge_fmnist_export.training.channel_pruning import is_narrower, prune_channels
-from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, teachers
+from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, hashes, teachers
 from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import logits_of
@@ -67,6 +67,8 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
     """
     check_photos(run.recipe, photos)
     origin = sources(run.recipe, data, photos)
+    if run.recipe.distill.teachers:
+        origin["teachers_sha256"] = hashes(run.recipe)
     _check_same_origin(run, origin)
     metrics = _read_object(run, "metrics.json")
     if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
@@ -135,6 +137,7 @@ def _check_same_origin(run: Run, origin: dict[str, Any]) -> None:
     """Check that a run is resumed with the data it was started with, as far as that is recorded."""
     before = _read_object(run, "run.json")
     kinds = {"data_sha256": "files of the data set", "labels": "labels", "photos_sha256": "files of the photographs"}
+    kinds["teachers_sha256"] = "weights of the teachers"
     for key, what in kinds.items():
         if key in before and before[key] != origin.get(key):
             raise RunError(

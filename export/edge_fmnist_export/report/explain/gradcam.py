@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.quantization import mirror
 from edge_fmnist.vision.preprocess import SIZE
@@ -59,6 +60,7 @@ def _probe(model: Any, name: str) -> tuple[Any, Any]:
     raise UsageError(f"{name}: Grad-CAM needs a network with a feature map; use another method")
 
 
+@interrupted_later()
 def _activation_map(probe: Any, image: np.ndarray, target: int) -> np.ndarray:
     """Return the class activation map of one image, resized: float64, shape (28, 28), 0 or more."""
     tensorflow = backend.tensorflow_module("Grad-CAM")

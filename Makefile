@@ -14,14 +14,12 @@ unexport PYTHONDONTWRITEBYTECODE
 HEADLESS = $(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	$(BIN)/python -m pip uninstall --quiet --yes opencv-python && \
 	$(BIN)/python $(PIP) --force-reinstall --no-deps opencv-python-headless; }
-# What the tests have installed; EXTRAS=dev,torch adds the other back end, which is large.
-EXTRAS ?= dev
 # Test processes at once, of up to 1.3 GB each.
 WORKERS ?= 2
 PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
-.PHONY: demo install test test-slow test-all soak check constraints format clean
+.PHONY: demo install torch test test-slow test-all soak check constraints format clean
 
 demo: $(VENV)/export.stamp
 	@echo "== Fashion-MNIST (the demo continues without it) =="
@@ -39,6 +37,11 @@ demo: $(VENV)/export.stamp
 # All that tests and checks need; `make -j2 install` fills both environments at the same time.
 install: $(VENV)/dev.stamp $(OLD_VENV)/stamp
 
+# The other back end, which the tests use where it is installed. It is larger than everything else together. Installing
+# the project again instead, with its extra, would remove it for a moment while checks may run.
+torch: $(VENV)/dev.stamp
+	$(BIN)/python $(PIP) "$$(grep -o 'torch>=[0-9.]*' pyproject.toml)"
+
 # The tests that take a few minutes together; test-all adds those that train networks or measure.
 test: check install
 	$(PYTEST) --dist loadfile -m "not slow"
@@ -46,7 +49,9 @@ test: check install
 test-slow: install
 	$(PYTEST) --dist worksteal --durations 15 -m slow
 
-test-all: test test-slow
+# In one run, whose tests share trained runs and imported libraries.
+test-all: check install
+	$(PYTEST) --dist worksteal --durations 15
 
 # The live loop for hours with viewers, a broker and a stream that dies: memory, descriptors, threads, lost lines.
 HOURS ?= 1
@@ -82,7 +87,7 @@ $(VENV)/export.stamp: pyproject.toml | $(BIN)/python
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 	@echo "Installing into $(VENV): TensorFlow is large, this takes a few minutes the first time."
-	$(BIN)/python $(PIP) -e '.[$(EXTRAS)]'
+	$(BIN)/python $(PIP) -e '.[dev]'
 	@$(HEADLESS)
 	@touch $@ $(VENV)/export.stamp
 

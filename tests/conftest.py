@@ -192,9 +192,12 @@ def start() -> Callable[..., subprocess.CompletedProcess[str]]:
             errors="replace",
             start_new_session=True,
         )
-        select.select([pipe for pipe in (running.stdout, running.stderr) if pipe], [], [], 60)
+        assert running.stdout is not None
+        assert running.stderr is not None
+        ready, _, _ = select.select([running.stdout, running.stderr], [], [], 60)
+        first = os.read(running.stderr.fileno(), 65536).decode(errors="replace") if running.stderr in ready else ""
         # A command that wrote why it fails ends by itself; a library may lose one interruption.
-        for seconds in (1, 10, 20, 20):
+        for seconds in (5 if "Error" in first else 0.3, 5, 20, 20):
             try:
                 out, err = running.communicate(timeout=seconds)
                 break
@@ -203,7 +206,7 @@ def start() -> Callable[..., subprocess.CompletedProcess[str]]:
         else:
             os.killpg(running.pid, signal.SIGKILL)
             pytest.fail(f"{line}: does not end when it is interrupted")
-        return subprocess.CompletedProcess(line, running.returncode, out, err)
+        return subprocess.CompletedProcess(line, running.returncode, out, first + err)
 
     return run
 

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from edge_fmnist.model.registry import shipped_models
+
 pytestmark = pytest.mark.slow
 
 TFLITE_RUNTIME_VARIABLE = "EDGE_FMNIST_TFLITE_RUNTIME"
+# That LiteRT reaches it is tested in test_shipped.py.
+LITERT = shipped_models()["edge"].top1
 
 
 def top1(python: str, interpreter: str, data: Path) -> float:
@@ -25,19 +29,14 @@ def top1(python: str, interpreter: str, data: Path) -> float:
     return float(evaluated["top1"])
 
 
-@pytest.fixture(scope="module")
-def litert(real_data: Path) -> float:
-    return top1(sys.executable, "ai-edge-litert", real_data)
+@pytest.mark.data
+def test_tensorflow_agrees_with_litert(real_data: Path) -> None:
+    assert top1(sys.executable, "tensorflow", real_data) == pytest.approx(LITERT, abs=0.002)
 
 
 @pytest.mark.data
-def test_tensorflow_agrees_with_litert(litert: float, real_data: Path) -> None:
-    assert top1(sys.executable, "tensorflow", real_data) == pytest.approx(litert, abs=0.002)
-
-
-@pytest.mark.data
-def test_tflite_runtime_agrees_with_litert(litert: float, real_data: Path) -> None:
+def test_tflite_runtime_agrees_with_litert(real_data: Path) -> None:
     python = os.environ.get(TFLITE_RUNTIME_VARIABLE, "")
     if not Path(python).is_file():
         pytest.skip("tflite-runtime has no wheel for this Python, or make did not install it")
-    assert top1(python, "tflite-runtime", real_data) == pytest.approx(litert, abs=0.002)
+    assert top1(python, "tflite-runtime", real_data) == pytest.approx(LITERT, abs=0.002)

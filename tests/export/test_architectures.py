@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,10 @@ def test_all_architectures_are_known_here() -> None:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_both_keras_build_the_same_network(name: str, keras: Any, tf_keras: Any) -> None:
-    assert f"{PARAMETERS[name]:,}" in str(architectures.builder(name).__doc__)
     ours, theirs = (architectures.build(name, module) for module in (keras, tf_keras))
+    weighted = [layer for layer in ours.layers if hasattr(layer, "kernel")]
+    macs = sum(prod(layer.output.shape[1:-1]) * prod(layer.kernel.shape) for layer in weighted)
+    assert f"{PARAMETERS[name]:,} parameters, {macs:,} MACs" in str(architectures.builder(name).__doc__)
     assert ours.count_params() == theirs.count_params() == PARAMETERS[name]
     shapes = [[tuple(layer.output.shape) for layer in model.layers] for model in (ours, theirs)]
     assert shapes[0] == shapes[1]

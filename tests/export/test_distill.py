@@ -96,18 +96,16 @@ def test_a_student_learns_from_a_run_in_both_phases(
     recipe.write_text(STUDENT.format(teacher=tiny_run, validation=100), "utf-8")
     cache = Path(subprocess_environment["XDG_CACHE_HOME"]) / "edge-fmnist" / "teachers"
     before = set(cache.iterdir()) if cache.exists() else set()
-    for name in ("one", "two"):
-        run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / name)
-        (stored,) = set(cache.iterdir()) - before
+    run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run")
+    (stored,) = set(cache.iterdir()) - before
     assert sorted(path.name for path in stored.iterdir()) == ["view-0.npy", "view-1.npy"]
     first, second = (np.load(stored / f"view-{view}.npy") for view in (0, 1))
     assert (first.shape, first.dtype) == ((500, 10), np.float16)
     np.testing.assert_allclose(softmax(first.astype(np.float32)).sum(axis=1), 1, atol=1e-3)
     assert (first != second).any()
-    one, two = (json.loads((tmp_path / name / "history.json").read_text("utf-8")) for name in ("one", "two"))
-    assert [record["phase"] for record in one] == ["float"] * 3 + ["qat"]
-    assert [record["loss"] for record in one] == [record["loss"] for record in two]
-    assert one[2]["validation_accuracy"] > 0.3
+    history = json.loads((tmp_path / "run" / "history.json").read_text("utf-8"))
+    assert [record["phase"] for record in history] == ["float"] * 3 + ["qat"]
+    assert history[2]["validation_accuracy"] > 0.3
 
 
 @pytest.fixture

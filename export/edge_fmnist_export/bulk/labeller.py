@@ -14,6 +14,7 @@ from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.pipeline.stills import StillClassifier
 from edge_fmnist_export.bulk.files import open_folder, read_photos
 from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Counts, Layout, Row, Task, as_utf8, counted
+from edge_fmnist_export.training.memory import keep_freed_memory
 
 Outcome = Counts | list[Row]
 FAILED = ("unreadable", "undecodable", "crashed")
@@ -60,6 +61,8 @@ class Labeller:
 
         # Every core has a worker.
         cv2.setNumThreads(1)
+        # Otherwise the system clears a hundred pages for each photograph.
+        keep_freed_memory()
         self._spec, self._options = spec, spec.options
         self._sha256 = {name: hashlib.sha256(file.content).hexdigest() for name, file in spec.files.items()}
         self._folder = open_folder(spec.options.output)

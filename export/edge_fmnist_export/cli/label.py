@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +15,12 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import RunError, SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist_export.bulk import cluster
-from edge_fmnist_export.bulk.engine import Engine, Workers
+from edge_fmnist_export.bulk.engine import Engine
 from edge_fmnist_export.bulk.labeller import LabelOptions, failures
 from edge_fmnist_export.bulk.parts import Counts
 from edge_fmnist_export.bulk.plan import Plan, prepare
 from edge_fmnist_export.bulk.pool import Pool
+from edge_fmnist_export.bulk.ray_workers import RayWorkers
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -89,16 +90,13 @@ def label(
 def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
     if not plan.left:
         return
-    with ExitStack() as stack:
-        running: Workers
-        if ray is None:
-            cores = len(os.sched_getaffinity(0))
-            running = stack.enter_context(Pool(plan.spec, min(workers or cores, len(plan.left))))
-        else:
-            from edge_fmnist_export.bulk.ray_workers import RayWorkers
-
-            running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
-        Engine(running, plan, progress.finished).run()
+    if ray is None:
+        cores = len(os.sched_getaffinity(0))
+        with Pool(plan.spec, min(workers or cores, len(plan.left))) as pool:
+            Engine(pool, plan, progress.finished).run()
+    else:
+        with cluster.connected(ray, workers) as connection:
+            Engine(RayWorkers(connection, plan.spec, workers), plan, progress.finished).run()
 
 
 class _Progress:

@@ -163,7 +163,7 @@ def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | 
         return (*values[:position], *values[position + 1 :])
 
     photos = ((os.fsdecode(row[position] or ""), others(row)) for row in rows)
-    return PhotoSource(folder, photos, others(names), types and others(types))
+    return PhotoSource(folder, photos, others(names), None if types is None else others(types))
 
 
 def _parquet(opened: Callable[[], Any], source: str) -> tuple[Any, Iterator[Sequence[Any]]]:

@@ -25,7 +25,6 @@ from edge_fmnist.errors import EdgeFmnistError, RunError, UsageError
 
 PACKAGE = "edge-fmnist"
 AUTO, LOCAL = "auto", "local"
-EXPECTED = "expected HOST:PORT of a cluster's head, auto or local"
 PROBE_SECONDS = 5.0
 WAIT_SECONDS = 1.0
 # The object store holds the models and a few lists of paths; Ray's default is a third of the memory.
@@ -41,6 +40,28 @@ Ray = Annotated[
 ]
 
 
+def check(address: str) -> None:
+    """Check that Ray is installed, and that something answers at an address: Ray itself waits for minutes.
+
+    Raises:
+        UsageError: not an address, or nothing answers there.
+        MissingExtraError: Ray is not installed.
+    """
+    extras.require("ray", "--ray", ("ray",))
+    if address in (AUTO, LOCAL):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "/" in address:
+        hint = "; start with the port of the head, 6379 by default, not with Ray Client's" if "://" in address else ""
+        raise UsageError(f"--ray {address}: expected HOST:PORT of a cluster's head, auto or local{hint}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(
+            f"--ray {address}: nothing answers there ({error}); start a cluster with: ray start --head"
+        ) from error
+
+
 @contextlib.contextmanager
 def connected(address: str, workers: int | None = None) -> Iterator[Any]:
     """Connect to a Ray cluster, and yield the module ``ray``; a cluster started here is stopped at the end.
@@ -48,19 +69,16 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
     Standard output is kept for results: what Ray prints goes to standard error.
 
     Args:
-        address: ``HOST:PORT``, ``auto`` or ``local``.
+        address: ``HOST:PORT``, ``auto`` or ``local``, see :func:`check`.
         workers: CPUs of a cluster started here; None takes all cores.
 
     Raises:
-        UsageError: not an address, or nothing answers there.
         RunError: Ray cannot connect or start.
-        MissingExtraError: Ray is not installed.
     """
-    check(address)
+    settings: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": "ERROR"}
     with contextlib.ExitStack() as stack:
         stack.enter_context(_stdout_kept())
         stack.enter_context(_environment(address))
-        settings: dict[str, Any] = {"address": address}
         if address == LOCAL:
             # A short path: those of sockets have at most 107 bytes.
             folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
@@ -71,9 +89,24 @@ def connected(address: str, workers: int | None = None) -> Iterator[Any]:
                 "object_store_memory": OBJECT_STORE_BYTES,
                 "_temp_dir": folder,
             }
-        ray = _init(settings)
-        stack.callback(_shut_down, ray)
+        with warnings.catch_warnings():
+            # Deprecation warnings of Ray itself.
+            warnings.simplefilter("ignore")
+            import ray
+
+            stack.callback(_shut_down, ray)
+            try:
+                ray.init(**settings)
+            except Exception as error:
+                # Ray raises errors of no common class, among them a bare Exception where a node starts too slowly.
+                raise RunError(f"--ray {address}: {str(error).strip().splitlines()[0]}") from error
         yield ray
+
+
+def _shut_down(ray: Any) -> None:
+    # It prints messages that were held back as repeated ones.
+    with contextlib.redirect_stdout(sys.stderr):
+        ray.shutdown()
 
 
 def run_on_nodes(ray: Any, function: Callable[..., Any], calls: list[tuple[Any, ...]], *shared: Any) -> Iterator[Any]:
@@ -120,24 +153,14 @@ def _run_on_node(wanted: str, function: Callable[..., Any], *arguments: Any) -> 
 
 
 def check_version(wanted: str) -> None:
-    """Check that this node has the same version of this package as the driver.
-
-    Raises:
-        RunError: it has another one.
-    """
+    """Raise :class:`RunError` if this node has another version of this package than the driver."""
     if (installed := version(PACKAGE)) != wanted:
         node = socket.gethostname()
         raise RunError(f"node {node} has {PACKAGE} {installed}, expected {wanted}: install the same version")
 
 
 def result_of(ray: Any, future: Future[Any]) -> Any:
-    """Return the result of a task.
-
-    Raises:
-        EdgeFmnistError: one that the task raised.
-        RunError: another error that it raised, such as a missing package.
-        ray.exceptions.RayError: its worker or its node was lost.
-    """
+    """Return the result of a task, or raise its error; a RayError says that its worker or its node was lost."""
     try:
         return future.result()
     except ray.exceptions.RayTaskError as error:
@@ -145,28 +168,6 @@ def result_of(ray: Any, future: Future[Any]) -> Any:
             raise error.cause from error
         cause = str(error).strip().splitlines()[-1]
         raise RunError(f"on the cluster: {cause}; is {PACKAGE} {version(PACKAGE)} installed on every node?") from error
-
-
-def check(address: str) -> None:
-    """Check that Ray is installed, and that something answers at an address: Ray itself waits for minutes.
-
-    Raises:
-        UsageError: not an address, or nothing answers there.
-        MissingExtraError: Ray is not installed.
-    """
-    extras.require("ray", "--ray", ("ray",))
-    if address in (AUTO, LOCAL):
-        return
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or "/" in address:
-        hint = "; start with the port of the head, 6379 by default, not with Ray Client's" if "://" in address else ""
-        raise UsageError(f"--ray {address}: {EXPECTED}{hint}")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise UsageError(
-            f"--ray {address}: nothing answers there ({error}); start a cluster with: ray start --head"
-        ) from error
 
 
 @contextlib.contextmanager
@@ -220,24 +221,3 @@ def _stdout_kept() -> Iterator[None]:
             stack.callback(stdout.flush)
         stack.enter_context(contextlib.redirect_stdout(_MainThreadStdout(stdout)))
         yield
-
-
-def _shut_down(ray: Any) -> None:
-    # It prints messages that were held back as repeated ones.
-    with contextlib.redirect_stdout(sys.stderr):
-        ray.shutdown()
-
-
-def _init(settings: dict[str, Any]) -> Any:
-    with warnings.catch_warnings():
-        # Deprecation warnings of Ray itself.
-        warnings.simplefilter("ignore")
-        import ray
-
-        try:
-            ray.init(**settings, log_to_driver=False, logging_level="ERROR")
-        except Exception as error:
-            # Ray raises errors of no common class, among them a bare Exception where a node starts too slowly.
-            _shut_down(ray)
-            raise RunError(f"--ray {settings['address']}: {str(error).strip().splitlines()[0]}") from error
-    return ray

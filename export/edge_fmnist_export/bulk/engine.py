@@ -13,8 +13,8 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import replace
 from typing import Any, Protocol
 
-from edge_fmnist_export.bulk.labeller import Counts, Outcome, failed_row
-from edge_fmnist_export.bulk.parts import Row, Task, write_part
+from edge_fmnist_export.bulk.labeller import Outcome, failed_row
+from edge_fmnist_export.bulk.parts import Counts, Row, Task, counted
 from edge_fmnist_export.bulk.plan import Plan
 
 # Seconds that a task may take, whatever its size.
@@ -28,37 +28,27 @@ POLL = 0.5
 
 
 class Workers(Protocol):
-    """What runs tasks: a pool of processes or a cluster.
+    """What runs tasks: a pool of processes or a cluster."""
 
-    Attributes:
-        attempts: how many times a whole partition is handed out before it is halved.
-    """
-
+    # How many times a whole partition is submitted before it is halved.
     attempts: int
 
     def capacity(self) -> int:
-        """Return how many tasks to hand out at a time."""
+        """Return how many tasks to submit at a time."""
 
     def submit(self, task: Task) -> Future[Any]:
-        """Hand out a task; to cancel its future takes it back, if that is possible."""
+        """Submit a task; to cancel its future takes it back, if that is possible."""
 
     def result(self, future: Future[Any]) -> tuple[Outcome, float]:
-        """Return what :meth:`Labeller.run` returned.
-
-        Raises:
-            BrokenExecutor: the worker was lost.
-            EdgeFmnistError: an error that all photographs would meet, such as a full disk.
-        """
+        """Return what :meth:`Labeller.run` returned, or raise its error; BrokenExecutor: its worker was lost."""
+        found: tuple[Outcome, float] = future.result()
+        return found
 
 
 class Engine:
-    """Runs the unfinished partitions of a plan.
+    """Runs the unfinished partitions of a plan; calls ``finished`` with the counts of each.
 
-    Args:
-        workers: the pool or cluster.
-        plan: the job.
-        finished: called with the counts of each finished partition.
-        patience: seconds that a task may take, whatever its size.
+    A task may take ``patience`` seconds, whatever its size.
     """
 
     def __init__(
@@ -74,7 +64,7 @@ class Engine:
         """Label partitions until all of them have a part.
 
         Raises:
-            EdgeFmnistError: see :meth:`Workers.result`.
+            EdgeFmnistError: an error that all photographs would meet, such as a full disk.
         """
         left = map(self._plan.manifest.task, self._plan.left)
         while True:
@@ -136,5 +126,5 @@ class Engine:
         task = self._plan.manifest.task(partition)
         if len(rows) == len(task.photos):
             del self._split[partition]
-            write_part(self._plan.folder, self._plan.spec.layout, task, rows)
-            self._finished(Counts((row["status"], row["answer"]) for row in rows))
+            self._plan.spec.layout.write_part(self._plan.folder, task, rows)
+            self._finished(counted(rows))

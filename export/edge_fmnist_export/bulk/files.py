@@ -44,49 +44,43 @@ def filesystem(uri: str) -> tuple[Any, str]:
     return found
 
 
-class PhotoReader:
-    """Reads photographs by path or URI; relative paths start from a base."""
+def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistError]:
+    """Yield the content of each photograph, or its error; relative paths start from a base, a path or URI."""
+    folder, _, query = base.partition("?") if is_uri(base) else (base, "", "")
+    read = functools.partial(_read, folder=folder, query=query)
+    if not is_uri(folder) and not any(map(is_uri, paths[:1])):
+        yield from map(read, paths)
+        return
+    # Object stores are read ahead.
+    ahead: deque[Future[bytes | EdgeFmnistError]] = deque()
+    with ThreadPoolExecutor(READ_THREADS) as threads:
+        for path in paths:
+            if len(ahead) == READ_THREADS:
+                yield ahead.popleft().result()
+            ahead.append(threads.submit(read, path))
+        yield from (future.result() for future in ahead)
 
-    def __init__(self, base: str) -> None:
-        self._base = base
-        self._folder, _, self._query = base.partition("?") if is_uri(base) else (base, "", "")
 
-    def read_all(self, paths: Sequence[str]) -> Iterator[bytes | EdgeFmnistError]:
-        """Yield the content of each photograph, or its error; object stores are read ahead by threads."""
-        if not any(is_uri(self._location(path)) for path in paths[:1]):
-            yield from map(self._read, paths)
-            return
-        ahead: deque[Future[bytes | EdgeFmnistError]] = deque()
-        with ThreadPoolExecutor(READ_THREADS) as threads:
-            for path in paths:
-                if len(ahead) == READ_THREADS:
-                    yield ahead.popleft().result()
-                ahead.append(threads.submit(self._read, path))
-            yield from (future.result() for future in ahead)
-
-    def _location(self, path: str) -> str:
-        whole = is_uri(path) or os.path.isabs(path)  # noqa: PTH117 - a path of any bytes
-        return path if whole else os.path.join(self._folder, path)  # noqa: PTH118
-
-    def _read(self, path: str) -> bytes | EdgeFmnistError:
-        location = self._location(path)
-        try:
-            if not is_uri(location):
-                return read_bytes(location)[0]
-            # Each read of an object store is a request.
-            return read_limited(lambda: self._opened(location), path, MAX_BYTES)
-        except EdgeFmnistError as error:
-            return error
-
-    def _opened(self, uri: str) -> Any:
-        scheme, rest = uri.split("://", 1)
-        host, _, name = rest.partition("/")
-        root = f"{scheme}://{host}"
+def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
+    location = path if is_uri(path) else os.path.join(folder, path)  # noqa: PTH118 - a path of any bytes
+    try:
+        if not is_uri(location):
+            return read_bytes(location)[0]
         # Settings of a store, such as its region, are in the query of the source's URI.
-        query = f"?{self._query}" if self._query and self._base.startswith(root) else ""
-        system, start = filesystem(f"{root}{'/' if scheme == 'file' else ''}{query}")
-        # Keys of object stores are taken as they are; the paths of file:// are encoded.
-        return system.open_input_stream(f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}")
+        same_store = location.split("/")[:3] == folder.split("/")[:3]
+        # Each read of an object store is a request.
+        return read_limited(lambda: _opened(location, query if same_store else ""), path, MAX_BYTES)
+    except EdgeFmnistError as error:
+        return error
+
+
+def _opened(uri: str, query: str) -> Any:
+    scheme, _, rest = uri.partition("://")
+    host, _, name = rest.partition("/")
+    # Cached for each host, not for each photograph.
+    system, start = filesystem(f"{scheme}://{host}{'/' if scheme == 'file' else ''}{query and f'?{query}'}")
+    # Keys of object stores are taken as they are; the paths of file:// are encoded.
+    return system.open_input_stream(f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}")
 
 
 class Folder:

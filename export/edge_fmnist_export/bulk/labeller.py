@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import socket
 import time
-from collections import Counter
 from dataclasses import dataclass, replace
 
 from edge_fmnist.cli import console
@@ -13,31 +12,17 @@ from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.pipeline.stills import StillClassifier
-from edge_fmnist_export.bulk.files import PhotoReader, open_folder
-from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Layout, Row, Task, printable, write_part
+from edge_fmnist_export.bulk.files import open_folder, read_photos
+from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Counts, Layout, Row, Task, as_utf8, counted
+from edge_fmnist_export.training.memory import keep_freed_memory
 
-# The number of photographs by status and answer.
-Counts = Counter[tuple[str, str | None]]
 Outcome = Counts | list[Row]
 FAILED = ("unreadable", "undecodable", "crashed")
 
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """What to label, and how.
-
-    Attributes:
-        source: as for :func:`edge_fmnist_export.bulk.sources.open_source`.
-        output: path or URI of the output folder.
-        model: name or path of the model; None takes ``edge`` for images of 28x28 and ``camera`` for photographs.
-        column: of a table, the column of paths; None takes ``path``.
-        top_k: number of classes in the column ``top``.
-        threshold: least score of a known class, 0 to 1; None takes the model's.
-        labels: names of the classes instead of those in the model's file.
-        interpreter: its name; None chooses.
-        limit: label only this many photographs, the first ones; None labels all.
-        partition_size: photographs in a partition; None chooses by their number.
-    """
+    """The options of ``edge-fmnist label``, and their defaults."""
 
     source: str
     output: str
@@ -76,10 +61,10 @@ class Labeller:
 
         # Every core has a worker.
         cv2.setNumThreads(1)
-        self._spec = spec
-        self._options = spec.options
+        # Otherwise the system clears a hundred pages for each photograph.
+        keep_freed_memory()
+        self._spec, self._options = spec, spec.options
         self._sha256 = {name: hashlib.sha256(file.content).hexdigest() for name, file in spec.files.items()}
-        self._reader = PhotoReader(spec.base)
         self._folder = open_folder(spec.options.output)
         try:
             self._folder.read(JOB)
@@ -96,22 +81,18 @@ class Labeller:
             return Classifier(self._spec.files[name], interpreter=options.interpreter, labels=options.labels)
 
     def run(self, task: Task) -> tuple[Outcome, float]:
-        """Label photographs; write the part of a whole partition.
-
-        Returns:
-            The counts of a whole partition, else the rows; and the seconds that it took.
+        """Label photographs; return the counts of a whole partition, written as a part, or rows; and the seconds.
 
         Raises:
             SinkError: the part cannot be written.
             ModelError: the model failed.
         """
         started = time.monotonic()
-        contents = zip(task.paths, self._reader.read_all(task.paths), strict=True)
+        contents = zip(task.paths, read_photos(task.paths, self._spec.base), strict=True)
         rows = [self._row(number, *content) for number, content in enumerate(contents, task.first)]
         if task.whole:
-            write_part(self._folder, self._spec.layout, task, rows)
-        outcome = Counter((row["status"], row["answer"]) for row in rows) if task.whole else rows
-        return outcome, time.monotonic() - started
+            self._spec.layout.write_part(self._folder, task, rows)
+        return counted(rows) if task.whole else rows, time.monotonic() - started
 
     def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
         from edge_fmnist.vision.read_image import decode_still
@@ -142,17 +123,17 @@ class Labeller:
 
 
 def _row(number: int, path: str) -> Row:
-    return dict.fromkeys(COLUMNS) | {"id": number, "path": printable(path)}
+    return dict.fromkeys(COLUMNS) | {"id": number, "path": as_utf8(path)}
+
+
+def failed_row(number: int, path: str, status: str, error: str) -> Row:
+    """Return the row of a photograph without an answer."""
+    return _row(number, path) | {"status": status, "error": as_utf8(error)}
 
 
 def failures(counts: Counts) -> int:
     """Return the number of photographs that could not be read or decoded, or killed their worker."""
     return sum(count for (status, _), count in counts.items() if status in FAILED)
-
-
-def failed_row(number: int, path: str, status: str, error: str) -> Row:
-    """Return the row of a photograph without an answer."""
-    return _row(number, path) | {"status": status, "error": printable(error)}
 
 
 def describe(error: Exception) -> str:

@@ -11,9 +11,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import accumulate, islice
+from itertools import accumulate, chain, islice
 from typing import Any
 
 from edge_fmnist.errors import SinkError
@@ -21,16 +21,26 @@ from edge_fmnist_export.bulk.files import Folder
 from edge_fmnist_export.bulk.sources import Photo, PhotoSource
 
 Row = dict[str, Any]
+# The number of photographs by status and answer.
+Counts = Counter[tuple[str, str | None]]
 
 JOB = "job.json"
-
-# Photographs in a row group of the manifest; a partition is one or several of them.
-LEAST_PARTITION, LARGEST_PARTITION = 250, 5000
-MOST_PARTITIONS = 20_000
 PART = re.compile(r"part-(\d{6,})\.(parquet|jsonl)")
-COLUMNS = (
-    "id", "path", "status", "answer", "label", "score", "top", "confidence", "width", "height", "model_sha256", "error"
-)  # fmt: skip
+# Arrow types of the results.
+COLUMNS = {
+    "id": "int64",
+    "path": "string",
+    "status": "string",
+    "answer": "string",
+    "label": "string",
+    "score": "double",
+    "top": "list",
+    "confidence": "double",
+    "width": "int32",
+    "height": "int32",
+    "model_sha256": "string",
+    "error": "string",
+}
 # Carried columns of the same name as one of the results get this prefix.
 PREFIX = "source_"
 
@@ -40,12 +50,10 @@ class Task:
     """Photographs to label: a whole partition, whose part the worker writes, or some of it, whose rows it returns.
 
     Attributes:
-        partition: its number.
         first: the position of the first photograph in the source.
-        photos: paths, as the source has them, and values of the carried columns.
         whole: whether these are all photographs of the partition.
-        attempt: counts the workers that it was handed to.
-        overdue: how many times it was handed out again because no result came in time.
+        attempt: counts the workers that it was submitted to.
+        overdue: how many times it was submitted again because no result came in time.
         seconds: after this time, its worker is ended.
     """
 
@@ -59,11 +67,11 @@ class Task:
 
     @property
     def paths(self) -> list[str]:
-        """The paths."""
+        """The paths, as the source has them."""
         return [path for path, _ in self.photos]
 
     def halves(self) -> tuple[Task, Task]:
-        """Return the first and the second half, to be handed out for the first time."""
+        """Return the first and the second half, to be submitted for the first time."""
         middle = len(self.photos) // 2
         first = replace(self, photos=self.photos[:middle], whole=False, attempt=1, overdue=0)
         return first, replace(first, first=self.first + middle, photos=self.photos[middle:])
@@ -98,9 +106,47 @@ class Layout:
         """The suffix of the files."""
         return "jsonl" if self.schema is None else "parquet"
 
-    def part(self, partition: int) -> str:
-        """Return the name of a part."""
+    def finished(self, folder: Folder) -> frozenset[int]:
+        """Return the partitions that have a part."""
+        matches = (PART.fullmatch(name) for name in folder.names())
+        return frozenset(int(match[1]) for match in matches if match and match[2] == self.suffix)
+
+    def write_part(self, folder: Folder, task: Task, rows: list[Row]) -> None:
+        """Write the part of a partition.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        name = self._part(task.partition)
+        carried = (dict(zip(self.columns, values, strict=True)) for _, values in task.photos)
+        try:
+            folder.write(name, self._encoded([row | values for row, values in zip(rows, carried, strict=True)]))
+        except OSError as error:
+            raise SinkError(f"{name}: cannot be written ({error.strerror or error})") from error
+
+    def read_counts(self, folder: Folder, partition: int) -> Counts:
+        """Return the counts of a part."""
+        data = io.BytesIO(folder.read(self._part(partition)))
+        if self.schema is None:
+            return counted(map(json.loads, data))
+        import pyarrow.parquet
+
+        return counted(pyarrow.parquet.read_table(data, columns=["status", "answer"]).to_pylist())
+
+    def _part(self, partition: int) -> str:
         return f"part-{partition:06d}.{self.suffix}"
+
+    def _encoded(self, rows: list[Row]) -> bytes:
+        if self.schema is None:
+            return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+        import pyarrow.parquet
+
+        top = pyarrow.list_(pyarrow.struct([("label", "string"), ("score", "double")]))
+        results = [pyarrow.field(name, top if name == "top" else kind) for name, kind in COLUMNS.items()]
+        stream = io.BytesIO()
+        table = pyarrow.Table.from_pylist(rows, pyarrow.schema([*results, *self.schema]))
+        pyarrow.parquet.write_table(table, stream, compression="zstd")
+        return stream.getvalue()
 
 
 def _renamed(name: str, taken: set[str]) -> str:
@@ -109,27 +155,29 @@ def _renamed(name: str, taken: set[str]) -> str:
     return name
 
 
-def printable(text: str) -> str:
-    r"""Return text as UTF-8 can hold it: bytes of a file name that are not UTF-8 become ``\xff``."""
-    return text if text.isascii() else os.fsencode(text).decode("utf-8", "backslashreplace")
+def counted(rows: Iterable[Row]) -> Counts:
+    """Return the number of rows by status and answer."""
+    return Counter((row["status"], row["answer"]) for row in rows)
 
 
-def _printable_values(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(printable(value) if isinstance(value, str) else value for value in values)
+def as_utf8(value: Any) -> Any:
+    r"""Return text as UTF-8 can hold it, other values unchanged: bytes of a file name that are not become ``\xff``."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return os.fsencode(value).decode("utf-8", "backslashreplace")
 
 
 def write_manifest(folder: Folder, layout: Layout, source: PhotoSource, group: int, limit: int | None) -> int:
     """Write the manifest without holding it in memory, and return the number of photographs; 0 writes none."""
-    photos = ((path, _printable_values(values)) for path, values in islice(source.rows, limit))
-    batch = list(islice(photos, group))
-    if not batch:
+    photos = ((path, tuple(map(as_utf8, values))) for path, values in islice(source.rows, limit))
+    first = list(islice(photos, group))
+    if not first:
         return 0
     count = 0
     with folder.create(f"manifest.{layout.suffix}") as stream, _manifest_writer(layout, stream) as write:
-        while batch:
+        for batch in chain([first], iter(lambda: list(islice(photos, group)), [])):
             write(batch)
             count += len(batch)
-            batch = list(islice(photos, group))
     return count
 
 
@@ -157,11 +205,12 @@ class Manifest:
 
     Attributes:
         layout: how the files of the job are written.
+        size: photographs in a partition.
     """
 
     def __init__(self, folder: Folder, suffix: str, columns: tuple[str, ...], group: int, size: int) -> None:
-        """Open it; a partition of ``size`` photographs is ``size // group`` groups of the file."""
-        self._group, self._each = group, size // group
+        """Open it; a group is what was written at a time, and a partition is one or several of them."""
+        self.size, self._group, self._each = size, group, size // group
         self._stream = folder.open(f"manifest.{suffix}")
         self._file: Any = None
         if suffix == "parquet":
@@ -195,52 +244,3 @@ class Manifest:
             return [(path, tuple(values)) for path, values in json.loads(self._stream.readline())]
         columns = (column.to_pylist() for column in self._file.read_row_group(group).columns)
         return [(os.fsdecode(path), tuple(values)) for path, *values in zip(*columns, strict=True)]
-
-
-def write_part(folder: Folder, layout: Layout, task: Task, rows: list[Row]) -> None:
-    """Write the part of a partition.
-
-    Raises:
-        SinkError: it cannot be written.
-    """
-    name = layout.part(task.partition)
-    carried = (dict(zip(layout.columns, values, strict=True)) for _, values in task.photos)
-    rows = [row | values for row, values in zip(rows, carried, strict=True)]
-    try:
-        folder.write(name, _json_part(rows) if layout.schema is None else _parquet_part(layout, rows))
-    except OSError as error:
-        raise SinkError(f"{name}: cannot be written ({error.strerror or error})") from error
-
-
-def _json_part(rows: list[Row]) -> bytes:
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
-
-
-def _parquet_part(layout: Layout, rows: list[Row]) -> bytes:
-    import pyarrow.parquet
-
-    text, number, size = pyarrow.string(), pyarrow.float64(), pyarrow.int32()
-    top = pyarrow.list_(pyarrow.struct([("label", text), ("score", number)]))
-    kinds = {"id": pyarrow.int64(), "score": number, "top": top, "confidence": number, "width": size, "height": size}
-    results = [pyarrow.field(name, kinds.get(name, text)) for name in COLUMNS]
-    stream = io.BytesIO()
-    table = pyarrow.Table.from_pylist(rows, pyarrow.schema([*results, *layout.schema]))
-    pyarrow.parquet.write_table(table, stream, compression="zstd")
-    return stream.getvalue()
-
-
-def read_counts(folder: Folder, layout: Layout, partition: int) -> Counter[tuple[str, str | None]]:
-    """Return the number of photographs of a part by status and answer."""
-    data = io.BytesIO(folder.read(layout.part(partition)))
-    if layout.schema is None:
-        return Counter((row["status"], row["answer"]) for row in map(json.loads, data))
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(data, columns=["status", "answer"])
-    return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-
-def finished_parts(folder: Folder, layout: Layout) -> set[int]:
-    """Return the partitions that have a part."""
-    matches = (PART.fullmatch(name) for name in folder.names())
-    return {int(match[1]) for match in matches if match and match[2] == layout.suffix}

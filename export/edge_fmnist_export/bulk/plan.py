@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from edge_fmnist import extras
@@ -16,23 +17,15 @@ from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, read_model
 from edge_fmnist.vision.picture_files import Warn, log_warning
 from edge_fmnist_export.bulk.cluster import PACKAGE
 from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
-from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, LabelSpec, failures
-from edge_fmnist_export.bulk.parts import (
-    JOB,
-    LARGEST_PARTITION,
-    LEAST_PARTITION,
-    MOST_PARTITIONS,
-    PART,
-    Layout,
-    Manifest,
-    finished_parts,
-    read_counts,
-    write_manifest,
-)
+from edge_fmnist_export.bulk.labeller import LabelOptions, LabelSpec, failures
+from edge_fmnist_export.bulk.parts import JOB, PART, Counts, Layout, Manifest, write_manifest
 from edge_fmnist_export.bulk.sources import open_source
 
 SUMMARY = "summary.json"
 JOB_KEYS = {"options", "models", "versions", "format", "base", "columns", "photographs", "group", "partition_size"}
+# Photographs in a row group of the manifest; a partition is one or several of them.
+LEAST_PARTITION, LARGEST_PARTITION = 250, 5000
+MOST_PARTITIONS = 20_000
 # What else the answers depend on; another version is worth a warning.
 LIBRARIES = ("ai-edge-litert", "numpy", "opencv-python", "pillow")
 
@@ -46,7 +39,6 @@ class Plan:
         folder: the output folder.
         manifest: the photographs.
         photographs: their number.
-        size: photographs in a partition.
         done: partitions that were finished before.
     """
 
@@ -54,7 +46,6 @@ class Plan:
     folder: Folder
     manifest: Manifest
     photographs: int
-    size: int
     done: frozenset[int]
 
     @property
@@ -65,29 +56,30 @@ class Plan:
     @property
     def photographs_done(self) -> int:
         """The number of photographs in finished partitions."""
-        return sum(min(self.size, self.photographs - partition * self.size) for partition in self.done)
+        size = self.manifest.size
+        return sum(min(size, self.photographs - partition * size) for partition in self.done)
 
     def summarize(self, counts: Counts, seconds: float) -> dict[str, Any]:
         """Return the totals of all parts, and write them to ``summary.json``.
 
         Args:
-            counts: of the partitions finished in this run, by status and answer.
+            counts: of the partitions finished in this run.
             seconds: of this run.
 
         Raises:
             RunError: parts are missing.
         """
-        if missing := len(self.manifest) - len(finished_parts(self.folder, self.spec.layout)):
+        layout = self.spec.layout
+        if missing := len(self.manifest) - len(layout.finished(self.folder)):
             raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
         photographs = counts.total()
         with ThreadPoolExecutor(READ_THREADS) as threads:
-            earlier = threads.map(lambda part: read_counts(self.folder, self.spec.layout, part), self.done)
-            counts = sum(earlier, Counter(counts))
-        by_status, by_answer = Counter[str](), Counter[str | None]()
+            counts = sum(threads.map(partial(layout.read_counts, self.folder), self.done), Counter(counts))
+        by_status, by_answer = Counter[str](), Counter[str]()
         for (status, answer), count in counts.items():
             by_status[status] += count
-            by_answer[answer] += count
-        del by_answer[None]
+            if answer is not None:
+                by_answer[answer] += count
         summary = {
             "photographs": counts.total(),
             "failures": failures(counts),
@@ -131,24 +123,22 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
     if restart or JOB not in folder.names():
-        planned = _plan(folder, options, job, restart, warn)
+        job = _plan(folder, options, job, restart, warn)
     else:
-        planned = _read_job(folder, options.output)
-        _check_same(options, job, planned, warn)
-    columns, size = tuple(planned["columns"]), planned["partition_size"]
-    manifest = Manifest(folder, planned["format"], columns, planned["group"], size)
-    done = frozenset(finished_parts(folder, manifest.layout))
-    spec = LabelSpec(options, files, planned["base"], manifest.layout)
-    return Plan(spec, folder, manifest, planned["photographs"], size, done)
+        job = _resumed(folder, options, job, warn)
+    manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
+    spec = LabelSpec(options, files, job["base"], manifest.layout)
+    return Plan(spec, folder, manifest, job["photographs"], manifest.layout.finished(folder))
 
 
 def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn) -> dict[str, Any]:
     """Write the manifest and ``job.json`` of a new job, and return its plan."""
     # Opened before anything is deleted.
     source = open_source(options.source, options.column, options.output, warn)
-    names = folder.names()
+    # job.json first: it stands for a complete plan.
+    names = sorted(folder.names(), key=lambda name: name != JOB)
     if restart:
-        for name in sorted(filter(_is_ours, names), key=lambda name: name != JOB):
+        for name in filter(_is_ours, names):
             folder.remove(name)
         names = [name for name in names if not _is_ours(name)]
     if any(not name.startswith((".", "manifest.")) for name in names):
@@ -159,7 +149,7 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
     if not count:
         raise SourceError(f"{options.source}: no photographs")
     wanted = min(max(count // MOST_PARTITIONS, LEAST_PARTITION), LARGEST_PARTITION)
-    planned = job | {
+    job |= {
         "format": layout.suffix,
         "base": source.base,
         "columns": list(layout.columns),
@@ -167,9 +157,8 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
         "group": group,
         "partition_size": options.partition_size or -(-wanted // group) * group,
     }
-    # Written last: it stands for a complete plan.
-    _write_json(folder, JOB, planned)
-    return planned
+    _write_json(folder, JOB, job)
+    return job
 
 
 def _is_ours(name: str) -> bool:
@@ -186,20 +175,16 @@ def _comparable(options: LabelOptions) -> dict[str, Any]:
     return values
 
 
-def _read_job(folder: Folder, output: str) -> dict[str, Any]:
+def _resumed(folder: Folder, options: LabelOptions, job: dict[str, Any], warn: Warn) -> dict[str, Any]:
+    """Return the plan in ``job.json``; refuse other options, another model or another version of this package."""
     try:
         planned: dict[str, Any] = json.loads(folder.read(JOB))
         if missing := JOB_KEYS - planned.keys():
             raise ValueError(f"no {', '.join(sorted(missing))}")
     except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{output}/{JOB}: damaged ({error}); start over with --restart") from error
+        raise RunError(f"{options.output}/{JOB}: damaged ({error}); start over with --restart") from error
     if planned["format"] == "parquet" and extras.missing(["pyarrow"]):
         raise MissingExtraError("bulk", "pyarrow", "going on with a job whose parts are Parquet files")
-    return planned
-
-
-def _check_same(options: LabelOptions, job: dict[str, Any], planned: dict[str, Any], warn: Warn) -> None:
-    """Refuse to go on with other options, another model or another version of this package."""
     pairs = {f"--{name.replace('_', '-')}": (planned["options"].get(name), now) for name, now in job["options"].items()}
     pairs["SOURCE"] = pairs.pop("--source")
     pairs["the model's SHA-256"] = planned["models"], job["models"]
@@ -215,6 +200,7 @@ def _check_same(options: LabelOptions, job: dict[str, Any], planned: dict[str, A
     for name in LIBRARIES:
         if (before := planned["versions"].get(name)) != (now := job["versions"][name]):
             warn(f"{name} {now} is installed, and {before} labelled the first part of this job: answers may differ")
+    return planned
 
 
 def _short(value: Any) -> str:

@@ -14,6 +14,7 @@ from threading import Lock, local
 from typing import Any
 
 from edge_fmnist.errors import EdgeFmnistError, RunError
+from edge_fmnist_export.bulk.engine import Workers
 from edge_fmnist_export.bulk.labeller import Labeller, LabelSpec, Outcome, describe
 from edge_fmnist_export.bulk.parts import Task
 
@@ -21,51 +22,12 @@ PR_SET_PDEATHSIG = 1
 # Workers that end before they are ready, one after another: something is wrong with all of them.
 MOST_FAILED_STARTS = 3
 START_SECONDS, JOIN_SECONDS = 120.0, 5.0
-READY = "ready"
 
 
-class _Worker:
-    """A process, and the pipe to it."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
-        # Arguments have to fit into a pipe: start() would wait forever for a process that ends before it reads them.
-        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
-        self.process.start()
-        # So that the pipe ends with the process.
-        theirs.close()
-
-    def ask(self, question: Any, seconds: float) -> Any:
-        """Return the answer of the process.
-
-        Raises:
-            BrokenExecutor: it ended, or did not answer in time and was ended.
-        """
-        try:
-            self.pipe.send(question)
-            if self.pipe.poll(seconds):
-                return self.pipe.recv()
-            reason = f"no result within {seconds:.0f} s"
-        except (EOFError, OSError):
-            self.process.join(JOIN_SECONDS)
-            code = self.process.exitcode
-            reason = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        self.end()
-        raise BrokenExecutor(reason)
-
-    def end(self) -> None:
-        """Kill the process."""
-        self.process.kill()
-        self.process.join(JOIN_SECONDS)
-        self.pipe.close()
-
-
-class Pool:
+class Pool(Workers):
     """Worker processes, started by *spawn*: they inherit no threads and locks of the parent. A thread waits for each.
 
-    Attributes:
-        attempts: how many times a whole partition is handed out before it is halved.
+    Raises :class:`RunError` where workers end before they are ready.
     """
 
     attempts = 2
@@ -101,29 +63,17 @@ class Pool:
         return self._count
 
     def submit(self, task: Task) -> Future[Any]:
-        """Hand out a task."""
+        """Submit a task."""
         return self._threads.submit(self._run, task)
-
-    def result(self, future: Future[Any]) -> tuple[Outcome, float]:
-        """Return the result of a task.
-
-        Raises:
-            BrokenExecutor: the worker was lost.
-            EdgeFmnistError: an error that all photographs would meet, such as a full disk.
-            RunError: workers end before they are ready.
-        """
-        found: tuple[Outcome, float] = future.result()
-        return found
 
     def _run(self, task: Task) -> tuple[Outcome, float]:
         worker: _Worker | None = getattr(self._own, "worker", None)
         if worker is None or worker.pipe.closed:
             worker = self._own.worker = self._start()
-        answer = worker.ask(task, task.seconds)
+        answer: tuple[Outcome, float] | EdgeFmnistError = worker.ask(task, task.seconds)
         if isinstance(answer, EdgeFmnistError):
             raise answer
-        outcome: tuple[Outcome, float] = answer
-        return outcome
+        return answer
 
     def _start(self) -> _Worker:
         for _ in range(MOST_FAILED_STARTS):
@@ -141,12 +91,45 @@ class Pool:
         raise RunError(f"worker processes end while they start ({reason}); is there enough memory?")
 
 
+class _Worker:
+    """A process, and the pipe to it."""
+
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        # Arguments have to fit into a pipe: start() would wait forever for a process that ends before it reads them.
+        self.process = context.Process(target=_serve, args=(theirs, os.getpid()), daemon=True)
+        self.process.start()
+        # So that the pipe ends with the process.
+        theirs.close()
+
+    def ask(self, question: LabelSpec | Task, seconds: float) -> Any:
+        """Return the answer of the process; raise BrokenExecutor if it ended, or was ended after ``seconds``."""
+        try:
+            self.pipe.send(question)
+            if self.pipe.poll(seconds):
+                return self.pipe.recv()
+            reason = f"no result within {seconds:.0f} s"
+        except (EOFError, OSError):
+            self.process.join(JOIN_SECONDS)
+            code = self.process.exitcode
+            reason = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+        self.end()
+        raise BrokenExecutor(reason)
+
+    def end(self) -> None:
+        """Kill the process."""
+        self.process.kill()
+        self.process.join(JOIN_SECONDS)
+        self.pipe.close()
+
+
 def _serve(pipe: Connection, parent: int) -> None:
-    """Run tasks until the parent closes the pipe, or ends."""
+    """Answer the specification with None, then tasks with their results, until the parent closes the pipe or ends."""
     _end_with(parent)
     try:
         labeller = Labeller(pipe.recv())
-        pipe.send(READY)
+        pipe.send(None)
         while True:
             task: Task = pipe.recv()
             try:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from edge_fmnist_export.bulk import cluster
+from edge_fmnist_export.bulk.engine import Workers
 from edge_fmnist_export.bulk.labeller import Labeller, LabelSpec, Outcome
 from edge_fmnist_export.bulk.parts import Task
 
@@ -20,15 +21,10 @@ CPU_SECONDS = 10.0
 
 
 def label_task(wanted: str, holder: list[Any], task: Task) -> tuple[Outcome, float]:
-    """Run a task: the remote function.
-
-    Args:
-        wanted: version of this package on the driver's machine.
-        holder: a list of one reference to the specification, so that Ray does not send it with each task.
-        task: the photographs.
+    """Run a task: the remote function. ``holder`` has a reference to the specification, which Ray then sends once.
 
     Raises:
-        RunError: this node has another version of this package.
+        RunError: this node has another version of this package than ``wanted``.
         EdgeFmnistError: see :meth:`Labeller.run`.
     """
     cluster.check_version(wanted)
@@ -48,37 +44,27 @@ def _labeller(spec: Any) -> Labeller:
     return Labeller(ray.get(spec))
 
 
-class RayWorkers:
-    """Tasks on a connected cluster.
+class RayWorkers(Workers):
+    """Tasks on a connected cluster, ``workers`` at once; None keeps all CPUs of the cluster busy."""
 
-    Attributes:
-        attempts: how many times a whole partition is handed out before it is halved; Ray itself tries four times.
-    """
-
+    # Ray itself tries four times.
     attempts = 1
 
     def __init__(self, ray: Any, spec: LabelSpec, workers: int | None) -> None:
-        """Prepare the tasks.
-
-        Args:
-            ray: the module, connected.
-            spec: what workers have to know.
-            workers: tasks at once; None keeps all CPUs of the cluster busy.
-        """
         self._ray, self._limit = ray, workers
         self._version, self._spec = version(cluster.PACKAGE), ray.put(spec)
         self._remote = ray.remote(num_cpus=1)(label_task)
         self._cpus, self._looked = 0, 0.0
 
     def capacity(self) -> int:
-        """Return how many tasks to hand out: two for each CPU, and two more."""
+        """Return how many tasks to submit: two for each CPU, and two more."""
         now = time.monotonic()
         if not self._looked or now - self._looked > CPU_SECONDS:
             self._cpus, self._looked = int(self._ray.cluster_resources().get("CPU", 0)), now
         return self._limit or 2 * self._cpus + 2
 
     def submit(self, task: Task) -> Future[Any]:
-        """Hand out a task; to cancel its future ends it if its node answers."""
+        """Submit a task; to cancel its future ends it if its node answers."""
         remote = self._remote.options(max_retries=RETRIES if task.whole else 0, name=f"label {task.partition}")
         reference = remote.remote(self._version, [self._spec], task)
         future: Future[Any] = reference.future()
@@ -86,13 +72,7 @@ class RayWorkers:
         return future
 
     def result(self, future: Future[Any]) -> tuple[Outcome, float]:
-        """Return the result of a task.
-
-        Raises:
-            BrokenExecutor: its worker or its node was lost.
-            EdgeFmnistError: an error that all photographs would meet, such as a full disk.
-            RunError: this package is missing on a node, or has another version there.
-        """
+        """Return the result of a task; Ray's errors mean that its worker was lost."""
         try:
             found: tuple[Outcome, float] = cluster.result_of(self._ray, future)
         except self._ray.exceptions.RayError as error:

@@ -6,8 +6,9 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from edge_fmnist_export.bulk.files import filesystem, is_uri
 
 TABLES = (".csv", ".tsv", ".parquet")
 LISTS = (".txt", ".list", ".lst")
-HEIF_SUFFIXES = frozenset((".heic", ".heif"))
+PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
-PATH = "path"
+# Arrow types of a column of paths.
+PATH_TYPES = ("string", "large_string", "binary")
 # A path, and the values of the carried columns.
 Photo = tuple[str, tuple[Any, ...]]
 
@@ -41,11 +43,6 @@ class PhotoSource:
     rows: Iterable[Photo]
     columns: tuple[str, ...] = ()
     types: tuple[Any, ...] | None = None
-
-    @classmethod
-    def of(cls, base: str, paths: Iterable[str]) -> PhotoSource:
-        """Return photographs without further columns."""
-        return cls(base, ((path, ()) for path in paths))
 
 
 def open_source(
@@ -71,17 +68,21 @@ def open_source(
         raise UsageError(f"--column is for CSV and Parquet files, not for {source}")
     if is_uri(source):
         return _at_uri(source, name, suffix, column)
-    here = os.getcwd()  # noqa: PTH109
     if os.path.isdir(source):  # noqa: PTH112 - False for names that are too long
-        return PhotoSource.of(here, _walk(source, skip, warn))
-    if not os.path.isfile(source):  # noqa: PTH113
-        if glob.has_magic(source):
-            return PhotoSource.of(here, _matches(source))
-        raise SourceError(f"{source}: no such file or folder")
-    if suffix in TABLES or suffix in LISTS or not is_picture(source):
+        return _pictures(os.getcwd(), _walk(source, skip, warn))  # noqa: PTH109
+    if os.path.isfile(source):  # noqa: PTH113
+        if suffix not in TABLES + LISTS and is_picture(source):
+            return _pictures(os.getcwd(), [source])  # noqa: PTH109
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
         return _in_file(lambda: open(source, "rb"), source, suffix, column, folder)  # noqa: PTH123
-    return PhotoSource.of(here, [source])
+    if glob.has_magic(source):
+        found = sorted(glob.iglob(source, recursive=True))  # noqa: PTH207
+        return _pictures(os.getcwd(), filter(os.path.isfile, found))  # noqa: PTH109
+    raise SourceError(f"{source}: no such file or folder")
+
+
+def _pictures(base: str, paths: Iterable[str]) -> PhotoSource:
+    return PhotoSource(base, ((path, ()) for path in paths))
 
 
 def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
@@ -104,21 +105,12 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
             path = os.path.join(place, name)  # noqa: PTH118
             if name.startswith("."):
                 continue
-            if _promises_picture(name) or is_picture(path):
+            if name.lower().endswith(PICTURES) or is_picture(path):
                 yield path
             else:
                 others += 1
     if others:
         warn(f"{folder}: {others} files skipped that are not pictures")
-
-
-def _promises_picture(name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    return suffix in SUFFIXES or suffix in HEIF_SUFFIXES
-
-
-def _matches(pattern: str) -> Iterator[str]:
-    return (path for path in sorted(glob.iglob(pattern, recursive=True)) if os.path.isfile(path))  # noqa: PTH113, PTH207
 
 
 def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSource:
@@ -134,38 +126,70 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSou
             raise UsageError(f"{source}: globs are for local files; give the folder, or a list")
         raise SourceError(f"{source}: no such file or folder")
     if kind == fs.FileType.Directory:
-        start = name.rstrip("/")
-        selector = fs.FileSelector(path, recursive=True)
-        found = sorted(info.path for info in system.get_file_info(selector) if _is_photo(info, path))
-        return PhotoSource.of(source, (start + each[len(path.rstrip("/")) :] for each in found))
+        found = system.get_file_info(fs.FileSelector(path, recursive=True))
+        below = sorted(info.path[len(path.rstrip("/")) :] for info in found if info.is_file)
+        shown = (each for each in below if "/." not in each and each.lower().endswith(PICTURES))
+        return _pictures(source, (name.rstrip("/") + each for each in shown))
     folder = name.rpartition("/")[0] + source[len(name) :]
-    if suffix in TABLES or suffix in LISTS:
+    if suffix in TABLES + LISTS:
         return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder)
-    return PhotoSource.of(folder, [name])
+    return _pictures(folder, [name])
 
 
-def _is_photo(info: Any, root: str) -> bool:
-    hidden = any(part.startswith(".") for part in info.path[len(root) :].split("/"))
-    return info.is_file and not hidden and _promises_picture(info.base_name)
-
-
-def _in_file(opened: Any, source: str, suffix: str, column: str | None, folder: str) -> PhotoSource:
+def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | None, folder: str) -> PhotoSource:
+    """Return the photographs of a list or table, whose relative paths start from its folder."""
+    if suffix not in TABLES:
+        return _pictures(folder, _listed(opened, source))
+    types: list[Any] | None = None
+    rows: Iterator[Sequence[Any]]
     if suffix == ".parquet":
-        return _parquet(opened, source, column, folder)
-    if suffix in TABLES:
-        return _csv(opened, source, column, folder)
-    return PhotoSource.of(folder, _listed(opened, source))
+        schema, rows = _parquet(opened, source)
+        names, types = schema.names, schema.types
+    else:
+        rows = _csv_rows(opened, source)
+        names = next(rows, ())
+    if len(names) != len(set(names)):
+        raise SourceError(f"{source}: two columns of the same name; expected different names")
+    wanted = column or "path"
+    if wanted not in names:
+        raise SourceError(
+            f"{source}: no column {wanted!r}; name the column of paths with --column (columns: {', '.join(names)})"
+        )
+    position = names.index(wanted)
+    if types and str(types[position]) not in PATH_TYPES:
+        raise SourceError(f"{source}: expected paths in {wanted!r}, got {types[position]}")
+
+    def others(values: Sequence[Any]) -> tuple[Any, ...]:
+        return (*values[:position], *values[position + 1 :])
+
+    photos = ((os.fsdecode(row[position] or ""), others(row)) for row in rows)
+    return PhotoSource(folder, photos, others(names), None if types is None else others(types))
 
 
-def _listed(opened: Any, source: str) -> Iterator[str]:
-    for line in _text(opened, source):
+def _parquet(opened: Callable[[], Any], source: str) -> tuple[Any, Iterator[Sequence[Any]]]:
+    """Return the Arrow schema and the rows of a Parquet file."""
+    extras.require("bulk", "reading Parquet files")
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        file = pyarrow.parquet.ParquetFile(opened())
+    except (OSError, pyarrow.ArrowException) as error:
+        raise SourceError(f"{source}: not a Parquet file that can be read ({error})") from error
+    batches = (batch.columns for batch in file.iter_batches(1000))
+    rows = (zip(*(column.to_pylist() for column in columns), strict=True) for columns in batches)
+    return file.schema_arrow, chain.from_iterable(rows)
+
+
+def _listed(opened: Callable[[], Any], source: str) -> Iterator[str]:
+    for line in _lines(opened, source):
         if path := line.rstrip("\r\n"):
             if "\0" in path or len(path) > LONGEST_LINE:
                 raise SourceError(f"{source}: expected a picture, a table or a text file with one path a line")
             yield path
 
 
-def _text(opened: Any, source: str) -> Iterator[str]:
+def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
     """Yield the lines of a text file; bytes that are not UTF-8 become lone surrogates, as in file names."""
     try:
         binary = io.BufferedReader(opened())
@@ -175,62 +199,15 @@ def _text(opened: Any, source: str) -> Iterator[str]:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
 
-def _csv(opened: Any, source: str, column: str | None, folder: str) -> PhotoSource:
-    heading = next(_text(opened, source), "")
-    delimiter = max(",;\t", key=heading.count)
-    columns = next(csv.reader([heading], delimiter=delimiter), [])
-    position, carried = _columns(source, columns, column)
-
-    def rows() -> Iterator[Photo]:
-        table = csv.reader(_text(opened, source), delimiter=delimiter)
-        try:
-            next(table)
-            for row in table:
-                if row:
-                    # Rows that are too short or too long are no reason to stop.
-                    values = [*row, *[""] * (len(columns) - len(row))]
-                    yield values[position], tuple(values[each] for each in carried)
-        except csv.Error as error:
-            raise SourceError(f"{source}: line {table.line_num}: {error}") from error
-
-    return PhotoSource(folder, rows(), tuple(columns[each] for each in carried))
-
-
-def _parquet(opened: Any, source: str, column: str | None, folder: str) -> PhotoSource:
-    extras.require("bulk", "reading Parquet files")
-    import pyarrow
-    import pyarrow.parquet
-
+def _csv_rows(opened: Callable[[], Any], source: str) -> Iterator[Sequence[str]]:
+    """Yield the heading, then the rows; those that are too short or too long are no reason to stop."""
+    lines = _lines(opened, source)
+    heading = next(lines, "")
+    table = csv.reader(chain([heading], lines), delimiter=max(",;\t", key=heading.count))
+    width = 0
     try:
-        stream = opened()
-        file = pyarrow.parquet.ParquetFile(stream)
-    except (OSError, pyarrow.ArrowException) as error:
-        raise SourceError(f"{source}: not a Parquet file that can be read ({error})") from error
-    schema = file.schema_arrow
-    position, carried = _columns(source, schema.names, column)
-    kinds = pyarrow.types
-    if not any(check(schema.types[position]) for check in (kinds.is_string, kinds.is_large_string, kinds.is_binary)):
-        raise SourceError(f"{source}: expected paths in {schema.names[position]!r}, got {schema.types[position]}")
-
-    def rows() -> Iterator[Photo]:
-        with stream:
-            for batch in file.iter_batches(1000):
-                values = [batch.column(each).to_pylist() for each in carried]
-                for path, *others in zip(batch.column(position).to_pylist(), *values, strict=True):
-                    yield os.fsdecode(path or ""), tuple(others)
-
-    names, types = (tuple(found[each] for each in carried) for found in (schema.names, schema.types))
-    return PhotoSource(folder, rows(), names, types)
-
-
-def _columns(source: str, columns: list[str], column: str | None) -> tuple[int, list[int]]:
-    """Return the position of the paths and those of the other columns."""
-    wanted = column or PATH
-    if len(columns) != len(set(columns)):
-        raise SourceError(f"{source}: two columns of the same name; expected different names")
-    if wanted not in columns:
-        raise SourceError(
-            f"{source}: no column {wanted!r}; name the column of paths with --column (columns: {', '.join(columns)})"
-        )
-    position = columns.index(wanted)
-    return position, [each for each in range(len(columns)) if each != position]
+        for row in filter(None, table):
+            width = width or len(row)
+            yield [*row, *[""] * (width - len(row))][:width]
+    except csv.Error as error:
+        raise SourceError(f"{source}: line {table.line_num}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from contextlib import ExitStack, closing
+from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +15,12 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.errors import RunError, SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist_export.bulk import cluster
-from edge_fmnist_export.bulk.engine import Engine, Workers
-from edge_fmnist_export.bulk.labeller import Counts, LabelOptions, failures
+from edge_fmnist_export.bulk.engine import Engine
+from edge_fmnist_export.bulk.labeller import LabelOptions, failures
+from edge_fmnist_export.bulk.parts import Counts
 from edge_fmnist_export.bulk.plan import Plan, prepare
 from edge_fmnist_export.bulk.pool import Pool
+from edge_fmnist_export.bulk.ray_workers import RayWorkers
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -88,16 +90,13 @@ def label(
 def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
     if not plan.left:
         return
-    with ExitStack() as stack:
-        running: Workers
-        if ray is None:
-            cores = len(os.sched_getaffinity(0))
-            running = stack.enter_context(Pool(plan.spec, min(workers or cores, len(plan.left))))
-        else:
-            from edge_fmnist_export.bulk.ray_workers import RayWorkers
-
-            running = RayWorkers(stack.enter_context(cluster.connected(ray, workers)), plan.spec, workers)
-        Engine(running, plan, progress.finished).run()
+    if ray is None:
+        cores = len(os.sched_getaffinity(0))
+        with Pool(plan.spec, min(workers or cores, len(plan.left))) as pool:
+            Engine(pool, plan, progress.finished).run()
+    else:
+        with cluster.connected(ray, workers) as connection:
+            Engine(RayWorkers(connection, plan.spec, workers), plan, progress.finished).run()
 
 
 class _Progress:
@@ -107,6 +106,7 @@ class _Progress:
         self.counts: Counts = Counter()
         self._before, self._total = plan.photographs_done, plan.photographs
         self._json, self._spinner = json, spinner
+        self._interval = EVENT_SECONDS if json else 0 if spinner.console.is_terminal else LINE_SECONDS
         self._started = self._reported = time.monotonic()
         if json:
             self._report()
@@ -116,30 +116,22 @@ class _Progress:
     def finished(self, counts: Counts) -> None:
         """Count a finished partition."""
         self.counts += counts
-        now = time.monotonic()
-        interval = EVENT_SECONDS if self._json else 0 if self._spinner.console.is_terminal else LINE_SECONDS
-        if now - self._reported >= interval:
-            self._reported = now
+        if time.monotonic() - self._reported >= self._interval:
+            self._reported = time.monotonic()
             self._report()
 
     def _report(self) -> None:
-        labelled, failed = self.counts.total(), failures(self.counts)
+        labelled, failed, of = self.counts.total(), failures(self.counts), self._total
         done = self._before + labelled
         rate = labelled / max(time.monotonic() - self._started, 1e-3)
-        left = round((self._total - done) / rate, 1) if rate else None
-        event = {
-            "event": "progress",
-            "photographs": done,
-            "of": self._total,
-            "photographs_per_second": round(rate, 1),
-            "seconds_left": left,
-            "failures": failed,
-        }
-        time_left = timedelta(seconds=round(left or 0))
-        line = f"{done:,} of {self._total:,} photographs, {rate:.1f}/s, {time_left} left, {failed:,} failed"
+        left = round((of - done) / rate, 1) if rate else None
         if self._json:
-            console.emit_json(event, indent=None)
-        elif self._spinner.console.is_terminal:
+            progress = {"photographs": done, "of": of, "photographs_per_second": round(rate, 1), "seconds_left": left}
+            console.emit_json({"event": "progress", **progress, "failures": failed}, indent=None)
+            return
+        time_left = timedelta(seconds=round(left or 0))
+        line = f"{done:,} of {of:,} photographs, {rate:.1f}/s, {time_left} left, {failed:,} failed"
+        if self._spinner.console.is_terminal:
             self._spinner.update(line)
         else:
             console.say(line)

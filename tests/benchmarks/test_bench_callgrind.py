@@ -165,12 +165,10 @@ def test_command_writes_and_compares(cli: Callable[..., Any], tmp_path: Path, mo
     assert json.loads(moved.stdout)["instructions"]["classify"] == 900
 
 
-def test_command_refuses_before_it_counts(cli: Callable[..., Any], tmp_path: Path) -> None:
-    result = cli("bench", "--instructions", "--profile")
-    assert result.exit_code == 2
+def test_command_refuses_before_it_counts(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    result = run_cli("bench", "--instructions", "--profile", code=2)
     assert "can only be combined with --gate" in result.stderr
-    result = cli("bench", "--instructions", "--gate", tmp_path / "none.json")
-    assert result.exit_code == 3
+    result = run_cli("bench", "--instructions", "--gate", tmp_path / "none.json", code=3)
     assert "no such file" in result.stderr
 
 

@@ -249,20 +249,6 @@ def page() -> Iterator[Any]:
 
 
 @pytest.fixture
-def run_cli(cli: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that runs ``edge-fmnist``, checks the exit code and that no exception got out."""
-
-    def run(*arguments: object, code: int = 0, stdin: bytes | None = None) -> Any:
-        result = cli(*arguments, stdin=stdin)
-        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-        assert result.exit_code == code, result.stderr
-        assert "Traceback" not in result.stderr
-        return result
-
-    return run
-
-
-@pytest.fixture
 def picture(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes pixels as a picture file, and returns its path."""
 

@@ -54,9 +54,8 @@ def test_json_pixel_statistics_and_hashes(cli: Cli, make_idx: MakeIdx) -> None:
     assert split["sha256"] == [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
 
 
-def test_table(cli: Cli, small_data: Path) -> None:
-    result = cli("data", "--data", small_data)
-    assert result.exit_code == 0
+def test_table(run_cli: Cli, small_data: Path) -> None:
+    result = run_cli("data", "--data", small_data)
     assert "an IDX data set other than Fashion-MNIST" in result.output
     for label in LABELS:
         assert label in result.output

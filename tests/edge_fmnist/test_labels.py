@@ -97,7 +97,7 @@ def test_labels_take_the_place_of_those_in_the_file(
 
 
 def test_classify_and_evaluate_name_the_classes_of_a_foreign_model(
-    cli: Cli,
+    run_cli: Cli,
     model_path: Callable[[str], Path],
     labels_file: Callable[..., Path],
     picture: Callable[..., Path],
@@ -105,18 +105,17 @@ def test_classify_and_evaluate_name_the_classes_of_a_foreign_model(
     make_idx: Callable[..., Path],
 ) -> None:
     options = ("--labels", labels_file(*DIGITS[:5]), "--json")
-    result = cli("classify", picture("image.png", images[0]), "--model", model_path("five_classes"), *options)
-    assert result.exit_code == 0
+    result = run_cli("classify", picture("image.png", images[0]), "--model", model_path("five_classes"), *options)
     assert "has no labels" not in result.stderr
     assert json.loads(result.stdout)["label"] in DIGITS[:5]
     data = make_idx(test_labels=np.arange(40) % 5)
-    result = cli("evaluate", model_path("five_classes"), "--data", data, *options)
-    assert result.exit_code == 0, result.stderr
+    result = run_cli("evaluate", model_path("five_classes"), "--data", data, *options)
     [evaluation] = json.loads(result.stdout)
     assert [metrics["label"] for metrics in evaluation["classes"]] == list(DIGITS[:5])
 
 
-def test_photographs_keep_the_labels_of_garments(cli: Cli, labels_file: Callable[..., Path], tmp_path: Path) -> None:
-    result = cli("evaluate", "--photos", tmp_path, "--labels", labels_file(*DIGITS))
-    assert result.exit_code == 2
+def test_photographs_keep_the_labels_of_garments(
+    run_cli: Cli, labels_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    result = run_cli("evaluate", "--photos", tmp_path, "--labels", labels_file(*DIGITS), code=2)
     assert "--photos uses the labels of Fashion-MNIST" in result.stderr

@@ -175,15 +175,8 @@ def test_damaged_models_give_our_error_or_files(edge: ModelBytes, seed: int) -> 
         c_files(ModelBytes(bytes(content), "damaged.tflite"), "damaged")
 
 
-def run(cli: Callable[..., Any], *arguments: object, code: int = 0) -> Any:
-    result = cli("export", *arguments)
-    assert result.exit_code == code, result.stderr
-    assert "Traceback" not in result.stderr
-    return result
-
-
-def test_command_takes_a_shipped_model_as_it_is(cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
-    result = run(cli, "edge", "--c-array", "--arena", "--output", tmp_path)
+def test_command_takes_a_shipped_model_as_it_is(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
+    result = run_cli("export", "edge", "--c-array", "--arena", "--output", tmp_path)
     assert f"{tmp_path}/edge.h" in result.stderr
     assert "tensor arena of about" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["edge.c", "edge.h"]
@@ -191,10 +184,10 @@ def test_command_takes_a_shipped_model_as_it_is(cli: Callable[..., Any], edge: M
     assert (tmp_path / "edge.c").read_text("utf-8") == c_files(edge, "edge").source
 
 
-def test_command_answers_programs(cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
+def test_command_answers_programs(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.tflite"
     path.write_bytes(edge.content)
-    result = run(cli, path, "--c-array", "--arena", "--output", tmp_path / "src" / "model.c", "--json")
+    result = run_cli("export", path, "--c-array", "--arena", "--output", tmp_path / "src" / "model.c", "--json")
     (made,) = json.loads(result.stdout)
     assert result.stderr == ""
     assert made["c_array"] == {"header": f"{tmp_path}/src/model.h", "source": f"{tmp_path}/src/model.c"}
@@ -226,7 +219,7 @@ def test_a_model_needs_no_tensorflow(tmp_path: Path) -> None:
     ],
 )
 def test_what_the_command_refuses(
-    cli: Callable[..., Any],
+    run_cli: Callable[..., Any],
     edge: ModelBytes,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -238,7 +231,7 @@ def test_what_the_command_refuses(
     files = {"model": tmp_path / "good.tflite", "bad": tmp_path / "bad.tflite"}
     files["model"].write_bytes(edge.content)
     files["bad"].write_bytes(struct.pack("<I", 4_000_000_000) + b"TFL3" + bytes(100))
-    result = run(cli, *(argument.format(**files) for argument in arguments), code=code)
+    result = run_cli("export", *(argument.format(**files) for argument in arguments), code=code)
     assert message in result.stderr
     assert result.stdout == ""
     assert set(tmp_path.iterdir()) == set(files.values())

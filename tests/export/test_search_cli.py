@@ -44,9 +44,8 @@ def searched(tmp_path: Path, tiny_data: Path) -> Path:
     return folder
 
 
-def test_a_spent_budget_writes_the_front(cli: Callable[..., Any], tiny_data: Path, searched: Path) -> None:
-    answer = cli(*OPTIONS, "--data", tiny_data, "--output", searched, "--json")
-    assert answer.exit_code == 0, answer.stderr
+def test_a_spent_budget_writes_the_front(run_cli: Callable[..., Any], tiny_data: Path, searched: Path) -> None:
+    answer = run_cli(*OPTIONS, "--data", tiny_data, "--output", searched, "--json")
     found = json.loads(answer.stdout)
     assert (found["candidates"], found["settings"]["seed"], found["output"]) == (1, 3, str(searched))
     (entry,) = found["front"]
@@ -54,8 +53,7 @@ def test_a_spent_budget_writes_the_front(cli: Callable[..., Any], tiny_data: Pat
     assert load_recipe(entry["recipe"]).architecture == str(FIRST)
     assert [Path(path).name for path in found["plots"]] == ["front.png", "front.svg"]
 
-    shown = cli(*OPTIONS, "--data", tiny_data, "--output", searched)
-    assert shown.exit_code == 0, shown.stderr
+    shown = run_cli(*OPTIONS, "--data", tiny_data, "--output", searched)
     assert "Pareto front of 1 candidates" in shown.stdout
 
 
@@ -73,26 +71,23 @@ def test_candidates_that_all_failed(
     assert answer.exit_code == 1
 
 
-def test_other_options_do_not_resume_a_search(cli: Callable[..., Any], tiny_data: Path, searched: Path) -> None:
-    answer = cli(*OPTIONS, "--data", tiny_data, "--output", searched, "--seed", 4)
-    assert answer.exit_code == 1
+def test_other_options_do_not_resume_a_search(run_cli: Callable[..., Any], tiny_data: Path, searched: Path) -> None:
+    answer = run_cli(*OPTIONS, "--data", tiny_data, "--output", searched, "--seed", 4, code=1)
     assert "seed was 3, now 4" in answer.stderr
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "nan", "inf"])
-def test_a_budget_that_is_none(cli: Callable[..., Any], budget: str, tmp_path: Path) -> None:
-    result = cli("search", "--budget", budget, "--output", tmp_path / "none")
-    assert result.exit_code == 2
+def test_a_budget_that_is_none(run_cli: Callable[..., Any], budget: str, tmp_path: Path) -> None:
+    result = run_cli("search", "--budget", budget, "--output", tmp_path / "none", code=2)
     assert "expected minutes above 0" in result.stderr
     assert not (tmp_path / "none").exists()
 
 
-def test_another_folder_or_file_is_left_alone(cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_another_folder_or_file_is_left_alone(run_cli: Callable[..., Any], tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine", "utf-8")
     for output, message in ((tmp_path, f"has no {JOURNAL}"), (notes, "expected a folder, got a file")):
-        result = cli("search", "--budget", 1, "--output", output)
-        assert result.exit_code == 2
+        result = run_cli("search", "--budget", 1, "--output", output, code=2)
         assert message in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -106,9 +101,8 @@ def test_another_folder_or_file_is_left_alone(cli: Callable[..., Any], tmp_path:
     ],
 )
 def test_nothing_is_written_without_the_images(
-    cli: Callable[..., Any], tiny_data: Path, tmp_path: Path, options: tuple[str, ...], code: int, message: str
+    run_cli: Callable[..., Any], tiny_data: Path, tmp_path: Path, options: tuple[str, ...], code: int, message: str
 ) -> None:
-    result = cli("search", "--budget", 1, "--data", tiny_data, "--output", tmp_path / "new", *options)
-    assert result.exit_code == code
+    result = run_cli("search", "--budget", 1, "--data", tiny_data, "--output", tmp_path / "new", *options, code=code)
     assert message in result.stderr
     assert not (tmp_path / "new").exists()

@@ -10,8 +10,8 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _EOI = b"\xff\xd9"
 # Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
 _PADDING = b"\x55" * 16
-# No encoder writes this many zeros into a progressive JPEG, where runs of empty blocks are counted.
-_PROGRESSIVE_ZEROS = bytes(512)
+# Longer than any run of zeros in the data of a scan, unless plain areas are written as zeros there.
+_ZEROS = bytes(512)
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 
 
@@ -25,6 +25,7 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
     """
     position, components, progressive = 2, 0, False
     bits: dict[tuple[int, int], int] = {}
+    first_symbols: dict[int, int] = {}
     while position + 4 <= len(data):
         if data[position] != 0xFF:
             raise ValueError("no marker where one is expected")
@@ -39,13 +40,15 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
         position += 2 + length
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             components, progressive = segment[5], marker in _PROGRESSIVE
+        if marker == 0xC4:
+            first_symbols |= _first_symbols(segment)
         if marker != 0xDA:
             continue
         end = _END_OF_SCAN.search(data, position)
         stop = end.start() if end else len(data)
         if not progressive and segment[0] == components:
             return data[:stop] + _PADDING, False
-        if data.find(_PROGRESSIVE_ZEROS, position, stop) >= 0:
+        if not _has_zeros(segment, first_symbols, progressive) and data.find(_ZEROS, position, stop) >= 0:
             raise ValueError("a block of zeros in the data")
         first, last, approximation = segment[-3], segment[-2], segment[-1] & 15
         bits |= {
@@ -55,3 +58,28 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
     if progressive and (len({component for component, _ in bits}) < components or any(bits.values())):
         raise ValueError("the data ends early")
     return (data if data.endswith(_EOI) else data + _EOI), True
+
+
+def _first_symbols(segment: bytes) -> dict[int, int]:
+    """Return the first symbol of each Huffman table in a segment, by class and number: its code is all zeros."""
+    found, position = {}, 0
+    while position + 17 < len(segment):
+        found[segment[position]] = segment[position + 17]
+        position += 17 + sum(segment[position + 1 : position + 17])
+    return found
+
+
+def _has_zeros(scan: bytes, first_symbols: dict[int, int], progressive: bool) -> bool:
+    """Return whether an encoder may write a plain area, such as a white ground, as a long run of zeros in a scan."""
+    last, approximation = scan[-2], scan[-1]
+    if progressive and last:
+        # Runs of blocks without these coefficients are counted.
+        return False
+    if progressive and approximation >> 4:
+        # One bit for each block.
+        return True
+    tables = {selector >> 4 for selector in scan[2:-3:2]}
+    if not progressive:
+        tables |= {0x10 | selector & 15 for selector in scan[2:-3:2]}
+    # The symbol 0: no difference to the block before, or no further coefficients in a block.
+    return all(first_symbols.get(table) == 0 for table in tables)

@@ -239,6 +239,19 @@ def test_the_jpeg_whose_second_half_is_zeros() -> None:
         read_image(CASES / "jpeg-half-zeroed.jpg")
 
 
+@pytest.mark.parametrize("subsampling", [0, 2])
+@pytest.mark.parametrize("ground", [0, 128, 255])
+def test_a_plain_ground_in_a_progressive_jpeg_is_not_damage(ground: int, subsampling: int) -> None:
+    pixels = np.full((1600, 1200, 3), ground, np.uint8)
+    pixels[400:1200, 450:750] = np.random.default_rng(0).integers(60, 120, (800, 300, 3), dtype=np.uint8)
+    content = encoded("JPEG", pixels, quality=85, subsampling=subsampling, progressive=True)
+    # Of its first scan; it is what this test is about.
+    assert bytes(512) in content
+    assert np.array_equal(read_image(content), read_image(encoded("JPEG", pixels, quality=85, subsampling=subsampling)))
+    with pytest.raises(ImageError, match="damaged JPEG picture"):
+        read_image(content[: len(content) // 4] + bytes(len(content) - len(content) // 4))
+
+
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("damage", ["zeros", "cut"])
 def test_damaged_jpegs(options: dict[str, Any], damage: str) -> None:

@@ -126,7 +126,7 @@ def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
     if folder == NONE:
         return ()
     named = tuple(label for label in labels if class_key(label) == class_key(folder))
-    return named or tuple(label for label in GARMENTS.get(folder, ()) if label in labels)
+    return named or tuple(label for label in GARMENTS.get(class_key(folder), ()) if label in labels)
 
 
 def subfolders(place: Path) -> dict[str, Path]:

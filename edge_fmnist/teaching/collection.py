@@ -45,13 +45,9 @@ NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 
 
 class CollectedFrame(NamedTuple):
-    """A frame to store, and what was answered.
+    """A frame without an outline, when it was classified (Unix time), the hash of its 28x28 image, and the answer.
 
-    Attributes:
-        jpeg: the frame without an outline.
-        time: when it was classified, as Unix time in seconds.
-        hash: perceptual hash of the 28x28 image; see :func:`perceptual_hash`.
-        answer: ``label``, ``score`` and ``scores`` of the three best classes.
+    The answer has ``label``, ``score`` and ``scores`` of the three best classes.
     """
 
     jpeg: bytes
@@ -61,11 +57,7 @@ class CollectedFrame(NamedTuple):
 
 
 def perceptual_hash(image: np.ndarray) -> int:
-    """Return 64 bits that change little with noise: where grey values rise from left to right (a difference hash).
-
-    Args:
-        image: uint8, shape (28, 28).
-    """
+    """Return 64 bits that change little with noise: where grey values of a 28x28 image rise from left to right."""
     small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1] + HASH_NOISE).tobytes(), "big")
 
@@ -76,11 +68,7 @@ def similar(one: int, other: int) -> bool:
 
 
 def folder_name(label: str) -> str:
-    """Return the name of the folder for a class: a label, or what a person typed, which is not trusted.
-
-    Raises:
-        UsageError: it is empty, too long, not printable, or has another meaning.
-    """
+    """Return the name of the folder for a class, a label or what a person typed; ``UsageError`` if there is none."""
     name = folder_form(label[: 4 * MAX_LABEL_LENGTH])
     if not name.isprintable():
         raise UsageError("expected a name of printable characters for the class")

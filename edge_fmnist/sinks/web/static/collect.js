@@ -170,7 +170,7 @@ const verdict = ({ accuracy, photographs: count }) =>
 
 function showReport(report) {
   const { classes, comparison, warnings } = report;
-  setText(element("notice"), report.notice ?? "");
+  setText(element("caution"), report.notice ?? "");
   setText(element("verdict"), verdict(report));
   const { before, after, photographs: count } = comparison ?? {};
   const compared = `Before: ${percent(before)}, now: ${percent(after)} (${counted(count, "photograph")}, not taught before)`;

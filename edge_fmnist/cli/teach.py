@@ -34,7 +34,7 @@ def teach(
     """
     from edge_fmnist.teaching.teach import teach as teach_model
 
-    # Reports a model that cannot be used before reading any photograph.
+    # Warns of what has to be assumed about the model.
     options.load_classifier(model)
     with console.stderr_console().status("Reading photographs") as spinner:
 
@@ -44,6 +44,8 @@ def teach(
         taught = teach_model(photos, output, model=model, add=add, progress=show_progress)
     for warning in taught.warnings:
         console.warn(warning)
+    if taught.notice:
+        console.say(taught.notice)
     if json:
         console.emit_json(taught.as_dict())
     else:
@@ -71,11 +73,6 @@ def show(taught: Taught) -> None:
         pairs.sort(key=lambda pair: -pair[2])
         headings = ["class", "answer", "photographs"]
         console.show_table("Most frequent confusions", headings, pairs[:MAX_PAIRS], numbers_from=2)
-    if taught.parent_trained_on_photographs:
-        console.say(
-            f"{taught.parent} was itself trained with photographs. If these are among them, expect new ones to be "
-            "recognized less often than cross-validation says."
-        )
     if taught.comparison is not None:
         console.say(
             f"{taught.parent} before: {taught.comparison.before:.1%}; now {taught.comparison.after:.1%} of the "

@@ -12,6 +12,8 @@ The names are those of the public clothing-dataset-small
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +44,8 @@ GARMENTS: dict[str, tuple[str, ...]] = {
     "shorts": (),
     "skirt": (),
 }
+# What a path or a file system such as FAT gives a meaning.
+SPECIAL = re.compile(r'[/\\:*?"<>|]+')
 GROUND = "no garment"
 DEFAULT_SPLIT = "validation"
 # A strip of background narrower than this, in pixels, shows nothing.
@@ -72,8 +76,8 @@ def find_photos(
         folder: has a folder for each split.
         split: its name, such as ``validation``; None where the folders of the garments are in ``folder`` itself.
         warn: called with the count of skipped files.
-        labels: those of the model. A folder named like one of them, in capital or small letters, has photographs for
-            which it is right; in others, garments that the model does not have are unknown.
+        labels: those of the model. A folder named like one of them (see :func:`class_key`) has photographs for which
+            it is right; in others, garments that the model does not have are unknown.
 
     Raises:
         DataNotFoundError: no such folder, no such split, or no photographs in it.
@@ -90,8 +94,8 @@ def find_photos(
             )
         place = splits[split]
     kinds = subfolders(place)
-    known = {name.casefold() for name in (*LABELS, *labels, NONE)}
-    if strange := [name for name in kinds if name not in GARMENTS and name.casefold() not in known]:
+    known = {class_key(name) for name in (*GARMENTS, *LABELS, *labels, NONE)}
+    if strange := [name for name in kinds if class_key(name) not in known]:
         raise DataError(
             f"{place}: expected folders named {', '.join(GARMENTS)}, or like a label; got {', '.join(strange)}"
         )
@@ -105,12 +109,24 @@ def find_photos(
     return photos
 
 
+def folder_form(label: str) -> str:
+    """Return a label as the name of a folder: with ``-`` for what has a meaning in a path, one space between words."""
+    words = " ".join(unicodedata.normalize("NFC", label).split())
+    # A name that starts with a dot is hidden, and one that ends with a dot is not allowed on every system.
+    return SPECIAL.sub("-", words).strip(" .")
+
+
+def class_key(name: str) -> str:
+    """Return what a label and the name of its folder have in common: ``t-shirt-top`` for ``T-shirt/top``."""
+    return folder_form(name).casefold()
+
+
 def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Return which labels of a model are right for the photographs of a folder; none where "unknown" is right."""
     if folder == NONE:
         return ()
-    named = tuple(label for label in labels if label.casefold() == folder.casefold())
-    return named or tuple(label for label in GARMENTS.get(folder, ()) if label in labels)
+    named = tuple(label for label in labels if class_key(label) == class_key(folder))
+    return named or tuple(label for label in GARMENTS.get(class_key(folder), ()) if label in labels)
 
 
 def subfolders(place: Path) -> dict[str, Path]:

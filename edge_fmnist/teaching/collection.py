@@ -16,7 +16,6 @@ import json
 import re
 import shutil
 import threading
-import unicodedata
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -29,6 +28,7 @@ import numpy as np
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
 from edge_fmnist.errors import SinkError, UsageError
+from edge_fmnist.model.photos import class_key, folder_form
 from edge_fmnist.sources.base import Warn, log_warning
 from edge_fmnist.teaching.photographs import MAX_CLASSES, UNSORTED
 
@@ -42,18 +42,12 @@ HASH_NOISE = 4
 MAX_HASHES = 5000
 RESERVE_BYTES = 32 << 20
 NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
-# What a path or a file system such as FAT gives a meaning.
-_SPECIAL = re.compile(r'[/\\:*?"<>|]+')
 
 
 class CollectedFrame(NamedTuple):
-    """A frame to store, and what was answered.
+    """A frame without an outline, when it was classified (Unix time), the hash of its 28x28 image, and the answer.
 
-    Attributes:
-        jpeg: the frame without an outline.
-        time: when it was classified, as Unix time in seconds.
-        hash: perceptual hash of the 28x28 image; see :func:`perceptual_hash`.
-        answer: ``label``, ``score`` and ``scores`` of the three best classes.
+    The answer has ``label``, ``score`` and ``scores`` of the three best classes.
     """
 
     jpeg: bytes
@@ -63,11 +57,7 @@ class CollectedFrame(NamedTuple):
 
 
 def perceptual_hash(image: np.ndarray) -> int:
-    """Return 64 bits that change little with noise: where grey values rise from left to right (a difference hash).
-
-    Args:
-        image: uint8, shape (28, 28).
-    """
+    """Return 64 bits that change little with noise: where grey values of a 28x28 image rise from left to right."""
     small = cv2.resize(image, (9, 8), interpolation=cv2.INTER_AREA).astype(np.int16)
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1] + HASH_NOISE).tobytes(), "big")
 
@@ -78,28 +68,15 @@ def similar(one: int, other: int) -> bool:
 
 
 def folder_name(label: str) -> str:
-    """Return the name of the folder for a class: a label, or what a person typed, which is not trusted.
-
-    Raises:
-        UsageError: it is empty, too long, not printable, or has another meaning.
-    """
-    name = " ".join(unicodedata.normalize("NFC", label[: 4 * MAX_LABEL_LENGTH]).split())
+    """Return the name of the folder for a class, a label or what a person typed; ``UsageError`` if there is none."""
+    name = folder_form(label[: 4 * MAX_LABEL_LENGTH])
     if not name.isprintable():
         raise UsageError("expected a name of printable characters for the class")
-    # A name that starts with a dot is hidden, and one that ends with a dot is not allowed on every system.
-    name = _SPECIAL.sub("-", name).strip(" .")
     if not name or len(name) > MAX_LABEL_LENGTH or len(name.encode()) > 200:
         raise UsageError(f"expected a name of 1 to {MAX_LABEL_LENGTH} characters for the class")
     if name.casefold() in (UNSORTED, UNKNOWN):
         raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
     return name
-
-
-def class_key(name: str) -> str:
-    """Return what a label and the name of its folder have in common, whatever their case: ``T-shirt/top``, say."""
-    with contextlib.suppress(UsageError):
-        name = folder_name(name)
-    return name.casefold()
 
 
 class Collection:

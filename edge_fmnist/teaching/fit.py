@@ -33,12 +33,10 @@ class Regression:
     """
 
     def __init__(self, features: np.ndarray, targets: np.ndarray, centre: np.ndarray) -> None:
-        """Take the examples.
+        """Take the examples, all float32.
 
-        Args:
-            features: float32, shape (N, features + 1); the last column is 1.
-            targets: float32, shape (N, classes), each row sums to 1.
-            centre: what the weights are drawn to, float32, shape (classes, features + 1); the last column is the bias.
+        Features have the shape (N, features + 1), their last column is 1; each row of the targets, shape (N, classes),
+        sums to 1. Weights are drawn to the centre, shape (classes, features + 1).
         """
         self.centre = centre
         features = features.astype(float)
@@ -59,12 +57,9 @@ class Regression:
         return filled.reshape(count, self._size, -1)
 
     def fit(self, strength: float, start: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """Return the weights, float64, shape (classes, features + 1).
+        """Return the weights, float64, shape (classes, features + 1); ``used`` is bool, shape (N,).
 
-        Args:
-            strength: of the squared distance from the centre against the sum of the losses, above 0.
-            start: first guess.
-            used: which examples to use, bool, shape (N,).
+        The strength is that of the squared distance from the centre against the sum of the losses, above 0.
         """
         # The bound is that of all examples, which holds for any of them.
         scale = 1 / (np.maximum(self._curvature, 0) + strength)

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS, check_labels
+from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, UNKNOWN
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.photos import subfolders
 from edge_fmnist.vision.picture_files import Warn, list_pictures
@@ -60,11 +60,7 @@ class Photographs:
 def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int], object], warn: Warn) -> Photographs:
     """Read the photographs of a folder with a folder for each class, and check that they can be taught.
 
-    ``step`` is called with the number of photographs read and their total.
-
-    Raises:
-        DataNotFoundError: no such folder, or no folders in it.
-        DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
+    ``step`` is called with the number of photographs read and their total. Raises as :func:`edge_fmnist.teach`.
     """
     files = photograph_files(folder, least_classes, warn)
     labels, total, done, all_missed = tuple(files), sum(map(len, files.values())), 0, []
@@ -135,13 +131,11 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
             + (f" ({next(iter(files))})" if len(files) == 1 else "")
         )
     for name in files:
-        try:
-            check_labels((name, f"not {name}"[:8]), str(folder))
-        except DataError as error:
+        if name == UNKNOWN or len(name) > MAX_LABEL_LENGTH or not name.isprintable():
             raise DataError(
-                f"{folder}: the folder {name!r} cannot be the name of a class; expected at most 60 printable "
-                "characters, and not 'unknown', which is the answer for a low score"
-            ) from error
+                f"{folder}: the folder {name!r} cannot be the name of a class; expected at most {MAX_LABEL_LENGTH} "
+                "printable characters, and not 'unknown', which is the answer for a low score"
+            )
     return files
 
 

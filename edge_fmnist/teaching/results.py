@@ -59,8 +59,7 @@ class Taught:
         confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each
             of ``labels``.
         comparison: the parent on the photographs that it was not taught from; None if there are none.
-        parent_trained_on_photographs: whether the parent was itself trained with photographs. If these are among them,
-            new ones are recognized less often than ``accuracy`` says.
+        parent_trained_on_photographs: whether the parent was itself trained with photographs; see :attr:`notice`.
         temperature: of the scores, as in the file's metadata.
         threshold: the least score of a known class, as in the file's metadata.
         warnings: what was skipped and what would help, in sentences.
@@ -81,6 +80,16 @@ class Taught:
     warnings: tuple[str, ...]
     seconds: float
 
+    @property
+    def notice(self) -> str | None:
+        """Why ``accuracy`` may be too high, in a sentence to read before it; None if there is no reason."""
+        if not self.parent_trained_on_photographs:
+            return None
+        return (
+            f"{self.parent} was itself trained with photographs. If yours are among them, the accuracy by "
+            "cross-validation is too high: new ones are recognized less often."
+        )
+
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        return {**asdict(self), "path": str(self.path)}
+        """Return plain values for JSON, the notice too."""
+        return {"notice": self.notice, **asdict(self), "path": str(self.path)}

@@ -16,9 +16,7 @@ from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.photos import right_labels
-from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import ModelBytes
-from edge_fmnist.teaching.collection import class_key
 from edge_fmnist.teaching.fit import FOLDS, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import MAX_CLASSES, Photographs, rehearsal
@@ -38,23 +36,13 @@ NO_LONGER_TRUE = ("accuracy", "io", "training")
 DIGITS = 8
 
 
-def same_labels(folder: str, labels: Sequence[str]) -> list[str]:
-    """Return the labels of a model that mean what a folder has.
-
-    They are named like it, in capital or small letters, with ``-`` for what no folder can have in its name; or are what
-    :mod:`edge_fmnist.model.photos` says of the garment.
-    """
-    named_alike = [label for label in labels if class_key(label) == class_key(folder)]
-    return named_alike or list(right_labels(folder, labels))
-
-
 def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the labels of a taught file, those that are kept first, and the label of each folder.
 
     Raises:
         DataError: too many classes, or a kept class that nothing can be learned from.
     """
-    same = [same_labels(folder, kept) for folder in folders]
+    same = [right_labels(folder, kept) for folder in folders]
     named = tuple(labels[0] if len(labels) == 1 else folder for folder, labels in zip(folders, same, strict=True))
     if lost := [label for label in kept if label not in (*LABELS, *named)]:
         raise DataError(
@@ -74,7 +62,8 @@ class TrainedHead:
         labels: the classes of the taught file.
         temperature: of its scores.
         threshold: the least score of a known class.
-        accuracy: share of the photographs that was recognized without having been taught, 0 to 1.
+        classes: how many photographs of each class were recognized without having been taught.
+        accuracy: share of all of them, 0 to 1.
     """
 
     def __init__(
@@ -84,19 +73,16 @@ class TrainedHead:
         self.parent, self.photographs, self._step = parent, photographs, step
         kept = parent.classifier.labels if add else ()
         self.labels, named = labels_of(photographs.labels, kept)
-        self.targets = np.array([self.labels.index(label) for label in named])[photographs.targets]
-        self._missed = np.zeros(len(self.labels), int)
-        np.add.at(self._missed, [self.labels.index(label) for label in named], photographs.missed)
-        centre = self._centre()
+        places = np.array([self.labels.index(label) for label in named])
+        self.targets = places[photographs.targets]
         images, targets = photographs.images, self.targets
         if add:
             old, old_targets = rehearsal(self.labels)
             images, targets = np.concatenate([images, old]), np.concatenate([targets, old_targets])
-        self._features = features = parent.features(images)
+        self._features, centre = parent.features(images), self._centre()
         rows = np.eye(len(self.labels), dtype=np.float32)[targets]
-        groups = np.concatenate([photographs.groups, np.arange(len(self.targets), len(images)) + len(images)])
-        folds, done = folds_of(targets, groups), iter(range(1, FOLDS + 2))
-        regression = Regression(features, rows, centre)
+        folds = folds_of(targets, np.concatenate([photographs.groups, np.arange(len(self.targets), len(images))]))
+        regression, done = Regression(self._features, rows, centre), iter(range(1, FOLDS + 2))
         self._strength, fold_weights = cross_validate(
             regression, folds, len(self.targets), lambda: step("Fitting", next(done), FOLDS + 1)
         )
@@ -106,17 +92,15 @@ class TrainedHead:
             for weights in (self._weights, *fold_weights.values()):
                 weights[len(kept) :, -1] -= margin
         step("Fitting", next(done), FOLDS + 1)
-        logits = self._held_out(fold_weights, folds)
-        self._calibrate(logits, rows[: len(logits)])
-        nothing_right = sum(count for label, count in zip(self.labels, self._missed, strict=True) if label == NONE)
-        self.accuracy = float(self._right.sum() + nothing_right) / int(len(self._right) + self._missed.sum())
+        self._calibrate(rows[: len(self.targets)], fold_weights, folds)
+        self._count(np.bincount(places, photographs.missed, len(self.labels)).astype(int))
 
     def _centre(self) -> np.ndarray:
         """Return what the weights are drawn to: the parent's for classes that it has, else 0."""
         known, weights = self.parent.classifier.labels, self.parent.weights()
         centre = np.zeros((len(self.labels), weights.shape[1]), np.float32)
         for index, label in enumerate(self.labels):
-            if same := same_labels(label, known):
+            if same := (label,) if label in known else right_labels(label, known):
                 centre[index] = weights[[known.index(each) for each in same]].mean(axis=0)
         return centre
 
@@ -134,30 +118,52 @@ class TrainedHead:
         right = np.concatenate(leads)
         return float(np.quantile(right, LOST_RATE)) if len(right) else 0.0
 
-    def _held_out(self, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> np.ndarray:
-        """Return what the int8 file of each fold answers for the photographs that it was not taught from."""
-        logits = np.zeros((len(self.targets), len(self.labels)), np.float32)
+    def _calibrate(self, rows: np.ndarray, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> None:
+        """Choose temperature and threshold by what the int8 file of each fold answers for photographs it held out."""
+        files = []
+        logits, scores = np.zeros_like(rows), np.zeros_like(rows)
         for fold, weights in fold_weights.items():
-            held = folds[: len(self.targets)] == fold
+            held = folds[: len(rows)] == fold
             if held.any():
-                flatbuffer = self.parent.taught(weights, self._features[folds != fold])
-                content = embed(flatbuffer, {**self.parent.settings, "calibration": None}, self.labels)
-                classifier = Classifier(ModelBytes(content, self.parent.source))
-                logits[held], _ = classifier.values(self.photographs.images[held])
+                files.append((held, self.parent.taught(weights, self._features[folds != fold])))
+                logits[held], _ = self._classifier(files[-1][1], 1.0).values(self.photographs.images[held])
             self._step("Checking with photographs that were held out", fold + 1, FOLDS)
-        return logits
-
-    def _calibrate(self, logits: np.ndarray, rows: np.ndarray) -> None:
-        """Choose temperature and threshold by the scores of photographs that were held out."""
         self.temperature = fit_temperature(logits, rows)
-        self._predicted = logits.argmax(axis=1)
-        self._right = self._predicted == self.targets
-        if self._right.all():
+        if (logits.argmax(axis=1) == self.targets).all():
             # Without an error, the likelihood rises towards certainty, whatever the scores.
             self.temperature = max(self.temperature, 1.0)
-        scores = softmax(logits / np.float32(self.temperature))
+        # The temperature decides which images are classified without their mirror images.
+        for held, flatbuffer in files:
+            predictions = self._classifier(flatbuffer, self.temperature).predict_batch(self.photographs.images[held])
+            scores[held] = predictions.scores
+        self._predicted = scores.argmax(axis=1)
         named = rows * np.array([label != NONE for label in self.labels])
         self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), MAX_THRESHOLD)
+
+    def _classifier(self, flatbuffer: bytes, temperature: float) -> Classifier:
+        settings = {**self.parent.settings, "calibration": {"temperature": temperature, "threshold": 0.0}}
+        return Classifier(ModelBytes(embed(flatbuffer, settings, self.labels), self.parent.source))
+
+    def _count(self, missed: np.ndarray) -> None:
+        """Count what was recognized; ``missed`` is the number of photographs without a garment, int, shape (classes,).
+
+        Those are right in the class ``none`` only.
+        """
+        counts = np.zeros((len(self.labels), len(self.labels)), int)
+        np.add.at(counts, (self.targets, self._predicted), 1)
+        taught = np.unique(self.targets)
+        self._confusion = counts[taught]
+        classes = []
+        for index in taught.tolist():
+            found, label = int(counts[index].sum()), self.labels[index]
+            right, total = (
+                int(counts[index, index] + (missed[index] if label == NONE else 0)),
+                found + int(missed[index]),
+            )
+            wanted = max(0, ENOUGH_PHOTOGRAPHS - found)
+            classes.append(TaughtClass(label, total, int(missed[index]), right, right / total, wanted))
+        self.classes = tuple(classes)
+        self.accuracy = sum(each.right for each in classes) / sum(each.photographs for each in classes)
 
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
@@ -183,21 +189,14 @@ class TrainedHead:
 
     def result(self, path: Path, warnings: tuple[str, ...], seconds: float) -> Taught:
         """Return the result of a written file."""
-        confusion = np.zeros((len(self.labels), len(self.labels)), int)
-        np.add.at(confusion, (self.targets, self._predicted), 1)
-        classes = []
-        for index in np.unique(self.targets):
-            label, found, missed = self.labels[index], int(confusion[index].sum()), int(self._missed[index])
-            right, count = int(confusion[index, index]) + (missed if label == NONE else 0), found + missed
-            classes.append(TaughtClass(label, count, missed, right, right / count, max(0, ENOUGH_PHOTOGRAPHS - found)))
         return Taught(
             path=path,
             parent=self.parent.source,
             labels=self.labels,
-            classes=tuple(classes),
-            photographs=sum(each.photographs for each in classes),
+            classes=self.classes,
+            photographs=sum(each.photographs for each in self.classes),
             accuracy=self.accuracy,
-            confusion=tuple(tuple(row) for row in confusion[np.unique(self.targets)].tolist()),
+            confusion=tuple(tuple(row) for row in self._confusion.tolist()),
             comparison=self._comparison(),
             parent_trained_on_photographs=self.parent.photos_sha256 is not None,
             temperature=self.temperature,
@@ -214,12 +213,10 @@ class TrainedHead:
         new = np.array([digest[:DIGITS] not in hashes for digest in self.photographs.hashes])
         if not new.any():
             return None
+        targets, predicted = self.targets[new], self.parent.classifier.predict_batch(self.photographs.images[new])
         before = [
-            not prediction.known if label == NONE else prediction.label in same_labels(label, prediction.labels)
-            for prediction, label in zip(
-                self.parent.classifier.predict_batch(self.photographs.images[new]),
-                (self.labels[target] for target in self.targets[new]),
-                strict=True,
-            )
+            not prediction.known if label == NONE else prediction.label in right_labels(label, prediction.labels)
+            for prediction, label in zip(predicted, (self.labels[target] for target in targets), strict=True)
         ]
-        return BeforeAfter(int(new.sum()), float(np.mean(before)), float(self._right[new].mean()))
+        after = self._predicted[new] == targets
+        return BeforeAfter(len(targets), float(np.mean(before)), float(after.mean()))

@@ -267,7 +267,9 @@ def test_two_new_classes_are_collected_taught_and_used(
     tab.until("!document.getElementById('use').hidden", TEACHING_SECONDS)
     assert loop.stats.results > before
     look(tab, "taught")
-    assert "by cross-validation" in tab.run("document.getElementById('verdict').textContent")
+    notice, verdict = (tab.run(f"document.getElementById('report').children[{place}].textContent") for place in (0, 1))
+    assert notice.startswith("camera was itself trained with photographs")
+    assert "by cross-validation" in verdict
     assert loop.labels == LABELS
     tab.run("document.getElementById('use').click()")
     tab.until("document.getElementById('label').textContent === 'swim shorts'")

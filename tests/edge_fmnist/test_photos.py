@@ -101,9 +101,14 @@ def test_photographs_are_sorted_and_know_what_is_right(folder: Path) -> None:
     ]
 
 
-def test_a_folder_named_like_a_label_in_small_letters(picture: Picture, tmp_path: Path) -> None:
-    picture("photos/ankle boot/a.png", wide())
-    assert [photo.labels for photo in find_photos(tmp_path / "photos")] == [("Ankle boot",)]
+def test_a_folder_named_like_a_label_or_a_garment(picture: Picture, tmp_path: Path) -> None:
+    for name in ("Pants", "ankle boot", "t-shirt-top"):
+        picture(f"photos/{name}/a.png", wide())
+    assert [photo.labels for photo in find_photos(tmp_path / "photos")] == [
+        ("Trouser",),
+        ("Ankle boot",),
+        ("T-shirt/top",),
+    ]
 
 
 def test_a_split_is_its_own_folder(folder: Path) -> None:

@@ -86,7 +86,7 @@ def test_a_taught_file_knows_its_classes(taught: Taught, photos: Path) -> None:
     assert (classifier.temperature, classifier.threshold) == (taught.temperature, taught.threshold)
     assert taught.comparison is not None
     assert taught.comparison.before == 0
-    assert not taught.parent_trained_on_photographs
+    assert taught.notice is None
 
 
 def test_it_stays_an_ordinary_int8_file(taught: Taught) -> None:
@@ -134,7 +134,7 @@ def test_added_classes_leave_the_former_ones(photos: Path, tmp_path: Path) -> No
     before, after = ((model.predict_batch(images).indexes == targets).mean() for model in (parent, classifier))
     assert after >= before - 0.01
     # What the network has seen, a file that is taught from this one says, too.
-    assert added.parent_trained_on_photographs
+    assert str(added.as_dict()["notice"]).startswith("camera was itself trained with photographs. If yours are")
     assert Parent(added.path).photos_sha256 == Parent("camera").photos_sha256 is not None
 
 

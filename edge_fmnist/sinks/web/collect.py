@@ -26,11 +26,12 @@ from starlette.routing import Route
 
 from edge_fmnist.data.labels import NONE
 from edge_fmnist.errors import EdgeFmnistError, ImageError, SinkError, SourceError, UsageError
+from edge_fmnist.model.photos import class_key
 from edge_fmnist.sinks.collect import Collector, capture
 from edge_fmnist.sinks.formatting import printable, printable_values
 from edge_fmnist.sinks.web.latest import LatestResult
 from edge_fmnist.teaching.background import BackgroundTeacher
-from edge_fmnist.teaching.collection import CollectedFrame, class_key
+from edge_fmnist.teaching.collection import CollectedFrame
 from edge_fmnist.vision.read_image import read_image
 from edge_fmnist.vision.resize import shrunk
 

@@ -49,10 +49,7 @@ def for_classes(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
 
     The last epoch is kept, so that held-out photographs are not used for model selection and measure without bias.
-
-    Raises:
-        DataNotFoundError: no photographs in the folder.
-        DataError: fewer than two classes, too many, or a folder whose name cannot be a label.
+    Raises as :func:`photograph_files`.
     """
     size = min(recipe.data.batch_size, BATCH_SIZE)
     # Of the learning rate, in proportion to the images of a batch (Goyal et al. 2017, arXiv:1706.02677).
@@ -70,10 +67,7 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
     """Return the views of the photographs, those that are held out, and the last layer taught from the others.
 
     The recipe is one of :func:`for_classes`. ``advance`` is called with the number of finished photographs and of all,
-    ``warn`` with what is skipped.
-
-    Raises:
-        DataError: photographs that cannot be taught, as for :func:`edge_fmnist.teach`.
+    ``warn`` with what is skipped. Raises as :func:`edge_fmnist.teach`.
     """
     photographs = read_photographs(folder, 2, advance, warn)
     held = held_out(photographs.targets, photographs.groups)

@@ -170,9 +170,10 @@ const verdict = ({ accuracy, photographs: count }) =>
 
 function showReport(report) {
   const { classes, comparison, warnings } = report;
+  setText(element("caution"), report.notice ?? "");
   setText(element("verdict"), verdict(report));
   const { before, after, photographs: count } = comparison ?? {};
-  const compared = `Before: ${percent(before)}, now: ${percent(after)} (${counted(count, "photograph")}, new to both)`;
+  const compared = `Before: ${percent(before)}, now: ${percent(after)} (${counted(count, "photograph")}, not taught before)`;
   setText(element("compared"), comparison === null ? "" : compared);
   const rows = classes.map(({ label, photographs: all, right, wanted }) =>
     make("tr", {}, ...[label, `${right} of ${all}`, wanted ? `${wanted}` : "–"].map((text) => make("td", {}, text))),

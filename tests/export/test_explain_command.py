@@ -126,11 +126,10 @@ def test_an_image_that_cannot_be_explained_is_reported_and_skipped(
     [("matplotlib", "occlusion"), ("tomli_w", "occlusion"), ("shap", "shap"), ("lime", "lime"), ("skimage", "lime")],
 )
 def test_without_the_extra_it_says_what_to_install(
-    cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, method: str
+    run_cli: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str, method: str
 ) -> None:
     monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None if name == package else object())
-    answer = cli("explain", "edge", "test:0", "--method", method, "-o", tmp_path / "out")
-    assert answer.exit_code == 2
+    answer = run_cli("explain", "edge", "test:0", "--method", method, "-o", tmp_path / "out", code=2)
     assert f"needs the package {package!r}" in answer.stderr
     assert "pip install 'edge-fmnist[report]'" in answer.stderr
     assert not (tmp_path / "out").exists()

@@ -96,22 +96,22 @@ def test_a_page_without_markers_is_refused(tmp_path: Path, content: str) -> None
         (("--table", "zoo.txt"), "expected the name of a Markdown file"),
     ],
 )
-def test_options_that_cannot_work(cli: Callable[..., Any], arguments: tuple[str, ...], message: str) -> None:
-    result = cli("zoo", *arguments)
-    assert result.exit_code == 2
+def test_options_that_cannot_work(run_cli: Callable[..., Any], arguments: tuple[str, ...], message: str) -> None:
+    result = run_cli("zoo", *arguments, code=2)
     assert message in result.stderr
 
 
 def test_a_network_below_its_published_accuracy_fails(
-    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_data: Path
+    run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_data: Path
 ) -> None:
     built = []
     monkeypatch.setattr("edge_fmnist_export.search.zoo.build_network", lambda folder, *_: built.append(folder.name))
     monkeypatch.setattr("edge_fmnist_export.search.zoo.finished_networks", lambda *_: ROWS)
     monkeypatch.setattr("edge_fmnist_export.training.training_data.subsets", lambda *_: None)
     monkeypatch.setattr("edge_fmnist_export.training.backend.warm_up_keras", lambda: None)
-    result = cli("zoo", "--only", "lenet5", "--only", "cnn-1", "--output", tmp_path, "--data", tiny_data, "--json")
-    assert result.exit_code == 1
+    result = run_cli(
+        "zoo", "--only", "lenet5", "--only", "cnn-1", "--output", tmp_path, "--data", tiny_data, "--json", code=1
+    )
     assert "int8 below the published accuracy: lenet5 (of 7 networks)" in result.stderr
     assert built == ["cnn-1", "lenet5"]
     assert "| `lenet5` |" in (tmp_path / "zoo.md").read_text("utf-8")

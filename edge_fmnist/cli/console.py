@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -81,6 +81,19 @@ def stderr_console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False)
+
+
+@contextlib.contextmanager
+def lasting_stderr_console() -> Iterator[Console]:
+    """Yield a rich console that goes on writing to standard error inside of :func:`quiet_native_log`."""
+    from rich.console import Console
+
+    stream = os.fdopen(os.dup(2), "w")
+    try:
+        yield Console(file=cast("IO[str]", _MessageStream(stream)))
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
 
 
 # Set by a command that has nothing left to do for Python at its end, which takes seconds on a busy device, waits for

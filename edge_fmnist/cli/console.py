@@ -160,21 +160,22 @@ def _interruptions() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         pressed.append(number)
-        # Native code prints an exception that it cannot raise, as TensorFlow does.
+        # Native code prints an exception that it cannot raise, as TensorFlow does, and ctypes for xgboost.
         sys.excepthook = lambda *_: None
+        sys.unraisablehook = lambda _: None
         signal.default_int_handler(number, frame)
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield pressed
         return
-    hook = sys.excepthook
+    hooks = sys.excepthook, sys.unraisablehook
     signal.signal(signal.SIGINT, note)
     try:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.excepthook = hook
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 def _described(error: OSError, arguments: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -83,6 +83,19 @@ def stderr_console() -> Console:
     return Console(stderr=True, highlight=False)
 
 
+@contextlib.contextmanager
+def lasting_stderr_console() -> Iterator[Console]:
+    """Yield a rich console that goes on writing to standard error inside of :func:`quiet_native_log`."""
+    from rich.console import Console
+
+    stream = os.fdopen(os.dup(2), "w")
+    try:
+        yield Console(file=cast("IO[str]", _MessageStream(stream)))
+    finally:
+        with contextlib.suppress(OSError):
+            stream.close()
+
+
 # Set by a command that has nothing left to do for Python at its end, which takes seconds on a busy device, waits for
 # threads of the page that write to a hung disk, and aborts if FFmpeg returns from a read meanwhile.
 end_at_once = False
@@ -147,21 +160,22 @@ def _interruptions() -> Iterator[list[int]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         pressed.append(number)
-        # Native code prints an exception that it cannot raise, as TensorFlow does.
+        # Native code prints an exception that it cannot raise, as TensorFlow does, and ctypes for xgboost.
         sys.excepthook = lambda *_: None
+        sys.unraisablehook = lambda _: None
         signal.default_int_handler(number, frame)
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield pressed
         return
-    hook = sys.excepthook
+    hooks = sys.excepthook, sys.unraisablehook
     signal.signal(signal.SIGINT, note)
     try:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.excepthook = hook
+        sys.excepthook, sys.unraisablehook = hooks
 
 
 def _described(error: OSError, arguments: Sequence[str]) -> str:

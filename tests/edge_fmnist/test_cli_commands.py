@@ -164,6 +164,19 @@ def test_ctrl_c_while_the_command_line_is_imported(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
 
 
+def test_ctrl_c_in_a_callback_of_native_code_prints_no_traceback() -> None:
+    script = (
+        "import ctypes, os, signal\n"
+        "from edge_fmnist.cli import console\n"
+        "callback = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "with console.exit_codes():\n"
+        "    callback()\n"
+        "    raise RuntimeError('what the library makes of it')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
+
+
 def test_errors_reach_a_closed_standard_error_as_exit_codes() -> None:
     for redirection in ("2>&-", "2>/dev/full"):
         assert shell(f"$EDGE models info no-such-model {redirection}").returncode == 3

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,16 @@ def test_human_readable_output(
     assert "seconds to compute" in answer.stdout
     assert "Report: reports/mine/index.html" in answer.stderr
     assert (tmp_path / "reports" / "mine" / "index.html").is_file()
+
+
+def test_progress_that_cannot_be_written_does_not_end_it(model: Path, small_data: Path, tmp_path: Path) -> None:
+    words = ["report", model, "--data", small_data, "--output", tmp_path / "out", "--only", "training"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "edge_fmnist", *map(str, words)], stderr=full, stdout=subprocess.PIPE, check=False
+        )
+    assert ended.returncode == 0
+    assert (tmp_path / "out" / "index.html").is_file()
 
 
 def test_another_data_set_is_reported(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:

@@ -25,7 +25,6 @@ REPORTS = Path("reports")
 MODULES = ("jinja2", "matplotlib", "pydantic", "scipy", "sklearn", "tomli_w")
 # For throughput; a network of this size does not profit from more threads.
 DEFAULT_THREADS = min(4, os.cpu_count() or 1)
-STDERR = 2
 
 
 def report(
@@ -77,12 +76,9 @@ def report(
 
 @contextmanager
 def _progress(sections: int) -> Iterator[ReportProgress]:
-    from rich.console import Console
-
     from edge_fmnist_export.report.progress import ReportProgress
 
-    # A duplicate, since quiet_native_log redirects the file descriptor of standard error.
-    with os.fdopen(os.dup(STDERR), "w") as stream, ReportProgress(Console(file=stream), sections) as progress:
+    with console.lasting_stderr_console() as target, ReportProgress(target, sections) as progress:
         yield progress
 
 

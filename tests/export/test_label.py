@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from edge_fmnist.errors import RunError  # noqa: E402
+from edge_fmnist.errors import RunError, UsageError  # noqa: E402
 from edge_fmnist_export.bulk.engine import GRACE, Engine  # noqa: E402
 from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions  # noqa: E402
 from edge_fmnist_export.bulk.parts import Task  # noqa: E402
@@ -301,6 +302,17 @@ def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
         found = rows(tmp_path / "labels")
         assert [row["status"] for row in found] == ["ok", "ok", "ok", "undecodable", "ok", "ok"][:total]
     assert found[0]["path"] == "gs://anonymous@shop/photos/0.png"
+
+
+def test_another_job_in_the_folder_is_refused(photos: Path, tmp_path: Path) -> None:
+    first = LabelOptions(str(photos), str(tmp_path / "labels"))
+    prepare(first).manifest.close()
+    for other, named in (
+        (replace(first, threshold=0.5), r"a job with --threshold unset, not 0\.5"),
+        (replace(first, source=str(tmp_path / "*.png"), top_k=2), r"a job with SOURCE .*photos, not .*png"),
+    ):
+        with pytest.raises(UsageError, match=named):
+            prepare(other)
 
 
 def test_a_node_with_another_version_is_named() -> None:

@@ -186,7 +186,8 @@ def _resumed(folder: Folder, options: LabelOptions, job: dict[str, Any], warn: W
     if planned["format"] == "parquet" and extras.missing(["pyarrow"]):
         raise MissingExtraError("bulk", "pyarrow", "going on with a job whose parts are Parquet files")
     pairs = {f"--{name.replace('_', '-')}": (planned["options"].get(name), now) for name, now in job["options"].items()}
-    pairs["SOURCE"] = pairs.pop("--source")
+    # Named first: other differences may follow from it.
+    pairs = {"SOURCE": pairs.pop("--source"), **pairs}
     pairs["the model's SHA-256"] = planned["models"], job["models"]
     pairs[PACKAGE] = planned["versions"].get(PACKAGE), job["versions"][PACKAGE]
     if options.partition_size is not None:
@@ -204,6 +205,8 @@ def _resumed(folder: Folder, options: LabelOptions, job: dict[str, Any], warn: W
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "unset"
     text = json.dumps(value) if not isinstance(value, str) else value
     return text if len(text) < 80 else f"{text[:79]}…"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -14,7 +13,8 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import DataNotFoundError, EdgeFmnistError, SinkError, UsageError
+from edge_fmnist.data.files import check_outputs
+from edge_fmnist.errors import DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.registry import DEFAULT_MODEL
 from edge_fmnist_bench import action, callgrind, device_report, document, tables
 from edge_fmnist_bench import baseline as baselines
@@ -106,7 +106,8 @@ def bench(
             raise typer.BadParameter(message, param_hint=option)
     if report is not None:
         profile, output = True, output or device_report.default_path()
-    _check_outputs(files=(output, gate if update_baseline else None), folders=(plot, action_benchmark))
+    files = (output, gate if update_baseline else None)
+    check_outputs(filter(None, files), filter(None, (plot, action_benchmark)))
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
     for extra, option, given in (
@@ -154,23 +155,6 @@ def bench(
         raise typer.Exit(INTERRUPTED)
     if any(not row.passed for row in rows):
         raise typer.Exit(gates.EXIT_CODE)
-
-
-def _check_outputs(files: Iterable[Path | None], folders: Iterable[Path | None]) -> None:
-    """Check that results can be written, before minutes are spent on them."""
-    for file in filter(None, files):
-        if file.is_dir():
-            raise UsageError(f"{file}: expected a file to write to, this is a folder")
-    for folder in filter(None, folders):
-        if folder.exists() and not folder.is_dir():
-            raise UsageError(f"{folder}: expected a folder to write to, this is a file")
-    for folder in {*(file.parent for file in filter(None, files)), *filter(None, folders)}:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise SinkError(f"{folder}: cannot write to this folder ({error.strerror or error})") from error
 
 
 def _scenarios(given: list[str] | None, gate: Path | None) -> Collection[str]:

@@ -8,11 +8,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.errors import UsageError
+from edge_fmnist.errors import SinkError, UsageError
 
 # A larger file is not one of settings, or a device without an end.
 MAX_TOML_BYTES = 1 << 20
@@ -54,6 +54,29 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON through a temporary file."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def check_outputs(files: Iterable[Path] = (), folders: Iterable[Path] = ()) -> None:
+    """Check that results can be written, before minutes are spent on them; creates the folders.
+
+    Raises:
+        UsageError: a file is a folder, or a folder is a file.
+        SinkError: a folder cannot be written to.
+    """
+    files, folders = list(files), list(folders)
+    for file in files:
+        if file.is_dir():
+            raise UsageError(f"{file}: expected a file to write to, this is a folder")
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: expected a folder to write to, this is a file")
+    for folder in {*(file.parent for file in files), *folders}:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise SinkError(f"{folder}: cannot write to this folder ({advice(error, folder)})") from error
 
 
 def advice(error: OSError, path: Path) -> str:

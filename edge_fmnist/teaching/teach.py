@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 
-from edge_fmnist.data.files import write_bytes
+from edge_fmnist.data.files import check_outputs, write_bytes
 from edge_fmnist.errors import CancelledError, SinkError, UsageError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist.teaching.parent import Parent
@@ -65,6 +65,7 @@ def teach(
             raise CancelledError("teaching was stopped; nothing was written")
 
     parent = Parent(model)
+    check_outputs([path])
     photographs = read_photographs(
         Path(photos), 1 if add else 2, lambda done, total: step("Reading photographs", done, total), warnings.append
     )

@@ -269,6 +269,13 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert output.read_bytes() == b"former"
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_reading(photos: Path) -> None:
+    calls: list[object] = []
+    with pytest.raises(SinkError, match="^/proc/taught: cannot write to this folder"):
+        edge_fmnist.teach(photos, "/proc/taught/mine.tflite", model=PARENT, progress=lambda *call: calls.append(call))
+    assert not calls
+
+
 def test_a_model_whose_last_layer_cannot_be_replaced(photos: Path, tmp_path: Path) -> None:
     parent = Parent(PARENT)
     cut = embed(parent.without_last_layer(), {"output": "logits"}, tuple(map(str, range(parent.size))))

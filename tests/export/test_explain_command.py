@@ -77,6 +77,7 @@ def test_another_class_can_be_explained(explain: Command, tiny_model: Path) -> N
         (("{model}", "--class", "Hat"), 2, f"expected one of {', '.join(LABELS)}, or an index below 10; got 'Hat'"),
         (("{model}", "--method", "guess"), 2, "expected one of shap, lime, occlusion, gradcam"),
         (("{model}", "--seed", "-1"), 2, "--seed"),
+        (("{model}", "--output", "/proc/explained"), 1, "/proc/explained: cannot write to this folder"),
         (("no-such-model",), 3, "neither a file nor a shipped model"),
     ],
 )

@@ -108,8 +108,9 @@ def test_an_output_that_cannot_be_created_is_reported(
     run_cli: Cli, model: Path, small_data: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    answer = run_cli("report", model, "--data", small_data, "--only", "training", "--output", tmp_path / "file", code=1)
-    assert str(tmp_path / "file") in answer.stderr
+    answer = run_cli("report", model, "--data", small_data, "--only", "training", "--output", tmp_path / "file", code=2)
+    assert f"{tmp_path / 'file'}: expected a folder to write to, this is a file" in answer.stderr
+    assert "Report on" not in answer.stderr
 
 
 def test_a_failed_section_decides_the_exit_code(

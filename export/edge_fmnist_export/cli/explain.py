@@ -11,7 +11,7 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.data.files import write_bytes, write_json
+from edge_fmnist.data.files import check_outputs, write_bytes, write_json
 from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
 from edge_fmnist_export.report.explain import NAMES
 
@@ -66,6 +66,7 @@ def explain(
     extras.require("report", "explaining", (*MODULES, *METHODS[method]))
     scorer = _scorer(model, use_float or method == "gradcam", threads, interpreter)
     explainer = Explainer(scorer, method, seed, _class_index(wanted, scorer.labels), output)
+    check_outputs(folders=[output])
     if not explainer.run(images, data, json=json):
         raise typer.Exit(1)
 

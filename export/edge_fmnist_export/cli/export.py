@@ -12,6 +12,7 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
+from edge_fmnist.data.files import check_outputs
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
@@ -103,6 +104,8 @@ def export(
         exporter = _keras_exporter(Path(run), io, data, images, names, count)
     else:
         exporter = _run_exporter(run, io, data, names, count)
+    single = output.suffix == ".tflite"
+    check_outputs([output] if single else [], [] if single else [output])
     results, failures = _export_all(exporter, formats, output, max_drop)
     if not json:
         _show(results)

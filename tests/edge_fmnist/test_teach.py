@@ -271,7 +271,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_an_output_that_cannot_be_written_is_refused_before_reading(photos: Path) -> None:
     calls: list[object] = []
-    with pytest.raises(SinkError, match="^/proc/taught: cannot write to this folder"):
+    with pytest.raises(SinkError, match=r"^/proc/taught: cannot write to this folder"):
         edge_fmnist.teach(photos, "/proc/taught/mine.tflite", model=PARENT, progress=lambda *call: calls.append(call))
     assert not calls
 

@@ -107,8 +107,12 @@ class LiveSettings:
     insecure: Annotated[
         bool, Option(bool, "Accept any certificate of the source: anyone in the network could pose as it.")
     ] = False
-    width: Annotated[int | None, Option(int, "Frame width in pixels to request from the source.", above=0)] = None
-    height: Annotated[int | None, Option(int, "Frame height in pixels to request from the source.", above=0)] = None
+    width: Annotated[
+        int | None, Option(int, "Frame width in pixels to request from the source.", minimum=1, maximum=16384)
+    ] = None
+    height: Annotated[
+        int | None, Option(int, "Frame height in pixels to request from the source.", minimum=1, maximum=16384)
+    ] = None
     fps: Annotated[float | None, Option(float, "Frame rate (fps) to request from the source.", above=0)] = None
     rotate: Annotated[int, Option(int, "Rotate frames clockwise by 0, 90, 180 or 270 degrees.")] = 0
     mirror: Annotated[bool, Option(bool, "Mirror frames horizontally.")] = False

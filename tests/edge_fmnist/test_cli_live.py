@@ -343,6 +343,7 @@ def test_unusable_frames(live: RunCli, folder: Path) -> None:
         (["--interpreter", "onnx"], "--interpreter: unknown interpreter 'onnx'"),
         (["--nonsense"], "No such option: --nonsense"),
         (["--width"], "requires an argument"),
+        (["--width", "100000"], "--width: expected a whole number from 1 to 16384, got 100000"),
         (["an argument"], "unexpected extra argument"),
     ],
 )

@@ -46,6 +46,8 @@ GARMENTS: dict[str, tuple[str, ...]] = {
 }
 # What a path or a file system such as FAT gives a meaning.
 SPECIAL = re.compile(r'[/\\:*?"<>|]+')
+# The folder in which ``live --collect`` stores what is not in a class yet.
+UNSORTED = "unsorted"
 GROUND = "no garment"
 DEFAULT_SPLIT = "validation"
 # A strip of background narrower than this, in pixels, shows nothing.
@@ -130,8 +132,9 @@ def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def subfolders(place: Path) -> dict[str, Path]:
-    """Return the folders in a place by name, sorted, without hidden ones."""
-    return {path.name: path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")}
+    """Return the folders in a place by name, sorted, without hidden ones and :data:`UNSORTED`."""
+    paths = [path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    return {path.name: path for path in paths if path.name != UNSORTED}
 
 
 def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:

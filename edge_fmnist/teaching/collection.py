@@ -28,9 +28,9 @@ import numpy as np
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
 from edge_fmnist.errors import SinkError, UsageError
-from edge_fmnist.model.photos import class_key, folder_form
+from edge_fmnist.model.photos import UNSORTED, class_key, folder_form
 from edge_fmnist.sources.base import Warn, log_warning
-from edge_fmnist.teaching.photographs import MAX_CLASSES, UNSORTED
+from edge_fmnist.teaching.photographs import MAX_CLASSES
 
 LOG = "collected.jsonl"
 # A sixth of the bytes of a PNG; the 28x28 image differs by 0.3 of 255 grey levels in the median of 57 photographs.

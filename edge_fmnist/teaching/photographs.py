@@ -24,8 +24,6 @@ SAME = 20.0
 # row for each class, 50 images of 28x28 in it, 16 shades of grey.
 REHEARSAL = Path(__file__).with_name("fashion_mnist.png")
 MAX_CLASSES = 100
-# The folder in which ``live --collect`` stores what is not in a class yet.
-UNSORTED = "unsorted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +119,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
         )
-    folders = {name: place for name, place in subfolders(folder).items() if name != UNSORTED}
-    files = {name: list_pictures(place, warn) for name, place in folders.items()}
+    files = {name: list_pictures(place, warn) for name, place in subfolders(folder).items()}
     if not files:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
     if not least_classes <= len(files) <= MAX_CLASSES:

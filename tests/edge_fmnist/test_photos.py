@@ -121,6 +121,8 @@ def test_other_files_and_hidden_folders_are_passed_over(folder: Path) -> None:
     place = folder / "validation"
     (place / "validation.csv").write_text("file,garment", "utf-8")
     (place / ".thumbnails").mkdir()
+    # Of live --collect.
+    (place / "unsorted").mkdir()
     (place / "pants" / "._a.jpg").write_bytes(b"x")
     (place / "pants" / "old.jpg").mkdir()
     (place / "dress").mkdir()

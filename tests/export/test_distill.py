@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_the_teachers_it_was_started_with(tiny_run: Path, tin
     run = create_run(tmp_path / "run", recipe)
     run.write_json("run.json", {"teachers_sha256": {name: value[::-1]}})
     with pytest.raises(RunError, match="other weights of the teachers"):
-        train(run, dataset.load("train", tiny_data), ProgressListener(Console(), lambda: None))
+        train(run, dataset.load("train", tiny_data), ProgressListener(Console()))
 
 
 def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -> None:

@@ -10,9 +10,7 @@ from edge_fmnist_export.training.progress import ProgressListener
 
 def test_each_phase_has_a_bar_after_that_of_its_preparation() -> None:
     stream = io.StringIO()
-    with ProgressListener(
-        Console(file=stream, force_terminal=True, highlight=False, width=250), lambda: None
-    ) as listener:
+    with ProgressListener(Console(file=stream, force_terminal=True, highlight=False, width=250)) as listener:
         listener.view_done(3, 16)
         listener.photo_done(4, 4)
         listener.phase_started("float", 2, 10, 1)

@@ -9,7 +9,6 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
-from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.training import backend
@@ -141,7 +140,7 @@ def _train(
         backend.warm_up_keras()
     run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
     console.say(f"Training {recipe.name} in {folder}")
-    with interrupted_later() as check, ProgressListener(console.stderr_console(), check) as listener:
+    with ProgressListener(console.stderr_console()) as listener:
         return run, train_recipe.train(run, images, listener, photos)
 
 

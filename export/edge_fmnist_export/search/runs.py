@@ -40,10 +40,12 @@ def train_or_resume(folder: Path, recipe: Recipe, data: Split, title: str) -> tu
             raise RunError(f"{error}, or delete {folder} to train it again") from error
     else:
         run = create_run(folder, recipe)
-    with interrupted_later() as check, ProgressListener(console.stderr_console(), check) as listener:
-        # Keras keeps every graph, and torch every compilation, until the session is cleared.
-        backend.keras_module().utils.clear_session()
+    # Keras keeps every graph, and torch every compilation, until the session is cleared.
+    keras = backend.keras_module()
+    with interrupted_later():
+        keras.utils.clear_session()
         gc.collect()
+    with ProgressListener(console.stderr_console()) as listener:
         return run, train_recipe.train(run, data, listener)
 
 

@@ -39,8 +39,12 @@ def fed(keras: Any, batches: Batches) -> Any:
     ).with_options(options)
 
 
-@interrupted_later()
 def outputs(model: Any, inputs: np.ndarray, batch_size: int = EVALUATION_BATCH) -> np.ndarray:
     """Return the output of a Keras model for inputs, float32 (N, 28, 28, 1), at least one: float32, shape (N, ...)."""
-    parts = range(0, len(inputs), batch_size)
-    return np.concatenate([np.asarray(model.predict_on_batch(inputs[at : at + batch_size])) for at in parts])
+    parts = [inputs[at : at + batch_size] for at in range(0, len(inputs), batch_size)]
+    return np.concatenate([_batch_outputs(model, part) for part in parts])
+
+
+@interrupted_later()
+def _batch_outputs(model: Any, inputs: np.ndarray) -> np.ndarray:
+    return np.asarray(model.predict_on_batch(inputs))

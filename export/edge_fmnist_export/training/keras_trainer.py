@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.feeding import Batches, fed, outputs
 from edge_fmnist_export.training.losses import PerRow, accuracy, target_loss, training_loss
@@ -38,6 +39,7 @@ class Trainer(Protocol):
 class KerasTrainer:
     """Trains with ``fit``, which Keras 3 and ``tf_keras`` both have."""
 
+    @interrupted_later()
     def __init__(self, phase: Phase) -> None:
         self._phase = phase
         model = phase.model
@@ -59,10 +61,12 @@ class KerasTrainer:
 
         def end_of_step(_: int, logs: dict[str, float]) -> None:
             report(float(logs["loss"]), float(logs["accuracy"]), 1)
+            check_interrupt()
 
         keras = self._phase.keras
         callback = keras.callbacks.LambdaCallback(on_train_batch_end=end_of_step)
-        history = self._phase.model.fit(fed(keras, batches), steps_per_epoch=steps, verbose=0, callbacks=[callback])
+        with interrupted_later() as check_interrupt:
+            history = self._phase.model.fit(fed(keras, batches), steps_per_epoch=steps, verbose=0, callbacks=[callback])
         return {name: float(values[-1]) for name, values in history.history.items()}
 
     def evaluate(self, validation: Subset) -> dict[str, float]:

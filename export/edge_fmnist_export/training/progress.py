@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -11,14 +9,9 @@ from edge_fmnist_export.training.phase import EpochRecord
 
 
 class ProgressListener(Progress):
-    """Shows training on a console; use as a context manager.
+    """Shows training on a console; use as a context manager."""
 
-    Args:
-        console: where it is shown.
-        check: called after each step, photograph and view; what it raises ends training.
-    """
-
-    def __init__(self, console: Console, check: Callable[[], None]) -> None:
+    def __init__(self, console: Console) -> None:
         super().__init__(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -29,7 +22,6 @@ class ProgressListener(Progress):
             TimeRemainingColumn(),
             console=console,
         )
-        self._check = check
         self._task: TaskID | None = None
         self._phase, self._epochs = "", 0
 
@@ -38,7 +30,6 @@ class ProgressListener(Progress):
         if self._task is None:
             self._task = self.add_task("preprocessing photographs", total=of, figures="")
         self.update(self._task, completed=done)
-        self._check()
 
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Start a bar over all steps of a phase."""
@@ -52,13 +43,11 @@ class ProgressListener(Progress):
         if self._task is None:
             self._task = self.add_task("computing the teachers' logits", total=of, figures="")
         self.update(self._task, completed=done)
-        self._check()
 
     def step_done(self, loss: float, accuracy: float, steps: int) -> None:
         """Advance the bar."""
         if self._task is not None:
             self.update(self._task, advance=steps, figures=f"loss {loss:.4f} accuracy {accuracy:.2%}")
-        self._check()
 
     def epoch_done(self, record: EpochRecord) -> None:
         """Print a line for the epoch."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import RunError
 
@@ -110,11 +111,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise RunError(f"{path}: not a checkpoint ({error})") from error
 
 
+@interrupted_later()
 def read_variables(variables: Sequence[Any]) -> Arrays:
     """Return the values of Keras or TensorFlow variables as NumPy arrays."""
     return [np.array(variable.numpy()) for variable in variables]
 
 
+@interrupted_later()
 def assign_variables(variables: Sequence[Any], arrays: Sequence[np.ndarray], what: str) -> None:
     """Assign arrays to Keras or TensorFlow variables; ``what`` names the arrays in messages.
 

@@ -211,7 +211,7 @@ def start() -> Callable[..., subprocess.CompletedProcess[str]]:
         ready, _, _ = select.select([running.stdout, running.stderr], [], [], 60)
         first = os.read(running.stderr.fileno(), 65536).decode(errors="replace") if running.stderr in ready else ""
         # A command that wrote why it fails ends by itself; a library may lose one interruption.
-        for seconds in (5 if "Error" in first else 0.3, 5, 20, 20):
+        for seconds in (5 if "Error" in first else 0.3, 5, 20, 60):
             try:
                 out, err = running.communicate(timeout=seconds)
                 break

@@ -77,7 +77,6 @@ def test_another_class_can_be_explained(explain: Command, tiny_model: Path) -> N
         (("{model}", "--class", "Hat"), 2, f"expected one of {', '.join(LABELS)}, or an index below 10; got 'Hat'"),
         (("{model}", "--method", "guess"), 2, "expected one of shap, lime, occlusion, gradcam"),
         (("{model}", "--seed", "-1"), 2, "--seed"),
-        (("{model}", "--output", "/proc/explained"), 1, "/proc/explained: cannot write to this folder"),
         (("no-such-model",), 3, "neither a file nor a shipped model"),
     ],
 )
@@ -87,6 +86,11 @@ def test_what_cannot_be_explained(
     answer = explain(*(option.format(model=tiny_model) for option in options[:1]), "test:0", *options[1:], code=code)
     assert answer.stdout == ""
     assert message in answer.stderr
+
+
+def test_an_output_that_cannot_be_written(run_command: Command, tiny_model: Path) -> None:
+    answer = run_command("explain", tiny_model, "test:0", "--output", "/proc/explained", code=1)
+    assert answer.stderr.startswith("Error: /proc/explained: cannot write to this folder")
 
 
 def test_a_photograph_is_mapped_back(explain: Command, tiny_model: Path, tmp_path: Path) -> None:

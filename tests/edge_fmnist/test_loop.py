@@ -267,7 +267,7 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"width": 0}, "width: expected a whole number above zero, got 0"),
+        ({"width": 0}, "width: expected a whole number from 1 to 16384, got 0"),
         ({"height": "48"}, "height: expected a whole number, got '48'"),
         ({"fps": float("nan")}, "fps: expected a number above zero, got nan"),
         ({"frames": True}, "frames: expected a whole number, got True"),

@@ -127,7 +127,7 @@ def test_without_pyarrow_parts_are_json_lines(
     assert (output / "part-000000.jsonl").read_text().splitlines() == lines
     for arguments, message in (
         (("--top-k", "1"), "--top-k 3, not 1"),
-        (("--model", "edge"), "--model null, not edge"),
+        (("--model", "edge"), "--model unset, not edge"),
         (("--ray", "auto"), "edge-fmnist[ray]"),
     ):
         refused = cli("label", photos, "--output", output, *arguments)

@@ -171,7 +171,7 @@ def nginx(port: int, own_port: int, certificate: Path, folder: Path) -> list[str
 
 
 def caddy(port: int, own_port: int, certificate: Path, folder: Path) -> list[str]:
-    """Write a Caddy configuration that proxies a port with certificates of its own CA; return the command."""
+    """Return the command that starts Caddy as an HTTPS proxy for a port, with certificates from its own CA."""
     site = documented(r"# Caddyfile\n(camera\.example\.org {.*?\n})\n", port)
     options = f"admin off\nlocal_certs\nskip_install_trust\nauto_https disable_redirects\nhttps_port {own_port}"
     configuration = folder / "Caddyfile"

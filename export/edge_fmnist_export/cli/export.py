@@ -104,8 +104,10 @@ def export(
         exporter = _keras_exporter(Path(run), io, data, images, names, count)
     else:
         exporter = _run_exporter(run, io, data, names, count)
-    single = output.suffix == ".tflite"
-    check_outputs([output] if single else [], [] if single else [output])
+    if output.suffix == ".tflite":
+        check_outputs(files=[output])
+    else:
+        check_outputs(folders=[output])
     results, failures = _export_all(exporter, formats, output, max_drop)
     if not json:
         _show(results)

@@ -136,8 +136,12 @@ def _phases(recipe: Recipe) -> list[str]:
 def _check_same_origin(run: Run, origin: dict[str, Any]) -> None:
     """Check that a run is resumed with the data it was started with, as far as that is recorded."""
     before = _read_object(run, "run.json")
-    kinds = {"data_sha256": "files of the data set", "labels": "labels", "photos_sha256": "files of the photographs"}
-    kinds["teachers_sha256"] = "weights of the teachers"
+    kinds = {
+        "data_sha256": "files of the data set",
+        "labels": "labels",
+        "photos_sha256": "files of the photographs",
+        "teachers_sha256": "weights of the teachers",
+    }
     for key, what in kinds.items():
         if key in before and before[key] != origin.get(key):
             raise RunError(

@@ -127,30 +127,36 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
         except typer.Exit:
             # Also a RuntimeError; the command has printed its own message.
             raise
-        except EdgeFmnistError as error:
-            say(f"Error: {error}")
-            raise SystemExit(error.exit_code) from error
-        except BrokenPipeError as error:
-            # The reader of the pipe, such as head, has exited. Python flushes standard output once more at exit.
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
-            raise SystemExit(0) from error
-        except OSError as error:
-            say(f"Error: {_described(error, arguments)}")
-            raise SystemExit(1) from error
-        except ImportError as error:
-            # Of a native module, such as OpenCV's on a system without a desktop.
-            if "cannot open shared object file" not in str(error):
-                raise
-            from edge_fmnist.extras import OPENCV_HINT
-
-            say(f"Error: a library of the system is missing ({error}); {OPENCV_HINT}")
-            raise SystemExit(2) from error
         except (Exception, KeyboardInterrupt) as error:
-            # Ctrl-C can surface as another exception, for example while TensorFlow traces a function.
-            if not (interruptions or isinstance(error, KeyboardInterrupt)):
+            # Ctrl-C can surface as another exception, for example while a native module is initialized.
+            if interruptions or isinstance(error, KeyboardInterrupt):
+                say("Interrupted.")
+                raise SystemExit(130) from error
+            code = _explained(error, arguments)
+            if code is None:
                 raise
-            say("Interrupted.")
-            raise SystemExit(130) from error
+            raise SystemExit(code) from error
+
+
+def _explained(error: BaseException, arguments: Sequence[str]) -> int | None:
+    """Print what an error means and return the exit code; None for one that is not expected."""
+    if isinstance(error, EdgeFmnistError):
+        say(f"Error: {error}")
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        # The reader of the pipe, such as head, has exited. Python flushes standard output once more at exit.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
+        return 0
+    if isinstance(error, OSError):
+        say(f"Error: {_described(error, arguments)}")
+        return 1
+    # Of a native module, such as OpenCV's on a system without a desktop.
+    if isinstance(error, ImportError) and "cannot open shared object file" in str(error):
+        from edge_fmnist.extras import OPENCV_HINT
+
+        say(f"Error: a library of the system is missing ({error}); {OPENCV_HINT}")
+        return 2
+    return None
 
 
 @contextlib.contextmanager

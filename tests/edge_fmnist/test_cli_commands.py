@@ -213,15 +213,18 @@ def test_log_lines_that_libraries_print_from_python(line: str) -> None:
     assert ended.stderr == ("kept\n" if line == "kept" else "")
 
 
-def test_an_error_that_follows_ctrl_c_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("in the original function"), ImportError("initialization failed"), OSError()]
+)
+def test_an_error_that_follows_ctrl_c_is_an_interruption(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> None:
         with console.exit_codes():
             try:
                 signal.raise_signal(signal.SIGINT)
-            except KeyboardInterrupt as error:
+            except KeyboardInterrupt as interruption:
                 # As native code does with an exception that it cannot raise.
-                sys.excepthook(type(error), error, error.__traceback__)
-                raise ValueError("in the original function") from error
+                sys.excepthook(type(interruption), interruption, interruption.__traceback__)
+                raise error from interruption
 
     hook = sys.excepthook
     with pytest.raises(SystemExit, match="130"):

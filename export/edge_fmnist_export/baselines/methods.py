@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import UsageError
 from edge_fmnist_export.baselines.base import Baseline, BaselineData, Settings, StepProgress, no_progress
 
@@ -58,13 +59,17 @@ class Boosting(Baseline):
     def fit(self, data: BaselineData, settings: Settings, progress: StepProgress = no_progress) -> Any:
         from xgboost.callback import TrainingCallback
 
-        class RoundProgress(TrainingCallback):
-            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-                progress("boosting", epoch + 1, int(settings["n_estimators"]))
-                return False
+        # The matrix of features is read by a callback of native code.
+        with interrupted_later() as check_interrupt:
 
-        model = self.estimator(data, settings).set_params(callbacks=[RoundProgress()])
-        model.fit(data.features, data.classes, **self.fit_arguments(data))
+            class RoundProgress(TrainingCallback):
+                def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+                    check_interrupt()
+                    progress("boosting", epoch + 1, int(settings["n_estimators"]))
+                    return False
+
+            model = self.estimator(data, settings).set_params(callbacks=[RoundProgress()])
+            model.fit(data.features, data.classes, **self.fit_arguments(data))
         return model.set_params(callbacks=None)
 
     def facts(self, estimator: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.errors import CheckError, DataError, UsageError
@@ -182,6 +183,7 @@ def grid_search(
 
     def score(estimator: Any, features: np.ndarray, classes: np.ndarray) -> float:
         nonlocal done
+        check_interrupt()
         done += 1
         progress("grid search", done, fits)
         return float(estimator.score(features, classes))
@@ -199,7 +201,9 @@ def grid_search(
     count = len(data.classes)
     chosen = _stratified(data.classes, SEARCH_IMAGES, data.seed) if count > SEARCH_IMAGES else np.arange(count)
     progress("grid search", 0, fits)
-    with convergence_warnings_ignored(), _fits_on(ray):
+    # A fit of xgboost reads the features by a callback of native code; a cluster's fits run elsewhere.
+    later = interrupted_later() if ray is None else contextlib.nullcontext(lambda: None)
+    with convergence_warnings_ignored(), _fits_on(ray), later as check_interrupt:
         search.fit(data.features[chosen], data.classes[chosen], **baseline.fit_arguments(data))
     found = search.cv_results_
     trials = [

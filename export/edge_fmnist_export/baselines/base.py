@@ -80,6 +80,10 @@ class Baseline(ABC):
         """Return extra keyword arguments of the estimator's ``fit``."""
         return {}
 
+    def watched(self, estimator: Any, after_round: Callable[[int], None]) -> Any:  # noqa: ARG002
+        """Return the estimator, whose fit calls ``after_round`` with the number of finished rounds, if it has any."""
+        return estimator
+
     def fit(self, data: BaselineData, settings: Settings, progress: StepProgress = no_progress) -> Any:
         """Return an estimator that was fitted on the training data."""
         progress("fitting", 0, None)

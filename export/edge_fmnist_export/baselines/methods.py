@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,19 +57,25 @@ class Boosting(Baseline):
     def fit_arguments(self, data: BaselineData) -> dict[str, Any]:
         return {"eval_set": [(data.validation_features, data.validation_classes)], "verbose": False}
 
-    def fit(self, data: BaselineData, settings: Settings, progress: StepProgress = no_progress) -> Any:
+    def watched(self, estimator: Any, after_round: Callable[[int], None]) -> Any:
         from xgboost.callback import TrainingCallback
 
-        # The matrix of features is read by a callback of native code.
+        class EachRound(TrainingCallback):
+            def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
+                after_round(epoch + 1)
+                return False
+
+        return estimator.set_params(callbacks=[EachRound()])
+
+    def fit(self, data: BaselineData, settings: Settings, progress: StepProgress = no_progress) -> Any:
+        # The features are read by a callback of native code.
         with interrupted_later() as check_interrupt:
 
-            class RoundProgress(TrainingCallback):
-                def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-                    check_interrupt()
-                    progress("boosting", epoch + 1, int(settings["n_estimators"]))
-                    return False
+            def after_round(finished: int) -> None:
+                check_interrupt()
+                progress("boosting", finished, int(settings["n_estimators"]))
 
-            model = self.estimator(data, settings).set_params(callbacks=[RoundProgress()])
+            model = self.watched(self.estimator(data, settings), after_round)
             model.fit(data.features, data.classes, **self.fit_arguments(data))
         return model.set_params(callbacks=None)
 

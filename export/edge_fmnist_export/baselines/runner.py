@@ -188,8 +188,11 @@ def grid_search(
         progress("grid search", done, fits)
         return float(estimator.score(features, classes))
 
+    estimator = baseline.estimator(data, baseline.defaults)
+    if ray is None:
+        estimator = baseline.watched(estimator, lambda _: check_interrupt())
     search = GridSearchCV(
-        baseline.estimator(data, baseline.defaults),
+        estimator,
         dict(baseline.grid),
         # On a cluster, the estimator's own score is the same, and need not be sent.
         scoring=score if ray is None else None,

@@ -128,17 +128,20 @@ def _train(
 ) -> tuple[Run, dict[str, Any]]:
     from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.progress import ProgressListener
-    from edge_fmnist_export.training.run_folder import create_run, resume_run
+    from edge_fmnist_export.training.run_folder import check_unused, create_run, resume_run
 
-    # All checks run before the run folder is created, except for decoding photographs; and start-up messages are
-    # printed before the progress bar.
-    if images is not None:
-        training_data.subsets(recipe, images)
+    # All checks run before the run folder is created, except for decoding photographs, and the quick ones first.
+    # Start-up messages are printed before the progress bar.
+    run = resume_run(folder, recipe) if resume else None
+    if run is None:
+        check_unused(folder)
     training_data.check_photos(recipe, photos)
     train_recipe.check_runs(recipe)
+    if images is not None:
+        training_data.subsets(recipe, images)
     with console.quiet_native_log():
         backend.warm_up_keras()
-    run = resume_run(folder, recipe) if resume else create_run(folder, recipe)
+    run = run or create_run(folder, recipe)
     console.say(f"Training {recipe.name} in {folder}")
     with ProgressListener(console.stderr_console()) as listener:
         return run, train_recipe.train(run, images, listener, photos)

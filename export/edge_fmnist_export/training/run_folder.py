@@ -136,14 +136,23 @@ def open_run(name_or_folder: str | Path) -> Run:
         raise RunError(f"{path}: cannot be read as text ({error})") from error
 
 
+def check_unused(folder: Path) -> None:
+    """Check that a run can be created in a folder.
+
+    Raises:
+        UsageError: it exists and is not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: already exists; continue it with --resume, or choose another --output")
+
+
 def create_run(folder: Path, recipe: Recipe) -> Run:
     """Create a run folder for a recipe.
 
     Raises:
         UsageError: the folder exists and is not empty.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: already exists; continue it with --resume, or choose another --output")
+    check_unused(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "recipe.toml", recipe.to_toml())
     return Run(folder, recipe)

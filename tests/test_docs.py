@@ -108,7 +108,9 @@ def test_commands_run(page: Path, part_of_data: Path, tmp_path: Path, monkeypatc
 def test_long_command_starts(
     line: str, start: Callable[..., Any], part_of_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EDGE_FMNIST_DATA", str(part_of_data))
+    # Teachers fit the student's validation images only if all data are there.
+    if not line.startswith("edge-fmnist train "):
+        monkeypatch.setenv("EDGE_FMNIST_DATA", str(part_of_data))
     check_started(start(line, tmp_path, environment()))
 
 

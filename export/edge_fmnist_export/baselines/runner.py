@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,9 +204,7 @@ def grid_search(
     count = len(data.classes)
     chosen = _stratified(data.classes, SEARCH_IMAGES, data.seed) if count > SEARCH_IMAGES else np.arange(count)
     progress("grid search", 0, fits)
-    # A fit of xgboost reads the features by a callback of native code; a cluster's fits run elsewhere.
-    later = interrupted_later() if ray is None else contextlib.nullcontext(lambda: None)
-    with convergence_warnings_ignored(), _fits_on(ray), later as check_interrupt:
+    with convergence_warnings_ignored(), _fits_on(ray) as check_interrupt:
         search.fit(data.features[chosen], data.classes[chosen], **baseline.fit_arguments(data))
     found = search.cv_results_
     trials = [
@@ -219,10 +217,16 @@ def grid_search(
 
 
 @contextlib.contextmanager
-def _fits_on(ray: str | None) -> Iterator[None]:
-    """Let joblib, which scikit-learn uses, run on a Ray cluster inside the block; None changes nothing."""
+def _fits_on(ray: str | None) -> Iterator[Callable[[], None]]:
+    """Let joblib, which scikit-learn uses, run on a Ray cluster inside the block; None: here.
+
+    Yields:
+        A function to call between two fits, which raises KeyboardInterrupt if Ctrl-C was pressed.
+    """
     if ray is None:
-        yield
+        # xgboost reads the features by a callback of native code.
+        with interrupted_later() as check_interrupt:
+            yield check_interrupt
         return
     import joblib  # type: ignore[import-untyped]
 
@@ -233,7 +237,7 @@ def _fits_on(ray: str | None) -> Iterator[None]:
 
         register_ray()
         with joblib.parallel_config("ray"):
-            yield
+            yield lambda: None
 
 
 def save(result: BaselineResult, path: Path, images: np.ndarray) -> None:

@@ -154,6 +154,8 @@ def _run_exporter(
     from edge_fmnist_export.training.training_data import recorded_data
 
     run = open_run(name)
+    # Before TensorFlow is imported.
+    run.require("float")
     if run.recipe.photos.classes and (data is not None or calibration):
         raise UsageError(
             f"{name}: was trained on photographs alone, so --data, --ptq and --all do not fit it; expected --int8 (the "

@@ -97,6 +97,8 @@ def _float_scorer(name: str, classifier: Any | None) -> Scorer:
     from edge_fmnist_export.training.run_folder import open_run
 
     run = open_run(name) if classifier is None else run_of(classifier, name)
+    # Before TensorFlow is imported.
+    run.require("float")
     backend.warm_up()
     return of_run(run, None if classifier is None else classifier.labels)
 

@@ -111,7 +111,6 @@ def bench(
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
     for extra, option, given in (
-        ("export", "--against float", against),
         ("export", "--peers", peers),
         ("peers", "--peers", peers),
         ("plot", "--plot", plot),

@@ -20,7 +20,7 @@ BOARD = Path("/proc/device-tree/model")
 
 LIBRARIES = (
     *("edge-fmnist", "numpy", "opencv-python", "opencv-python-headless", "ai-edge-litert", "tflite-runtime"),
-    *("tensorflow", "keras", "onnxruntime"),
+    *("tensorflow", "keras", "torch", "onnxruntime"),
 )
 
 # Instruction set extensions for int8 or vectors, best first: they decide the speed-up of int8 over float32.

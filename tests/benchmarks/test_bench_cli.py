@@ -276,7 +276,7 @@ def test_bad_input_is_refused_before_measuring(
 def test_a_missing_extra_is_named(
     bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, extra: str
 ) -> None:
-    missing = {"peers": "onnxruntime", "export": "tensorflow", "plot": "matplotlib"}[extra]
+    missing = {"peers": "onnxruntime", "export": "keras", "plot": "matplotlib"}[extra]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None if name == missing else object())
     assert f"pip install 'edge-fmnist[{extra}]'" in bench(option, code=2).stderr

@@ -5,6 +5,7 @@ Most run in one separate process, since TensorFlow fixes its number of threads w
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import RunNotFoundError
+from edge_fmnist.errors import RunError, RunNotFoundError
 from edge_fmnist_bench.variants.base import VariantError
-from edge_fmnist_bench.variants.floats import MissingVariant, float_variants
+from edge_fmnist_bench.variants.floats import MissingVariant, float_variants, tflite_variants
 from edge_fmnist_bench.variants.peers import MODULES, OnnxVariant, peer_variants
 
 NEEDED = ("tensorflow", "keras", "tf_keras", *MODULES)
@@ -138,6 +139,20 @@ def test_a_format_that_was_not_exported_says_why() -> None:
     assert (variant.name, variant.file) == ("litert-dynamic", None)
     with pytest.raises(VariantError, match="the converter refused"):
         variant.open(threads=1, batch=1)
+
+
+def test_without_tensorflow_each_format_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with Keras on the torch back end alone."""
+    failed = subprocess.CompletedProcess([], 1, "", "Error: exporting needs the package 'tensorflow'\n")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: failed)
+    monkeypatch.setattr("edge_fmnist.extras.missing", lambda modules: ["tensorflow"])
+    variants = tflite_variants("edge", tmp_path)
+    assert [variant.name for variant in variants] == ["litert-float32", "litert-float16", "litert-dynamic"]
+    with pytest.raises(VariantError, match=r"^exporting needs the package 'tensorflow'$"):
+        variants[0].open(threads=1, batch=1)
+    monkeypatch.setattr("edge_fmnist.extras.missing", lambda modules: [])
+    with pytest.raises(RunError, match="edge: cannot be exported: exporting needs"):
+        tflite_variants("edge", tmp_path)
 
 
 def test_damaged_onnx_file(tmp_path: Path) -> None:

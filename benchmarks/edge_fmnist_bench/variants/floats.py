@@ -30,7 +30,9 @@ def float_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
         RunError: the run is damaged, or nothing could be exported.
         InterpreterError: no interpreter is installed.
     """
-    extras.require("export", PURPOSE)
+    from edge_fmnist_export.training import backend
+
+    extras.require("export", PURPOSE, backend.FLOAT_MODULES)
     from edge_fmnist_bench.variants.keras_model import keras_variants
     from edge_fmnist_export.training.run_folder import open_run
 
@@ -59,7 +61,10 @@ def tflite_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     try:
         files = {entry["format"]: Path(entry["path"]) for entry in json.loads(done.stdout)}
     except ValueError as error:
-        raise RunError(f"{run}: cannot be exported: {reason}") from error
+        # The float model runs on any Keras back end, its files need TensorFlow.
+        if not extras.missing(("tensorflow",)):
+            raise RunError(f"{run}: cannot be exported: {reason}") from error
+        files = {}
     return [
         InterpreterVariant(str(files[kind]), interpreter, kind)
         if kind in files

@@ -44,9 +44,9 @@ def _averaged(forward: Forward, images: np.ndarray, flip_tta: bool) -> np.ndarra
 
 def _fused(model: Any, keras: Any) -> Forward:
     from edge_fmnist_export.training.torch_network import TorchNetwork
-    from edge_fmnist_export.training.torch_trainer import compiled, torch_logits
+    from edge_fmnist_export.training.torch_trainer import compiled, on_accelerator, torch_logits
 
     keep_freed_memory()
-    network, reduced = compiled(TorchNetwork(model)), backend.has_bfloat16(keras)
+    network, reduced = compiled(TorchNetwork(model, channels_last=on_accelerator(model))), backend.has_bfloat16(keras)
     device = model.weights[0].value.device
     return lambda inputs: torch_logits(network, inputs, device, reduced=reduced)

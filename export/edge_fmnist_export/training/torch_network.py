@@ -29,17 +29,19 @@ class TorchNetwork:
 
     Args:
         model: a functional Keras 3 model on the torch back end, with one input and one output.
+        channels_last: hold kernels and activations channels last, as accelerators need it: with one input channel,
+            torch cannot tell from the images.
 
     Raises:
         UsageError: the model has an unsupported layer.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, *, channels_last: bool = False) -> None:
         config = model.get_config()
         self._input = _names(config["input_layers"])[0]
         self._output = _names(config["output_layers"])[0]
         self._steps = [
-            Step(_operation(model.get_layer(layer["name"])), _inputs(layer), layer["name"])
+            Step(_operation(model.get_layer(layer["name"]), channels_last), _inputs(layer), layer["name"])
             for layer in config["layers"]
             if layer["class_name"] != "InputLayer"
         ]
@@ -80,14 +82,14 @@ def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _operation(layer: Any) -> Operation:
+def _operation(layer: Any, channels_last: bool) -> Operation:
     """Return a Keras layer's operation on tensors (N, channels, height, width)."""
     kind = type(layer).__name__
     try:
-        return _OPERATIONS[kind](layer)
+        return _convolution(layer, channels_last) if kind == "Conv2D" else _OPERATIONS[kind](layer)
     except KeyError:
         raise UsageError(
-            f"the torch back end supports the layers {', '.join(sorted(_OPERATIONS))}, got {kind}; "
+            f"the torch back end supports the layers {', '.join(sorted(['Conv2D', *_OPERATIONS]))}, got {kind}; "
             "set KERAS_BACKEND=tensorflow"
         ) from None
 
@@ -119,10 +121,12 @@ def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
     return (*columns, *rows)
 
 
-def _convolution(layer: Any) -> Operation:
+def _convolution(layer: Any, channels_last: bool) -> Operation:
+    import torch
     from torch.nn import functional
 
     activation = _activation(layer)
+    layout = torch.channels_last if channels_last else torch.preserve_format
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
 
     def run(inputs: Sequence[Any], _: bool) -> Any:
@@ -132,7 +136,9 @@ def _convolution(layer: Any) -> Operation:
             padding = (top, left)
         else:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        return activation(functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, tuple(layer.strides), padding))
+        weights = kernel.permute(3, 2, 0, 1).to(memory_format=layout)
+        convolved = functional.conv2d(x, weights, bias, tuple(layer.strides), padding)
+        return activation(convolved.to(memory_format=layout))
 
     return run
 
@@ -200,7 +206,6 @@ def _global_average_pooling(_layer: Any) -> Operation:
 _OPERATIONS: dict[str, Callable[[Any], Operation]] = {
     "Add": _add,
     "BatchNormalization": _batch_normalization,
-    "Conv2D": _convolution,
     "Dense": _dense,
     "Dropout": _dropout,
     "Flatten": _flatten,

@@ -274,9 +274,7 @@ def test_runs_that_cannot_initialize_a_recipe(tiny_recipe: Path, tiny_run: Path,
         return parse_recipe(init_from(tiny_recipe, run), "tiny.toml")
 
     shutil.copyfile(tiny_run / "recipe.toml", tmp_path / "recipe.toml")
-    other = (
-        "init_from: expected a run of the architecture lenet5, or of one with wider blocks, got edge, which has edge"
-    )
+    other = "init_from: expected a run of the architecture lenet5, got edge, which has edge"
     for check in (initial_weights, check_runs):
         with pytest.raises(RunNotFoundError, match=r"recipe tiny, init_from = .*none: neither a run folder nor"):
             check(recipe(tmp_path / "none"))

@@ -63,16 +63,16 @@ def train(
     from edge_fmnist_export.training.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    wanted = _changed(loaded, epochs, qat_epochs if qat else 0, validation, seed)
-    # A number that the user wrote is kept.
-    scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
-    folder = output or RUNS / wanted.name
-    if photos is not None and wanted.photos.views and own_classes.class_folders(photos):
+    if photos is not None and loaded.photos.views and own_classes.class_folders(photos):
         if data or labels or validation:
             raise UsageError(
                 "photographs of your own classes are trained on alone; omit --data, --labels, --validation"
             )
-        wanted = own_classes.for_classes(wanted, photos)
+        loaded = own_classes.for_classes(loaded, photos)
+    wanted = _changed(loaded, epochs, qat_epochs if qat else 0, validation, seed)
+    # A number that the user wrote is kept.
+    scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
+    folder = output or RUNS / wanted.name
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")

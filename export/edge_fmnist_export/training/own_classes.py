@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,13 @@ HELD_OUT = 0.2
 # At most; a few hundred views make few batches of the usual size.
 BATCH_SIZE = 32
 SEED = 0
+# In place of distillation: no teacher knows the classes.
+FINE_TUNING: dict[str, dict[str, Any]] = {
+    "data": {"batch_size": 128},
+    "photos": {"views": 10},
+    "distill": {"teachers": ()},
+    "training": {"epochs": 10, "learning_rate": 0.02, "weight_decay": 0.004, "ema": 0.0},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +57,10 @@ def for_classes(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe that trains on the photographs of a folder alone, from the weights of ``camera``.
 
     The last epoch is kept, so that held-out photographs are not used for model selection and measure without bias.
-    Raises as :func:`photograph_files`.
+    A recipe with teachers is replaced by FINE_TUNING. Raises as :func:`photograph_files`.
     """
+    if recipe.distill.teachers:
+        recipe = recipe.with_changes(**FINE_TUNING)
     size = min(recipe.data.batch_size, BATCH_SIZE)
     # Of the learning rate, in proportion to the images of a batch (Goyal et al. 2017, arXiv:1706.02677).
     slower = size / recipe.data.batch_size

@@ -193,8 +193,7 @@ class Recipe(Section):
 
     Attributes:
         init_from: shipped checkpoint or run folder whose float weights initialize training; empty for random
-            initialization. It has the same architecture, or a residual one (``resnet:...``) with wider blocks, whose
-            most important channels are kept.
+            initialization. It has the same architecture.
         flip_tta: flip test-time augmentation: the trained model averages its logits over an image and its mirror
             image (as in Krizhevsky et al. 2012).
     """
@@ -211,12 +210,6 @@ class Recipe(Section):
     distill: DistillSettings = DistillSettings()
     training: FloatPhase = FloatPhase()
     qat: QatPhase = QatPhase()
-
-    @model_validator(mode="after")
-    def _photos_exclude_teachers(self) -> Recipe:
-        if self.distill.teachers and self.photos.views:
-            raise ValueError("distill.teachers and photos.views exclude each other; leave one out")
-        return self
 
     @property
     def outputs(self) -> int:

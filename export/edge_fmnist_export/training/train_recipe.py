@@ -16,7 +16,6 @@ from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
 from edge_fmnist_export.training.calibration import FILE as CALIBRATION
 from edge_fmnist_export.training.calibration import calibrate, recorded
-from edge_fmnist_export.training.channel_pruning import is_narrower, prune_channels
 from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, hashes, teachers
 from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.float_model import float_model
@@ -100,17 +99,13 @@ def check_runs(recipe: Recipe) -> None:
 
 
 def initial_weights(recipe: Recipe) -> Arrays | None:
-    """Return the float weights that a recipe starts from, pruned to its width; None for random initialization.
+    """Return the float weights that a recipe starts from; None for random initialization.
 
     Raises:
         RunNotFoundError, RecipeError, RunError: as :func:`check_runs`.
     """
     run = _initial_run(recipe)
-    if run is None:
-        return None
-    ours, theirs = recipe.architecture, run.recipe.architecture
-    weights = run.weights(FLOAT)
-    return weights if ours == theirs else prune_channels(weights, theirs, ours, backend.keras_module())
+    return run.weights(FLOAT) if run else None
 
 
 def _initial_run(recipe: Recipe) -> Run | None:
@@ -121,10 +116,10 @@ def _initial_run(recipe: Recipe) -> Run | None:
     except RunNotFoundError as error:
         raise RunNotFoundError(f"the recipe {recipe.name}, init_from = {error}") from error
     ours, theirs = recipe.architecture, run.recipe.architecture
-    if ours != theirs and not is_narrower(ours, theirs):
+    if ours != theirs:
         raise RecipeError(
-            f"the recipe {recipe.name}, init_from: expected a run of the architecture {ours}, or of one with wider "
-            f"blocks, got {recipe.init_from}, which has {theirs}"
+            f"the recipe {recipe.name}, init_from: expected a run of the architecture {ours}, got {recipe.init_from}, "
+            f"which has {theirs}"
         )
     return run
 

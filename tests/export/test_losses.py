@@ -55,6 +55,7 @@ def test_accuracy_takes_any_correct_class_and_rejection_of_the_unknown(each_kera
     expected = ROWS[range(len(ROWS)), PROBABILITIES.argmax(axis=1)]
     expected[OF_UNKNOWN] = PROBABILITIES[OF_UNKNOWN].max(axis=1) < 0.5
     assert correct(ROWS, LOGITS).numpy().tolist() == expected.tolist()
+    assert correct(np.hstack([ROWS, LOGITS]), LOGITS).numpy().tolist() == expected.tolist()  # with a teacher's logits
     assert correct(ROWS, SURE).numpy().tolist() == [1, 0, 0, 0, 0, 0, 0]
     assert correct(ROWS, SURE * 0).numpy()[OF_UNKNOWN].tolist() == [1, 1]
 

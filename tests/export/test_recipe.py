@@ -82,11 +82,3 @@ def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
 def test_with_changes_validates(values: dict[str, int], named: str) -> None:
     with pytest.raises(RecipeError, match=named):
         load_recipe("edge").with_changes(training=values)
-
-
-def test_photographs_and_teachers_exclude_each_other() -> None:
-    message = r"distill\.teachers and photos\.views exclude each other"
-    with pytest.raises(RecipeError, match=rf"^mine\.toml: .*{message}") as raised:
-        parse_recipe(f'{LEAST}[distill]\nteachers = ["edge"]\n[photos]\nviews = 3\n', "mine.toml")
-    # The message does not print the whole recipe.
-    assert "lenet5" not in str(raised.value)

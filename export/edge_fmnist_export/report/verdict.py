@@ -37,7 +37,7 @@ class TrainingVerdict:
 
     Attributes:
         judgement: the result.
-        epochs: number of epochs.
+        epochs: number of epochs; not each needs a record.
         best_epoch: epoch with the highest validation accuracy, from 1.
         gap_points: training accuracy minus validation accuracy at the best epoch, in percentage points.
         least_loss_epoch: epoch with the lowest validation loss, from 1.
@@ -80,13 +80,14 @@ def judge(records: Sequence[EpochRecord]) -> TrainingVerdict:
     ahead at the best epoch. Underfitted: the validation loss still fell by more than 1 % per epoch over the last
     quarter.
     """
+    epochs = [record.epoch for record in records]
     losses = np.array([record.validation_loss for record in records])
     best = int(np.argmax([record.validation_accuracy for record in records]))
     least = int(np.argmin(losses))
     gap = (records[best].accuracy - records[best].validation_accuracy) * 100
     rise = float(losses[-1] / losses[least] - 1) if losses[least] > 0 else 0.0
     count = min(len(losses), max(END_LEAST, round(len(losses) * END_SHARE)))
-    trend = _trend(losses[-count:]) if len(losses) >= LEAST_EPOCHS else None
+    trend = _trend(epochs[-count:], losses[-count:]) if len(losses) >= LEAST_EPOCHS else None
     judgement: Judgement = "well fitted"
     if trend is None:
         judgement = "too short"
@@ -94,10 +95,11 @@ def judge(records: Sequence[EpochRecord]) -> TrainingVerdict:
         judgement = "overfitted"
     elif trend < -STILL_FALLING:
         judgement = "unfinished"
-    return TrainingVerdict(judgement, len(records), best + 1, gap, least + 1, rise, trend, count)
+    spanned = epochs[-1] - epochs[-count] + 1
+    return TrainingVerdict(judgement, epochs[-1], epochs[best], gap, epochs[least], rise, trend, spanned)
 
 
-def _trend(losses: np.ndarray) -> float:
+def _trend(epochs: Sequence[int], losses: np.ndarray) -> float:
     """Return the slope of a line through the losses, per epoch, relative to their mean."""
     mean = float(losses.mean())
-    return float(np.polyfit(np.arange(len(losses)), losses, 1)[0]) / mean if mean > 0 else 0.0
+    return float(np.polyfit(epochs, losses, 1)[0]) / mean if mean > 0 else 0.0

@@ -239,11 +239,7 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})"
-            # A problem between settings has no location, and its input is the whole recipe.
-            if issue["loc"]
-            else str(issue["msg"])
-            for issue in error.errors()
+            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})" for issue in error.errors()
         )
         raise RecipeError(f"{where}: {problems}") from error
 

@@ -65,7 +65,10 @@ def build(context: ReportContext) -> ReportSection:
                 shown=ROWS_SHOWN,
             )
         ],
-        summary={"epochs": len(records), "verdict": {name: verdict.as_dict() for name, verdict in verdicts.items()}},
+        summary={
+            "epochs": _epochs(records)[-1],
+            "verdict": {name: verdict.as_dict() for name, verdict in verdicts.items()},
+        },
     )
 
 
@@ -112,11 +115,11 @@ def _curves(records: Sequence[EpochRecord], name: str) -> Figure:
         ([getattr(record, name) * factor for record in records], figures.BLUE, "training"),
         (validation, figures.RED, "validation"),
     ):
-        axes.plot(range(1, len(values) + 1), values, color=colour, label=label, linewidth=1.4, marker=marker)
+        axes.plot(_epochs(records), values, color=colour, label=label, linewidth=1.4, marker=marker)
     if percent:
         for _, group in groupby(enumerate(records), key=lambda item: item[1].phase):
             best = max((index for index, _ in group), key=lambda index: validation[index])
-            axes.plot(best + 1, validation[best], "o", color=figures.RED, markeredgecolor=figures.PAPER)
+            axes.plot(_epochs(records)[best], validation[best], "o", color=figures.RED, markeredgecolor=figures.PAPER)
     axes.legend(loc="lower right" if percent else "upper right")
     return figures.figure_of(axes)
 
@@ -124,10 +127,19 @@ def _curves(records: Sequence[EpochRecord], name: str) -> Figure:
 def _learning_rate(records: Sequence[EpochRecord]) -> Figure:
     axes = _epoch_axes(records, "learning rate")
     rates = [record.learning_rate for record in records]
-    axes.plot(range(1, len(rates) + 1), rates, ".-", color=figures.BLUE, linewidth=1.2, markersize=4)
+    axes.plot(_epochs(records), rates, ".-", color=figures.BLUE, linewidth=1.2, markersize=4)
     if min(rates) > 0:
         axes.set_yscale("log")
     return figures.figure_of(axes)
+
+
+def _epochs(records: Sequence[EpochRecord]) -> list[int]:
+    """Return the epoch of each record, counted over all phases; not each epoch needs a record."""
+    found: list[int] = []
+    for _, group in groupby(records, key=lambda record: record.phase):
+        before = found[-1] if found else 0
+        found += [before + record.epoch for record in group]
+    return found
 
 
 def _epoch_axes(records: Sequence[EpochRecord], label: str) -> Axes:
@@ -137,8 +149,9 @@ def _epoch_axes(records: Sequence[EpochRecord], label: str) -> Axes:
     axes.set_xlabel("epoch, over all phases")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(0.5, len(records) + 0.5)
-    for place, record in enumerate(records, start=1):
+    epochs = _epochs(records)
+    axes.set_xlim(0.5, epochs[-1] + 0.5)
+    for place, record in zip(epochs, records, strict=True):
         if record.phase == QAT:
             axes.axvspan(place - 0.5, place + 0.5, color=figures.AMBER, alpha=0.18, linewidth=0)
     return axes

@@ -125,7 +125,8 @@ def open_run(name_or_folder: str | Path) -> Run:
     folder = shipped.get(str(name_or_folder), Path(name_or_folder))
     if not folder.is_dir():
         raise RunNotFoundError(
-            f"{name_or_folder}: neither a run folder nor a shipped checkpoint ({', '.join(shipped) or 'none'})"
+            f"{name_or_folder}: neither a run folder nor a shipped checkpoint ({', '.join(shipped) or 'none'}); "
+            f"the repository has all of them, under {REPOSITORY_CHECKPOINTS}"
         )
     path = folder / "recipe.toml"
     if not path.is_file():

@@ -44,9 +44,10 @@ def _averaged(forward: Forward, images: np.ndarray, flip_tta: bool) -> np.ndarra
 
 def _fused(model: Any, keras: Any) -> Forward:
     from edge_fmnist_export.training.torch_network import TorchNetwork
-    from edge_fmnist_export.training.torch_trainer import compiled, on_accelerator, torch_logits
+    from edge_fmnist_export.training.torch_trainer import compiled, torch_logits
 
     keep_freed_memory()
-    network, reduced = compiled(TorchNetwork(model, channels_last=on_accelerator(model))), backend.has_bfloat16(keras)
     device = model.weights[0].value.device
+    network = compiled(TorchNetwork(model, channels_last=device.type != "cpu"))
+    reduced = backend.has_bfloat16(keras)
     return lambda inputs: torch_logits(network, inputs, device, reduced=reduced)

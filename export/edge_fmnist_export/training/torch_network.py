@@ -29,8 +29,8 @@ class TorchNetwork:
 
     Args:
         model: a functional Keras 3 model on the torch back end, with one input and one output.
-        channels_last: hold kernels and activations channels last, as accelerators need it: with one input channel,
-            torch cannot tell from the images.
+        channels_last: keep activations channels last, as accelerators need it: torch cannot tell the layout of images
+            with one channel, and a convolution takes that of its input.
 
     Raises:
         UsageError: the model has an unsupported layer.
@@ -40,8 +40,9 @@ class TorchNetwork:
         config = model.get_config()
         self._input = _names(config["input_layers"])[0]
         self._output = _names(config["output_layers"])[0]
+        self._channels_last = channels_last
         self._steps = [
-            Step(_operation(model.get_layer(layer["name"]), channels_last), _inputs(layer), layer["name"])
+            Step(_operation(model.get_layer(layer["name"])), _inputs(layer), layer["name"])
             for layer in config["layers"]
             if layer["class_name"] != "InputLayer"
         ]
@@ -52,9 +53,14 @@ class TorchNetwork:
         They have the precision of the autocast context. In ``training``, dropout is active and batch normalization uses
         the batch.
         """
+        import torch
+
         values = {self._input: images}
         for step in self._steps:
-            values[step.output] = step.operation([values[name] for name in step.inputs], training)
+            value = step.operation([values[name] for name in step.inputs], training)
+            if self._channels_last and value.ndim == images.ndim:
+                value = value.to(memory_format=torch.channels_last)
+            values[step.output] = value
         return values[self._output]
 
 
@@ -82,14 +88,14 @@ def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _operation(layer: Any, channels_last: bool) -> Operation:
+def _operation(layer: Any) -> Operation:
     """Return a Keras layer's operation on tensors (N, channels, height, width)."""
     kind = type(layer).__name__
     try:
-        return _convolution(layer, channels_last) if kind == "Conv2D" else _OPERATIONS[kind](layer)
+        return _OPERATIONS[kind](layer)
     except KeyError:
         raise UsageError(
-            f"the torch back end supports the layers {', '.join(sorted(['Conv2D', *_OPERATIONS]))}, got {kind}; "
+            f"the torch back end supports the layers {', '.join(sorted(_OPERATIONS))}, got {kind}; "
             "set KERAS_BACKEND=tensorflow"
         ) from None
 
@@ -121,12 +127,10 @@ def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
     return (*columns, *rows)
 
 
-def _convolution(layer: Any, channels_last: bool) -> Operation:
-    import torch
+def _convolution(layer: Any) -> Operation:
     from torch.nn import functional
 
     activation = _activation(layer)
-    layout = torch.channels_last if channels_last else torch.preserve_format
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
 
     def run(inputs: Sequence[Any], _: bool) -> Any:
@@ -136,9 +140,7 @@ def _convolution(layer: Any, channels_last: bool) -> Operation:
             padding = (top, left)
         else:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        weights = kernel.permute(3, 2, 0, 1).to(memory_format=layout)
-        convolved = functional.conv2d(x, weights, bias, tuple(layer.strides), padding)
-        return activation(convolved.to(memory_format=layout))
+        return activation(functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, tuple(layer.strides), padding))
 
     return run
 
@@ -206,6 +208,7 @@ def _global_average_pooling(_layer: Any) -> Operation:
 _OPERATIONS: dict[str, Callable[[Any], Operation]] = {
     "Add": _add,
     "BatchNormalization": _batch_normalization,
+    "Conv2D": _convolution,
     "Dense": _dense,
     "Dropout": _dropout,
     "Flatten": _flatten,

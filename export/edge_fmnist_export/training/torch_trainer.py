@@ -42,7 +42,7 @@ class TorchTrainer:
         keep_freed_memory()
         self._phase, self._torch = phase, torch
         keras, model = phase.keras, phase.model
-        self._network = TorchNetwork(model, channels_last=on_accelerator(model))
+        self._network = TorchNetwork(model, channels_last=model.weights[0].value.device.type != "cpu")
         self._compiled = compiled(self._network)
         self._reduced = phase.precision == "bfloat16"
         trained = model.trainable_variables
@@ -103,11 +103,6 @@ class TorchTrainer:
             torch._foreach_add_(self._parameters, gradients, alpha=-rate)
         for parameter in self._parameters:
             parameter.grad = None
-
-
-def on_accelerator(model: Any) -> bool:
-    """Return whether a Keras model on the torch back end computes elsewhere than on the CPU."""
-    return str(model.weights[0].value.device.type) != "cpu"
 
 
 def compiled(network: TorchNetwork) -> Callable[[Any, bool], Any]:

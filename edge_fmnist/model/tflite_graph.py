@@ -22,14 +22,14 @@ from edge_fmnist.model.flatbuffer import DAMAGE, Table
 SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 UNSUPPORTED = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CUSTOM"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-# Types allowed inside a fully integer network: activations and weights, biases and shapes.
-INTEGER_TYPES = frozenset({"INT8", "INT32"})
+# Types allowed inside a fully integer network: activations and weights, biases and shapes, weights of four bits.
+INTEGER_TYPES = frozenset({"INT8", "INT32", "INT4"})
 
-# In the order of the schema's enum TensorType, with bytes per element; 0: not checked.
+# In the order of the schema's enum TensorType, with bytes per element; 0: not checked. Two INT4 share a byte.
 TYPES = (
     *(("FLOAT32", 4), ("FLOAT16", 2), ("INT32", 4), ("UINT8", 1), ("INT64", 8), ("STRING", 0), ("BOOL", 1)),
     *(("INT16", 2), ("COMPLEX64", 8), ("INT8", 1), ("FLOAT64", 8), ("COMPLEX128", 16), ("UINT64", 8)),
-    *(("RESOURCE", 0), ("VARIANT", 0), ("UINT32", 4), ("UINT16", 2), ("INT4", 0), ("BFLOAT16", 2)),
+    *(("RESOURCE", 0), ("VARIANT", 0), ("UINT32", 4), ("UINT16", 2), ("INT4", 0.5), ("BFLOAT16", 2)),
 )
 # Values of the schema's enum BuiltinOperator.
 CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
@@ -133,7 +133,7 @@ class _RawTensor:
         self.table = table
         self.type, item = TYPES[table.number(1, "B")]
         self.shape = tuple(map(int, table.numbers(0, "<i4")))
-        self.bytes = math.prod(max(1, size) if size < 0 else size for size in self.shape) * item
+        self.bytes = math.ceil(math.prod(max(1, size) if size < 0 else size for size in self.shape) * item)
         self.constant_bytes = buffers[table.number(2, "I")]
         quantization = table.table(4)
         self.scales = quantization.numbers(2, "<f4") if quantization else np.empty(0)
@@ -162,9 +162,17 @@ class _RawTensor:
             raise ValueError(
                 f"{name} has {len(self.scales)} scales and {len(self.zero_points)} zero points for {channels} channels"
             )
-        limits = np.iinfo(self.type.lower() if self.type != "INT4" else "int8")
-        if len(self.zero_points) and not limits.min <= self.zero_points.min() <= self.zero_points.max() <= limits.max:
+        low, high = _limits(self.type)
+        if len(self.zero_points) and not low <= self.zero_points.min() <= self.zero_points.max() <= high:
             raise ValueError(f"{name} has a zero point outside of {self.type}")
+
+
+def _limits(integer: str) -> tuple[int, int]:
+    """Return the least and the greatest value of an integer type."""
+    if integer == "INT4":
+        return -8, 7
+    limits = np.iinfo(integer.lower())
+    return int(limits.min), int(limits.max)
 
 
 class _RawGraph:
@@ -302,8 +310,8 @@ def stated_input_range(content: bytes) -> tuple[float, float] | None:
     )
     if code == QUANTIZE and len(graph.tensors[outputs[0]].scales):
         tensor = graph.tensors[outputs[0]]
-        limits, scale, zero_point = np.iinfo(tensor.type.lower()), float(tensor.scales[0]), int(tensor.zero_points[0])
-        return (limits.min - zero_point) * scale, (limits.max - zero_point) * scale
+        (low, high), scale, zero_point = _limits(tensor.type), float(tensor.scales[0]), int(tensor.zero_points[0])
+        return (low - zero_point) * scale, (high - zero_point) * scale
     if code in (MUL, DIV, SUB):
         constants = [graph.tensors[index] for index in inputs if index != graph.inputs[0]]
         if constants and constants[0].type == "FLOAT32" and constants[0].constant_bytes == 4:

@@ -118,6 +118,21 @@ def test_calibration_comes_from_training_images_only(exports: Path, tiny_run: Pa
     assert "representative" not in settings["int8"]
 
 
+def test_weights_of_four_bits(export_run: Command, exports: Path, tmp_path: Path) -> None:
+    answer = export_run("--int4", "--calibration", 50, "--max-drop", 100, "--output", tmp_path)
+    (report,) = answer.json
+    content = model_of(tmp_path, "int4").read_bytes()
+    graph = read_graph(content, "int4")
+    # The first convolution and the three Dense layers stay int8.
+    assert [tensor.type for tensor in graph.tensors].count("INT4") == 1
+    assert graph.stray_operators() == []
+    assert report["bytes"] == len(content) < len(model_of(exports, "int8-ptq").read_bytes())
+    assert report["top1"] > 0.7
+    settings = Classifier.load(model_of(tmp_path, "int4")).metadata.settings  # type: ignore[union-attr]
+    assert settings["quantization"].startswith("int4 weights")
+    assert settings["representative"]["images"] == 50
+
+
 @pytest.mark.slow
 def test_exporting_again_gives_the_same_bytes(
     run_command: Command, reports: dict[str, Any], tiny_run: Path, tiny_data: Path, tmp_path: Path

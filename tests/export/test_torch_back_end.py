@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist_export.training.torch_network import same_padding
+from edge_fmnist_export.training.weights import load_arrays
 
 pytestmark = [
     pytest.mark.slow,
@@ -213,3 +214,37 @@ def test_trains_float_with_a_teacher_on_torch_and_the_rest_on_tensorflow(
     assert len(losses) == 4
     assert losses[-1] < 0.95 * losses[0]
     assert len(losses_of(run, "qat")) == 1
+
+
+FOUR_BITS = RECIPE.replace("ema = 0.3", "ema = 0.3\nweight_bits = 4").replace("epochs = 1", "epochs = 0")
+
+
+def test_kernels_of_four_bits_have_15_values_and_fit_an_int4_file(
+    tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any], run_command: Callable[..., Any]
+) -> None:
+    recipe, run = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(FOUR_BITS, "utf-8")
+    answer = run_on_torch("train", recipe, "--data", tiny_data, "--output", run, TORCHDYNAMO_DISABLE="1")
+    assert f"edge-fmnist export {run} --int4" in answer.stderr
+    losses = losses_of(run, "float")
+    assert losses[-1] < 0.98 * losses[0]
+    arrays = load_arrays(run / "float.npz")
+    found = [array for array in arrays if array.ndim == 4]
+    assert len(found) > 3
+    for number, kernel in enumerate(found):
+        steps = kernel / (abs(kernel).max(axis=(0, 1, 2)) / 7)
+        assert (abs(steps - steps.round()).max() < 1e-3) == (number > 0)
+    exported = run_command("export", run, "--data", tiny_data, "--output", tmp_path / "files", "--json")
+    (report,) = exported.json
+    assert (report["format"], report["largest_difference"] < 8) == ("int4", True)
+
+
+def test_four_bits_need_torch(tiny_data: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(FOUR_BITS, "utf-8")
+    answer = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", code=2)
+    assert "expected Keras on torch, got tensorflow" in answer.stderr
+    assert "set KERAS_BACKEND=torch" in answer.stderr
+    assert not (tmp_path / "run").exists()
+    answer = run_command("train", recipe, "--data", tiny_data, "--qat-epochs", 1, code=2)
+    assert "weight_bits = 4 needs qat.epochs = 0" in answer.stderr

@@ -40,7 +40,7 @@ from edge_fmnist_export.web import browser, build, litertjs
 HERE = Path(__file__).parent / "web"
 REQUIRED = os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1"
 PHOTOS = os.environ.get("EDGE_FMNIST_PHOTOS")
-MODELS = ("camera", "edge", "nano", "max")
+MODELS = ("camera", "edge", "nano", "nano4", "max")
 FRAMES, FPS = 40, 4
 # For the camera model, whose page is tried in full; the others' raw outputs are compared on fewer images.
 IMAGES, FEWER_IMAGES = 10_000, 300
@@ -344,7 +344,7 @@ def test_chromium_computes_the_same_and_the_page_works_offline(fixtures: Fixture
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["edge", "max"])
+@pytest.mark.parametrize("model", ["edge", "nano4", "max"])
 def test_chromium_gives_the_same_output_bytes(model: str) -> None:
     images = first_test_images(FEWER_IMAGES)
     try:

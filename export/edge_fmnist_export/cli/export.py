@@ -38,10 +38,13 @@ def export(
     same: options.SameModel = None,
     int8: Annotated[bool, typer.Option("--int8", help="int8 by quantization-aware training (the default).")] = False,
     ptq: Annotated[bool, typer.Option("--ptq", help="int8 by post-training quantization.")] = False,
+    int4: Annotated[
+        bool, typer.Option("--int4", help="Weights of convolutions in 4 bits, for runs trained with weight_bits = 4.")
+    ] = False,
     float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights.")] = False,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="int8 weights, float activations.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="All formats.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All formats except for --int4.")] = False,
     io: Annotated[str, typer.Option(help="Input and output type of int8 files: uint8, int8 or float32.")] = "uint8",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder, or a .tflite file for a single format.")
@@ -81,8 +84,15 @@ def export(
     run = options.one_model(run, same, DEFAULT_RUN)
     if io not in IO_TYPES:
         raise typer.BadParameter(f"expected one of {', '.join(IO_TYPES)}, got {io!r}", param_hint="--io")
-    chosen = {"float32": float32, "float16": float16, "dynamic": dynamic, "int8": int8 and not ptq, "int8-ptq": ptq}
-    formats = [name for name, wanted in chosen.items() if wanted or every]
+    chosen = {
+        "float32": float32,
+        "float16": float16,
+        "dynamic": dynamic,
+        "int8": int8 and not ptq,
+        "int8-ptq": ptq,
+        "int4": int4,
+    }
+    formats = [name for name, wanted in chosen.items() if wanted or (every and name != "int4")]
     outputs = ModelOutputs(c_array, arena, web)
     converting = bool(formats or io != IO_TYPES[0] or data or labels)
     if is_model(run) and (Path(run).suffix == ".tflite" or (outputs and not converting)):
@@ -91,15 +101,16 @@ def export(
     keras_file = _is_keras_file(run)
     if images is not None and not keras_file:
         raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
-    formats = formats or ["int8"]
-    if keras_file:
-        # It has no quantization-aware weights.
-        formats = list(dict.fromkeys("int8-ptq" if name == "int8" else name for name in formats))
     _check_output(output, formats)
     # Conversion needs TensorFlow, even if another back end trained the run.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
-    names, count = options.given_labels(labels), calibration if "int8-ptq" in formats else None
+    if keras_file:
+        # It has no quantization-aware weights.
+        formats = list(dict.fromkeys("int8-ptq" if name == "int8" else name for name in formats or ["int8"]))
+    else:
+        formats = formats or [_default_format(run)]
+    names, count = options.given_labels(labels), calibration if {"int8-ptq", "int4"} & {*formats} else None
     if keras_file:
         exporter = _keras_exporter(Path(run), io, data, images, names, count)
     else:
@@ -135,6 +146,12 @@ def _use_model(name: str, outputs: ModelOutputs, output: Path, converting: bool,
 
 def _is_keras_file(name: str) -> bool:
     return Path(name).suffix.lower() in KERAS_SUFFIXES or (Path(name) / "saved_model.pb").is_file()
+
+
+def _default_format(run: str) -> str:
+    from edge_fmnist_export.training.run_folder import open_run
+
+    return "int4" if open_run(run).integer_format == "int4" else "int8"
 
 
 def _check_output(output: Path, formats: list[str]) -> None:

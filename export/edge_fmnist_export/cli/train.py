@@ -141,6 +141,7 @@ def _train(
         training_data.subsets(recipe, images)
     with console.quiet_native_log():
         backend.warm_up_keras()
+    train_recipe.check_back_end(recipe)
     run = run or create_run(folder, recipe)
     console.say(f"Training {recipe.name} in {folder}")
     with ProgressListener(console.stderr_console()) as listener:
@@ -166,5 +167,5 @@ def _show(run: Run, metrics: dict[str, Any]) -> None:
         )
     # Post-training quantization needs the images of a data set.
     unquantized = "--float32" if run.recipe.photos.classes else "--int8 --ptq"
-    flags = "--int8" if run.has("qat") else unquantized
+    flags = {"int8-ptq": unquantized}.get(run.integer_format, f"--{run.integer_format}")
     console.say(f"Next: edge-fmnist export {run.folder} {flags}")

@@ -17,6 +17,7 @@ from edge_fmnist.model.quantization import PIXEL_SCALE
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
+from edge_fmnist_export.quantize.int4 import int4_weights
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.training import backend, calibration, training_data
 from edge_fmnist_export.training.float_model import float_model
@@ -24,7 +25,15 @@ from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run
 
 INT8 = "int8"
 PTQ = "int8-ptq"
-FORMATS = ("float32", "float16", "dynamic", INT8, PTQ)
+INT4 = "int4"
+FORMATS = ("float32", "float16", "dynamic", INT8, PTQ, INT4)
+# Quantized after training, on representative images.
+CALIBRATED = (PTQ, INT4)
+QUANTIZATIONS = {
+    INT8: "int8, quantization-aware training",
+    PTQ: "int8, post-training",
+    INT4: "int4 weights, int8 activations, post-training",
+}
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,8 @@ class Exporter:
     ) -> None:
         """Load the float model of a run.
 
-        Without ``test``, accuracy is not measured. ``int8-ptq`` needs the representative dataset. ``labels`` are by
-        default those of the run.
+        Without ``test``, accuracy is not measured. ``CALIBRATED`` formats need the representative dataset. ``labels``
+        are by default those of the run.
 
         Raises:
             MissingExtraError: the extra ``[export]`` is not installed.
@@ -150,10 +159,11 @@ class Exporter:
     def _convert(self, kind: str) -> bytes:
         if kind == INT8:
             return convert.convert_qat(self._qat_model(), self.io)
-        if kind == PTQ:
+        if kind in CALIBRATED:
             if self.representative is None:
                 raise CheckError("post-training quantization needs a representative dataset")
-            return convert.convert_ptq(self.model, self.representative, self.io)
+            quantized = convert.convert_ptq(self.model, self.representative, self.io)
+            return int4_weights(quantized) if kind == INT4 else quantized
         if kind in ("float32", "float16", "dynamic"):
             return convert.convert_float(self.model, kind)  # type: ignore[arg-type]
         raise CheckError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
@@ -171,7 +181,7 @@ class Exporter:
         settings: dict[str, Any] = {
             "name": self.run.recipe.name,
             "architecture": self.run.recipe.architecture,
-            "quantization": {INT8: "int8, quantization-aware training", PTQ: "int8, post-training"}.get(kind, kind),
+            "quantization": QUANTIZATIONS.get(kind, kind),
             "output": "logits",
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
@@ -184,7 +194,7 @@ class Exporter:
             ),
             "training": self.run.record(),
         }
-        if kind == PTQ and self.representative is not None:
+        if kind in CALIBRATED and self.representative is not None:
             chosen = self.representative
             settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
         return settings
@@ -193,7 +203,7 @@ class Exporter:
         """Check the types, operators and metadata of a written file."""
         classifier = Classifier.load(path)
         graph = read_graph(path.read_bytes(), str(path))
-        expected = self.io if kind in (INT8, PTQ) else "float32"
+        expected = self.io if kind in QUANTIZATIONS else "float32"
         for name, tensor in (("input", classifier.input), ("output", classifier.output)):
             if str(tensor.dtype) != expected:
                 raise CheckError(f"{kind}: expected an {name} of {expected}, the written file has {tensor.dtype}")
@@ -201,7 +211,7 @@ class Exporter:
             raise CheckError(
                 f"{kind}: the written file needs operators that the interpreter lacks: {', '.join(unsupported)}"
             )
-        if kind in (INT8, PTQ) and (stray := graph.stray_operators()):
+        if kind in QUANTIZATIONS and (stray := graph.stray_operators()):
             raise CheckError(f"{kind}: not fully quantized: {'; '.join(stray)}")
         if classifier.metadata is None or classifier.metadata.labels != self.labels:
             raise CheckError(f"{kind}: labels or settings cannot be read back from the written file")

@@ -16,7 +16,7 @@ from edge_fmnist.vision.picture_files import find_pictures
 from edge_fmnist.vision.preprocess import as_image
 from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.quantize.convert import IoType, Representative, representative_images
-from edge_fmnist_export.quantize.exporting import PTQ, Exporter
+from edge_fmnist_export.quantize.exporting import CALIBRATED, QUANTIZATIONS, Exporter
 from edge_fmnist_export.training import backend
 
 # Random seed of the representative dataset.
@@ -119,12 +119,12 @@ class KerasFileExporter(Exporter):
         settings: dict[str, Any] = {
             "name": self.name,
             "source": self._path.name,
-            "quantization": {PTQ: "int8, post-training"}.get(kind, kind),
+            "quantization": QUANTIZATIONS.get(kind, kind),
             "output": self._output,
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
         }
         chosen: Representative | None = self.representative
-        if kind == PTQ and chosen is not None:
+        if kind in CALIBRATED and chosen is not None:
             settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
         return settings

@@ -1,4 +1,4 @@
-"""Ship a trained run: its int8 file and registry entry in the runtime package, and its checkpoint.
+"""Ship a trained run: its file and registry entry in the runtime package, and its checkpoint.
 
 ``python -m edge_fmnist_export.quantize.ship runs/edge --description "..."`` in a checkout, or ``runs/float-wide
 --teacher`` for a run that only trains others. A tool for maintainers: it writes into the source tree.
@@ -22,6 +22,7 @@ from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run, open_run
 from edge_fmnist_export.training.weights import save_arrays
 
+CALIBRATION_IMAGES = 500
 SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "calibration.json", "float.npz", "qat.npz")
 
 
@@ -34,7 +35,7 @@ def ship(
         bool, typer.Option("--teacher", help="Store only the checkpoint, with its weights as float16.")
     ] = False,
 ) -> None:
-    """Export a run's int8 file into the runtime package, with its registry entry, and store its checkpoint."""
+    """Export a run's file into the runtime package, with its registry entry, and store its checkpoint."""
     run = open_run(folder)
     if teacher:
         console.say(f"Stored {store_checkpoint(run, half=True)}.")
@@ -42,11 +43,13 @@ def ship(
     name = run.recipe.name
     with console.quiet_native_log():
         backend.warm_up()
-        from edge_fmnist_export.quantize.exporting import INT8, Exporter
+        from edge_fmnist_export.quantize.exporting import INT4, INT8, Exporter, run_representative
 
-        exporter = Exporter(run, test=dataset.load("test"))
+        kind = INT4 if run.integer_format == INT4 else INT8
+        representative = run_representative(run, dataset.load("train"), CALIBRATION_IMAGES) if kind == INT4 else None
+        exporter = Exporter(run, test=dataset.load("test"), representative=representative)
         # Under another name first, so that a file that is too large replaces nothing.
-        exported = exporter.export(INT8, FOLDER / f"{name}.candidate.tflite", max_drop=max_drop)
+        exported = exporter.export(kind, FOLDER / f"{name}.candidate.tflite", max_drop=max_drop)
     if exported.bytes > max_bytes or exported.parity is None:
         exported.path.unlink()
         raise CheckError(f"{name}: {exported.bytes} bytes, {max_bytes} allowed")

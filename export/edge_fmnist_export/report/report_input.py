@@ -75,7 +75,7 @@ def run_sha256(run: Run | None) -> str | None:
 
 
 def exported(run: Run, folder: Path, train: Split) -> Path:
-    """Export a run as int8 into a folder, unless it is there already.
+    """Export a run in its integer format into a folder, unless it is there already.
 
     A run without quantization-aware weights is exported with post-training quantization.
 
@@ -84,7 +84,7 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
         RunError: the weights are missing or do not fit.
         CheckError: the exported file failed a check.
     """
-    kind = "int8" if run.has("qat") else "int8-ptq"
+    kind = run.integer_format
     path, record = folder / f"{run.recipe.name}-{kind}.tflite", folder / EXPORT_RECORD
     source = run_sha256(run)
     if _is_current(path, record, source):
@@ -93,7 +93,7 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist_export.quantize.exporting import Exporter, run_representative
 
-    representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind == "int8-ptq" else None
+    representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind != "int8" else None
     # A report on a file with a large accuracy drop is useful, so the drop is not limited.
     written = Exporter(run, representative=representative).export(kind, path, max_drop=math.inf)
     write_json(record, {"run_sha256": source, "model_sha256": written.sha256})

@@ -103,6 +103,7 @@ def _validate(phase: Phase, trainer: Trainer, checkpoint: Checkpoint, validation
     if checkpoint.average:
         last = read_variables(weights)
         assign_variables(weights, checkpoint.average, "the averaged weights")
+        trainer.round_weights(phase.batches(checkpoint.epoch - 1))
     found = trainer.evaluate(validation)
     if phase.settings.keep == "last" or found["accuracy"] > checkpoint.best_accuracy:
         checkpoint.best = read_variables(weights)

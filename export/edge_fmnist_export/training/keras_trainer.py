@@ -32,6 +32,9 @@ class Trainer(Protocol):
     def evaluate(self, validation: Subset) -> dict[str, float]:
         """Return ``loss`` and ``accuracy`` on the validation images."""
 
+    def round_weights(self, batches: Batches) -> None:
+        """Round the model's weights to as many bits as they have, and measure statistics on some of the batches."""
+
     def learning_rate(self) -> float:
         """Return the current learning rate."""
 
@@ -72,6 +75,9 @@ class KerasTrainer:
     def evaluate(self, validation: Subset) -> dict[str, float]:
         """Return ``loss`` and ``accuracy`` on the validation images."""
         return means(self._phase, validation, outputs(self._phase.model, validation.inputs()))
+
+    def round_weights(self, batches: Batches) -> None:
+        """Do nothing: the weights are not rounded."""
 
     def learning_rate(self) -> float:
         """Return the current learning rate."""

@@ -54,6 +54,7 @@ class Phase:
         batches: returns the batches of an epoch.
         steps: batches in an epoch.
         precision: of the layers on the torch back end, ``"float32"`` or ``"bfloat16"``.
+        weight_bits: of the kernels of convolutions, 8 or, on the torch back end, 4.
         extra_variables: state outside of the model's variables that training changes.
     """
 
@@ -66,4 +67,5 @@ class Phase:
     batch_size: int
     steps: int
     precision: str = "float32"
+    weight_bits: int = 8
     extra_variables: tuple[Any, ...] = ()

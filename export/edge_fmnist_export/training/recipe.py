@@ -171,10 +171,13 @@ class FloatPhase(PhaseSettings):
         precision: of the layers during training; weights stay float32. Without bfloat16 hardware it is float32.
         batch_norm_momentum: share that the moving statistics of batch normalization keep at each step. 0.99 averages
             over about a hundred steps, which is too slow for training of a few hundred steps.
+        weight_bits: with 4, kernels of convolutions, except for the first, are rounded to 15 values for each channel
+            during training, for ``export --int4``. Needs Keras on torch, and no QAT, which would move them.
     """
 
     precision: Literal["float32", "bfloat16"] = "float32"
     batch_norm_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    weight_bits: Literal[4, 8] = 8
 
     epochs: Annotated[int, Field(gt=0)] = 30
     learning_rate: Positive = 0.1
@@ -210,6 +213,12 @@ class Recipe(Section):
     distill: DistillSettings = DistillSettings()
     training: FloatPhase = FloatPhase()
     qat: QatPhase = QatPhase()
+
+    @model_validator(mode="after")
+    def _four_bits_without_qat(self) -> Recipe:
+        if self.training.weight_bits == 4 and self.qat.epochs:
+            raise ValueError("training.weight_bits = 4 needs qat.epochs = 0: QAT of eight bits would undo it")
+        return self
 
     @property
     def outputs(self) -> int:

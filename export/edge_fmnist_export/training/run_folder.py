@@ -47,6 +47,13 @@ class Run:
         """Path of the state from which an unfinished run is resumed."""
         return self.folder / "checkpoint.npz"
 
+    @property
+    def integer_format(self) -> str:
+        """The integer format that fits the run: ``int4`` or ``int8`` as it was trained for, otherwise ``int8-ptq``."""
+        if self.recipe.training.weight_bits == 4:
+            return "int4"
+        return "int8" if self.has("qat") else "int8-ptq"
+
     def weights_path(self, phase: str) -> Path:
         """Return the path of a phase's best weights: ``float.npz`` or ``qat.npz``."""
         return self.folder / f"{phase}.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Callable
@@ -20,12 +21,18 @@ from edge_fmnist_export.training.torch_network import TorchNetwork
 
 # Variables with weight decay; biases and batch normalization have none.
 DECAYED = "kernel"
+# The largest of four bits, as -8 is not used; and what a channel of zeros is divided by.
+INT4_LIMIT, SMALLEST_STEP = 7, 1e-12
+STATISTICS_BATCHES = 100
 # Steps between two reports, each of which synchronizes with the device.
 REPORT_EVERY = 20
 
 
 class TorchTrainer:
     """Trains a :class:`TorchNetwork` like Keras' SGD (Nesterov momentum, decoupled weight decay).
+
+    With weights of four bits, the network computes with rounded kernels, and their gradients move the kernels before
+    rounding (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432).
 
     Raises:
         UsageError: another optimizer than SGD, or an unsupported layer.
@@ -46,16 +53,28 @@ class TorchTrainer:
         self._compiled = compiled(self._network)
         self._reduced = phase.precision == "bfloat16"
         trained = model.trainable_variables
-        self._parameters = [variable.value for variable in trained]
-        self._decayed = [variable.value for variable in trained if variable.name == DECAYED]
-        self._device = self._parameters[0].device
+        self._weights = [variable.value for variable in trained]
+        self._device = self._weights[0].device
+        # Kernels of four bits move by less than a step at a time, so training moves a copy of them.
+        copies = [
+            keras.Variable(variable, trainable=False) if phase.weight_bits == 4 and _is_reduced(variable) else None
+            for variable in trained
+        ]
+        self._parameters = [
+            weight if copy is None else copy.value.detach() for weight, copy in zip(self._weights, copies, strict=True)
+        ]
+        self._reduced_kernels = [number for number, copy in enumerate(copies) if copy is not None]
+        self._decayed = [
+            parameter for parameter, variable in zip(self._parameters, trained, strict=True) if variable.name == DECAYED
+        ]
+        self._round(self._parameters)
         velocities = [keras.Variable(np.zeros(variable.shape, np.float32), trainable=False) for variable in trained]
         self._velocities = [variable.value.detach() for variable in velocities]
         self._step = keras.Variable(np.zeros((), np.int32), dtype="int32", trainable=False)
         self._rate = learning_rate_schedule(phase)
         self._loss = training_loss(keras, phase.objective)
         self._accuracy = accuracy(keras, phase.objective)
-        self.variables = [*model.weights, *velocities, self._step]
+        self.variables = [*model.weights, *velocities, *(copy for copy in copies if copy is not None), self._step]
 
     def fit(self, batches: Batches, steps: int, report: Report) -> dict[str, float]:
         """Train one epoch and return the means of ``loss`` and ``accuracy``."""
@@ -83,6 +102,26 @@ class TorchTrainer:
         """Return ``loss`` and ``accuracy`` on the validation images, in float32."""
         return means(self._phase, validation, torch_logits(self._network, validation.inputs(), self._device))
 
+    def round_weights(self, batches: Batches) -> None:
+        """Round averaged weights of four bits, and measure the statistics of batch normalization with them again.
+
+        Averaged over epochs, the statistics are of networks that were rounded otherwise: without this, the validation
+        accuracy of ``nano4`` is 0.8 points lower.
+        """
+        if not self._reduced_kernels:
+            return
+        self._round(self._weights)
+        normalizations = [layer for layer in self._phase.model.layers if type(layer).__name__ == "BatchNormalization"]
+        momenta = [layer.momentum for layer in normalizations]
+        with self._torch.no_grad():
+            for number, (images, _) in enumerate(itertools.islice(batches, STATISTICS_BATCHES)):
+                for layer in normalizations:
+                    # The mean of all batches so far.
+                    layer.momentum = number / (number + 1)
+                self._network(_channels_first(images, self._device, False), True)
+        for layer, momentum in zip(normalizations, momenta, strict=True):
+            layer.momentum = momentum
+
     def learning_rate(self) -> float:
         """Return the current learning rate."""
         return self._learning_rate(int(self._step.value))
@@ -94,15 +133,33 @@ class TorchTrainer:
         """Take one step of Keras' SGD: decay the kernels, then the Nesterov update."""
         torch, settings = self._torch, self._phase.settings
         with torch.no_grad():
-            gradients = [parameter.grad for parameter in self._parameters]
+            gradients = [weight.grad for weight in self._weights]
             if settings.weight_decay:
                 torch._foreach_mul_(self._decayed, 1 - rate * settings.weight_decay)
             torch._foreach_mul_(self._velocities, settings.momentum)
             torch._foreach_add_(self._velocities, gradients, alpha=-rate)
             torch._foreach_add_(self._parameters, self._velocities, alpha=settings.momentum)
             torch._foreach_add_(self._parameters, gradients, alpha=-rate)
-        for parameter in self._parameters:
-            parameter.grad = None
+        self._round(self._parameters)
+        for weight in self._weights:
+            weight.grad = None
+
+    def _round(self, parameters: list[Any]) -> None:
+        """Set the model's kernels of four bits to the rounded values of these parameters."""
+        with self._torch.no_grad():
+            for number in self._reduced_kernels:
+                self._weights[number].copy_(_on_grid(parameters[number]))
+
+
+def _is_reduced(variable: Any) -> bool:
+    """Return whether a variable is the kernel of a convolution of several channels."""
+    return variable.name == DECAYED and len(variable.shape) == 4 and variable.shape[2] > 1
+
+
+def _on_grid(kernel: Any) -> Any:
+    """Return a kernel (height, width, inputs, outputs) rounded to -7 to 7 steps, which differ by output channel."""
+    step = kernel.abs().amax((0, 1, 2), keepdim=True) / INT4_LIMIT
+    return (kernel / step.clamp_min(SMALLEST_STEP)).round() * step
 
 
 def compiled(network: TorchNetwork) -> Callable[[Any, bool], Any]:

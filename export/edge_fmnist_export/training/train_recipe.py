@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError
+from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
 from edge_fmnist_export import architectures
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
@@ -58,13 +58,14 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
-        UsageError: photographs are missing, or given to a recipe that uses none.
+        UsageError: photographs are missing, or given to a recipe that uses none; or the back end cannot train it.
         DataNotFoundError: no photographs in the folder.
         DataError: too few images, or unusable photographs.
         ImageError: an unreadable photograph.
         RunError: the run folder is damaged, the run was started with other data, or training diverged.
     """
     check_photos(run.recipe, photos)
+    check_back_end(run.recipe)
     origin = sources(run.recipe, data, photos)
     if run.recipe.distill.teachers:
         origin["teachers_sha256"] = hashes(run.recipe)
@@ -96,6 +97,20 @@ def check_runs(recipe: Recipe) -> None:
         run.weights(FLOAT)
     for teacher in teachers(recipe):
         teacher.require(FLOAT)
+
+
+def check_back_end(recipe: Recipe) -> None:
+    """Check that the back end of Keras can train a recipe.
+
+    Raises:
+        MissingExtraError: the extra ``[export]`` is not installed.
+        UsageError: weights of four bits, on another back end than torch.
+    """
+    if recipe.training.weight_bits == 4 and (name := backend.keras_module().backend.backend()) != "torch":
+        raise UsageError(
+            f"the recipe {recipe.name}, weight_bits = 4: expected Keras on torch, got {name}; "
+            "pip install 'edge-fmnist[torch]' and set KERAS_BACKEND=torch"
+        )
 
 
 def initial_weights(recipe: Recipe) -> Arrays | None:
@@ -198,7 +213,7 @@ def _float_phase(run: Run, data: TrainingData, targets: DistillationTargets | No
     if weights is not None:
         assign_variables(model.weights, weights, f"the initial weights from {recipe.init_from}")
     phase = _phase(FLOAT, recipe, keras, model, data, targets)
-    return replace(phase, precision=precision)
+    return replace(phase, precision=precision, weight_bits=recipe.training.weight_bits)
 
 
 def _qat_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:

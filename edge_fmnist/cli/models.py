@@ -29,7 +29,7 @@ def list_models(json: options.Json = False) -> None:
         return
     console.show_table(
         "Shipped models (top-1 on Fashion-MNIST's 10,000 test images)",
-        ["name", "description", "int8", "float", "bytes"],
+        ["name", "description", "top-1", "float", "bytes"],
         [(m.name, m.description, f"{m.top1:.2%}", f"{m.float_top1:.2%}", f"{m.bytes:,}") for m in entries],
         numbers_from=2,
     )

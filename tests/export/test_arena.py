@@ -54,6 +54,15 @@ def test_sizes_are_aligned_and_count_the_type() -> None:
 TYPES = {"INT8": 16, "INT16": 32, "INT32": 48, "FLOAT32": 48}
 
 
+def test_weights_of_four_bits_are_expanded_while_their_operator_runs() -> None:
+    def planned(kind: str) -> int:
+        tensors = [Tensor("", "INT8", (1, 16), 0, None)] * 3 + [Tensor("", kind, (16, 3, 3, 8), 576, None)]
+        chain = (Operator("CONV_2D", (0, 3), (1,), 0), Operator("CONV_2D", (1, 3), (2,), 0))
+        return estimate(Graph(tuple(tensors), chain, (0,), (2,)), "test").planned
+
+    assert (planned("INT8"), planned("INT4")) == (32, 32 + 16 * 3 * 3 * 8)
+
+
 def test_overhead_grows_with_channels_and_operators() -> None:
     def overhead(channels: int, operators: int) -> int:
         tensors = (Tensor("", "INT8", (1, 16), 0, None),) * (operators + 1)

@@ -54,8 +54,8 @@ def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
     found = metrics.measure(test.targets, answers.indexes, classifier.labels, answers.scores)
     recipe = open_run(model.name).recipe
     rows = [
-        ("top-1 on the 10,000 test images, int8", f"{found.top1:.2%}"),
-        ("the same, float", f"{model.float_top1:.2%}"),
+        ("top-1 on the 10,000 test images, this file", f"{found.top1:.2%}"),
+        ("the same, float model", f"{model.float_top1:.2%}"),
         ("macro F1, log loss", f"{found.macro.f1:.4f}, {found.log_loss:.4f} nats"),
         ("size", f"{model.bytes:,} bytes"),
         ("MACs", f"{read_graph(content, model.name).macs:,}"),

@@ -21,6 +21,8 @@ from edge_fmnist.model.tflite_graph import Graph
 ALIGNMENT = 16
 TYPE_BYTES = {
     "BOOL": 1,
+    # Expanded to a byte each.
+    "INT4": 1,
     "INT8": 1,
     "UINT8": 1,
     "INT16": 2,
@@ -92,9 +94,9 @@ class Arena:
 def estimate(graph: Graph, source: str) -> Arena:
     """Estimate the tensor arena for one image.
 
-    Not included: scratch memory of optimized kernels (such as the convolutions of CMSIS-NN and ESP-NN), variables,
-    subgraphs, and memory that the application takes from the arena. Measure on the device with TFLM's
-    ``arena_used_bytes()``.
+    Included: the scratch memory into which kernels expand weights of four bits. Not included: that of optimized
+    kernels (such as the convolutions of CMSIS-NN and ESP-NN), variables, subgraphs, and memory that the application
+    takes from the arena. Measure on the device with TFLM's ``arena_used_bytes()``.
 
     Raises:
         ModelError: a damaged model, or an activation of a type that TFLM does not support.
@@ -127,7 +129,10 @@ def _first_gap(beside: list[Placed], size: int) -> int:
 
 
 def _lifetimes(graph: Graph, source: str) -> dict[int, tuple[int, int]]:
-    """Return the first and last operator, counted from 1, of each computed tensor and each input (first is 0)."""
+    """Return the first and last operator, counted from 1, of each computed tensor and each input (first is 0).
+
+    Weights of four bits, which are expanded for one operator, are among them.
+    """
     first = dict.fromkeys(graph.inputs, 0)
     last = dict(first)
     for position, operator in enumerate(graph.operators, 1):
@@ -136,9 +141,12 @@ def _lifetimes(graph: Graph, source: str) -> dict[int, tuple[int, int]]:
                 raise ModelError(f"{source}: a damaged model: tensor {index} is written twice")
             first[index] = last[index] = position
         for index in operator.inputs:
-            # Constants stay in the file; a missing optional input is -1.
+            # Constants stay in the file; a missing optional input is -1. Kernels expand weights of four bits into
+            # scratch memory of the arena.
             if index in first:
                 last[index] = position
+            elif index >= 0 and graph.tensors[index].type == "INT4":
+                first[index] = last[index] = position
     last.update({index: len(graph.operators) for index in graph.outputs if index in first})
     return {index: (first[index], last[index]) for index in first}
 

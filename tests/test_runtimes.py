@@ -15,28 +15,33 @@ from edge_fmnist.model.registry import shipped_models
 pytestmark = pytest.mark.slow
 
 TFLITE_RUNTIME_VARIABLE = "EDGE_FMNIST_TFLITE_RUNTIME"
-# That LiteRT reaches it is tested in test_shipped.py.
-LITERT = shipped_models()["edge"].top1
+# int8, and with weights of four bits.
+MODELS = ("edge", "nano4")
 
 
-def top1(python: str, interpreter: str, data: Path) -> float:
-    """Return the accuracy of ``edge`` on the test images, run by an interpreter of another environment."""
-    command = ["-m", "edge_fmnist", "evaluate", "edge", "--interpreter", interpreter, "--data", str(data), "--json"]
+def check_top1(python: str, interpreter: str, model: str, data: Path) -> None:
+    """Check the accuracy on the test images, run by an interpreter of another environment.
+
+    That LiteRT reaches the same is tested in test_shipped.py.
+    """
+    command = ["-m", "edge_fmnist", "evaluate", model, "--interpreter", interpreter, "--data", str(data), "--json"]
     result = subprocess.run([python, *command], capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr
     evaluated = json.loads(result.stdout)[0]
     assert evaluated["images"] == 10_000
-    return float(evaluated["top1"])
+    assert evaluated["top1"] == pytest.approx(shipped_models()[model].top1, abs=0.002)
 
 
 @pytest.mark.data
-def test_tensorflow_agrees_with_litert(real_data: Path) -> None:
-    assert top1(sys.executable, "tensorflow", real_data) == pytest.approx(LITERT, abs=0.002)
+@pytest.mark.parametrize("model", MODELS)
+def test_tensorflow_agrees_with_litert(real_data: Path, model: str) -> None:
+    check_top1(sys.executable, "tensorflow", model, real_data)
 
 
 @pytest.mark.data
-def test_tflite_runtime_agrees_with_litert(real_data: Path) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_tflite_runtime_agrees_with_litert(real_data: Path, model: str) -> None:
     python = os.environ.get(TFLITE_RUNTIME_VARIABLE, "")
     if not Path(python).is_file():
         pytest.skip("tflite-runtime has no wheel for this Python, or make did not install it")
-    assert top1(python, "tflite-runtime", real_data) == pytest.approx(LITERT, abs=0.002)
+    check_top1(python, "tflite-runtime", model, real_data)

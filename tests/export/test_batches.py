@@ -8,6 +8,7 @@ import pytest
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
+from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, epoch_batches, one_hot, split_validation
 from edge_fmnist_export.training.feeding import fed, outputs
 from edge_fmnist_export.training.recipe import Augmentation
@@ -103,3 +104,13 @@ def test_batches_reach_the_model_unchanged_and_without_autotuning(each_keras: An
     images = rng.random((7, 28, 28, 1), np.float32)
     kernel, bias = (np.asarray(variable) for variable in model.weights)
     np.testing.assert_allclose(outputs(model, images, 3), images.reshape(7, -1) @ kernel + bias, atol=1e-5)
+
+
+def test_outputs_of_layers_in_bfloat16_are_float32() -> None:
+    keras = backend.keras_module()
+    inputs = keras.layers.Input((28, 28, 1))
+    features = keras.layers.Flatten()(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(3, dtype="mixed_bfloat16")(features))
+    found = outputs(model, np.ones((2, 28, 28, 1), np.float32))
+    assert found.dtype == np.float32
+    assert found.shape == (2, 3)

@@ -47,4 +47,5 @@ def outputs(model: Any, inputs: np.ndarray, batch_size: int = EVALUATION_BATCH) 
 
 @interrupted_later()
 def _batch_outputs(model: Any, inputs: np.ndarray) -> np.ndarray:
-    return np.asarray(model.predict_on_batch(inputs))
+    # Layers in bfloat16 give bfloat16, which NumPy reads from a TensorFlow tensor with a warning.
+    return np.asarray(model.predict_on_batch(inputs), np.float32)

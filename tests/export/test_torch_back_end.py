@@ -237,6 +237,8 @@ def test_kernels_of_four_bits_have_15_values_and_fit_an_int4_file(
     exported = run_command("export", run, "--data", tiny_data, "--output", tmp_path / "files", "--json")
     (report,) = exported.json
     assert (report["format"], report["largest_difference"] < 8) == ("int4", True)
+    answer = run_command("export", run, "--data", tiny_data, "--int8", "--output", tmp_path / "files", code=1)
+    assert "use --int4" in answer.stderr
 
 
 def test_four_bits_need_torch(tiny_data: Path, tmp_path: Path, run_command: Callable[..., Any]) -> None:

@@ -169,13 +169,16 @@ class Exporter:
         raise CheckError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
 
     def _qat_model(self) -> Any:
+        run = self.run
         # A shipped checkpoint may lack it in an installed package; reading it says so.
-        if not self.run.has("qat") and self.run.folder.parent != CHECKPOINTS:
-            instead = "--float32" if self.run.recipe.photos.classes else "--ptq"
-            raise CheckError(f"{INT8}: {self.run.folder} was trained without QAT (it has no qat.npz); use {instead}")
+        if not run.has("qat") and not (run.folder.parent == CHECKPOINTS and run.recipe.qat.epochs):
+            instead = {INT4: "--int4"}.get(run.integer_format, "--ptq")
+            if run.recipe.photos.classes:
+                instead = "--float32"
+            raise CheckError(f"{INT8}: {run.folder} was trained without QAT (it has no qat.npz); use {instead}")
         from edge_fmnist_export.training import qat
 
-        return qat.restored(self.run.recipe.architecture, self.run.weights("qat"), self.run.recipe.outputs)
+        return qat.restored(run.recipe.architecture, run.weights("qat"), run.recipe.outputs)
 
     def _settings(self, kind: str) -> dict[str, Any]:
         settings: dict[str, Any] = {

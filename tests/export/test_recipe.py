@@ -46,6 +46,8 @@ def test_keys_of_earlier_versions_still_load() -> None:
         (LEAST + "[augmentation]\nerasing_area = [0.3, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nmixup = 0.2\n", "augmentation.mixup"),
         (LEAST + "[photos]\nfalse_reject_rate = 5.0\n", "photos.false_reject_rate"),
+        (LEAST + "[training]\nweight_bits = 4\n", "qat.epochs"),
+        (LEAST + '[training]\nweight_bits = 4\noptimizer = "adamw"\n[qat]\nepochs = 0\n', "training.optimizer"),
         (LEAST + "seed = -1\n", "seed"),
         ('name = "../mine"\narchitecture = "lenet5"\n', "name"),
         ('name = "mine"\narchitecture = "resnet"\n', "architecture"),

@@ -215,9 +215,11 @@ class Recipe(Section):
     qat: QatPhase = QatPhase()
 
     @model_validator(mode="after")
-    def _four_bits_without_qat(self) -> Recipe:
+    def _fit_for_four_bits(self) -> Recipe:
         if self.training.weight_bits == 4 and self.qat.epochs:
             raise ValueError("training.weight_bits = 4 needs qat.epochs = 0: QAT of eight bits would undo it")
+        if self.training.weight_bits == 4 and self.training.optimizer != "sgd":
+            raise ValueError('training.weight_bits = 4 needs training.optimizer = "sgd"')
         return self
 
     @property

@@ -57,13 +57,13 @@ class TorchTrainer:
         self._device = self._weights[0].device
         # Kernels of four bits move by less than a step at a time, so training moves a copy of them.
         copies = [
-            keras.Variable(variable, trainable=False) if phase.weight_bits == 4 and _is_reduced(variable) else None
+            keras.Variable(variable, trainable=False) if phase.weight_bits == 4 and _is_rounded(variable) else None
             for variable in trained
         ]
         self._parameters = [
             weight if copy is None else copy.value.detach() for weight, copy in zip(self._weights, copies, strict=True)
         ]
-        self._reduced_kernels = [number for number, copy in enumerate(copies) if copy is not None]
+        self._rounded = [number for number, copy in enumerate(copies) if copy is not None]
         self._decayed = [
             parameter for parameter, variable in zip(self._parameters, trained, strict=True) if variable.name == DECAYED
         ]
@@ -108,7 +108,7 @@ class TorchTrainer:
         Averaged over epochs, the statistics are of networks that were rounded otherwise: without this, the validation
         accuracy of ``nano4`` is 0.8 points lower.
         """
-        if not self._reduced_kernels:
+        if not self._rounded:
             return
         self._round(self._weights)
         normalizations = [layer for layer in self._phase.model.layers if type(layer).__name__ == "BatchNormalization"]
@@ -147,11 +147,11 @@ class TorchTrainer:
     def _round(self, parameters: list[Any]) -> None:
         """Set the model's kernels of four bits to the rounded values of these parameters."""
         with self._torch.no_grad():
-            for number in self._reduced_kernels:
+            for number in self._rounded:
                 self._weights[number].copy_(_on_grid(parameters[number]))
 
 
-def _is_reduced(variable: Any) -> bool:
+def _is_rounded(variable: Any) -> bool:
     """Return whether a variable is the kernel of a convolution of several channels."""
     return variable.name == DECAYED and len(variable.shape) == 4 and variable.shape[2] > 1
 

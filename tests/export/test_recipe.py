@@ -46,8 +46,6 @@ def test_keys_of_earlier_versions_still_load() -> None:
         (LEAST + "[augmentation]\nerasing_area = [0.3, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + "[augmentation]\nmixup = 0.2\n", "augmentation.mixup"),
         (LEAST + "[photos]\nfalse_reject_rate = 5.0\n", "photos.false_reject_rate"),
-        (LEAST + "[training]\nweight_bits = 4\n", "qat.epochs"),
-        (LEAST + '[training]\nweight_bits = 4\noptimizer = "adamw"\n[qat]\nepochs = 0\n', "training.optimizer"),
         (LEAST + "seed = -1\n", "seed"),
         ('name = "../mine"\narchitecture = "lenet5"\n', "name"),
         ('name = "mine"\narchitecture = "resnet"\n', "architecture"),
@@ -56,6 +54,14 @@ def test_keys_of_earlier_versions_still_load() -> None:
 def test_wrong_setting_is_named(text: str, named: str) -> None:
     with pytest.raises(RecipeError, match=rf"^mine\.toml: {named}[.\d]*: "):
         parse_recipe(text, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "needed"), [("", "qat.epochs = 0"), ('optimizer = "adamw"\n[qat]\nepochs = 0\n', "training.optimizer")]
+)
+def test_settings_that_do_not_fit_weights_of_four_bits(settings: str, needed: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^mine\.toml: training\.weight_bits = 4 needs {needed}[^{{]*$"):
+        parse_recipe(f"{LEAST}[training]\nweight_bits = 4\n{settings}", "mine.toml")
 
 
 def test_all_wrong_settings_are_named_at_once() -> None:

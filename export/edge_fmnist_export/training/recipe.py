@@ -249,10 +249,14 @@ def _validated(values: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})" for issue in error.errors()
-        )
-        raise RecipeError(f"{where}: {problems}") from error
+        raise RecipeError(f"{where}: {'; '.join(map(_problem, error.errors()))}") from error
+
+
+def _problem(issue: Any) -> str:
+    if not issue["loc"]:
+        # Settings that do not fit each other: the message names them.
+        return str(issue["msg"]).removeprefix("Value error, ")
+    return f"{'.'.join(map(str, issue['loc']))}: {issue['msg']} (got {issue['input']!r})"
 
 
 def parse_recipe(text: str, where: str) -> Recipe:

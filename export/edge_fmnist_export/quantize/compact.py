@@ -65,7 +65,11 @@ def compact(content: bytes) -> bytes:
     Raises:
         InterpreterError: no schema of the file format is installed.
     """
-    model = file_schema().ModelT.InitFromPackedBuf(content, 0)
+    return compact_model(file_schema().ModelT.InitFromPackedBuf(content, 0))
+
+
+def compact_model(model: Any) -> bytes:
+    """Return the file of an unpacked model (``ModelT`` of the schema), made smaller as by :func:`compact`."""
     model.description = None
     model.metadata = [entry for entry in model.metadata or [] if entry.name not in CONVERTER_NOTES] or None
     _share_buffers(model)

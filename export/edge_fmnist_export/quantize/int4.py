@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers
 import numpy as np
 
 from edge_fmnist.model.tflite_graph import CONV_2D, file_schema
-from edge_fmnist_export.quantize.compact import IDENTIFIER, compact
+from edge_fmnist_export.quantize.compact import compact_model
 
 # From a step of int8, of which 127 are a channel's largest weight, to one of int4, of which 7 are.
 COARSER = 127 / 7
@@ -46,9 +45,7 @@ def int4_weights(content: bytes) -> bytes:
         _replace(model, bias, np.rint(_values(model, bias, np.int32) / COARSER).astype(np.int32))
         for tensor in (kernel, bias):
             tensor.quantization.scale = (tensor.quantization.scale * COARSER).astype(np.float32)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return compact(bytes(builder.Output()))
+    return compact_model(model)
 
 
 def _values(model: Any, tensor: Any, dtype: type[np.generic]) -> np.ndarray:
@@ -56,7 +53,7 @@ def _values(model: Any, tensor: Any, dtype: type[np.generic]) -> np.ndarray:
 
 
 def _replace(model: Any, tensor: Any, values: np.ndarray) -> None:
-    """Give a tensor a buffer of its own."""
+    """Store the values of a tensor in a new buffer; its former buffer may be shared with other tensors."""
     buffer = file_schema().BufferT()
     buffer.data = values.view(np.uint8)
     tensor.buffer = len(model.buffers)

@@ -92,7 +92,7 @@ def train(
 
 def _interrupted(folder: Path) -> str:
     if (folder / "recipe.toml").is_file():
-        return f"Interrupted. The checkpoint is in {folder}; continue with the same command and --resume."
+        return f"Interrupted. The run is in {folder}; continue with the same command and --resume."
     return "Interrupted before training started; nothing was written."
 
 

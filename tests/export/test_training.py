@@ -265,7 +265,7 @@ def test_training_starts_from_the_weights_of_a_run(
 def test_initial_weights_of_a_shipped_checkpoint() -> None:
     found = initial_weights(load_recipe("camera"))
     assert found is not None
-    assert [array.shape for array in found] == [array.shape for array in open_run("camera-start").weights("float")]
+    assert [array.shape for array in found] == [array.shape for array in open_run("max").weights("float")]
     assert initial_weights(load_recipe("lenet5")) is None
 
 

@@ -61,12 +61,13 @@ def test_wheel_holds_models_recipes_checkpoint_and_licence(wheel: Path) -> None:
         "edge_fmnist/py.typed",
         "edge_fmnist_bench/protocol.toml",
         # What `edge-fmnist export` needs, offline.
-        "edge_fmnist_export/checkpoints/edge/float.npz",
-        "edge_fmnist_export/checkpoints/edge/qat.npz",
+        *(f"edge_fmnist_export/checkpoints/{name}/float.npz" for name in ("edge", "nano", "nano4")),
+        *(f"edge_fmnist_export/checkpoints/{name}/qat.npz" for name in ("edge", "nano")),
         "edge_fmnist_export/recipes/edge.toml",
     }
     assert expected <= names
-    assert "edge_fmnist_export/checkpoints/max/float.npz" not in names
+    # Whole checkpoints or none of their weights.
+    assert {name.split("/")[-2] for name in names if name.endswith(".npz")} == {"edge", "nano", "nano4"}
     assert wheel.stat().st_size <= 3_000_000
     assert any(name.endswith("licenses/LICENSE") for name in names)
     roots = {name.partition("/")[0] for name in names}

@@ -21,7 +21,7 @@ from edge_fmnist_export.quantize.int4 import int4_weights
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.training import backend, calibration, training_data
 from edge_fmnist_export.training.float_model import float_model
-from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run
+from edge_fmnist_export.training.run_folder import Run
 
 INT8 = "int8"
 PTQ = "int8-ptq"
@@ -170,8 +170,7 @@ class Exporter:
 
     def _qat_model(self) -> Any:
         run = self.run
-        # A shipped checkpoint may lack it in an installed package; reading it says so.
-        if not run.has("qat") and not (run.folder.parent == CHECKPOINTS and run.recipe.qat.epochs):
+        if not run.has("qat"):
             instead = {INT4: "--int4"}.get(run.integer_format, "--ptq")
             if run.recipe.photos.classes:
                 instead = "--float32"

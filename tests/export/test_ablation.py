@@ -112,7 +112,8 @@ def test_by_default_each_ingredient_is_removed_in_turn() -> None:
 
 
 def test_a_short_recipe_trains_the_float_phase_alone() -> None:
-    found = short_recipe(NANO, 5, 7)
+    found = short_recipe(NANO.model_copy(update={"init_from": "nano"}), 5, 7)
+    assert not found.init_from
     assert (found.seed, found.training.epochs, found.qat.epochs, found.distill.views) == (7, 5, 0, 5)
     assert short_recipe(NANO, 99, 7).distill.views == NANO.distill.views
     assert (found.data, found.augmentation, found.name) == (NANO.data, NANO.augmentation, NANO.name)

@@ -54,8 +54,11 @@ class RecipeVariant:
 
 
 def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
-    """Return a recipe of the float phase only, with distillation targets for at most as many views as epochs."""
-    return recipe.model_copy(update={"seed": seed}).with_changes(
+    """Return a recipe of the float phase only, with distillation targets for at most as many views as epochs.
+
+    It starts from random weights: trained ones would hide what a variant leaves out.
+    """
+    return recipe.model_copy(update={"seed": seed, "init_from": ""}).with_changes(
         training={"epochs": epochs},
         qat=QatPhase(epochs=0).model_dump(),
         distill={"views": min(epochs, recipe.distill.views)},

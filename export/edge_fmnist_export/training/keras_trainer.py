@@ -104,7 +104,7 @@ def learning_rate_schedule(phase: Phase) -> Any:
     if settings.schedule == "constant":
         return settings.learning_rate
     warmup = round(settings.warmup_epochs * phase.steps)
-    total = settings.epochs * phase.steps
+    total = round(settings.epochs * phase.steps / settings.schedule_share)
     if warmup == 0:
         return keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps=total)
     return keras.optimizers.schedules.CosineDecay(

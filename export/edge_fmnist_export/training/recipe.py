@@ -145,6 +145,8 @@ class PhaseSettings(Section):
     Attributes:
         weight_decay: decoupled: each step shrinks the kernels by learning rate times weight decay. Biases and batch
             normalization are excluded.
+        schedule_share: share of the cosine schedule that is run; below 1, training ends before the learning rate
+            reaches 0, and with it before the network memorizes its images, which a teacher should not.
         dropout: factor on the dropout rates of the architecture.
         ema: decay, from epoch to epoch, of a moving average of the weights, which is validated and kept; 0 is off.
         keep: weights that are kept: of the epoch with the best validation accuracy, or of the last epoch. In the latter
@@ -156,6 +158,7 @@ class PhaseSettings(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    schedule_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dropout: Share = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

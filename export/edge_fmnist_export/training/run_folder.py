@@ -33,6 +33,9 @@ PACKAGES = ("edge-fmnist", "numpy", "keras", "tensorflow", "tf_keras", "tensorfl
 # Where checkpoints lie in the package, and in the repository, which holds weights that the wheel leaves out.
 CHECKPOINTS = Path(str(files("edge_fmnist_export"))) / "checkpoints"
 REPOSITORY_CHECKPOINTS = "export/edge_fmnist_export/checkpoints"
+# Of run.json. Labels stand elsewhere in an exported file, and each hash takes 40 of the bytes that count on a
+# microcontroller.
+NOT_EXPORTED = ("labels", "teachers_sha256")
 
 
 @dataclass(frozen=True)
@@ -104,16 +107,21 @@ class Run:
             raise RunError(f"{path}: not readable as JSON ({error})") from error
 
     def record(self) -> dict[str, Any]:
-        """Return what the metadata of exported files says about training: ``run.json`` without the labels.
+        """Return what the metadata of exported files says about training: ``run.json`` without ``NOT_EXPORTED``.
 
         Raises:
             RunError: the file is damaged.
         """
-        return {key: value for key, value in self.read_json("run.json", {}).items() if key != "labels"}
+        return exported_record(self.read_json("run.json", {}))
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""
         write_json(self.folder / name, value)
+
+
+def exported_record(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a ``run.json``, or the record of an exported file of an earlier version, without ``NOT_EXPORTED``."""
+    return {key: value for key, value in record.items() if key not in NOT_EXPORTED}
 
 
 def shipped_runs() -> dict[str, Path]:

@@ -14,7 +14,7 @@ from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.quantization import softmax
-from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
+from edge_fmnist_export.training.run_folder import Run, exported_record, open_run, shipped_runs
 
 RUNS = Path("runs")
 
@@ -107,8 +107,7 @@ def run_of(classifier: Classifier, name: str) -> Run:
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
     training = settings.get("training")
-    # Earlier versions wrote the labels here, too.
-    recorded = {key: value for key, value in training.items() if key != "labels"} if isinstance(training, dict) else {}
+    recorded = exported_record(training) if isinstance(training, dict) else {}
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import RunError, RunNotFoundError
+from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
 from edge_fmnist_export.quantize.ship import store_checkpoint
+from edge_fmnist_export.report.explain.scorer import run_of
 from edge_fmnist_export.training import run_folder
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
 from edge_fmnist_export.training.run_folder import Run, create_run, open_run, shipped_runs
@@ -64,6 +67,18 @@ def test_shipped_checkpoints_open_by_name() -> None:
         assert run.recipe.name == name
         assert run.has("float")
         assert run.has("qat") == bool(run.recipe.qat.epochs)
+
+
+def test_a_file_of_an_earlier_version_leads_to_its_run() -> None:
+    # It also states the labels and the hashes of the teachers.
+    record = open_run("edge").read_json("run.json", {})
+    assert {"labels", "teachers_sha256"} < set(record)
+    settings = {"name": "edge", "training": record}
+    classifier: Any = SimpleNamespace(metadata=SimpleNamespace(settings=settings))
+    assert run_of(classifier, "edge.tflite").folder == open_run("edge").folder
+    record["seed"] += 1
+    with pytest.raises(UsageError, match=r"^edge\.tflite: the float model of this file was not found"):
+        run_of(classifier, "edge.tflite")
 
 
 def test_checkpoint_holds_the_run_and_nothing_of_an_earlier_one(tiny_run: Path, tmp_path: Path) -> None:

@@ -180,6 +180,7 @@ class Exporter:
         return qat.restored(run.recipe.architecture, run.weights("qat"), run.recipe.outputs)
 
     def _settings(self, kind: str) -> dict[str, Any]:
+        fitted = calibration.recorded(self.run)
         settings: dict[str, Any] = {
             "name": self.run.recipe.name,
             "architecture": self.run.recipe.architecture,
@@ -188,9 +189,9 @@ class Exporter:
             "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
             "parameters": int(self.model.count_params()),
             "mirrored": self.run.recipe.flip_tta,
-            # Fitted to the scores of the run's last phase, for every format.
-            "calibration": calibration.recorded(self.run),
-            # Without what stands elsewhere in the file: bytes count on a microcontroller.
+            # Fitted to the scores of the run's last phase, for every format. Without what was measured with it, and the
+            # recipe without what stands elsewhere in the file: bytes count on a microcontroller.
+            "calibration": fitted and {key: fitted[key] for key in ("temperature", "threshold")},
             "recipe": self.run.recipe.model_dump(
                 mode="json", exclude_defaults=True, exclude={"name", "architecture", "description"}
             ),

@@ -1,6 +1,6 @@
 """Ship a trained run: its file and registry entry in the runtime package, and its checkpoint.
 
-``python -m edge_fmnist_export.quantize.ship runs/edge --description "..."`` in a checkout, or ``runs/float-wide
+``python -m edge_fmnist_export.quantize.ship runs/edge --description "..."`` in a checkout, or ``runs/float-flat
 --teacher`` for a run that only trains others. A tool for maintainers: it writes into the source tree.
 """
 

@@ -116,6 +116,16 @@ def test_limits_are_five_percent_both_ways(factor: float, status: str) -> None:
     assert rows["preprocess"].status == "same"
 
 
+@pytest.mark.parametrize(("smooth", "status"), [(106, "same"), (94, "same"), (111, "moved"), (89, "moved")])
+def test_a_change_of_less_than_a_thousandth_of_the_frame_passes(smooth: int, status: str) -> None:
+    before = {**counts()["instructions"], "frame": 10_000, "smooth": 100}
+    rows = {
+        row.metric: row.status
+        for row in callgrind.compare(counts(instructions={**before, "smooth": smooth}), counts(instructions=before))
+    }
+    assert rows == {**dict.fromkeys(STAGES, "same"), "smooth": status}
+
+
 def test_other_libraries_are_not_compared() -> None:
     now = counts(instructions=dict.fromkeys(STAGES, 9999))
     rows = callgrind.compare(now, counts(kind={**callgrind.kind(), "numpy": "1.0"}))

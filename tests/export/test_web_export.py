@@ -354,6 +354,10 @@ def test_chromium_gives_the_same_output_bytes(model: str, steps: int) -> None:
         give_up(str(error))
     expected = Classifier.load(model).outputs(images)[0]
     np.testing.assert_allclose(measured.outputs.astype(int), expected.astype(int), rtol=0, atol=steps)
-    assert (measured.outputs.argmax(1) == expected.argmax(1)).mean() > 0.99
+    # Rounding changes the label only where two classes are almost equal.
+    best = np.sort(expected.astype(int), axis=1)
+    clear = best[:, -1] - best[:, -2] > steps / 2
+    assert clear.mean() > 0.95
+    np.testing.assert_array_equal(measured.outputs.argmax(1)[clear], expected.argmax(1)[clear])
     assert measured.milliseconds.shape == (len(images),)
     assert measured.milliseconds.min() > 0

@@ -113,8 +113,15 @@ def main() -> None:
     """Run the command line."""
     console.prepare_streams()
     try:
-        app(prog_name="edge-fmnist")
+        try:
+            app(prog_name="edge-fmnist")
+        except OSError as error:
+            # Of a help text; commands explain their own.
+            console.say(f"Error: {error}")
+            raise SystemExit(1) from error
     except SystemExit as end:
-        if console.end_at_once and isinstance(end.code, int):
-            os._exit(end.code)
+        if isinstance(end.code, int):
+            end.code = console.flush_results(end.code)
+            if console.end_at_once:
+                os._exit(end.code)
         raise

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -63,8 +61,8 @@ def classify(
             else:
                 print(printable(f"{source}: {answer.text(top_k)}"), flush=True)
     except BrokenPipeError:
-        # The reader of the pipe, such as head, has seen enough. Python flushes standard output once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of the pipe, such as head, has seen enough.
+        pass
     if failed:
         raise typer.Exit(1)
 

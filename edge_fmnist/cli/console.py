@@ -101,6 +101,19 @@ def lasting_stderr_console() -> Iterator[Console]:
 end_at_once = False
 
 
+def flush_results(code: int) -> int:
+    """Write what is left of standard output and return the exit code: ``code``, or 1 if it was 0 and that failed."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python flushes it once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if code == 0 and not isinstance(error, BrokenPipeError):
+            say(f"Error: {error}")
+            return 1
+    return code
+
+
 def say(message: str) -> None:
     """Print a message on standard error, without control characters; one that cannot be written is dropped."""
     with contextlib.suppress(OSError):
@@ -144,8 +157,7 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> int | None:
         say(f"Error: {error}")
         return error.exit_code
     if isinstance(error, BrokenPipeError):
-        # The reader of the pipe, such as head, has exited. Python flushes standard output once more at exit.
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - open until the end
+        # The reader of the pipe, such as head, has exited.
         return 0
     if isinstance(error, OSError):
         say(f"Error: {_described(error, arguments)}")

@@ -182,11 +182,21 @@ def test_errors_reach_a_closed_standard_error_as_exit_codes() -> None:
         assert shell(f"$EDGE models info no-such-model {redirection}").returncode == 3
 
 
-def test_results_on_a_full_disk() -> None:
-    ended = shell("$EDGE models list >/dev/full")
+@pytest.mark.parametrize("python", ["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize("command", ["models list", "models list --json", "models info edge", "--help", "--version"])
+def test_results_on_a_full_disk(python: str, command: str) -> None:
+    ended = shell(f"{python} $EDGE {command} >/dev/full")
     assert ended.returncode == 1
-    assert ended.stderr.startswith("Error: ")
+    assert ended.stderr.startswith("Error: [Errno 28]")
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("python", ["PYTHONUNBUFFERED=", "PYTHONUNBUFFERED=1"])
+@pytest.mark.parametrize("command", ["models list", "models info edge", "models list --json"])
+def test_results_into_a_pipe_that_is_closed(python: str, command: str) -> None:
+    # The reader ends before anything is written.
+    ended = shell(f"exec 3>&1; {{ {python} $EDGE {command}; echo $? >&3; }} | true")
+    assert (ended.stdout, ended.stderr) == ("0\n", "")
 
 
 def test_file_names_that_are_not_utf8() -> None:

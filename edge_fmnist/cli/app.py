@@ -68,7 +68,9 @@ class CommandGroup(TyperGroup):
         """Replace ~ in words such as ``--output=~/x``, where shells leave it, and parse them."""
         found = ((word, HOME.fullmatch(word)) for word in args)
         words = [match[1] + os.path.expanduser(match[2]) if match else word for word, match in found]  # noqa: PTH111
-        return list(super().parse_args(ctx, words))
+        # Help and version are printed here.
+        with console.exit_codes(args):
+            return list(super().parse_args(ctx, words))
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; an error becomes one message and its exit code."""
@@ -96,7 +98,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from edge_fmnist import __version__
 
-        print(__version__)
+        print(__version__, flush=True)
         raise typer.Exit
 
 
@@ -113,15 +115,9 @@ def main() -> None:
     """Run the command line."""
     console.prepare_streams()
     try:
-        try:
-            app(prog_name="edge-fmnist")
-        except OSError as error:
-            # Of a help text; commands explain their own.
-            console.say(f"Error: {error}")
-            raise SystemExit(1) from error
+        app(prog_name="edge-fmnist")
     except SystemExit as end:
-        if isinstance(end.code, int):
-            end.code = console.flush_results(end.code)
-            if console.end_at_once:
-                os._exit(end.code)
+        console.discard_unwritten()
+        if console.end_at_once and isinstance(end.code, int):
+            os._exit(end.code)
         raise

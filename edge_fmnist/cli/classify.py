@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +50,8 @@ def classify(
         # Reports a model that cannot be used before reading any picture.
         classifier.named(model)
     failed = False
-    try:
+    # The reader of a pipe, such as head, may have seen enough; the exit code is still that of the images so far.
+    with contextlib.suppress(BrokenPipeError):
         for source, answer in _answers(classifier, images):
             if isinstance(answer, EdgeFmnistError):
                 failed = True
@@ -60,9 +62,6 @@ def classify(
                 console.emit_json({"file": source, **answer.as_dict(top_k)}, indent=None)
             else:
                 print(printable(f"{source}: {answer.text(top_k)}"), flush=True)
-    except BrokenPipeError:
-        # The reader of the pipe, such as head, has seen enough.
-        pass
     if failed:
         raise typer.Exit(1)
 

@@ -101,17 +101,12 @@ def lasting_stderr_console() -> Iterator[Console]:
 end_at_once = False
 
 
-def flush_results(code: int) -> int:
-    """Write what is left of standard output and return the exit code: ``code``, or 1 if it was 0 and that failed."""
+def discard_unwritten() -> None:
+    """Drop results that could not be written: Python's own flush at exit would fail once more."""
     try:
         sys.stdout.flush()
-    except OSError as error:
-        # Python flushes it once more at exit.
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if code == 0 and not isinstance(error, BrokenPipeError):
-            say(f"Error: {error}")
-            return 1
-    return code
 
 
 def say(message: str) -> None:

@@ -23,7 +23,7 @@ FORMAT = "edge-fmnist-model/1"
 METADATA_NAME = "metadata.json"
 LABELS_NAME = "labels.txt"
 HASH_KEY = "flatbuffer_sha256"
-# Far above any real metadata; stops a malicious zip from filling memory.
+# Far above any real metadata, all of its files together; stops a malicious zip from filling memory.
 MAX_BYTES = 1 << 20
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 # Far beyond what calibration finds; further out, float32 scores would all be equal, or not be numbers.
@@ -166,7 +166,10 @@ def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, .
         return None
     try:
         with zipfile.ZipFile(stream) as archive:
-            texts = {name: _read(archive, name) for name in archive.namelist() if name.lower().endswith(".txt")}
+            texts: dict[str, bytes] = {}
+            for name in archive.namelist():
+                if name.lower().endswith(".txt"):
+                    texts[name] = _read(archive, name, MAX_BYTES - sum(map(len, texts.values())))
         found = {name: parse_labels(text.decode("utf-8-sig")) for name, text in texts.items()}
     except DAMAGE as error:
         raise ModelError(f"{source}: the labels in its TensorFlow Lite Metadata are damaged ({error})") from error
@@ -183,15 +186,18 @@ def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, .
 
 def _start(archive: zipfile.ZipFile) -> int:
     """Return where the zip begins, which is where the flatbuffer ends."""
-    return min(entry.header_offset for entry in archive.infolist())
+    return min((entry.header_offset for entry in archive.infolist()), default=archive.start_dir)
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read(archive: zipfile.ZipFile, name: str, most: int = MAX_BYTES) -> bytes:
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed by another method than deflate")
     # Not archive.read: it would unpack all that the entry holds, whatever size it claims.
     with archive.open(name) as stream:
-        content = stream.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"{name} is larger than {MAX_BYTES >> 20} MiB")
+        content = stream.read(most + 1)
+    if len(content) > most:
+        together = "" if most == MAX_BYTES else ", together with the files before it"
+        raise ValueError(f"{name} is larger than {MAX_BYTES >> 20} MiB{together}")
     return content
 
 

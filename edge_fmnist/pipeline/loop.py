@@ -337,15 +337,16 @@ class LiveLoop:
 
     def _exchange(self, classifier: Classifier) -> None:
         """Put another model in place of the one in use, between two frames."""
-        self._classifier, self._next_classifier, self._models = classifier, None, None
+        self._classifier, self._models = classifier, None
         self._pipeline.swap(classifier)
         self._wake()
         self._observer.swapped(f"model {classifier.source}, {len(classifier.labels)} classes")
 
     def _result(self, frame: Frame) -> LiveResult | None:
         """Return the result of a frame; None for one that cannot be processed."""
-        if self._next_classifier is not None:
-            self._exchange(self._next_classifier)
+        # Other threads put models here: one that comes now is taken with the next frame.
+        if (swapped := self._next_classifier) not in (None, self._classifier):
+            self._exchange(swapped)
         picture, small = self._adjustment.apply(frame.picture), frame.small
         if small is not None:
             # A region may be in pixels of the frame.

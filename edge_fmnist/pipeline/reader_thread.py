@@ -19,12 +19,12 @@ import numpy as np
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import READ_TIMEOUT, Source, guarded
+from edge_fmnist.sources.base import Source, guarded
 
 T = TypeVar("T")
 
 # Sources have timeouts of their own; a read that takes a second longer is interrupted.
-STALL_TIMEOUT = READ_TIMEOUT + 1
+STALL_MARGIN = 1.0
 # Seconds in which an interrupted read must return, and for which one is waited for after it was told to stop.
 CLOSE_TIMEOUT = 0.4
 # Frames per second of files without a rate of their own: a slide show.
@@ -77,7 +77,7 @@ class ReaderThread:
         retry: Retry | None = None,
         on_lost: Callable[[str], None] = lambda _: None,
         on_back: Callable[[str], None] = lambda _: None,
-        stall_timeout: float = STALL_TIMEOUT,
+        stall_timeout: float | None = None,
     ) -> None:
         """Create a reader; :meth:`open` starts the thread.
 
@@ -86,14 +86,15 @@ class ReaderThread:
             retry: how to reopen it.
             on_lost: called with a message, in the thread that calls :meth:`next`, when the source is lost.
             on_back: called likewise when it delivers frames again.
-            stall_timeout: seconds without a frame after which the source counts as lost.
+            stall_timeout: seconds without a frame after which the source counts as lost; None: the source's own, and
+                one more.
         """
         self.seen = 0
         self.reconnects = 0
         self._source = source
         self._retry = retry or Retry()
         self._on_lost, self._on_back = on_lost, on_back
-        self._stall_timeout = stall_timeout
+        self._given_timeout = stall_timeout
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._messages: deque[tuple[Callable[[str], None], str]] = deque(maxlen=MAX_MESSAGES)
@@ -206,14 +207,20 @@ class ReaderThread:
                 self._error, self._ended = error, True
                 self._changed.notify_all()
 
+    @property
+    def _stall_timeout(self) -> float:
+        return self._source.read_timeout + STALL_MARGIN if self._given_timeout is None else self._given_timeout
+
     def _timed(self, call: Callable[[], T]) -> T:
-        """Read or skip a frame, watched by :meth:`_check_stall`."""
-        self._reading_since = time.perf_counter()
+        """Read or skip a frame, watched by :meth:`_check_stall`; one that came late is as good as any."""
+        self._stalled, self._reading_since = False, time.perf_counter()
+        arrived: T | None = None
         try:
-            return guarded(self._source, call)
+            arrived = guarded(self._source, call)
+            return arrived
         finally:
             self._reading_since = None
-            if self._stalled:
+            if self._stalled and (arrived is None or arrived is False):
                 raise SourceError(f"{self._source.name}: no frame for {self._stall_timeout:g} s")
 
     def _read_frame(self) -> bool:

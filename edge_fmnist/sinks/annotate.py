@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import cv2
 import numpy as np
 
@@ -125,7 +127,7 @@ def _smooth(corners: np.ndarray, step: float) -> np.ndarray:
 
 def _draw_plate(picture: np.ndarray, result: LiveResult, unit: float) -> None:
     """Write the caption on a dark plate at the top left, above a bar as long as the score."""
-    text = caption(result)
+    text = _drawable(caption(result))
     scale, thickness, (width, height) = _fit_text(text, unit, picture.shape[1])
     pad = round(0.6 * height)
     bar = max(2, round(0.18 * height))
@@ -138,6 +140,14 @@ def _draw_plate(picture: np.ndarray, result: LiveResult, unit: float) -> None:
     score = result.score if result.label in result.labels else 1.0
     cv2.rectangle(picture, (left, top, width, bar), TRACK, cv2.FILLED)
     cv2.rectangle(picture, (left, top, max(1, round(width * score)), bar), accent(result), cv2.FILLED)
+
+
+def _drawable(text: str) -> str:
+    """Return text without what the font cannot draw: before OpenCV 5 it has ASCII alone, so accents are left out."""
+    if int(cv2.__version__.partition(".")[0]) >= 5:
+        return text
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join(c for c in letters if not unicodedata.combining(c)).encode("ascii", "replace").decode()
 
 
 def _fit_text(text: str, unit: float, frame_width: int) -> tuple[float, int, tuple[int, int]]:

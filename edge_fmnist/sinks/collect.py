@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 
@@ -34,7 +35,8 @@ class Collector(Sink):
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
         self._labels: tuple[str, ...] = ()
-        self._count = 0
+        # A page that stayed open while the program was restarted must not take a new frame for one that it shows.
+        self._count = secrets.randbits(32)
 
     def write(self, result: LiveResult) -> None:
         """Store a frame or keep it, if one is due; raises as :class:`Collection`."""

@@ -94,6 +94,7 @@ class JsonLines(Sink):
         self._run = new_run_id()
         self._lines = 0
         self._label: str | None = None
+        self._changed = False
         self._synced_at = -SYNC_SECONDS
         self._warn = warn
         self._stream = _open_stdout() if self._path is None else _open_file(self._path, warn)
@@ -173,11 +174,12 @@ class JsonLines(Sink):
         self.reopen()
 
     def _sync(self, label: str | None) -> None:
-        """Sync the file to disk after a label that differs from the previous one."""
-        changed, self._label = label != self._label, label
+        """Sync the file to disk after a label that differs from the previous one, at most once a second."""
+        self._changed |= label != self._label
+        self._label = label
         now = time.monotonic()
-        if self._regular and changed and now - self._synced_at >= SYNC_SECONDS:
-            self._synced_at = now
+        if self._regular and self._changed and now - self._synced_at >= SYNC_SECONDS:
+            self._changed, self._synced_at = False, now
             os.fsync(self._stream.fileno())
 
     def _write_all(self, line: bytes) -> None:

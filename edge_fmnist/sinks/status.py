@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from rich.cells import set_cell_size
+
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import caption
 from edge_fmnist.sinks.base import Sink
@@ -70,7 +72,7 @@ class StatusLine(Sink):
         if self._terminal:
             # The last column stays empty: terminals wrap a full line. Padding overwrites a longer previous line.
             columns = _columns() - 1
-            _print("\r" + describe(result)[:columns].ljust(columns))
+            _print("\r" + set_cell_size(describe(result), columns))
         else:
             _print(describe(result) + "\n")
 

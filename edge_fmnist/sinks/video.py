@@ -84,7 +84,7 @@ class VideoRecorder(Sink):
         # Hundredths fit into the header of every container.
         self._fps = round(fps, 2) if fps is not None and valid else None
         self._recording = self._path.with_name(f"{self._path.stem}.recording{self._path.suffix}")
-        self._encoded = self._path.with_name(f".{self._path.stem}.piece.avi")
+        self._encoded = self._path.with_name(f".{self._path.name}.piece.avi")
         self._file: int | None = None
         self._writer: cv2.VideoWriter | None = None
         self._container: Container | None = None

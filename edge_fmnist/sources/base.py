@@ -63,6 +63,7 @@ class Source(ABC):
             frames would queue up and be seconds old.
         fps: frames per second if known after opening, else None.
         open_timeout: seconds after which opening has failed; None waits forever.
+        read_timeout: seconds after which a read has failed: the source's own limit, and its pause between frames.
         small: the frame read last at low resolution, uint8, shape (h, w, 3), BGR, in which the garment is then found;
             None for a source that delivers one resolution.
     """
@@ -72,6 +73,7 @@ class Source(ABC):
     pausable: bool = True
     fps: float | None = None
     open_timeout: float | None = None
+    read_timeout: float = READ_TIMEOUT
     small: np.ndarray | None = None
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.errors import SourceError
-from edge_fmnist.sources.base import CaptureSettings, Source
+from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
 
 if TYPE_CHECKING:
     from edge_fmnist.sources.scenery import Cutout
@@ -46,6 +46,7 @@ class Demo(Source):
         settings = settings or CaptureSettings()
         self.name = NAME
         self.fps = settings.fps or FPS
+        self.read_timeout = READ_TIMEOUT + 1 / self.fps
         self._paced = paced
         self._size = tuple(
             min(max(wish or usual, EDGES[0]), EDGES[1])

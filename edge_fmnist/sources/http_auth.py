@@ -115,18 +115,19 @@ def _digest(algorithm: str, parameters: dict[str, str], url: str, credentials: C
     """Answer a Digest challenge after RFC 7616, and without ``qop`` after RFC 2069."""
 
     def hashed(*values: str) -> str:
-        return HASHES[algorithm](":".join(values).encode()).hexdigest()
+        return HASHES[algorithm](":".join(values).encode("latin-1")).hexdigest()
 
     parts = urllib.parse.urlsplit(url)
-    uri = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    uri = _bytewise((parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
+    user, password = _bytewise(credentials.user), _bytewise(credentials.password)
     realm, nonce = parameters.get("realm", ""), parameters.get("nonce", "")
     client_nonce, count = os.urandom(8).hex(), "00000001"
-    secret = hashed(credentials.user, realm, credentials.password)
+    secret = hashed(user, realm, password)
     declared = parameters.get("algorithm", "")
     if declared.upper().endswith("-SESS"):
         secret = hashed(secret, nonce, client_nonce)
     method = hashed("GET", uri)
-    fields = {"username": credentials.user, "realm": realm, "nonce": nonce, "uri": uri}
+    fields = {"username": user, "realm": realm, "nonce": nonce, "uri": uri}
     plain = {}
     if "auth" in re.split(r"[\s,]+", parameters.get("qop", "").lower()):
         fields["response"] = hashed(secret, nonce, count, client_nonce, "auth", method)
@@ -142,6 +143,10 @@ def _digest(algorithm: str, parameters: dict[str, str], url: str, credentials: C
     return "Digest " + ", ".join([*quoted, *(f"{name}={value}" for name, value in plain.items())])
 
 
+def _bytewise(text: str) -> str:
+    """Return text that http.client sends as UTF-8: it reads and sends headers as Latin-1, a character for a byte."""
+    return text.encode().decode("latin-1")
+
+
 def _escaped(value: str) -> str:
-    # http.client sends headers as Latin-1: UTF-8 passes through it byte by byte.
-    return re.sub(r'(["\\])', r"\\\1", value).encode().decode("latin-1")
+    return re.sub(r'(["\\])', r"\\\1", value)

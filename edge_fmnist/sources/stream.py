@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 import ssl
 import threading
+import time
 import urllib.error
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.sources.base import CaptureSettings, ChosenSource, Source, Warn, log_warning
+from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream
@@ -76,7 +78,7 @@ class Stream(ChosenSource):
         except BaseException:
             self.close()
             raise
-        self.fps = self.chosen.fps
+        self.fps, self.read_timeout = self.chosen.fps, self.chosen.read_timeout
 
     def _connect_http(self) -> Source:
         response = self._request()
@@ -167,6 +169,7 @@ class PolledImage(Source):
         """
         self.name = name
         self.fps = fps
+        self.read_timeout = READ_TIMEOUT + 1 / fps
         self._response: http.client.HTTPResponse | None = response
         self._request_again = request_again
         self._closed = threading.Event()
@@ -174,7 +177,7 @@ class PolledImage(Source):
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        self._first = self._load()
+        self._first = self._load(math.inf)
 
     def read(self) -> np.ndarray:
         """See :meth:`Source.read`."""
@@ -183,15 +186,16 @@ class PolledImage(Source):
             return first
         if self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
             raise SourceError(f"{self.name}: not open")
-        return self._load()
+        return self._load(READ_TIMEOUT)
 
-    def _load(self) -> np.ndarray:
+    def _load(self, timeout: float) -> np.ndarray:
         from edge_fmnist.vision.preprocess import to_frame
 
-        response, self._response = self._response or self._request_again(), None
+        due = time.monotonic() + timeout
         try:
+            response, self._response = self._response or self._request_again(), None
             with response:
-                content = response.read(MAX_IMAGE_BYTES)
+                content = _content(response, due)
             return to_frame(decode_picture(content, self.name))
         except ImageError as error:
             raise SourceError(str(error)) from error
@@ -207,6 +211,18 @@ class PolledImage(Source):
     def interrupt(self) -> None:
         """See :meth:`Source.interrupt`."""
         self._closed.set()
+
+
+def _content(response: http.client.HTTPResponse, due: float) -> bytes:
+    """Return the body of a response; a server that sends a little now and then never exceeds the socket's timeout."""
+    content = bytearray()
+    while len(content) < MAX_IMAGE_BYTES and (part := response.read1(MAX_IMAGE_BYTES - len(content))):
+        content += part
+        if time.monotonic() > due:
+            raise TimeoutError
+    if response.length and len(content) < MAX_IMAGE_BYTES:
+        raise http.client.IncompleteRead(bytes(content), response.length)
+    return bytes(content)
 
 
 def _checked(url: str) -> SplitResult:

@@ -127,10 +127,13 @@ class BackgroundTeacher:
         shutil.rmtree((self._folder / CANDIDATE).parent, ignore_errors=True)
 
     def _move(self, *moves: tuple[str, str]) -> None:
+        """Move files; what has no file, such as a shipped model, leaves none in the place of another."""
         for source, target in moves:
             try:
                 if (self._folder / source).exists():
                     (self._folder / source).replace(self._folder / target)
+                else:
+                    (self._folder / target).unlink(missing_ok=True)
             except OSError as error:
                 raise SinkError(
                     f"{self._folder / target}: the model is in use, but cannot be stored ({error.strerror or error})"

@@ -19,6 +19,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,9 +31,12 @@ from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.model.photos import UNSORTED, class_key, folder_form
 from edge_fmnist.sources.base import Warn, log_warning
+from edge_fmnist.teaching.background import FORMER, TAUGHT
 from edge_fmnist.teaching.photographs import MAX_CLASSES
 
 LOG = "collected.jsonl"
+# Names in the folder that no class can have.
+RESERVED = (UNSORTED, UNKNOWN, LOG, TAUGHT, FORMER)
 # A sixth of the bytes of a PNG; the 28x28 image differs by 0.3 of 255 grey levels in the median of 57 photographs.
 JPEG_QUALITY = 95
 # Two frames count as the same if no more than this many of the 64 bits of their hashes differ.
@@ -74,7 +78,7 @@ def folder_name(label: str) -> str:
         raise UsageError("expected a name of printable characters for the class")
     if not name or len(name) > MAX_LABEL_LENGTH or len(name.encode()) > 200:
         raise UsageError(f"expected a name of 1 to {MAX_LABEL_LENGTH} characters for the class")
-    if name.casefold() in (UNSORTED, UNKNOWN):
+    if name.casefold() in RESERVED:
         raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
     return name
 
@@ -140,10 +144,9 @@ class Collection:
             source = self.find_unsorted(name)
             if source is None:
                 raise UsageError("this frame is not there any more")
-            target = self._class_folder(label)
-            self._move(source, target)
-            self._done.append((target / name, source))
-            return target.name
+            target = self._move(source, self._class_folder(label) / name)
+            self._done.append((target, source))
+            return target.parent.name
 
     def undo(self) -> str | None:
         """Take back the last stored or sorted frame of this run; return the folder that it was in, or None."""
@@ -152,13 +155,11 @@ class Collection:
                 return None
             path, source = self._done.pop()
             if source is not None:
-                self._move(path, source.parent)
+                self._move(path, source)
             else:
                 path.unlink(missing_ok=True)
                 self._log({"file": self._relative(path), "undone": True})
-            # teach does not accept a class without photographs.
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
+            _remove_if_empty(path.parent)
             return path.parent.name
 
     @property
@@ -206,28 +207,38 @@ class Collection:
 
     def _classes(self) -> list[Path]:
         paths = sorted(self.folder.glob("[!.]*"))
-        return [path for path in paths if path.is_dir() and not path.is_symlink() and path.name != UNSORTED]
+        return [path for path in paths if path.is_dir() and path.name != UNSORTED]
 
     def _write(self, folder: Path, frame: CollectedFrame) -> Path:
         when = datetime.fromtimestamp(frame.time, timezone.utc)
         stem = f"{when:%Y%m%dT%H%M%S}{when.microsecond // 1000:03d}"
-        path = next(p for n in range(1000) if not (p := folder / f"{stem}{f'-{n}' if n else ''}.jpg").exists())
+        path = _free(folder / f"{stem}.jpg")
         if shutil.disk_usage(self.folder).free < len(frame.jpeg) + RESERVE_BYTES:
             raise OSError(None, f"less than {RESERVE_BYTES >> 20} MiB free")
-        write_bytes(path, frame.jpeg)
         try:
+            write_bytes(path, frame.jpeg)
             self._log({"file": self._relative(path), "answer": frame.answer, "hash": f"{frame.hash:016x}"}, when)
         except OSError:
-            path.unlink()
+            path.unlink(missing_ok=True)
+            _remove_if_empty(folder)
             raise
         self._hashes.append(frame.hash)
         self._answers[self._relative(path)] = frame.answer
         return path
 
-    def _move(self, source: Path, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        source.replace(folder / source.name)
-        self._log({"file": self._relative(folder / source.name), "from": self._relative(source)})
+    def _move(self, source: Path, wanted: Path) -> Path:
+        """Move a file to a path, or to one that is free; return that path."""
+        wanted.parent.mkdir(exist_ok=True)
+        target = _free(wanted)
+        try:
+            source.replace(target)
+            self._log({"file": self._relative(target), "from": self._relative(source)})
+        except OSError:
+            if target.exists():
+                target.replace(source)
+            _remove_if_empty(target.parent)
+            raise
+        return target
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -252,7 +263,20 @@ class Collection:
 def _is_answer(value: Any) -> bool:
     """Return whether a value of the log, which is a file that anyone may change, is an answer."""
     kinds = {"label": str | None, "score": int | float, "scores": dict}
-    return isinstance(value, dict) and all(isinstance(value.get(name, ()), kind) for name, kind in kinds.items())
+    known = isinstance(value, dict) and all(isinstance(value.get(name, ()), kind) for name, kind in kinds.items())
+    # JSON as Python reads it has NaN, and numbers larger than any float.
+    return known and 0 <= value["score"] <= 1
+
+
+def _free(path: Path) -> Path:
+    """Return a path, with a number in its name if there is such a file already."""
+    return next(p for n in count() if not (p := path.with_stem(f"{path.stem}-{n}") if n else path).exists())
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a class without photographs, which teach does not accept; a link to a folder stays."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _pictures(folder: Path) -> list[Path]:

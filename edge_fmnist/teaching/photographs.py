@@ -105,12 +105,15 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,)."""
+    """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,).
+
+    There are none for a model that was taught other classes alone.
+    """
     sheet = np.asarray(cv2.imread(str(REHEARSAL), cv2.IMREAD_GRAYSCALE))
     rows = sheet.reshape(len(LABELS), 28, -1, 28).transpose(0, 2, 1, 3)
     kept = [(rows[place], labels.index(label)) for place, label in enumerate(LABELS) if label in labels]
-    images = np.concatenate([images for images, _ in kept])
-    return images, np.repeat([index for _, index in kept], rows.shape[1])
+    images = np.concatenate([rows[:0].reshape(-1, 28, 28), *(images for images, _ in kept)])
+    return images, np.repeat(np.array([index for _, index in kept], np.intp), rows.shape[1])
 
 
 def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, list[Path]]:

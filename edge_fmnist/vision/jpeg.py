@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import struct
 
-# The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero, a restart nor a fill byte.
-_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero nor a restart, or at the fill
+# bytes before it.
+_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
 _EOI = b"\xff\xd9"
 # Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
 _PADDING = b"\x55" * 16

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-# Width and height of the grey copy. The smallest garment that is detected, 1 % of the frame, covers 30 cells.
+# Width and height of the grey copy, unless the frame is smaller. The smallest garment that is detected, 1 % of the
+# frame, covers 30 cells.
 GRID = (64, 48)
 # Grey levels by which a cell must differ: several times the noise in the mean of a cell.
 CELL_LEVELS = 10
@@ -74,5 +75,6 @@ def _small(frame: np.ndarray) -> Grey:
 
     from edge_fmnist.vision.resize import area_resized
 
+    size = min(GRID[0], frame.shape[1]), min(GRID[1], frame.shape[0])
     # Signed, so that differences do not wrap around.
-    return np.asarray(cv2.cvtColor(area_resized(frame, GRID), cv2.COLOR_BGR2GRAY), np.int16)
+    return np.asarray(cv2.cvtColor(area_resized(frame, size), cv2.COLOR_BGR2GRAY), np.int16)

@@ -56,6 +56,12 @@ def test_caption_and_its_colour(
     assert accent(result) == colour
 
 
+def test_opencv_4_has_no_letters_beyond_ascii(make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cv2, "__version__", "4.11.0")
+    drawn, plain = (annotate(replace(make_result(), label=label, labels=(label,))) for label in ("Mütze", "Mutze"))
+    assert np.array_equal(drawn, plain)
+
+
 @pytest.mark.parametrize("ground", [0, 255])
 def test_the_label_can_be_read_on_any_ground(make_result: MakeResult, ground: int) -> None:
     picture = np.full((480, 640, 3), ground, np.uint8)

@@ -86,6 +86,16 @@ def test_each_taught_model_is_used_and_the_former_one_kept(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_discarded_model_does_not_come_back(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
+    for model in ("edge", "camera"):
+        teach(copy(model))
+        teacher.use()
+        assert [content(tmp_path, name) for name in ("taught.tflite", "taught.former.tflite")] == [model, None]
+        # The model that was in use at first is a shipped one, without a file in the folder.
+        teacher.restore()
+        assert [content(tmp_path, name) for name in ("taught.tflite", "taught.former.tflite")] == [None, model]
+
+
 def test_a_damaged_file_is_not_used(teacher: BackgroundTeacher, teach: Teach, loop: LiveLoop, tmp_path: Path) -> None:
     teach("""echo damaged > "$output"; echo '{}'""")
     with pytest.raises(EdgeFmnistError, match=r"taught\.tflite"):

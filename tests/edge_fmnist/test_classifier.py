@@ -17,7 +17,9 @@ import pytest
 
 from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError
 from edge_fmnist.model.classifier import BATCH, FLIP_LIMIT
+from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
+from edge_fmnist.vision.read_image import read_image
 
 Models = Callable[[str], Path]
 Describe = Callable[..., Path]
@@ -134,6 +136,26 @@ def test_a_small_image_is_used_as_it_is(classifier: Classifier, images: np.ndarr
     for kind in (image, image[..., None], image.astype(np.uint16) * 257, pil.fromarray(image), np.dstack([image] * 3)):
         result: Any = classifier(kind)
         np.testing.assert_array_equal(result.scores, expected)
+
+
+def test_pil_images_of_other_depths(classifier: Classifier, images: np.ndarray, tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    expected = classifier.predict(images[0]).scores
+    deep: Any = classifier(pil.fromarray(images[0].astype(np.int32) * 257))
+    np.testing.assert_array_equal(deep.scores, expected)
+    whole = images[0].astype(np.int32)
+    for values in (images[0].astype(np.float32) / 255, whole - 1, whole << 9):
+        with pytest.raises(ImageError, match=r"expected a PIL image of 8 or 16 bits, got mode [FI]"):
+            classifier(pil.fromarray(values))
+
+
+def test_a_transparent_colour_of_a_pil_image(tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    grey = np.full((40, 40), 255, np.uint8)
+    grey[10:30, 10:30] = 90
+    pil.fromarray(grey).save(tmp_path / "grey.png", transparency=255)
+    with pil.open(tmp_path / "grey.png") as opened:
+        np.testing.assert_array_equal(read_pixels(opened), read_image(tmp_path / "grey.png"))
 
 
 def test_a_list_is_answered_in_one_batch(classifier: Classifier, photograph: Path, images: np.ndarray) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -79,7 +82,9 @@ def test_the_name_of_a_class_is_one_visible_folder(label: str, name: str) -> Non
     assert folder_name(label) == name
 
 
-@pytest.mark.parametrize("label", ["", " . ", "a\x00b", "a\x1b[31m", "\u202ea", "Unsorted", "unknown", "x" * 61])
+@pytest.mark.parametrize(
+    "label", ["", " . ", "a\x00b", "a\x1b[31m", "\u202ea", "Unsorted", "unknown", "x" * 61, "Collected.jsonl"]
+)
 def test_names_that_no_class_can_have(label: str, tmp_path: Path) -> None:
     collection = Collection(tmp_path)
     with pytest.raises(UsageError):
@@ -108,6 +113,42 @@ def test_undo_takes_back_each_step_and_leaves_no_empty_class(tmp_path: Path) -> 
     assert collection.undo() == "hat"
     assert (collection.last, collection.undo()) == (None, None)
     assert files(tmp_path) == ["collected.jsonl", "unsorted/20270115T080001250.jpg"]
+    assert not (tmp_path / "hat").exists()
+
+
+def test_a_file_of_the_same_name_is_kept(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    for folder in ("hat", "unsorted"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "IMG_1.jpg").write_text(folder)
+    collection.sort("IMG_1.jpg", "hat")
+    assert {path.name: path.read_text() for path in (tmp_path / "hat").iterdir()} == {
+        "IMG_1.jpg": "hat",
+        "IMG_1-1.jpg": "unsorted",
+    }
+    collection.undo()
+    assert files(tmp_path) == ["collected.jsonl", "hat/IMG_1.jpg", "unsorted/IMG_1.jpg"]
+
+
+def test_a_class_may_be_a_link_to_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    collection = Collection(tmp_path / "photos")
+    (tmp_path / "photos" / "hat").symlink_to(tmp_path / "disk")
+    collection.add(frame(), "hat")
+    assert (collection.counts(), len(files(tmp_path / "disk"))) == ({"hat": 1}, 1)
+    assert (collection.undo(), collection.counts()) == ("hat", {"hat": 0})
+
+
+@pytest.mark.parametrize("sorted_frame", [False, True])
+def test_a_log_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, sorted_frame: bool) -> None:
+    collection = Collection(tmp_path)
+    collection.add_unsorted(frame(1))
+    before = files(tmp_path / "unsorted")
+    (tmp_path / "collected.jsonl").unlink()
+    (tmp_path / "collected.jsonl").mkdir()
+    with pytest.raises(SinkError, match="cannot store frames"):
+        collection.sort(before[0], "hat") if sorted_frame else collection.add(frame(2), "hat")
+    assert files(tmp_path / "unsorted") == before
     assert not (tmp_path / "hat").exists()
 
 
@@ -150,7 +191,10 @@ def test_a_damaged_log_loses_no_photograph(tmp_path: Path) -> None:
     Collection(tmp_path).add_unsorted(frame(1))
     with (tmp_path / "collected.jsonl").open("ab") as file:
         file.write(b'{"file": 3}\n[]\n{"file": "unsorted/x.jpg", "answer": 1, "hash": "z"}\n')
-        file.write(b'{"file": "unsorted/y.jpg", "answer": {"label": 3, "score": "x"}}\n\xff\x00{"ti')
+        for score in (b'"x"', b"NaN", b"1e999", b"-1"):
+            line = b'{"file": "unsorted/y.jpg", "answer": {"label": null, "score": %s, "scores": {}}}\n'
+            file.write(line % score)
+        file.write(b'\xff\x00{"ti')
     (tmp_path / "unsorted" / "y.jpg").touch()
     collection = Collection(tmp_path)
     assert [(name, answer["score"]) for name, answer in collection.unsorted()] == [
@@ -277,6 +321,25 @@ def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: Mak
         assert page.post(action="store", name="belt", id=entry["id"]).status == 400
     answer = page.web.ask("/collect.json")
     assert (answer.json()["strip"], counts(answer)) == ([], {"belt": 2})
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file names are valid Unicode")
+def test_a_file_name_that_is_not_unicode(page: Page) -> None:
+    folder = page.collection.folder / "unsorted"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9 #1%2f.jpg")).write_bytes(
+        cv2.imencode(".jpg", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
+    )
+    (entry,) = page.web.ask("/collect.json").json()["strip"]
+    assert page.web.ask(f"/collect/{quote(entry['id'], safe='')}.jpg").status == 200
+    assert counts(page.post(action="store", name="hat", id=entry["id"])) == {"hat": 1}
+
+
+def test_frames_of_another_run_have_other_ids(page: Page, make_result: MakeResult) -> None:
+    first, second = (Collector(page.collection, interval=0) for _ in range(2))
+    for collector in (first, second):
+        collector.write(make_result(label="Bag"))
+    assert not first.recent().keys() & second.recent().keys()
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,10 @@ from edge_fmnist.model.metadata import (
     METADATA_NAME,
     Calibration,
     Metadata,
+    associated_labels,
     embed,
     extract,
+    without_metadata,
 )
 
 FLATBUFFER = b"\x1c\0\0\0TFL3" + bytes(range(256)) * 4
@@ -178,6 +180,25 @@ def test_entry_larger_than_the_cap(name: str) -> None:
     entries = {METADATA_NAME: b"{}", LABELS_NAME: b"a\n", name: b" " * (MAX_BYTES + 1)}
     with pytest.raises(ModelError, match=f"{name} is larger than 1 MiB"):
         extract(with_zip(entries), "model")
+
+
+def test_entries_together_larger_than_the_cap() -> None:
+    content = with_zip({f"{number}.txt": b"a\n" * 300_000 for number in range(3)})
+    with pytest.raises(ModelError, match=r"1\.txt is larger than 1 MiB, together with the files before it"):
+        associated_labels(content, 10, "model")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions(compression: int) -> None:
+    content = with_zip({METADATA_NAME: b"{}", LABELS_NAME: b"a\n"}, compression)
+    with pytest.raises(ModelError, match="compressed by another method than deflate"):
+        extract(content, "model")
+
+
+def test_an_empty_zip_is_no_metadata() -> None:
+    content = with_zip({})
+    assert extract(content, "model") is None
+    assert without_metadata(content) == FLATBUFFER
 
 
 def test_entry_as_large_as_the_cap() -> None:

@@ -55,6 +55,22 @@ def test_a_swap_happens_between_two_frames(tmp_path: Path) -> None:
     assert results[3].score == pytest.approx(other.predict(results[3].garment.image).score, abs=1e-6)
 
 
+def test_a_swap_during_another_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (Classifier.load(name) for name in ("nano", "camera"))
+    loop = live([Scene(320, 240).draw(3.0)] * 3, model="edge")
+    exchange = loop._exchange
+
+    def interrupted(classifier: Classifier) -> None:
+        if classifier is first:
+            loop.swap(second)
+        exchange(classifier)
+
+    monkeypatch.setattr(loop, "_exchange", interrupted)
+    loop.swap(first)
+    list(loop)
+    assert loop.classifier is second
+
+
 class Camera(Source):
     """Delivers a frame in real time for each permit, so that no frame is dropped for lack of time."""
 

@@ -39,7 +39,13 @@ def test_noise_is_not_motion(scene: np.ndarray) -> None:
     assert looks == [False] * 4 + [True] * 4
 
 
-@pytest.mark.parametrize("size", [(320, 240), (640, 480), (1280, 720)])
+@pytest.mark.parametrize("size", [(63, 48), (50, 40), (28, 28), (200, 30)])
+def test_noise_in_a_small_frame_is_not_motion(scene: np.ndarray, size: tuple[int, int]) -> None:
+    small = scene[: size[1], : size[0]]
+    assert is_still_after(noisy(small, 0, 1.5), noisy(small, 1, 1.5))
+
+
+@pytest.mark.parametrize("size", [(50, 40), (320, 240), (640, 480), (1280, 720)])
 def test_a_small_thing_is_motion(size: tuple[int, int]) -> None:
     before = np.full((size[1], size[0], 3), 120, np.uint8)
     after = before.copy()

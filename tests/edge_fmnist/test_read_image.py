@@ -232,6 +232,8 @@ def test_jpeg_without_its_end_marker_or_with_more_after_it(options: dict[str, An
     whole = read_image(content)
     assert np.array_equal(read_image(content[:-2]), whole)
     assert np.array_equal(read_image(content + bytes(5000)), whole)
+    # Fill bytes may precede any marker.
+    assert np.array_equal(read_image(content[:-2] + b"\xff\xff\xff\xd9"), whole)
 
 
 def test_the_jpeg_whose_second_half_is_zeros() -> None:

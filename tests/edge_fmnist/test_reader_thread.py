@@ -256,6 +256,23 @@ def test_a_stalled_read_is_interrupted_and_counts_as_a_loss(start: Start, messag
     assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.05 s)"]
 
 
+def test_a_frame_that_comes_late_is_used(start: Start, messages: Messages) -> None:
+    source = Stuck(interruptible=True)
+    source.reads = iter([1, source.woken, 2])
+    assert [frame.index for frame in drain(start(source, stall_timeout=0.05))] == [0, 1]
+    assert (messages.lost, len(source.opened_at)) == ([], 1)
+
+
+def test_a_source_says_how_long_a_read_may_take(
+    start: Start, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_thread, "STALL_MARGIN", 0.05)
+    source = Stuck(interruptible=True)
+    source.read_timeout = 0.05
+    drain(start(source))
+    assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.1 s)"]
+
+
 def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> None:
     source = Stuck(interruptible=False)
     reader = start(source, stall_timeout=0.05)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,6 +160,19 @@ def test_only_a_change_of_label_is_synced(
             sink.write(make_result(label=label))
             assert len(synced) == count
     assert len(synced) == 4
+
+
+def test_a_change_soon_after_another_is_synced_later(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, clock: Any
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    monkeypatch.setattr(jsonl, "time", SimpleNamespace(monotonic=clock, time=clock))
+    with JsonLines(tmp_path / "out.jsonl") as sink:
+        for now, label, count in ((100.0, "Coat", 1), (100.5, "Bag", 1), (101.0, "Bag", 2), (103.0, "Bag", 2)):
+            clock.now = now
+            sink.write(make_result(label=label))
+            assert len(synced) == count
 
 
 def test_device_without_room(make_result: MakeResult) -> None:

@@ -210,6 +210,22 @@ def test_two_cameras_are_two_devices() -> None:
     assert second["unique_id"] != first["unique_id"]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("house/cam-1", "house/cam_1"),
+        ("küche", "köche"),
+        ("家/門", "庭/車"),
+        ("edge-fmnist/a-b", "a-b"),
+        ("edge-fmnist/a-b", "edge-fmnist/a--b"),
+    ],
+)
+def test_prefixes_that_differ_in_special_characters(one: str, other: str) -> None:
+    assert not {each["unique_id"] for each in sensors(one).values()} & {
+        each["unique_id"] for each in sensors(other).values()
+    }
+
+
 def test_every_label_is_an_option() -> None:
     garment = sensors("house", labels=("Hat", "Scarf"))["Garment"]
     assert garment["options"] == ["Hat", "Scarf", UNKNOWN, NO_GARMENT]

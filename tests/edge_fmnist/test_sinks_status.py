@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from edge_fmnist.pipeline.results import LiveResult, Stages
 from edge_fmnist.sinks import status
@@ -59,6 +61,12 @@ def test_what_it_says(make_result: MakeResult) -> None:
 
 def test_control_characters_of_a_label_are_escaped(make_result: MakeResult) -> None:
     assert describe(make_result(label="\x1b[31mred\r\udcff")).startswith(r"\x1b[31mred\r\udcff ")
+
+
+def test_wide_characters_do_not_wrap(terminal: Terminal, clock: Any, make_result: MakeResult) -> None:
+    label = "Tシャツ・カットソー"
+    StatusLine(clock).write(replace(make_result(), label=label, labels=(label,)))
+    assert cell_len(terminal.getvalue().removeprefix("\r")) == 59
 
 
 def test_log_has_a_line_every_five_seconds(log: io.StringIO, clock: Any, make_result: MakeResult) -> None:

@@ -228,6 +228,14 @@ def test_a_run_that_was_killed_before_the_first_frame(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_formats_of_one_name(tmp_path: Path, make_result: MakeResult) -> None:
+    with VideoRecorder(tmp_path / "out.mkv", 25) as one, VideoRecorder(tmp_path / "out.mp4", 25) as other:
+        for index in range(30):
+            one.write(make_result(index, size=SIZE))
+            other.write(make_result(index, size=SIZE))
+    assert [len(read_video(tmp_path / name)) for name in ("out.mkv", "out.mp4")] == [30, 30]
+
+
 def test_two_processes_do_not_record_to_one_file(tmp_path: Path, make_result: MakeResult) -> None:
     with VideoRecorder(tmp_path / "out.mp4", 30) as sink:
         sink.write(make_result(size=SIZE))

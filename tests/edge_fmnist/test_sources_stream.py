@@ -21,7 +21,7 @@ import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
-from edge_fmnist.sources import mjpeg, parse_source
+from edge_fmnist.sources import mjpeg, parse_source, stream
 from edge_fmnist.sources.base import CaptureSettings, Source
 from edge_fmnist.sources.stream import redacted
 from edge_fmnist.vision.read_image import decode_picture
@@ -363,11 +363,11 @@ class Login:
     def __call__(self, connection: socket.socket) -> None:
         match = re.search(rb"^Authorization: (.*)\r$", self.requests[-1], re.MULTILINE)
         if match:
-            self.received.append(match[1].decode())
+            self.received.append(match[1].decode("latin-1"))
         if match and self.accepts(self.received[-1]):
             connection.sendall(HEADER + part(jpeg(70)))
         else:
-            connection.sendall(f"HTTP/1.0 401 Unauthorized\r\n{self.challenge}\r\n\r\n".encode())
+            connection.sendall(f"HTTP/1.0 401 Unauthorized\r\n{self.challenge}\r\n\r\n".encode("latin-1"))
 
 
 def digest(received: str, algorithm: str, user: str, password: str) -> bool:
@@ -376,9 +376,9 @@ def digest(received: str, algorithm: str, user: str, password: str) -> bool:
     fields = parse_keqv_list(parse_http_list(text))
 
     def hashed(*parts: str) -> str:
-        return hashlib.new(algorithm.replace("-", ""), ":".join(parts).encode()).hexdigest()
+        return hashlib.new(algorithm.replace("-", ""), ":".join(parts).encode("latin-1")).hexdigest()
 
-    secret = hashed(user, "ca,m", password)
+    secret = hashed(user, fields["realm"], password)
     if "sess" in fields.get("algorithm", ""):
         secret = hashed(secret, "n0", fields["cnonce"])
     method = hashed("GET", "/stream?a=1")
@@ -404,6 +404,9 @@ BASIC = 'WWW-Authenticate: Basic realm="ca,m"'
         (f"{BASIC}\r\n{MD5}\r\n{SHA256}", "sha-256"),
         (f"{MD5}, {SHA256.partition(' ')[2]}, Basic realm=x", "sha-256"),
         (BASIC, "basic"),
+        # Bytes of the server's, which need not be UTF-8, go back as they came.
+        (SHA256.replace("ca,m", "K\xfcche"), "sha-256"),
+        (MD5.replace("ca,m", "K\xc3\xbcche"), "md5"),
     ],
 )
 def test_one_login_by_the_strongest_method(
@@ -412,7 +415,7 @@ def test_one_login_by_the_strongest_method(
     def accepts(received: str) -> bool:
         if algorithm == "basic":
             return received == "Basic " + base64.b64encode("us@er:pässword".encode()).decode()
-        return digest(received, algorithm, "us@er", "pässword")
+        return digest(received, algorithm, "us@er", "pässword".encode().decode("latin-1"))
 
     login = Login(challenge, accepts)
     running = server(login)
@@ -453,6 +456,33 @@ def test_an_image_is_requested_again_and_again(serve: Callable[..., str], server
     with pytest.raises(SourceError, match="not open"):
         source.read()
     assert len(running.requests) == 3
+
+
+def test_an_image_that_drips_is_a_loss(server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "READ_TIMEOUT", 0.2)
+    slow = threading.Event()
+
+    def script(connection: socket.socket) -> None:
+        picture = jpeg(60)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n" % len(picture))
+        for position in range(0, len(picture), 20):
+            connection.sendall(picture[position : position + 20])
+            if slow.is_set():
+                time.sleep(0.05)
+
+    source = parse_source(server(script).url, CaptureSettings(fps=100))
+    source.open()
+    assert (values(source, 2), source.read_timeout) == ([60, 60], 0.2 + 1 / 100)
+    slow.set()
+    with pytest.raises(SourceError, match="no answer in time"):
+        source.read()
+    source.close()
+
+
+def test_an_image_that_ends_early(server: Callable[..., Server]) -> None:
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 9999\r\n\r\n"
+    with pytest.raises(SourceError, match="not a valid HTTP response"):
+        parse_source(server(answering(head, jpeg(60))).url).open()
 
 
 def test_video_over_http_is_read_by_ffmpeg(

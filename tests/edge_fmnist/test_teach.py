@@ -130,6 +130,7 @@ def test_added_classes_leave_the_former_ones(photos: Path, tmp_path: Path) -> No
     assert [each.label for each in added.classes] == ["Trouser", "cross"]
     classifier, parent = Classifier(added.path), Classifier("camera")
     assert predicted(classifier, photos / "cross" / "0.png").label == "cross"
+    assert [each.shape for each in rehearsal(("hose",))] == [(0, 28, 28), (0,)]
     images, targets = rehearsal(LABELS)
     before, after = ((model.predict_batch(images).indexes == targets).mean() for model in (parent, classifier))
     assert after >= before - 0.01

@@ -54,6 +54,11 @@ def test_addresses_and_known_names_are_answered(page: Any, host: str) -> None:
     assert page.ask("/healthz", Host=host).status == 200
 
 
+def test_a_name_with_the_dot_of_the_root() -> None:
+    access = Access.of("camera.lan.")
+    assert [access.answers_to(host) for host in ("camera.lan", "camera.lan.", "other.lan")] == [True, True, False]
+
+
 @pytest.mark.parametrize(
     "host", ["attacker.example", f"{OWN}.attacker.example", "1.2.3.4.attacker.example", "", "0x7f.1"]
 )

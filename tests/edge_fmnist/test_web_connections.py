@@ -24,6 +24,7 @@ from edge_fmnist.errors import UsageError
 from edge_fmnist.sinks.web import Access, WebPage, connections, streams
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+BODY = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n"
 
 
 def connect(page: Any, source: str = "127.0.0.1") -> socket.socket:
@@ -56,7 +57,7 @@ def test_silent_connections_lock_nobody_out(page: Any) -> None:
         assert silent[-1].recv(12) == b"HTTP/1.1 200"
 
 
-@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", REQUEST + b"\r\n"])
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n", REQUEST + b"\r\n", BODY])
 def test_an_incomplete_request_is_dropped(page: Any, start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "HEADERS_SECONDS", 0.3)
     with connect(page) as connection:

@@ -7,6 +7,7 @@ https://www.home-assistant.io/integrations/sensor.mqtt/.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -40,8 +41,7 @@ class Topics:
 
 def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
     """Yield the retained messages that describe the sensors of this camera; its prefix identifies the device."""
-    # Only these characters are allowed in identifiers.
-    identifier = f"edge_fmnist_{re.sub(r'[^A-Za-z0-9]+', '_', topics.prefix.removeprefix('edge-fmnist/'))}"
+    identifier = f"edge_fmnist_{_identifier(topics.prefix)}"
     software = version("edge-fmnist")
     device = {"identifiers": [identifier], "name": topics.prefix, "model": "edge-fmnist", "sw_version": software}
     common = {"device": device, "origin": {"name": "edge-fmnist", "sw_version": software}, "qos": 1}
@@ -49,6 +49,15 @@ def discovery(topics: Topics, labels: tuple[str, ...]) -> Iterator[MqttMessage]:
         unique = f"{identifier}_{name}"
         config = {"unique_id": unique, **settings, **common}
         yield MqttMessage(f"{DISCOVERY_PREFIX}/sensor/{unique}/config", json.dumps(config).encode(), retain=True)
+
+
+def _identifier(prefix: str) -> str:
+    """Return a name for a prefix, of the characters that are allowed, which no other prefix has."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", prefix.removeprefix("edge-fmnist/"))
+    if re.fullmatch(r"edge-fmnist/[A-Za-z0-9]+(-[A-Za-z0-9]+)*", prefix):
+        # The default, with a host name.
+        return name
+    return f"{name}_{hashlib.sha256(prefix.encode()).hexdigest()[:8]}"
 
 
 def _sensors(topics: Topics, labels: tuple[str, ...]) -> dict[str, dict[str, Any]]:

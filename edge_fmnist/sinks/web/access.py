@@ -57,7 +57,12 @@ class Access:
         """
         local = is_local(host)
         exposed = not local or bool(allowed)
-        names = LOCAL_NAMES | _allowed_names(allowed) | {host.lower()} | (set() if local else _own_names())
+        names = (
+            LOCAL_NAMES
+            | _allowed_names(allowed)
+            | {host.lower().removesuffix(".")}
+            | (set() if local else _own_names())
+        )
         given = find_token() if token else ""
         generated = token and exposed and not given
         return cls(frozenset(names), not local, secrets.token_urlsafe(16) if generated else given, generated, exposed)

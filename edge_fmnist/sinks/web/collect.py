@@ -14,13 +14,15 @@ page cannot send without asking first (CORS), with ``action`` and what the actio
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 import cv2
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -72,12 +74,14 @@ class CollectPage:
         if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _problem("expected a body of application/json", 415)
         body = b""
-        async for part in request.stream():
-            body += part
-            if len(body) > MAX_BODY:
-                return _problem(f"expected a body of at most {MAX_BODY} bytes", 413)
         try:
+            async for part in request.stream():
+                body += part
+                if len(body) > MAX_BODY:
+                    return _problem(f"expected a body of at most {MAX_BODY} bytes", 413)
             command = json.loads(body)
+        except ClientDisconnect:
+            return _problem("expected a body of the stated length", 400)
         except (ValueError, RecursionError):
             return _problem("expected JSON", 400)
         try:
@@ -96,7 +100,7 @@ class CollectPage:
             names.setdefault(class_key(name), name)
         numbers = {class_key(name): count for name, count in counts.items()}
         unsorted = self._collection.unsorted()
-        strip = [(f"f-{name}", answer) for name, answer in unsorted[:MAX_IN_STRIP]]
+        strip = [(f"f-{_quoted(name)}", answer) for name, answer in unsorted[:MAX_IN_STRIP]]
         # Older ones are still there for a while, in case a viewer is about to tap one.
         recent = list(self._collector.recent().items())[-MAX_RECENT_SHOWN:]
         strip += [(f"r-{number}", frame.answer) for number, frame in recent]
@@ -153,7 +157,7 @@ class CollectPage:
             return self._collection.add(capture(published.result), name)
         kind, _, rest = number.partition("-")
         if kind == "f":
-            return self._collection.sort(rest, name)
+            return self._collection.sort(_unquoted(rest), name)
         frame = self._recent(number)
         if frame is None:
             raise UsageError("this frame is not there any more")
@@ -167,10 +171,19 @@ class CollectPage:
     def _reduced(self, number: str) -> bytes | None:
         """Return a small JPEG of a frame in the strip."""
         frame = self._recent(number)
-        stored = frame.jpeg if frame else self._collection.find_unsorted(number.removeprefix("f-"))
+        stored = frame.jpeg if frame else self._collection.find_unsorted(_unquoted(number.removeprefix("f-")))
         with suppress(SourceError, ImageError):
             return cv2.imencode(".jpg", shrunk(read_image(stored or b""), THUMBNAIL_SIDE))[1].tobytes()
         return None
+
+
+def _quoted(name: str) -> str:
+    """Return a file name for JSON: it need not be valid UTF-8."""
+    return quote(os.fsencode(name), safe=" ")
+
+
+def _unquoted(name: str) -> str:
+    return os.fsdecode(unquote_to_bytes(name))
 
 
 def _problem(message: str, status: int) -> Response:

@@ -58,7 +58,11 @@ class LatestResult:
         self._newest = PublishedResult(self._count, result, time.time(), time.monotonic())
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon_threadsafe(lambda: self._loop.call_at(self._due, self._publish))
+            try:
+                self._loop.call_soon_threadsafe(lambda: self._loop.call_at(self._due, self._publish))
+            except RuntimeError:
+                self._scheduled = False
+                raise
 
     def _publish(self) -> None:
         self._due = self._loop.time() + 1 / MAX_RATE

@@ -47,7 +47,7 @@ function setState(state, notice = "") {
 
 function scaledSize(width, height, edge) {
   const factor = Math.min(1, edge / Math.max(width, height));
-  return [Math.round(width * factor), Math.round(height * factor)];
+  return [width, height].map((length) => Math.max(1, Math.round(length * factor)));
 }
 
 function drawPicture(source, width, height) {
@@ -74,9 +74,10 @@ function drawOutline(garment) {
   }
 }
 
-async function show(pixels, detect, smoother, captured, session) {
+// `draw` shows a picture and returns the pixels to classify.
+async function show(draw, detect, smoother, captured, session) {
   try {
-    await classify(pixels, detect, smoother, captured, session);
+    await classify(draw(), detect, smoother, captured, session);
   } catch (error) {
     if (session !== view.session) return;
     stopCamera();
@@ -158,10 +159,12 @@ async function startCamera() {
     if (session !== view.session) return;
     view.frames = presentedFrames ?? view.frames + 1;
     if (view.state === "live" && video.videoWidth) {
-      const [width, height] = scaledSize(video.videoWidth, video.videoHeight, FRAME_EDGE);
-      drawPicture(video, width, height);
-      const pixels = picture.getImageData(0, 0, width, height);
-      await show(pixels, (frame) => tracker.preprocess(frame), smoother, captureTime ?? now, session);
+      const draw = () => {
+        const [width, height] = scaledSize(video.videoWidth, video.videoHeight, FRAME_EDGE);
+        drawPicture(video, width, height);
+        return picture.getImageData(0, 0, width, height);
+      };
+      await show(draw, (frame) => tracker.preprocess(frame), smoother, captureTime ?? now, session);
     }
     next(onFrame);
   };
@@ -199,16 +202,19 @@ async function showFile(file) {
   }
   if (session !== view.session) return;
   const started = performance.now();
-  const [width, height] = scaledSize(bitmap.width, bitmap.height, PICTURE_EDGE);
-  const canvas = Object.assign(document.createElement("canvas"), { width, height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0, width, height);
-  const pixels = reduce(context.getImageData(0, 0, width, height), settings.stillEdge);
-  drawPicture(bitmap, ...scaledSize(bitmap.width, bitmap.height, FRAME_EDGE));
-  bitmap.close();
-  view.frames = 1;
-  setState("photo");
-  await show(pixels, (still) => preprocess(still, null, settings.preprocess), unsmoothed, started, session);
+  const draw = () => {
+    const [width, height] = scaledSize(bitmap.width, bitmap.height, PICTURE_EDGE);
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0, width, height);
+    const pixels = reduce(context.getImageData(0, 0, width, height), settings.stillEdge);
+    drawPicture(bitmap, ...scaledSize(bitmap.width, bitmap.height, FRAME_EDGE));
+    bitmap.close();
+    view.frames = 1;
+    setState("photo");
+    return pixels;
+  };
+  await show(draw, (still) => preprocess(still, null, settings.preprocess), unsmoothed, started, session);
 }
 
 // ---------------------------------------------------------------- start

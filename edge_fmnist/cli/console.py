@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import signal
@@ -17,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 import typer
 
-from edge_fmnist.data.files import advice
+from edge_fmnist.data.files import advice, as_json
 from edge_fmnist.errors import EdgeFmnistError, printable_lines
 
 if TYPE_CHECKING:
@@ -203,7 +202,7 @@ def _described(error: OSError, arguments: Sequence[str]) -> str:
 
 def emit_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a JSON value on standard output; ``indent=None`` keeps it on one line."""
-    print(json.dumps(value, indent=indent), flush=True)
+    print(as_json(value, indent), flush=True)
 
 
 def show_table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -76,11 +77,14 @@ def evaluate(
             console.say(f"Error: {problem}")
             exit_code = exit_code or 1
         if not json:
-            task.show(name, results[name])
+            # The reader of a pipe, such as head, may have seen enough; the exit code is still that of all models.
+            with contextlib.suppress(BrokenPipeError):
+                task.show(name, results[name])
     if json:
-        console.emit_json(
-            [{"model": name, "split": task.split, **result.as_dict()} for name, result in results.items()]
-        )
+        with contextlib.suppress(BrokenPipeError):
+            console.emit_json(
+                [{"model": name, "split": task.split, **result.as_dict()} for name, result in results.items()]
+            )
     if exit_code:
         raise typer.Exit(exit_code)
 

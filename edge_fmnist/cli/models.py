@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -105,13 +106,15 @@ def verify(
             results[name] = None
         except EdgeFmnistError as error:
             results[name] = str(error)
-    if json:
-        console.emit_json(
-            [{"name": name, "ok": problem is None, "problem": problem} for name, problem in results.items()]
-        )
-    else:
-        for name, problem in results.items():
-            print(problem or f"{name}: hash matches")
+    # The reader of a pipe may have seen enough; the exit code stays.
+    with contextlib.suppress(BrokenPipeError):
+        if json:
+            console.emit_json(
+                [{"name": name, "ok": problem is None, "problem": problem} for name, problem in results.items()]
+            )
+        else:
+            for name, problem in results.items():
+                print(problem or f"{name}: hash matches", flush=True)
     if any(results.values()):
         raise typer.Exit(1)
 

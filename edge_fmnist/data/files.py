@@ -22,11 +22,14 @@ MAX_TOML_BYTES = 1 << 20
 def moved_into_place(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block succeeds.
 
-    If the block raises, the temporary file is removed and ``path`` is unchanged.
+    If the block raises, the temporary file is removed and ``path`` is unchanged. A symbolic link stays one.
 
     Raises:
-        OSError: the folder cannot be created or written to.
+        OSError: the folder cannot be created or written to, or ``path`` is a device or another special file.
     """
+    path = path.resolve() if path.is_symlink() else path
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -53,7 +56,25 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` to ``path`` as indented JSON through a temporary file."""
-    write_text(path, json.dumps(value, indent=2) + "\n")
+    write_text(path, as_json(value, indent=2) + "\n")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON that every reader takes: names of files need not be UTF-8, and see :func:`as_utf8`."""
+    return json.dumps(as_utf8(value), indent=indent)
+
+
+def as_utf8(value: Any) -> Any:
+    r"""Return plain values whose text UTF-8 can hold: bytes of a file name that are not become ``\xff``."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            data = value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            data = value.encode("utf-8", "backslashreplace")
+        return data.decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {as_utf8(key): as_utf8(each) for key, each in value.items()}
+    return [as_utf8(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def check_outputs(files: Iterable[Path] = (), folders: Iterable[Path] = ()) -> None:

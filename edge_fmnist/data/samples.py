@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_fmnist.data.files import write_bytes
+from edge_fmnist.errors import UsageError
 
 SIZE = 280
 SHADE = 14
@@ -77,13 +78,15 @@ def write_samples(folder: Path) -> list[Path]:
     """Draw the three samples into PNG files, always the same pictures, and return their paths.
 
     Raises:
+        UsageError: there are other files of these names.
         OSError: the folder cannot be written to.
     """
     import cv2
 
-    paths = []
-    for name, (draw, _) in SAMPLES.items():
-        path = folder / f"{name}.png"
-        write_bytes(path, cv2.imencode(".png", draw())[1].tobytes())
-        paths.append(path)
-    return paths
+    files = {folder / f"{name}.png": cv2.imencode(".png", draw())[1].tobytes() for name, (draw, _) in SAMPLES.items()}
+    for path, content in files.items():
+        if path.is_file() and path.read_bytes() != content:
+            raise UsageError(f"{path}: another file of this name exists; choose another folder with --output")
+    for path, content in files.items():
+        write_bytes(path, content)
+    return list(files)

@@ -19,6 +19,8 @@ import numpy as np
 from edge_fmnist.errors import InterpreterError, ModelError
 from edge_fmnist.model.flatbuffer import DAMAGE, Table
 
+# At byte 4 of every file.
+IDENTIFIER = b"TFL3"
 SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 UNSUPPORTED = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CUSTOM"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
@@ -222,8 +224,8 @@ class _RawModel:
     """A model file, read as far as its check needs; raises one of ``DAMAGE``."""
 
     def __init__(self, content: bytes) -> None:
-        if content[4:8] != b"TFL3":
-            raise ValueError("no TFL3 at its start")
+        if content[4:8] != IDENTIFIER:
+            raise ValueError(f"no {IDENTIFIER.decode()} at its start")
         self.root = Table.root(content)
         # A buffer over 2 GB lies outside of the flatbuffer and is refused by its tensors' sizes.
         self.buffers = [len(buffer.numbers(0, "u1")) for buffer in self.root.tables(4)]

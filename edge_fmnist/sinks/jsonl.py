@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
-from edge_fmnist.data.files import advice
+from edge_fmnist.data.files import advice, as_json
 from edge_fmnist.errors import SinkClosedError, SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.base import Sink
@@ -49,7 +49,7 @@ class JsonLine:
 def json_line(result: LiveResult, run: str) -> JsonLine:
     """Return ``time`` (RFC 3339, UTC), ``run`` and ``result.as_dict()`` as a line of JSON."""
     facts = {"time": rfc3339(time.time()), "run": run, **result.as_dict()}
-    return JsonLine(json.dumps(facts).encode() + b"\n", result.label)
+    return JsonLine(as_json(facts).encode() + b"\n", result.label)
 
 
 def new_run_id() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,7 @@ class Outputs:
             self._address = _address(settings.serve)
         self._access = _access(settings, self._address)
         self._broker = _broker(settings)
+        _check_files(settings)
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -264,6 +266,19 @@ class Outputs:
     def _fail(self, error: Exception) -> None:
         self.failed = True
         self._report.failed(str(error))
+
+
+def _check_files(settings: LiveSettings) -> None:
+    """Refuse to write over what is read, or over another output: files are compared by their real paths."""
+    taken: dict[str, str] = {}
+    for setting in ("source", "model", "save", "jsonl"):
+        value = getattr(settings, setting)
+        if not isinstance(value, str | Path) or str(value) == "-":
+            continue
+        path = os.path.realpath(value)
+        if setting in ("save", "jsonl") and path in taken:
+            raise UsageError(f"{value}: is given as --{taken[path]}, too; choose another file", setting=setting)
+        taken[path] = setting
 
 
 def _address(serve: str | bool | None) -> Address | None:

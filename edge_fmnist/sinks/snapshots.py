@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.files import advice, write_bytes
+from edge_fmnist.data.files import advice, as_json, write_bytes
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import annotate
@@ -115,7 +114,7 @@ def _files(result: LiveResult, prefix: str, now: datetime) -> dict[str, bytes]:
         names["annotated"]: _encode(".jpg", annotate(result)),
         names["frame"]: _encode(".jpg", result.frame.picture),
         names["image"]: _encode(".png", result.garment.image),
-        f"{stem}.json": (json.dumps(facts, indent=2) + "\n").encode(),
+        f"{stem}.json": (as_json(facts, indent=2) + "\n").encode(),
     }
 
 

@@ -9,7 +9,8 @@ from threading import Event
 
 from edge_fmnist.data.files import check_outputs, write_bytes
 from edge_fmnist.errors import CancelledError, SinkError, UsageError
-from edge_fmnist.model.registry import CAMERA_MODEL
+from edge_fmnist.model.registry import CAMERA_MODEL, read_model
+from edge_fmnist.model.tflite_graph import IDENTIFIER
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import read_photographs
 from edge_fmnist.teaching.results import Taught
@@ -52,11 +53,14 @@ def teach(
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: a model that is damaged, or whose last layer cannot be replaced.
         CancelledError: ``cancel`` was set; nothing was written.
+        UsageError: ``output`` is a folder, or a file that is not a model.
         SinkError: the file cannot be written.
     """
     path, warnings, started = Path(output), list[str](), time.perf_counter()
     if path.is_dir() or not path.name:
         raise UsageError(f"expected a file to write such as mine.tflite, got the folder {path}", setting="output")
+    if path.is_file() and path.stat().st_size and read_model(path).content[4:8] != IDENTIFIER:
+        raise UsageError(f"{path}: holds something else than a model; choose another file", setting="output")
 
     def step(stage: str, done: int, total: int) -> None:
         if progress is not None:

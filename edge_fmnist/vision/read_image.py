@@ -212,6 +212,12 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
     return Still(np.ascontiguousarray(turn(array) if turn else array), width, height)
 
 
+def _jpeg_2000_bits(data: bytes) -> int:
+    """Return the bits of a colour of a JPEG 2000 picture; T.800, annex A.5.1: Ssiz in the marker segment SIZ."""
+    marker = data.find(b"\xff\x51")
+    return (data[marker + 40] & 0x7F) + 1 if 0 <= marker < len(data) - 40 else 8
+
+
 def _jpeg_2000_reduction(data: bytes, factor: int) -> int:
     """Return how many times a JPEG 2000 picture can be halved while decoding: not below 1 / ``factor`` of its size.
 
@@ -300,10 +306,12 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
 
     mode, size = "RGBA" if image.has_transparency_data else "RGB", image.size
     array = _reduced_array(image, mode, edge)
-    if image.mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any():
-        # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
+    low_byte = image.mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any()
+    if low_byte or (image.mode == "RGB" and image.format == "JPEG2000" and _jpeg_2000_bits(data) > 8):
+        # Pillow takes the high byte of 16-bit colours of PNG; here the values are 0..255, in the low byte. In
+        # JPEG 2000 it rounds white to 256, which is black.
         image.close()
-        array = _reduced_array(_load_16_bit_png(data, size), mode, edge)
+        array = _reduced_array(_load_deep(data, size), mode, edge)
     if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
@@ -311,8 +319,8 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     return array[..., :3] if mode == "RGBA" and array[..., 3].min() == 255 else array
 
 
-def _load_16_bit_png(data: bytes, size: tuple[int, int]) -> Image.Image:
-    """Return a PNG of 16-bit colours in 8 bits, by OpenCV."""
+def _load_deep(data: bytes, size: tuple[int, int]) -> Image.Image:
+    """Return a PNG or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
     import cv2
     import PIL.Image
 
@@ -320,7 +328,10 @@ def _load_16_bit_png(data: bytes, size: tuple[int, int]) -> Image.Image:
 
     _check_memory("picture", size, size[0] * size[1] * 9)
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)))
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+    if not data.startswith(b"\x89PNG"):
+        pixels = pixels << (16 - _jpeg_2000_bits(data))
+    pixels = to_8_bits(pixels)
     return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
+from edge_fmnist.cli import console
 from edge_fmnist.data.dataset import load_split
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
@@ -70,6 +71,18 @@ def test_a_failing_model_among_good_ones(
     result = run_cli("evaluate", model_path("input_32"), model, "--data", small_data, "--json", code=1)
     assert [entry["model"] for entry in json.loads(result.stdout)] == [model]
     assert "expected a model with input (1, 28, 28, 1) or another of 784 values" in result.output
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_reader_that_leaves_early_keeps_the_exit_code(
+    run_cli: RunCli, model: str, small_data: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    for name in ("show_table", "emit_json"):
+        monkeypatch.setattr(console, name, leave)
+    run_cli("evaluate", model, "missing", "--data", small_data, *options, code=3)
 
 
 def test_a_model_of_fewer_classes_than_the_data(

@@ -336,6 +336,8 @@ def test_unusable_frames(live: RunCli, folder: Path) -> None:
         (["--roi", "9000,0,5,5"], "--roi: the region from x 9000"),
         (["--serve", "a b"], "--serve a b: expected HOST:PORT"),
         (["--save", "out.txt"], "--save: out.txt: expected a video file"),
+        (["--save", "a.mkv", "--jsonl", "./a.mkv"], "--jsonl: ./a.mkv: is given as --save, too"),
+        (["--save", "m.mp4", "--model", "./m.mp4"], "--save: m.mp4: is given as --model, too"),
         (["--overwrite"], "--overwrite: needs --jsonl"),
         (["--jsonl", "-", "--jsonl-max-bytes", "5"], "--jsonl-max-bytes: expected 4096 or more, got 5"),
         (["--jsonl", "-", "--jsonl-keep", "1000000000"], "--jsonl-keep: expected a whole number from 0 to 1000"),

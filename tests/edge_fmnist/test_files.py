@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.data.files import moved_into_place, write_json, write_text
+from edge_fmnist.data.files import as_json, moved_into_place, write_bytes, write_json, write_text
 
 
 @pytest.fixture
@@ -61,6 +61,26 @@ def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "child", "text")
     assert (tmp_path / "file").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_json_of_names_that_are_not_utf8() -> None:
+    value = {"a": os.fsdecode(b"caf\xe9.jpg"), "b": ["é", "\ud800", 1, None]}
+    assert json.loads(as_json(value)) == {"a": r"caf\xe9.jpg", "b": ["é", r"\ud800", 1, None]}
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_bytes(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+
+
+def test_a_device_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="not a regular file"):
+        write_bytes(tmp_path / "pipe", b"new")
+    assert [path.is_fifo() for path in tmp_path.iterdir()] == [True]
 
 
 @pytest.mark.usefixtures("umask")

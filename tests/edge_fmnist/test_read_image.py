@@ -64,6 +64,14 @@ def test_every_mode_becomes_bgr(mode: str) -> None:
     assert np.array_equal(read_image(stream.getvalue()), cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
 
 
+def test_16_bit_jpeg_2000() -> None:
+    options = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
+    content = cv2.imencode(".jp2", SMOOTH.astype(np.uint16) * 257, options)[1].tobytes()
+    assert np.abs(read_image(content).astype(int) - SMOOTH).max() <= 1
+    white = cv2.imencode(".jp2", np.full((40, 40, 3), 65535, np.uint16))[1].tobytes()
+    assert read_image(white).min() == 255
+
+
 def test_floating_point_pictures_are_refused() -> None:
     stream = io.BytesIO()
     Image.fromarray(np.zeros((4, 4), np.float32)).save(stream, "TIFF")

@@ -20,6 +20,7 @@ from edge_fmnist import (
     Prediction,
     SinkError,
     Taught,
+    UsageError,
 )
 from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.data.samples import bag, t_shirt, trouser
@@ -31,6 +32,8 @@ from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import rehearsal
 from edge_fmnist.vision.read_image import read_image
 
+# Stands for a model that is there already.
+FORMER = b"\0\0\0\0TFL3"
 PARENT = "nano"
 EACH = 6
 
@@ -147,6 +150,14 @@ def test_classes_that_are_not_of_fashion_mnist_cannot_be_kept_without_photograph
         edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=taught.path, add=True)
 
 
+def test_a_photograph_is_not_replaced_by_a_model(photos: Path) -> None:
+    path = photos / "cross" / "0.png"
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="holds something else than a model"):
+        edge_fmnist.teach(photos, path)
+    assert path.read_bytes() == before
+
+
 def test_what_is_not_to_be_named_is_unknown(photos: Path, tmp_path: Path) -> None:
     write(tmp_path / "photos", "none", cross)
     write(tmp_path / "photos", "jeans", trouser)
@@ -233,15 +244,15 @@ def test_photographs_that_cannot_be_taught(
 ) -> None:
     make(tmp_path / "photos")
     output = tmp_path / "mine.tflite"
-    output.write_bytes(b"former")
+    output.write_bytes(FORMER)
     with pytest.raises(error, match=message):
         edge_fmnist.teach(tmp_path / "photos", output, model=PARENT)
-    assert output.read_bytes() == b"former"
+    assert output.read_bytes() == FORMER
 
 
 def test_stopped_in_the_middle(photos: Path, tmp_path: Path) -> None:
     output, cancel, stages = tmp_path / "mine.tflite", Event(), list[str]()
-    output.write_bytes(b"former")
+    output.write_bytes(FORMER)
 
     def stop_while_checking(stage: str, _done: int, _total: int) -> None:
         stages.append(stage)
@@ -252,12 +263,12 @@ def test_stopped_in_the_middle(photos: Path, tmp_path: Path) -> None:
         edge_fmnist.teach(photos, output, model=PARENT, progress=stop_while_checking, cancel=cancel)
     assert [stage.split()[0] for stage in dict.fromkeys(stages)] == ["Reading", "Fitting", "Checking"]
     assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
-    assert output.read_bytes() == b"former"
+    assert output.read_bytes() == FORMER
 
 
 def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "mine.tflite"
-    output.write_bytes(b"former")
+    output.write_bytes(FORMER)
 
     def full(_path: Path, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
@@ -267,7 +278,7 @@ def test_a_full_disk(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(SinkError, match=r"mine\.tflite: cannot be written \(No space left on device\)"):
             edge_fmnist.teach(photos, output, model=PARENT)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.tflite"]
-    assert output.read_bytes() == b"former"
+    assert output.read_bytes() == FORMER
 
 
 def test_an_output_that_cannot_be_written_is_refused_before_reading(photos: Path) -> None:

@@ -57,6 +57,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(206, self.file.read_bytes()[int(first) : int(last) + 1 if last else None])
 
     def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        source, copied, _ = self.path.partition("/rewriteTo/")
+        if copied:
+            self.file.write_bytes((FOLDER / unquote(source.rpartition("/o/")[2])).read_bytes())
+            self.answer(200, {"done": True, "resource": self.describe(self.file)})
+            return
         # A resumable upload, even of small objects.
         self.answer(200, Location=f"http://{self.headers['Host']}/upload/o/{quote(self.query['name'], safe='')}")
 

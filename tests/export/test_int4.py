@@ -9,8 +9,8 @@ import pytest
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import CONV_2D, check_model, file_schema, read_graph
-from edge_fmnist_export.quantize.compact import IDENTIFIER, compact
+from edge_fmnist.model.tflite_graph import CONV_2D, IDENTIFIER, check_model, file_schema, read_graph
+from edge_fmnist_export.quantize.compact import compact
 from edge_fmnist_export.quantize.int4 import CONV_2D_VERSION, int4_weights
 
 PER_STEP = 127 / 7

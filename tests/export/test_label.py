@@ -158,13 +158,87 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
     assert "not empty" in refused.stderr
 
 
+@pytest.mark.parametrize("names", [("job.json", "index.html"), ("manifest.parquet",), ("manifest.webmanifest",)])
+@pytest.mark.parametrize("options", [(), ("--restart",)])
+def test_files_of_others_are_neither_deleted_nor_replaced(
+    photos: Path, tmp_path: Path, cli: Cli, names: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    output = tmp_path / "labels"
+    output.mkdir()
+    for name in names:
+        (output / name).write_text('{"mine": 1}')
+    result = cli("label", photos, "-o", output, *options)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert {path.name: path.read_text() for path in output.iterdir()} == dict.fromkeys(names, '{"mine": 1}')
+
+
+def test_restart_keeps_other_files_and_deletes_nothing_before_the_source_is_read(
+    photos: Path, tmp_path: Path, cli: Cli
+) -> None:
+    output = tmp_path / "labels"
+    assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
+    (output / "notes.txt").write_text("mine")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.csv").write_text('path,name\nphotos/1.png,a\nphotos/2.png,"b\n')
+    for source, code in ((tmp_path / "empty", 3), (tmp_path / "bad.csv", 3)):
+        assert cli("label", source, "-o", output, "--restart").exit_code == code
+        assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    assert cli("label", photos, "-o", output, "--restart", "--workers", "1", "-k", "1").exit_code == 0
+    assert {len(row["top"]) for row in rows(output) if row["status"] == "ok"} == {1}
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("job.json", b"[]", "damaged"),
+        ("job.json", b'{"options": null}', "damaged"),
+        ("manifest.parquet", b"", "its manifest is damaged"),
+        ("part-000000.parquet", b"", "part-000000.parquet is damaged"),
+    ],
+)
+def test_damaged_files_of_a_job(
+    photos: Path, tmp_path: Path, cli: Cli, name: str, content: bytes, message: str
+) -> None:
+    output = tmp_path / "labels"
+    assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
+    (output / name).write_bytes(content)
+    result = cli("label", photos, "-o", output, "--workers", "1")
+    assert (result.exit_code, message in result.stderr) == (2 if "part" not in name else 1, True), result.stderr
+    if "part" not in name:
+        assert cli("label", photos, "-o", output, "--workers", "1", "--restart").exit_code == 0
+
+
+def test_a_pipe_among_the_photographs_is_unreadable(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    output = tmp_path / "labels"
+    assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
+    (row,) = (row for row in rows(output) if row["path"].endswith("pipe.jpg"))
+    assert (row["status"], "not a regular file" in row["error"]) == ("unreadable", True)
+
+
+def test_a_heading_that_is_not_utf8(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "excel.csv").write_bytes(b"path,gr\xf6\xdfe\nphotos/1.png,1\n")
+    output = tmp_path / "labels"
+    assert cli("label", tmp_path / "excel.csv", "-o", output, "--workers", "1").exit_code == 0
+    assert rows(output)[0]["gr\\xf6\\xdfe"] == "1"
+
+
+def test_a_value_that_python_does_not_have(tmp_path: Path, cli: Cli) -> None:
+    year_10000 = pyarrow.array([253402300800000000], pyarrow.timestamp("us"))
+    parquet.write_table(pyarrow.table({"path": ["1.png"], "when": year_10000}), tmp_path / "catalogue.parquet")
+    result = cli("label", tmp_path / "catalogue.parquet", "-o", tmp_path / "labels")
+    assert (result.exit_code, "cannot be carried through" in result.stderr) == (3, True), result.stderr
+
+
 def test_a_full_disk_while_planning_names_the_file(
     photos: Path, tmp_path: Path, cli: Cli, file_size_limit: Callable[[int], Any]
 ) -> None:
     with file_size_limit(100):
         result = cli("label", photos, "--output", tmp_path / "labels")
     assert result.exit_code == 1
-    assert f"--output: {tmp_path / 'labels' / 'manifest.parquet'}: File too large" in result.stderr
+    assert f"--output: {tmp_path / 'labels' / '.manifest.new'}: File too large" in result.stderr
     assert not list((tmp_path / "labels").iterdir())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -65,6 +66,8 @@ def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
     location = path if is_uri(path) else os.path.join(folder, path)  # noqa: PTH118 - a path of any bytes
     try:
         if not is_uri(location):
+            if _may_block(location):
+                raise SourceError(f"{path}: not a regular file")
             return read_bytes(location)[0]
         # Settings of a store, such as its region, are in the query of the source's URI.
         same_store = location.split("/")[:3] == folder.split("/")[:3]
@@ -72,6 +75,15 @@ def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
         return read_limited(lambda: _opened(location, query if same_store else ""), path, MAX_BYTES)
     except EdgeFmnistError as error:
         return error
+
+
+def _may_block(path: str) -> bool:
+    """Return whether reading a file may wait forever, as for a pipe."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a path of any bytes
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _opened(uri: str, query: str) -> Any:
@@ -115,6 +127,10 @@ class Folder:
         """Delete a file."""
         (self._path / name).unlink(missing_ok=True)
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name."""
+        (self._path / name).replace(self._path / new)
+
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         with self.open(name) as stream:
@@ -152,6 +168,10 @@ class RemoteFolder(Folder):
     def remove(self, name: str) -> None:
         """Delete a file."""
         self._system.delete_file(f"{self._root}/{name}")
+
+    def rename(self, name: str, new: str) -> None:
+        """Give a file another name."""
+        self._system.move(f"{self._root}/{name}", f"{self._root}/{new}")
 
 
 def open_folder(output: str) -> Folder:

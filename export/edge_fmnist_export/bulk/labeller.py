@@ -8,12 +8,13 @@ import time
 from dataclasses import dataclass, replace
 
 from edge_fmnist.cli import console
+from edge_fmnist.data.files import as_utf8
 from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.pipeline.stills import StillClassifier
 from edge_fmnist_export.bulk.files import open_folder, read_photos
-from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Counts, Layout, Row, Task, as_utf8, counted
+from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Counts, Layout, Row, Task, counted
 from edge_fmnist_export.training.memory import keep_freed_memory
 
 Outcome = Counts | list[Row]

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, chain, islice
 from typing import Any
 
+from edge_fmnist.data.files import as_utf8
 from edge_fmnist.errors import SinkError
 from edge_fmnist_export.bulk.files import Folder
 from edge_fmnist_export.bulk.sources import Photo, PhotoSource
@@ -93,7 +94,7 @@ class Layout:
     def of(cls, source: PhotoSource, parquet: bool) -> Layout:
         """Return the layout for a source."""
         taken = {*COLUMNS, *source.columns}
-        columns = tuple(_renamed(name, taken) if name in COLUMNS else name for name in source.columns)
+        columns = tuple(as_utf8(_renamed(name, taken) if name in COLUMNS else name) for name in source.columns)
         if not parquet:
             return cls(columns)
         import pyarrow
@@ -125,13 +126,16 @@ class Layout:
             raise SinkError(f"{name}: cannot be written ({error.strerror or error})") from error
 
     def read_counts(self, folder: Folder, partition: int) -> Counts:
-        """Return the counts of a part."""
+        """Return the counts of a part; ``ValueError`` if it is damaged."""
         data = io.BytesIO(folder.read(self._part(partition)))
-        if self.schema is None:
-            return counted(map(json.loads, data))
-        import pyarrow.parquet
+        try:
+            if self.schema is None:
+                return counted(map(json.loads, data))
+            import pyarrow.parquet
 
-        return counted(pyarrow.parquet.read_table(data, columns=["status", "answer"]).to_pylist())
+            return counted(pyarrow.parquet.read_table(data, columns=["status", "answer"]).to_pylist())
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self._part(partition)} is damaged ({error}); delete it") from error
 
     def _part(self, partition: int) -> str:
         return f"part-{partition:06d}.{self.suffix}"
@@ -160,21 +164,16 @@ def counted(rows: Iterable[Row]) -> Counts:
     return Counter((row["status"], row["answer"]) for row in rows)
 
 
-def as_utf8(value: Any) -> Any:
-    r"""Return text as UTF-8 can hold it, other values unchanged: bytes of a file name that are not become ``\xff``."""
-    if not isinstance(value, str) or value.isascii():
-        return value
-    return os.fsencode(value).decode("utf-8", "backslashreplace")
-
-
-def write_manifest(folder: Folder, layout: Layout, source: PhotoSource, group: int, limit: int | None) -> int:
+def write_manifest(
+    folder: Folder, name: str, layout: Layout, source: PhotoSource, group: int, limit: int | None
+) -> int:
     """Write the manifest without holding it in memory, and return the number of photographs; 0 writes none."""
     photos = ((path, tuple(map(as_utf8, values))) for path, values in islice(source.rows, limit))
     first = list(islice(photos, group))
     if not first:
         return 0
     count = 0
-    with folder.create(f"manifest.{layout.suffix}") as stream, _manifest_writer(layout, stream) as write:
+    with folder.create(name) as stream, _manifest_writer(layout, stream) as write:
         for batch in chain([first], iter(lambda: list(islice(photos, group)), [])):
             write(batch)
             count += len(batch)
@@ -216,7 +215,11 @@ class Manifest:
         if suffix == "parquet":
             import pyarrow.parquet
 
-            self._file = pyarrow.parquet.ParquetFile(self._stream)
+            try:
+                self._file = pyarrow.parquet.ParquetFile(self._stream)
+            except ValueError:
+                self.close()
+                raise
             self._groups: int = self._file.num_row_groups
             self.layout = Layout(columns, self._file.schema_arrow.remove(0))
         else:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -22,7 +23,15 @@ from edge_fmnist_export.bulk.parts import JOB, PART, Counts, Layout, Manifest, w
 from edge_fmnist_export.bulk.sources import open_source
 
 SUMMARY = "summary.json"
-JOB_KEYS = {"options", "models", "versions", "format", "base", "columns", "photographs", "group", "partition_size"}
+MANIFESTS = ("manifest.parquet", "manifest.jsonl")
+# While it is written; hidden files do not count as contents of the folder.
+NEW_MANIFEST = ".manifest.new"
+JOB_KEYS: dict[str, type] = {
+    **dict.fromkeys(("options", "models", "versions"), dict),
+    **dict.fromkeys(("format", "base"), str),
+    **dict.fromkeys(("photographs", "group", "partition_size"), int),
+    "columns": list,
+}
 # Photographs in a row group of the manifest; a partition is one or several of them.
 LEAST_PARTITION, LARGEST_PARTITION = 250, 5000
 MOST_PARTITIONS = 20_000
@@ -73,8 +82,11 @@ class Plan:
         if missing := len(self.manifest) - len(layout.finished(self.folder)):
             raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
         photographs = counts.total()
-        with ThreadPoolExecutor(READ_THREADS) as threads:
-            counts = sum(threads.map(partial(layout.read_counts, self.folder), self.done), Counter(counts))
+        try:
+            with ThreadPoolExecutor(READ_THREADS) as threads:
+                counts = sum(threads.map(partial(layout.read_counts, self.folder), self.done), Counter(counts))
+        except ValueError as error:
+            raise RunError(f"{self.spec.options.output}: {error}") from error
         by_status, by_answer = Counter[str](), Counter[str]()
         for (status, answer), count in counts.items():
             by_status[status] += count
@@ -126,28 +138,29 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         job = _plan(folder, options, job, restart, warn)
     else:
         job = _resumed(folder, options, job, warn)
-    manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
+    try:
+        manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{options.output}: its manifest is damaged ({error}); start over with --restart") from error
     spec = LabelSpec(options, files, job["base"], manifest.layout)
     return Plan(spec, folder, manifest, job["photographs"], manifest.layout.finished(folder))
 
 
 def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn) -> dict[str, Any]:
     """Write the manifest and ``job.json`` of a new job, and return its plan."""
-    # Opened before anything is deleted.
-    source = open_source(options.source, options.column, options.output, warn)
-    # job.json first: it stands for a complete plan.
+    # job.json first: it stands for the parts beside it.
     names = sorted(folder.names(), key=lambda name: name != JOB)
-    if restart:
-        for name in filter(_is_ours, names):
-            folder.remove(name)
-        names = [name for name in names if not _is_ours(name)]
-    if any(not name.startswith((".", "manifest.")) for name in names):
-        raise UsageError(f"{options.output}: not empty, and has no {JOB}; choose another folder with --output")
+    if not (restart and _holds_job(folder, names)) and any(not name.startswith(".") for name in names):
+        raise UsageError(f"{options.output}: not empty, and holds no job; choose another folder with --output")
+    source = open_source(options.source, options.column, options.output, warn)
     layout = Layout.of(source, not extras.missing(["pyarrow"]))
     group = options.partition_size or LEAST_PARTITION
-    count = write_manifest(folder, layout, source, group, options.limit)
+    # Nothing is deleted before all of the source was read.
+    count = write_manifest(folder, NEW_MANIFEST, layout, source, group, options.limit)
     if not count:
         raise SourceError(f"{options.source}: no photographs")
+    for name in filter(_is_ours, names):
+        folder.remove(name)
     wanted = min(max(count // MOST_PARTITIONS, LEAST_PARTITION), LARGEST_PARTITION)
     job |= {
         "format": layout.suffix,
@@ -157,12 +170,26 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
         "group": group,
         "partition_size": options.partition_size or -(-wanted // group) * group,
     }
+    # In this order: without its manifest, a job is damaged, and can be started over.
     _write_json(folder, JOB, job)
+    folder.rename(NEW_MANIFEST, f"manifest.{layout.suffix}")
     return job
 
 
 def _is_ours(name: str) -> bool:
-    return name in (JOB, SUMMARY) or name.startswith("manifest.") or PART.fullmatch(name) is not None
+    return name in (JOB, SUMMARY, *MANIFESTS) or PART.fullmatch(name) is not None
+
+
+def _holds_job(folder: Folder, names: Sequence[str]) -> bool:
+    """Return whether a folder has the files of a job, complete or not, and not only files of their names."""
+    if any(PART.fullmatch(name) for name in names):
+        return True
+    try:
+        return JOB in names and (
+            not {*MANIFESTS}.isdisjoint(names) or json.loads(folder.read(JOB)).keys() >= JOB_KEYS.keys()
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _comparable(options: LabelOptions) -> dict[str, Any]:
@@ -179,10 +206,14 @@ def _resumed(folder: Folder, options: LabelOptions, job: dict[str, Any], warn: W
     """Return the plan in ``job.json``; refuse other options, another model or another version of this package."""
     try:
         planned: dict[str, Any] = json.loads(folder.read(JOB))
-        if missing := JOB_KEYS - planned.keys():
+        if missing := JOB_KEYS.keys() - planned.keys():
             raise ValueError(f"no {', '.join(sorted(missing))}")
+        if not all(isinstance(planned[key], kind) for key, kind in JOB_KEYS.items()):
+            raise ValueError("values of another type")
+        if min(planned["group"], planned["partition_size"]) < 1:
+            raise ValueError("no photographs in a partition")
     except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{options.output}/{JOB}: damaged ({error}); start over with --restart") from error
+        raise UsageError(f"{options.output}/{JOB}: damaged ({error}); start over with --restart") from error
     if planned["format"] == "parquet" and extras.missing(["pyarrow"]):
         raise MissingExtraError("bulk", "pyarrow", "going on with a job whose parts are Parquet files")
     pairs = {f"--{name.replace('_', '-')}": (planned["options"].get(name), now) for name, now in job["options"].items()}

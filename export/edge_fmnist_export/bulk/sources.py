@@ -19,6 +19,7 @@ from edge_fmnist_export.bulk.files import filesystem, is_uri
 
 TABLES = (".csv", ".tsv", ".parquet")
 LISTS = (".txt", ".list", ".lst")
+JSON = (".json", ".jsonl", ".ndjson")
 PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
@@ -78,6 +79,8 @@ def open_source(
     if glob.has_magic(source):
         found = sorted(glob.iglob(source, recursive=True))  # noqa: PTH207
         return _pictures(os.getcwd(), filter(os.path.isfile, found))  # noqa: PTH109
+    if os.path.exists(source):  # noqa: PTH110
+        raise SourceError(f"{source}: expected a folder or a regular file")
     raise SourceError(f"{source}: no such file or folder")
 
 
@@ -138,6 +141,8 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSou
 
 def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | None, folder: str) -> PhotoSource:
     """Return the photographs of a list or table, whose relative paths start from its folder."""
+    if suffix in JSON:
+        raise SourceError(f"{source}: JSON is not read; expected a text file with one path a line, CSV or Parquet")
     if suffix not in TABLES:
         return _pictures(folder, _listed(opened, source))
     types: list[Any] | None = None
@@ -173,12 +178,20 @@ def _parquet(opened: Callable[[], Any], source: str) -> tuple[Any, Iterator[Sequ
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(opened())
+        stream = opened()
+        file = pyarrow.parquet.ParquetFile(stream)
     except (OSError, pyarrow.ArrowException) as error:
         raise SourceError(f"{source}: not a Parquet file that can be read ({error})") from error
-    batches = (batch.columns for batch in file.iter_batches(1000))
-    rows = (zip(*(column.to_pylist() for column in columns), strict=True) for columns in batches)
-    return file.schema_arrow, chain.from_iterable(rows)
+
+    def rows() -> Iterator[Sequence[Any]]:
+        try:
+            with stream:
+                for batch in file.iter_batches(1000):
+                    yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        except (OSError, OverflowError, ValueError, pyarrow.ArrowException) as error:
+            raise SourceError(f"{source}: a value that cannot be carried through ({error})") from error
+
+    return file.schema_arrow, rows()
 
 
 def _listed(opened: Callable[[], Any], source: str) -> Iterator[str]:
@@ -203,7 +216,8 @@ def _csv_rows(opened: Callable[[], Any], source: str) -> Iterator[Sequence[str]]
     """Yield the heading, then the rows; those that are too short or too long are no reason to stop."""
     lines = _lines(opened, source)
     heading = next(lines, "")
-    table = csv.reader(chain([heading], lines), delimiter=max(",;\t", key=heading.count))
+    # Strict: a quote that is not closed would swallow the rows after it.
+    table = csv.reader(chain([heading], lines), delimiter=max(",;\t", key=heading.count), strict=True)
     width = 0
     try:
         for row in filter(None, table):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import time
 from collections import Counter
@@ -63,6 +65,10 @@ def label(
     Each photograph gets the answer that edge-fmnist classify gives. One that cannot be read gets a row that says so.
     The same command resumes an interrupted run. Without pyarrow (extra bulk), the files are JSON lines.
     """
+    # Threads of pyarrow can abort the process while Python ends.
+    console.end_at_once = True
+    if threshold is not None and math.isnan(threshold):
+        raise typer.BadParameter("expected a number from 0 to 1, got nan", param_hint="--threshold")
     names = None if labels is None else options.labels_of(labels)
     if ray is not None:
         cluster.check(ray)
@@ -82,9 +88,15 @@ def label(
     except (SinkError, RunError) as error:
         raise type(error)(f"{error}; what is finished is in {output}: run the same command to go on") from error
     if json:
-        console.emit_json({"event": "end", **summary}, indent=None)
+        _emit("end", summary)
     else:
         _show(summary, output)
+
+
+def _emit(event: str, facts: dict[str, Any]) -> None:
+    """Print an event; a reader that has seen enough, such as head, does not stop the work."""
+    with contextlib.suppress(BrokenPipeError):
+        console.emit_json({"event": event, **facts}, indent=None)
 
 
 def _run(plan: Plan, ray: str | None, workers: int | None, progress: _Progress) -> None:
@@ -127,7 +139,7 @@ class _Progress:
         left = round((of - done) / rate, 1) if rate else None
         if self._json:
             progress = {"photographs": done, "of": of, "photographs_per_second": round(rate, 1), "seconds_left": left}
-            console.emit_json({"event": "progress", **progress, "failures": failed}, indent=None)
+            _emit("progress", {**progress, "failures": failed})
             return
         time_left = timedelta(seconds=round(left or 0))
         line = f"{done:,} of {of:,} photographs, {rate:.1f}/s, {time_left} left, {failed:,} failed"

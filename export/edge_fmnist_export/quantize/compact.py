@@ -14,9 +14,8 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from edge_fmnist.model.tflite_graph import file_schema
+from edge_fmnist.model.tflite_graph import IDENTIFIER, file_schema
 
-IDENTIFIER = b"TFL3"
 # Alignment of a buffer's data in the schema: kernels read weights in place.
 BUFFER_ALIGNMENT = 16
 # The converter's metadata about itself, which no interpreter reads.

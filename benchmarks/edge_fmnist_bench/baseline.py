@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.files import write_json
-from edge_fmnist.errors import EdgeFmnistError, SourceError
+from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist_bench.document import Document, read_schema
 from edge_fmnist_bench.variants.edge import FLOAT32
 
 SCHEMA = "edge-fmnist-baseline/1"
 UPDATE = "measure it again with --update-baseline"
+CORRECT = "correct it, or delete it and create one with --update-baseline"
 
 # How far a number may be below and above its baseline; None is no limit. Fractions of the baseline where relative.
 TOLERANCES: dict[str, dict[str, Any]] = {
@@ -137,10 +138,10 @@ def read(path: Path) -> dict[str, Any]:
     baseline.setdefault(INSTRUCTIONS, {})
     parts = [baseline.get(key) for key in ("metrics", SPEEDUP, INSTRUCTIONS)]
     if not all(isinstance(part, dict) for part in parts) or "model" not in baseline:
-        raise BaselineError(f"{path}: expected the keys model, metrics and {SPEEDUP}; {UPDATE}")
+        raise BaselineError(f"{path}: expected the keys model, metrics and {SPEEDUP}; {CORRECT}")
     for name, entry in baseline["metrics"].items():
         if name not in METRICS or not isinstance(entry, dict) or "value" not in entry:
-            raise BaselineError(f"{path}: metric {name!r}: expected {', '.join(METRICS)}, with a value; {UPDATE}")
+            raise BaselineError(f"{path}: metric {name!r}: expected {', '.join(METRICS)}, with a value; {CORRECT}")
         if name in TOLERANCES:
             limits(path, name, entry)
     for metric in KIND_TOLERANCES:
@@ -188,7 +189,8 @@ def updated(document: Document, path: Path, instructions: int | None = None) -> 
     Keeps the tolerances of an existing baseline and, for a byte-identical model, its other kinds of machines.
 
     Raises:
-        BaselineError: a metric that applies was not measured.
+        BaselineError: a metric that applies was not measured, or the file is not a baseline, or damaged: its tolerances
+            would be lost.
     """
     found, ratio = measured(document), speedup(document)
     applies = {
@@ -199,10 +201,7 @@ def updated(document: Document, path: Path, instructions: int | None = None) -> 
     values = {**found, SPEEDUP: None if ratio is None else ratio[0]}
     if missing := [name for name, value in values.items() if _unusable(value) and applies.get(name)]:
         raise BaselineError(f"{path}: not changed, since this run did not measure {', '.join(missing)}")
-    try:
-        before = read(path)
-    except (SourceError, BaselineError):
-        before = {"metrics": {}, SPEEDUP: {}, INSTRUCTIONS: {}}
+    before = read(path) if path.exists() else {"metrics": {}, SPEEDUP: {}, INSTRUCTIONS: {}}
     sha256 = document["model"]["sha256"]
     made: dict[str, Any] = {
         "schema": SCHEMA,

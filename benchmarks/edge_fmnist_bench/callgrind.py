@@ -183,7 +183,8 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     """
     # Before a minute is spent.
     read_model(model)
-    baseline = read(gate) if gate is not None and not update else None
+    # A file that is not such a baseline is not replaced either.
+    baseline = read(gate) if gate is not None and (not update or gate.exists()) else None
     console.say("bench: counting instructions with valgrind, which takes a minute")
     name = frame_model(model)
     counts = document(name, count_frame(name))
@@ -191,7 +192,7 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
         if path is not None:
             write_json(path, counts)
             console.say(f"Wrote {path}")
-    rows = [] if baseline is None else compare(counts, baseline)
+    rows = [] if baseline is None or update else compare(counts, baseline)
     if json:
         console.emit_json(counts)
     show = console.say if json else print

@@ -74,5 +74,7 @@ def mismatch(facts: dict[str, Any], images: Images) -> str | None:
         return f"the model takes {shapes}, not 28x28 images"
     if images.split is None:
         return None
+    if facts["own_classes"]:
+        return "the model was trained on photographs of other classes alone"
     scores, classes = math.prod(facts["outputs"][0]["shape"]), int(images.split.targets.max()) + 1
     return None if scores >= classes else f"the model has {scores} outputs, and the data set {classes} classes"

@@ -36,6 +36,7 @@ def describe(model: str) -> dict[str, Any]:
         "outputs": [_plain(tensor) for tensor in outputs],
         "takes_images": takes_images(inputs),
         "training_data": metadata.training_data if metadata else None,
+        "own_classes": bool(metadata and metadata.own_classes),
         "float_top1": accuracy.get("float_top1") if isinstance(accuracy, dict) else None,
         **_structure(read.content, read.source, metadata),
     }

@@ -15,6 +15,8 @@ SCHEMA = "edge-fmnist-protocol/1"
 DEFAULT = Path(__file__).with_name("protocol.toml")
 SCENARIOS = ("single-stream", "paced", "offline", "frame", "live", "process")
 MAY_BE_ZERO = ("warm_up", "minimum_seconds", "seed")
+# As the option --threads of other commands.
+MAX_THREADS = 64
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,13 @@ def load(path: Path = DEFAULT) -> Protocol:
     protocol = _read(Protocol, values, str(path))
     if 50 not in protocol.percentiles or max(protocol.percentiles) > 100:
         raise UsageError(f"{path}: percentiles: expected 50 among them and none above 100")
+    if protocol.bootstrap.confidence >= 1:
+        raise UsageError(f"{path}: bootstrap.confidence: expected less than 1, got {protocol.bootstrap.confidence}")
+    if len(protocol.frame.size) != 2:
+        raise UsageError(f"{path}: frame.size: expected a width and a height, got {list(protocol.frame.size)}")
+    threads = max(protocol.single_stream.threads, protocol.paced.threads, *protocol.offline.threads)
+    if threads > MAX_THREADS:
+        raise UsageError(f"{path}: expected at most {MAX_THREADS} threads, got {threads}")
     return protocol
 
 

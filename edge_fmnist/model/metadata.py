@@ -85,6 +85,12 @@ class Metadata:
         return training.get("data_sha256") if isinstance(training, dict) else None
 
     @property
+    def own_classes(self) -> bool:
+        """Whether the model was trained on photographs of a user's own classes alone."""
+        training = self.settings.get("training")
+        return isinstance(training, dict) and "photos_sha256" in training and "data_sha256" not in training
+
+    @property
     def pixel_scale(self) -> float | None:
         """What a pixel value of 0 to 255 is multiplied by; None if the file does not state it."""
         stated = _stated_scale(self.settings)

@@ -247,6 +247,21 @@ def test_update_keeps_tolerances_and_other_machines(result: Result, edit: Any) -
     assert written["instructions"]["aarch64 litert 2.3.0"]["value"] == 9_000_000
 
 
+@pytest.mark.parametrize("text", ['{"notes": "mine"}', "damaged"])
+def test_update_does_not_replace_another_file(result: Result, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text(text)
+    with pytest.raises(BaselineError):
+        baselines.update(result, path)
+    assert path.read_text() == text
+
+
+def test_update_does_not_discard_tolerances_that_cannot_be_read(result: Result, edit: Any) -> None:
+    path = edit(lambda value: value["metrics"]["bytes"].update(above=-1))
+    with pytest.raises(BaselineError, match="bytes: expected finite numbers"):
+        baselines.update(result, path)
+
+
 def test_update_for_another_file_drops_other_machines(result: Result, baseline: Path) -> None:
     result["machine"]["feature"], result["model"]["sha256"] = "i8mm", "bb"
     baselines.update(result, baseline)

@@ -53,6 +53,9 @@ def test_a_setting_can_be_changed(edited: Edit) -> None:
         ("percentiles = [50, 90, 99]", "percentiles = [90]", "expected 50 among them"),
         ("percentiles = [50, 90, 99]", "percentiles = [50, 101]", "none above 100"),
         ("[paced]", "[paced", "not valid TOML"),
+        ("confidence = 0.95", "confidence = 95", "confidence: expected less than 1, got 95"),
+        ("size = [640, 480]", "size = [640]", r"size: expected a width and a height, got \[640\]"),
+        ("threads = 1\n", "threads = 100000\n", "at most 64 threads, got 100000"),
         ("hertz = 30.0", "hertz = inf", "hertz: expected a number above zero, got inf"),
     ],
 )

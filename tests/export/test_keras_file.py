@@ -62,6 +62,17 @@ def test_a_keras_classifier_is_quantized_and_checked(
     assert classifier.metadata.settings["source"] == name
 
 
+def test_a_rescaling_layer_within_a_block_counts(
+    keras: Any, trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path
+) -> None:
+    # Without the optimizer of the trained model, which Keras cannot load within another.
+    block, inputs, path = keras.models.clone_model(trained), keras.Input((28, 28)), tmp_path / "nested.keras"
+    block.set_weights(trained.get_weights())
+    keras.Model(inputs, keras.Sequential([keras.Input((28, 28)), block])(inputs)).save(path)
+    (report,) = run_command("export", path, "--data", tiny_data, "--calibration", 50, "--json", "-o", tmp_path).json
+    assert report["top1"] > 0.8
+
+
 def test_calibration_on_pictures(trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
     path, pictures = tmp_path / "mine.keras", tmp_path / "pictures"
     trained.save(path)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
-from edge_fmnist_export.quantize.ship import store_checkpoint
+from edge_fmnist_export.quantize.ship import ship, store_checkpoint
 from edge_fmnist_export.report.explain.scorer import run_of
 from edge_fmnist_export.training import run_folder
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
-from edge_fmnist_export.training.run_folder import Run, create_run, open_run, shipped_runs
+from edge_fmnist_export.training.run_folder import Run, create_run, open_run, resume_run, shipped_runs
 from edge_fmnist_export.training.weights import (
     Checkpoint,
     assign_variables,
@@ -40,6 +40,22 @@ def test_created_run_opens_with_its_recipe(run: Run, recipe: Recipe) -> None:
     assert [path.name for path in run.folder.iterdir()] == ["recipe.toml"]
     assert open_run(run.folder) == run
     assert open_run(str(run.folder)).recipe == recipe
+
+
+def test_a_folder_with_the_name_of_a_checkpoint_is_resumed(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    create_run(Path("edge"), recipe)
+    assert resume_run(Path("edge"), recipe) == Run(Path("edge"), recipe)
+    with pytest.raises(RunNotFoundError, match="nano: no such run folder to resume"):
+        resume_run(Path("nano"), load_recipe("nano"))
+
+
+def test_a_network_of_own_classes_is_not_shipped(tmp_path: Path, recipe: Recipe) -> None:
+    create_run(tmp_path / "mine", recipe.with_changes(photos={"classes": ("hat", "belt")}))
+    with pytest.raises(UsageError, match="a network of hat, belt cannot be a shipped model"):
+        ship(tmp_path / "mine")
 
 
 def test_damaged_files(run: Run) -> None:

@@ -122,6 +122,43 @@ def compare_descent() -> None:
     print(json.dumps({"apart": apart, "moved": moved, "results": results, "rates": rates}))
 
 
+def resumed() -> None:
+    """Print how far the weights after two epochs with dropout are from those of a run that was resumed in between."""
+    import json
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import numpy as np
+
+    from edge_fmnist_export import architectures
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.losses import Objective
+    from edge_fmnist_export.training.phase import Phase
+    from edge_fmnist_export.training.recipe import FloatPhase
+    from edge_fmnist_export.training.torch_trainer import TorchTrainer
+    from edge_fmnist_export.training.weights import assign_variables, read_variables
+
+    keras, rng = backend.keras_module(), np.random.default_rng(2)
+    drawn = [(rng.random((8, 28, 28, 1), np.float32), np.eye(10, dtype=np.float32)[rng.integers(0, 10, 8)])] * 2
+
+    def trainer() -> TorchTrainer:
+        keras.utils.set_random_seed(4)
+        model = architectures.build("cnn-dropout", keras)
+        return TorchTrainer(
+            Phase("float", keras, model, FloatPhase(epochs=2), Objective(), lambda _: iter(drawn), 8, 2)
+        )
+
+    def fit(running: TorchTrainer) -> list[np.ndarray]:
+        running.fit(iter(drawn), 2, lambda loss, accuracy, steps: None)
+        return read_variables(running.variables)
+
+    whole, first = trainer(), trainer()
+    fit(whole)
+    later = trainer()
+    assign_variables(later.variables, fit(first), "the first epoch")
+    print(json.dumps(max(float(abs(a - b).max()) for a, b in zip(fit(whole), fit(later), strict=True))))
+
+
 def refused() -> None:
     """Print what a network with a strange layer and a strange optimiser are told."""
     import json
@@ -163,8 +200,8 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
 
 @pytest.fixture(scope="module")
 def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
-    """Return what the three functions above print."""
-    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,), **WITHOUT_COMPILING)
+    """Return what the four functions above print."""
+    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,), (resumed,), **WITHOUT_COMPILING)
 
 
 def test_logits_are_those_of_keras(compared: list[Any]) -> None:
@@ -190,6 +227,10 @@ def test_what_it_does_not_know_is_named(compared: list[Any]) -> None:
     assert "plain ReLU" in relu
     assert '"adamw"' in optimizer
     assert all("KERAS_BACKEND=tensorflow" in text for text in (layer, activation, relu, optimizer))
+
+
+def test_dropout_after_a_resumption_is_that_of_an_uninterrupted_run(compared: list[Any]) -> None:
+    assert compared[3] == 0
 
 
 @pytest.fixture

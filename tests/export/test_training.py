@@ -197,6 +197,14 @@ def test_resuming_a_finished_run_changes_nothing(resume: Command, copied: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", ["[1]", "[{}]", "null"])
+def test_a_damaged_history_ends_a_resumed_run(resume: Command, copied: Path, content: str) -> None:
+    (copied / "qat.npz").unlink()
+    (copied / "history.json").write_text(content)
+    assert "history.json: damaged, expected a list of epochs" in resume(copied, code=1).stderr
+
+
+@pytest.mark.slow
 def test_resuming_calibrates_a_run_from_an_earlier_version(
     resume: Command, copied: Path, photo_run: Path, run_command: Command, tmp_path: Path
 ) -> None:
@@ -209,6 +217,8 @@ def test_resuming_calibrates_a_run_from_an_earlier_version(
     assert (classifier.temperature, classifier.threshold) == (1, 0)
     resume(copied)
     assert read_json(copied, "calibration.json") == read_json(photo_run, "calibration.json")
+    # Where it was trained stays on record.
+    assert read_json(copied, "run.json") == facts
     assert (copied / "qat.npz").read_bytes() == (photo_run / "qat.npz").read_bytes()
 
 
@@ -219,6 +229,7 @@ def test_resuming_calibrates_a_run_from_an_earlier_version(
         ("calibration.json", '{"temperature": 1}', "calibration.json: expected a temperature above 0"),
         ("metrics.json", None, "metrics.json: missing, or without the phase float"),
         ("metrics.json", '{"float": {}}', "metrics.json: missing, or without the phase qat"),
+        ("metrics.json", '{"float": {}, "qat": {}}', "metrics.json: damaged in the phase float"),
         ("run.json", "[]", "run.json: expected a JSON object, got list"),
         ("run.json", '{"data_sha256": ["a", "b"]}', "was started with other files of the data set"),
         ("run.json", '{"photos_sha256": "a"}', "was started with other files of the photographs"),
@@ -389,7 +400,7 @@ def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data:
         ("no-such", (), 2, "neither a file nor a shipped recipe"),
         ("{tiny}", ("--data", "{new}"), 3, "no such folder"),
         ("{tiny}", ("--validation", "599"), 1, "cannot hold out 599 of 600 training images"),
-        ("{tiny}", ("--output", "{new}", "--resume"), 3, "neither a run folder"),
+        ("{tiny}", ("--output", "{new}", "--resume"), 3, "no such run folder"),
         ("{tiny}", ("--output", "{run}"), 2, "already exists; continue it with --resume"),
         ("{tiny}", ("--output", "{run}", "--resume", "--seed", "9"), 1, "another recipe (it differs in seed)"),
         ("{photo}", (), 2, "the recipe pictured trains on photographs; give their folder with --photos"),

@@ -95,12 +95,12 @@ def export(
     formats = [name for name, wanted in chosen.items() if wanted or (every and name != "int4")]
     outputs = ModelOutputs(c_array, arena, web)
     converting = bool(formats or io != IO_TYPES[0] or data or labels)
+    if images is not None and not _is_keras_file(run):
+        raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
     if is_model(run) and (Path(run).suffix == ".tflite" or (outputs and not converting)):
         _use_model(run, outputs, output, converting, json)
         return
     keras_file = _is_keras_file(run)
-    if images is not None and not keras_file:
-        raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
     _check_output(output, formats)
     # Conversion needs TensorFlow, even if another back end trained the run.
     os.environ["KERAS_BACKEND"] = "tensorflow"

@@ -33,7 +33,7 @@ def train(
             "set smaller than Fashion-MNIST.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Random seed.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = None,
     data: options.Data = None,
     labels: options.Labels = None,
     photos: Annotated[

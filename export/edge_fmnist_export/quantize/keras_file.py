@@ -63,9 +63,8 @@ def _read(path: Path, keras: Any) -> Any:
 
 def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
     """Return a model's output for images (N, 28, 28, 1), 0 to 1, in the shape and range that it takes."""
-    rescales = any(isinstance(layer, keras.layers.Rescaling) for layer in getattr(inner, "layers", []))
     # A model with a Rescaling layer takes pixels from 0 to 255.
-    pixels = keras.layers.Rescaling(255.0)(inputs) if rescales else inputs
+    pixels = keras.layers.Rescaling(255.0)(inputs) if _rescales(inner, keras) else inputs
     for shape in ((28, 28, 1), (28, 28), (784,)):
         try:
             outputs = inner(keras.layers.Reshape(shape)(pixels))
@@ -74,6 +73,12 @@ def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
         # A SavedModel returns its outputs by name.
         return next(iter(outputs.values())) if isinstance(outputs, dict) and len(outputs) == 1 else outputs
     raise ModelError(f"{path}: expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)")
+
+
+def _rescales(model: Any, keras: Any) -> bool:
+    """Return whether a model, or one that is a layer of it, has a Rescaling layer."""
+    layers = getattr(model, "layers", [])
+    return any(isinstance(layer, keras.layers.Rescaling) or _rescales(layer, keras) for layer in layers)
 
 
 def images_of(folder: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ import typer
 from edge_fmnist.cli import console
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import write_json
-from edge_fmnist.errors import CheckError
+from edge_fmnist.errors import CheckError, UsageError
 from edge_fmnist.model.registry import FOLDER, REGISTRY
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.run_folder import CHECKPOINTS, Run, open_run
@@ -28,7 +28,7 @@ SHIPPED_FILES = ("recipe.toml", "run.json", "history.json", "metrics.json", "cal
 
 def ship(
     folder: Annotated[Path, typer.Argument(help="The run folder.")],
-    description: Annotated[str, typer.Option(help="One line for the registry.")] = "",
+    description: Annotated[str, typer.Option(help="One line for the registry. Default: as before.")] = "",
     max_bytes: Annotated[int, typer.Option(help="Maximum file size in bytes.")] = 160_000,
     max_drop: Annotated[float, typer.Option(help="Maximum drop, in percentage points.")] = 0.3,
     teacher: Annotated[
@@ -41,6 +41,8 @@ def ship(
         console.say(f"Stored {store_checkpoint(run, half=True)}.")
         return
     name = run.recipe.name
+    if run.recipe.photos.classes:
+        raise UsageError(f"{folder}: a network of {', '.join(run.recipe.photos.classes)} cannot be a shipped model")
     with console.quiet_native_log():
         backend.warm_up()
         from edge_fmnist_export.quantize.exporting import INT4, INT8, Exporter, run_representative
@@ -61,7 +63,7 @@ def ship(
         "bytes": exported.bytes,
         "top1": round(exported.parity.top1, 6),
         "float_top1": round(exported.parity.float_top1, 6),
-        "description": description,
+        "description": description or registry["models"].get(name, {}).get("description", ""),
     }
     write_json(REGISTRY, registry)
     store_checkpoint(run)
@@ -84,10 +86,11 @@ def store_checkpoint(run: Run, checkpoints: Path = CHECKPOINTS, *, half: bool = 
             (target / file).unlink(missing_ok=True)
         elif half and file.endswith(".npz"):
             save_arrays(target / file, run.weights(file.removesuffix(".npz")), half=True)
-        elif run.folder != target:
+        elif run.folder.resolve() != target.resolve():
             shutil.copyfile(run.folder / file, target / file)
     return target
 
 
 if __name__ == "__main__":
-    typer.run(ship)
+    with console.exit_codes():
+        typer.run(ship)

@@ -12,8 +12,9 @@ from typing import Any
 
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_json
-from edge_fmnist.errors import ModelError, ModelNotFoundError
-from edge_fmnist.model.registry import shipped_models
+from edge_fmnist.errors import ModelError, ModelNotFoundError, UsageError
+from edge_fmnist.model.metadata import extract
+from edge_fmnist.model.registry import read_model, shipped_models
 from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 REPRESENTATIVE_IMAGES = 500
@@ -47,15 +48,20 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
         ModelNotFoundError: ``wanted`` is none of these.
         RunNotFoundError: ``run`` is neither a folder nor a checkpoint.
         RunError: a folder that is not a run.
+        UsageError: a model of other classes than those of a data set.
     """
     named = open_run(run) if run is not None else None
     if wanted in shipped_models():
         return ReportInput(wanted, wanted, named or (open_run(wanted) if wanted in shipped_runs() else None))
     path = Path(wanted)
     if path.is_file():
+        metadata = extract(read_model(wanted).content, wanted)
+        _check_classes(wanted, metadata is not None and metadata.own_classes)
         return ReportInput(path.stem, wanted, named)
     if path.is_dir() or wanted in shipped_runs():
-        return ReportInput(path.resolve().name, None, open_run(wanted))
+        found = open_run(wanted)
+        _check_classes(wanted, bool(found.recipe.photos.classes))
+        return ReportInput(path.resolve().name, None, found)
     raise ModelNotFoundError(
         f"{wanted}: not a run folder, a model file, a shipped model ({', '.join(shipped_models())}) "
         f"or a shipped checkpoint ({', '.join(shipped_runs())})"
@@ -119,3 +125,10 @@ def file_sha256(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _check_classes(wanted: str, own_classes: bool) -> None:
+    if own_classes:
+        raise UsageError(
+            f"{wanted}: was trained on photographs of your own classes; a report is about images of a data set"
+        )

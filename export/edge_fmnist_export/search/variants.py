@@ -196,11 +196,12 @@ def ablation_page(path: Path, recipe: Recipe, epochs: int, results: Sequence[Var
         UsageError: See :func:`edge_fmnist_export.search.runs.page_with`.
     """
     accuracy, images = results[0].mean if results else 0.0, recipe.data.validation
+    kept = recipe.training.keep
     error = sqrt(accuracy * (1 - accuracy) / images)
     lines = [
         markdown.table(HEADINGS, [result.cells(results[0]) for result in results]),
         "",
-        f"Recipe `{recipe.name}`, float phase, {epochs} epochs. Accuracy of the best epoch on the {images:,}",
+        f"Recipe `{recipe.name}`, float phase, {epochs} epochs. Accuracy of the {kept} epoch on the {images:,}",
         "validation images, the same for all variants; test images were not used. Differences are between runs with",
         "the same seed.",
         f"The standard error of one run is {100 * error:.2f} points: smaller differences are not significant.",

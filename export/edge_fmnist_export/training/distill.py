@@ -85,6 +85,11 @@ def teachers(recipe: Recipe) -> list[Run]:
             run = open_run(name)
         except RunNotFoundError as error:
             raise RunNotFoundError(f"the recipe {recipe.name}, distill.teachers: {error}") from error
+        if run.recipe.photos.classes != recipe.photos.classes:
+            raise RecipeError(
+                f"the recipe {recipe.name}, distill.teachers: {name} has other classes; expected a "
+                "teacher of the same classes"
+            )
         ours, theirs = recipe.data, run.recipe.data
         if (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed):
             raise RecipeError(

@@ -38,7 +38,10 @@ def _renamed(name: str, former: str) -> Any:
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# NumPy, TensorFlow and scikit-learn take no larger ones.
+LARGEST_SEED = 2**32 - 1
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Architecture = Annotated[str, AfterValidator(_known)]
 
 
@@ -59,7 +62,7 @@ class DataSettings(Section):
     """
 
     validation: Annotated[int, Field(gt=0)] = 5000
-    split_seed: Annotated[int, Field(ge=0)] = 1
+    split_seed: Seed = 1
     batch_size: Annotated[int, Field(gt=0)] = 128
 
 
@@ -136,7 +139,7 @@ class DistillSettings(Section):
     weight: Share = 0.9
     temperature: Positive = 2.0
     views: Annotated[int, Field(gt=0)] = 16
-    view_seed: Annotated[int, Field(ge=0)] = 1
+    view_seed: Seed = 1
 
 
 class PhaseSettings(Section):
@@ -209,7 +212,7 @@ class Recipe(Section):
     architecture: Architecture
     init_from: Annotated[str, _renamed("init_from", "initial")] = ""
     flip_tta: Annotated[bool, _renamed("flip_tta", "mirrored")] = False
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     data: DataSettings = DataSettings()
     augmentation: Augmentation = Augmentation()
     photos: PhotoSettings = PhotoSettings()

@@ -143,6 +143,10 @@ def open_run(name_or_folder: str | Path) -> Run:
             f"{name_or_folder}: neither a run folder nor a shipped checkpoint ({', '.join(shipped) or 'none'}); "
             f"the repository has all of them, under {REPOSITORY_CHECKPOINTS}"
         )
+    return _run_in(folder)
+
+
+def _run_in(folder: Path) -> Run:
     path = folder / "recipe.toml"
     if not path.is_file():
         raise RunError(f"{folder}: not a run folder, it has no recipe.toml")
@@ -181,7 +185,10 @@ def resume_run(folder: Path, recipe: Recipe) -> Run:
         RunNotFoundError: no such folder.
         RunError: not a run, or one of another recipe.
     """
-    run = open_run(folder)
+    if not folder.is_dir():
+        raise RunNotFoundError(f"{folder}: no such run folder to resume")
+    # A folder, also if it has the name of a shipped checkpoint.
+    run = _run_in(folder)
     if run.recipe != recipe:
         ours, theirs = recipe.model_dump(), run.recipe.model_dump()
         changed = ", ".join(key for key in ours if ours[key] != theirs[key])

@@ -47,7 +47,7 @@ class TorchTrainer:
                 "set KERAS_BACKEND=tensorflow"
             )
         keep_freed_memory()
-        self._phase, self._torch = phase, torch
+        self._phase, self._torch, self._seed = phase, torch, torch.initial_seed()
         keras, model = phase.keras, phase.model
         self._network = TorchNetwork(model, channels_last=model.weights[0].value.device.type != "cpu")
         self._compiled = compiled(self._network)
@@ -79,6 +79,8 @@ class TorchTrainer:
     def fit(self, batches: Batches, steps: int, report: Report) -> dict[str, float]:
         """Train one epoch and return the means of ``loss`` and ``accuracy``."""
         torch = self._torch
+        # Dropout after a resumption is that of an uninterrupted run.
+        torch.manual_seed(self._seed + int(self._step.value))
         sums = torch.zeros(2, device=self._device)
         done, reported = int(self._step.value), 0
         for number, (images, targets) in enumerate(batches, 1):

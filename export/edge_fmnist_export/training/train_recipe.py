@@ -79,10 +79,11 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
     if recorded(run) is None or not all(run.has(name) for name in _phases(run.recipe)):
         training_data = gather(run.recipe, data, photos, listener.photo_done)
         backend.keras_module()
-        run.write_json("run.json", {"seed": run.recipe.seed, **origin, **environment()})
+        if not all(run.has(name) for name in _phases(run.recipe)):
+            run.write_json("run.json", {"seed": run.recipe.seed, **origin, **environment()})
         _train_phases(run, training_data, listener)
     run.checkpoint.unlink(missing_ok=True)
-    return _read_object(run, "metrics.json")
+    return _read_metrics(run)
 
 
 def check_runs(recipe: Recipe) -> None:
@@ -165,6 +166,14 @@ def _read_object(run: Run, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RunError(f"{run.folder / name}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+def _read_metrics(run: Run) -> dict[str, Any]:
+    metrics = _read_object(run, "metrics.json")
+    shown = ("parameters", "epochs", "best_epoch", "validation_accuracy", "seconds")
+    if damaged := [name for name, m in metrics.items() if not (isinstance(m, dict) and all(key in m for key in shown))]:
+        raise RunError(f"{run.folder / 'metrics.json'}: damaged in the phase {damaged[0]}; expected {', '.join(shown)}")
+    return metrics
 
 
 def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> None:
@@ -270,11 +279,17 @@ def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: TrainingL
     if checkpoint is not None and checkpoint.phase != phase.name:
         checkpoint = None
     done = checkpoint.epoch if checkpoint else 0
-    history = [
-        record
-        for record in run.read_json("history.json", [])
-        if record["phase"] != phase.name or record["epoch"] <= done
-    ]
+    try:
+        history = [
+            record
+            for record in run.read_json("history.json", [])
+            if record["phase"] != phase.name or record["epoch"] <= done
+        ]
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{run.folder / 'history.json'}: damaged, expected a list of epochs; delete it, or train again with "
+            "another --output"
+        ) from error
 
     def save(state: Checkpoint, record: EpochRecord | None) -> None:
         # History first: records beyond the checkpoint are dropped when the run is resumed.

@@ -96,7 +96,7 @@ def load_float_model(run: Run) -> Any:
     return float_model(run, backend.keras_on_tensorflow("the float model"))
 
 
-def run_of(classifier: Classifier, name: str) -> Run:
+def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
     """Return the run that a model file was exported from: a shipped checkpoint, or a folder in ``runs/``.
 
     The training record in the file's metadata distinguishes runs of the same name.
@@ -117,5 +117,5 @@ def run_of(classifier: Classifier, name: str) -> Run:
                 return run
     raise UsageError(
         f"{name}: the float model of this file was not found among the shipped checkpoints or in {RUNS}/; "
-        "give the run folder instead of the file"
+        + (f"give the run with {option}" if option else "give the run folder instead of the file")
     )

@@ -15,6 +15,9 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
+# Settings that may be objects of Python, such as a list of frames.
+OBJECTS = ("source", "model")
+
 
 @dataclass(frozen=True)
 class Option:
@@ -41,11 +44,13 @@ class Option:
     python_only: bool = False
 
     def check(self, value: object, setting: str) -> None:
-        """Check the type and range of a number; None is not checked.
+        """Check the type of text, and the type and range of a number; None is not checked.
 
         Raises:
             UsageError: says what was expected.
         """
+        if self.type in (str, Path) and setting not in OBJECTS and not isinstance(value, str | Path | bool | None):
+            raise UsageError(f"expected text, got {value!r}", setting=setting)
         if self.type not in (int, float) or value is None:
             return
         expected = "a whole number" if self.type is int else "a number"

@@ -280,6 +280,8 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"source": ""}, "source: expected auto"),
         ({"source": 1.5}, "source: expected text, a Source, .* got float"),
         ({"serve": "a b"}, "expected HOST:PORT"),
+        ({"serve": 8000}, "serve: expected text, got 8000"),
+        ({"roi": (0, 0, 9, 9)}, r"roi: expected text, got \(0, 0, 9, 9\)"),
         ({"mqtt_ca": "ca.pem"}, "mqtt_ca: needs --mqtt"),
         ({"overwrite": True}, "overwrite: needs --"),
         ({"allow_host": "camera"}, "allow_host: needs --serve"),

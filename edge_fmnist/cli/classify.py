@@ -74,7 +74,7 @@ def _answers(classifier: StillClassifier, arguments: list[str]) -> Iterator[tupl
     """Yield each picture with its answer, or with its error; an error of a model ends the iteration."""
     from edge_fmnist.vision.preprocess import convention_warning
 
-    unusual_pictures = 0
+    warned = False
     for argument in arguments:
         try:
             sources = list(find_pictures(argument, console.warn))
@@ -87,10 +87,10 @@ def _answers(classifier: StillClassifier, arguments: list[str]) -> Iterator[tupl
             except (ImageError, MissingExtraError, SourceError) as error:
                 yield source, error
                 continue
-            if unusual := convention_warning(picture):
-                unusual_pictures += 1
-                if unusual_pictures == 1:
-                    console.warn(f"{source}: {unusual}")
+            unusual = None if warned else convention_warning(picture)
+            if unusual:
+                warned = True
+                console.warn(f"{source}: {unusual}")
             try:
                 yield source, classifier.answer(picture)
             except ImageError as error:

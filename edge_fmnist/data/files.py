@@ -60,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON that every reader takes: names of files need not be UTF-8, and see :func:`as_utf8`."""
+    """Return JSON for every reader: text that is not valid Unicode, as names of files may be, see :func:`as_utf8`."""
     return json.dumps(as_utf8(value), indent=indent)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import http.client
-import math
+import os
 import socket
 import ssl
 import threading
-import time
 import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -173,11 +173,12 @@ class PolledImage(Source):
         self._response: http.client.HTTPResponse | None = response
         self._request_again = request_again
         self._closed = threading.Event()
+        self._connection: socket.socket | None = None
         self._first: np.ndarray | None = None
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        self._first = self._load(math.inf)
+        self._first = self._load()
 
     def read(self) -> np.ndarray:
         """See :meth:`Source.read`."""
@@ -186,21 +187,30 @@ class PolledImage(Source):
             return first
         if self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
             raise SourceError(f"{self.name}: not open")
-        return self._load(READ_TIMEOUT)
+        return self._load()
 
-    def _load(self, timeout: float) -> np.ndarray:
+    def _load(self) -> np.ndarray:
         from edge_fmnist.vision.preprocess import to_frame
 
-        due = time.monotonic() + timeout
+        response, self._response = self._response or self._request_again(), None
         try:
-            response, self._response = self._response or self._request_again(), None
-            with response:
-                content = _content(response, due)
+            with response, self._interruptible(response):
+                content = response.read(MAX_IMAGE_BYTES)
             return to_frame(decode_picture(content, self.name))
         except ImageError as error:
             raise SourceError(str(error)) from error
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
+
+    @contextmanager
+    def _interruptible(self, response: http.client.HTTPResponse) -> Iterator[None]:
+        """Let :meth:`interrupt` shut the connection down: a little data now and then never exceeds its timeout."""
+        if response.isclosed():
+            yield
+            return
+        # A separate handle: the response releases its own.
+        with socket.socket(fileno=os.dup(response.fileno())) as self._connection:
+            yield
 
     def close(self) -> None:
         """See :meth:`Source.close`."""
@@ -211,18 +221,9 @@ class PolledImage(Source):
     def interrupt(self) -> None:
         """See :meth:`Source.interrupt`."""
         self._closed.set()
-
-
-def _content(response: http.client.HTTPResponse, due: float) -> bytes:
-    """Return the body of a response; a server that sends a little now and then never exceeds the socket's timeout."""
-    content = bytearray()
-    while len(content) < MAX_IMAGE_BYTES and (part := response.read1(MAX_IMAGE_BYTES - len(content))):
-        content += part
-        if time.monotonic() > due:
-            raise TimeoutError
-    if response.length and len(content) < MAX_IMAGE_BYTES:
-        raise http.client.IncompleteRead(bytes(content), response.length)
-    return bytes(content)
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
 
 
 def _checked(url: str) -> SplitResult:

@@ -304,7 +304,7 @@ def test_lost_work_is_halved_and_overdue_work_is_handed_out_again(tmp_path: Path
     plan = prepare(LabelOptions(str(tmp_path / "paths.txt"), str(tmp_path / "labels"), partition_size=8))
     workers = Scripted(Labeller(plan.spec))
     counts: Counter[tuple[str, str | None]] = Counter()
-    with closing(plan.manifest):
+    with closing(plan):
         # All deadlines have passed.
         Engine(workers, plan, counts.update, patience=-GRACE - 100).run()
     assert counts == {("crashed", None): 2, ("unreadable", None): 10}
@@ -378,9 +378,18 @@ def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
     assert found[0]["path"] == "gs://anonymous@shop/photos/0.png"
 
 
+def test_two_runs_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
+    options = LabelOptions(str(photos), str(tmp_path / "labels"))
+    with closing(prepare(options)):
+        for other, restart in ((options, False), (replace(options, top_k=1), True)):
+            with pytest.raises(UsageError, match="another run writes to this folder"):
+                prepare(other, restart)
+    prepare(options).close()
+
+
 def test_another_job_in_the_folder_is_refused(photos: Path, tmp_path: Path) -> None:
     first = LabelOptions(str(photos), str(tmp_path / "labels"))
-    prepare(first).manifest.close()
+    prepare(first).close()
     for other, named in (
         (replace(first, threshold=0.5), r"a job with --threshold unset, not 0\.5"),
         (replace(first, source=str(tmp_path / "*.png"), top_k=2), r"a job with SOURCE .*photos, not .*png"),
@@ -396,7 +405,7 @@ def test_a_node_with_another_version_is_named() -> None:
 
 def test_a_node_that_does_not_share_the_output_folder_is_named(photos: Path, tmp_path: Path) -> None:
     plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
-    plan.manifest.close()
+    plan.close()
     (tmp_path / "labels" / "job.json").unlink()
     with pytest.raises(RunError, match=r"labels: not shared by the node .* use a network folder"):
         Labeller(plan.spec)

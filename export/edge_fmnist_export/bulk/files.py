@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import os
 import stat
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import moved_into_place
-from edge_fmnist.errors import EdgeFmnistError, SourceError
+from edge_fmnist.errors import EdgeFmnistError, SourceError, UsageError
 from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes, read_limited
 
 # Reads at once from an object store, whose latency is tens of milliseconds.
@@ -131,6 +132,26 @@ class Folder:
         """Give a file another name."""
         (self._path / name).replace(self._path / new)
 
+    def lock(self, name: str) -> Any:
+        """Return a file that keeps other runs out of the folder while it is open; None if there is no such file.
+
+        Raises:
+            UsageError: another run has it open.
+        """
+        try:
+            stream = self.open(name)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.close()
+            raise UsageError(f"{self._path}: another run writes to this folder; wait for its end") from error
+        except OSError:
+            # A network file system without locks.
+            pass
+        return stream
+
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         with self.open(name) as stream:
@@ -172,6 +193,10 @@ class RemoteFolder(Folder):
     def rename(self, name: str, new: str) -> None:
         """Give a file another name."""
         self._system.move(f"{self._root}/{name}", f"{self._root}/{new}")
+
+    def lock(self, _name: str) -> Any:
+        """Return None: object stores have no locks."""
+        return None
 
 
 def open_folder(output: str) -> Folder:

@@ -49,6 +49,7 @@ class Plan:
         manifest: the photographs.
         photographs: their number.
         done: partitions that were finished before.
+        lock: keeps other runs out of the folder until :meth:`close`; None in an object store.
     """
 
     spec: LabelSpec
@@ -56,6 +57,13 @@ class Plan:
     manifest: Manifest
     photographs: int
     done: frozenset[int]
+    lock: Any
+
+    def close(self) -> None:
+        """Close the manifest, and let other runs in."""
+        self.manifest.close()
+        if self.lock is not None:
+            self.lock.close()
 
     @property
     def left(self) -> list[int]:
@@ -117,7 +125,7 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         warn: receives what is left out of a folder, and other versions of libraries.
 
     Raises:
-        UsageError: the output folder holds something else, or a job with other options.
+        UsageError: the output folder holds something else, or a job with other options, or another run writes to it.
         SourceError: the source does not exist, or holds no photographs.
         EdgeFmnistError: a model that cannot be used.
     """
@@ -134,16 +142,27 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
         "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
-    if restart or JOB not in folder.names():
-        job = _plan(folder, options, job, restart, warn)
-    else:
-        job = _resumed(folder, options, job, warn)
+    lock = folder.lock(JOB)
+    try:
+        if restart or JOB not in folder.names():
+            job = _plan(folder, options, job, restart, warn)
+        else:
+            job = _resumed(folder, options, job, warn)
+    finally:
+        if lock is not None:
+            lock.close()
     try:
         manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
     except (OSError, ValueError) as error:
         raise UsageError(f"{options.output}: its manifest is damaged ({error}); start over with --restart") from error
     spec = LabelSpec(options, files, job["base"], manifest.layout)
-    return Plan(spec, folder, manifest, job["photographs"], manifest.layout.finished(folder))
+    try:
+        # A new job has a new file.
+        lock = folder.lock(JOB)
+    except UsageError:
+        manifest.close()
+        raise
+    return Plan(spec, folder, manifest, job["photographs"], manifest.layout.finished(folder), lock)
 
 
 def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn) -> dict[str, Any]:

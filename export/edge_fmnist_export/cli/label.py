@@ -78,7 +78,7 @@ def label(
     started = time.monotonic()
     try:
         plan = prepare(wanted, restart, console.warn)
-        with closing(plan.manifest), console.stderr_console().status("Labelling") as spinner:
+        with closing(plan), console.stderr_console().status("Labelling") as spinner:
             progress = _Progress(plan, json, spinner)
             _run(plan, ray, workers, progress)
             summary = plan.summarize(progress.counts, time.monotonic() - started)

@@ -158,9 +158,9 @@ class PhaseSettings(Section):
 
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: Share = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     schedule_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     dropout: Share = 1.0

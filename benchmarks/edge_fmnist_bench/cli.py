@@ -89,12 +89,16 @@ def bench(
     keeps what was measured. Exit code 1 if nothing could be measured, 4 if the gate failed.
     """
     model = options.one_model(model, same, DEFAULT_MODEL)
-    measuring = (scenario, iterations, data, protocol, against, peers, web, plot, profile, report, markdown)
+    measuring = (
+        *(scenario, iterations, data, protocol, against, peers, run),
+        *(web, plot, profile, report, action_benchmark, markdown),
+    )
     for wrong, message, option in (
         (against not in (None, FLOAT), f"expected {FLOAT}, got {against!r}", "--against"),
         (json and markdown, "--json and --markdown both write to standard output", "--markdown"),
         (update_baseline and gate is None, "needs --gate FILE, the baseline to write", "--update-baseline"),
         (report not in (None, device_report.KIND), f"expected {device_report.KIND}, got {report!r}", "--report"),
+        (run and not (against or peers), "needs --against or --peers, which measure the float network", "--run"),
         (report and (scenario or gate), "measures all scenarios, without a gate", "--report"),
         (
             instructions and any(measuring),

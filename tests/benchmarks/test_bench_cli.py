@@ -238,6 +238,8 @@ def test_an_unusable_baseline_is_refused_before_measuring(
         (["--against", "int4"], 2, "expected float, got 'int4'"),
         (["--json", "--markdown"], 2, "both write to standard output"),
         (["--update-baseline"], 2, "needs --gate FILE"),
+        (["--run", "edge"], 2, "needs --against or --peers"),
+        (["--instructions", "--action-benchmark", "made"], 2, "can only be combined with"),
         (["--model", "no-such-model"], 3, "neither a file nor a shipped model"),
         (["--data", "nowhere"], 3, "no such folder"),
         (["--protocol", "nowhere.toml"], 3, "no such file; expected a protocol"),

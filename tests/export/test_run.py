@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
+from edge_fmnist.model.metadata import Calibration
 from edge_fmnist_export.quantize.ship import ship, store_checkpoint
 from edge_fmnist_export.report.explain.scorer import run_of
 from edge_fmnist_export.training import run_folder
@@ -90,11 +91,20 @@ def test_a_file_of_an_earlier_version_leads_to_its_run() -> None:
     record = open_run("edge").read_json("run.json", {})
     assert {"labels", "teachers_sha256"} < set(record)
     settings = {"name": "edge", "training": record}
-    classifier: Any = SimpleNamespace(metadata=SimpleNamespace(settings=settings))
-    assert run_of(classifier, "edge.tflite").folder == open_run("edge").folder
+    found = open_run("edge").read_json("calibration.json", {})
+    calibration = Calibration(found["temperature"], found["threshold"])
+
+    def file(calibration: Calibration) -> Any:
+        return SimpleNamespace(metadata=SimpleNamespace(settings=settings, calibration=calibration))
+
+    assert run_of(file(calibration), "edge.tflite").folder == open_run("edge").folder
+    # A run of the same name, seed and data, but of another recipe, has another calibration.
+    missing = r"^edge\.tflite: the float model of this file was not found"
+    with pytest.raises(UsageError, match=missing):
+        run_of(file(Calibration(1.5)), "edge.tflite")
     record["seed"] += 1
-    with pytest.raises(UsageError, match=r"^edge\.tflite: the float model of this file was not found"):
-        run_of(classifier, "edge.tflite")
+    with pytest.raises(UsageError, match=missing):
+        run_of(file(calibration), "edge.tflite")
 
 
 def test_checkpoint_holds_the_run_and_nothing_of_an_earlier_one(tiny_run: Path, tmp_path: Path) -> None:

@@ -401,6 +401,7 @@ def test_a_smaller_data_set_holds_out_5_percent(run_command: Command, tiny_data:
         ("{tiny}", ("--data", "{new}"), 3, "no such folder"),
         ("{tiny}", ("--validation", "599"), 1, "cannot hold out 599 of 600 training images"),
         ("{tiny}", ("--output", "{new}", "--resume"), 3, "no such run folder"),
+        ("{tiny}", ("--output", "{new}", "--no-qat", "--qat-epochs", "2"), 2, "--no-qat leaves the phase out"),
         ("{tiny}", ("--output", "{run}"), 2, "already exists; continue it with --resume"),
         ("{tiny}", ("--output", "{run}", "--resume", "--seed", "9"), 1, "another recipe (it differs in seed)"),
         ("{photo}", (), 2, "the recipe pictured trains on photographs; give their folder with --photos"),

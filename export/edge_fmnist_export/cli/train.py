@@ -57,6 +57,8 @@ def train(
     With photographs of your own classes, the whole network of camera is trained, starting from the last layer that
     `teach` would fit. Both are compared on held-out photographs.
     """
+    if not qat and qat_epochs is not None:
+        raise typer.BadParameter("--no-qat leaves the phase out", param_hint="--qat-epochs")
     extras.require("export", "training", None if qat else backend.FLOAT_MODULES)
     from edge_fmnist.data import dataset
     from edge_fmnist_export.training import own_classes

@@ -13,7 +13,9 @@ import numpy as np
 from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.metadata import Calibration
 from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.training import calibration
 from edge_fmnist_export.training.run_folder import Run, exported_record, open_run, shipped_runs
 
 RUNS = Path("runs")
@@ -99,7 +101,7 @@ def load_float_model(run: Run) -> Any:
 def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
     """Return the run that a model file was exported from: a shipped checkpoint, or a folder in ``runs/``.
 
-    The training record in the file's metadata distinguishes runs of the same name.
+    The training record and the calibration in the file's metadata distinguish runs of the same name.
 
     Raises:
         UsageError: the run was not found.
@@ -108,14 +110,20 @@ def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
     settings = {} if classifier.metadata is None else classifier.metadata.settings
     training = settings.get("training")
     recorded = exported_record(training) if isinstance(training, dict) else {}
+    stated = Calibration() if classifier.metadata is None else classifier.metadata.calibration
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:
         if (place / "recipe.toml").is_file():
             run = open_run(place)
-            if run.record() == recorded:
+            if run.record() == recorded and _calibration(run) == stated:
                 return run
     raise UsageError(
         f"{name}: the float model of this file was not found among the shipped checkpoints or in {RUNS}/; "
         + (f"give the run with {option}" if option else "give the run folder instead of the file")
     )
+
+
+def _calibration(run: Run) -> Calibration:
+    found = calibration.recorded(run)
+    return Calibration() if found is None else Calibration(float(found["temperature"]), float(found["threshold"]))

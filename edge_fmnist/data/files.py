@@ -50,8 +50,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8 through a temporary file."""
-    write_bytes(path, text.encode())
+    """Write ``text`` to ``path`` as UTF-8 (see :func:`as_utf8`) through a temporary file."""
+    write_bytes(path, as_utf8(text).encode())
 
 
 def write_json(path: Path, value: Any) -> None:

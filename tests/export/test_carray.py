@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,14 @@ def test_awkward_labels_come_through(compiled: Callable[..., Compiled], edge: Mo
     assert compiled(ModelBytes(content, "awkward"), "awkward", CPP11).labels == list(AWKWARD)
 
 
+def test_labels_of_tflite_metadata_come_through(compiled: Callable[..., Compiled], edge: ModelBytes) -> None:
+    stream = io.BytesIO(without_metadata(edge.content))
+    stream.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("labels.txt", "\n".join("abcdefghij"))
+    assert compiled(ModelBytes(stream.getvalue(), "foreign.tflite"), "foreign", C99).labels == list("abcdefghij")
+
+
 def float_model(edge: ModelBytes) -> bytes:
     """Return a model whose input and output say that they are floats; it is only read, never run."""
     schema = file_schema()
@@ -215,6 +225,7 @@ def test_a_model_needs_no_tensorflow(tmp_path: Path) -> None:
         (("{bad}", "--c-array"), 1, "not a TensorFlow Lite model"),
         (("none.tflite", "--c-array"), 3, "neither a file nor a shipped model"),
         (("{model}", "--c-array", "--output", 'a"b.c'), 2, "without quotes"),
+        (("{model}", "--c-array", "--output", "a??(b.c"), 2, "without quotes, backslashes, ??"),
         (("edge", "--c-array", "--int8", "--output", "model.c"), 2, "C files are written next to the .tflite file"),
     ],
 )

@@ -71,7 +71,8 @@ def test_another_data_set_is_reported(cli: Cli, model: Path, small_data: Path, t
 
 
 def test_labels_replace_the_class_names(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
-    names = [f"digit {index}" for index in range(10)]
+    # Not a formula.
+    names = [f"digit {index}" for index in range(9)] + [r"$\foo$"]
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(names) + "\n", "utf-8")
     options = ("--data", small_data, "--labels", labels, "--output", tmp_path / "out", "--only", "result", "--json")

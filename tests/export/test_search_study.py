@@ -119,6 +119,14 @@ def test_an_interrupted_search_resumes_its_unfinished_candidate(tmp_path: Path) 
     assert measured_candidates(open_study(tmp_path / "cut", SETTINGS)) == whole
 
 
+def test_a_line_that_a_killed_process_left_unfinished_is_dropped(tmp_path: Path) -> None:
+    before = search(tmp_path, 2)
+    with (tmp_path / JOURNAL).open("ab") as journal:
+        journal.write(b'{"op_code": 5, "work')
+    after = search(tmp_path, 1)
+    assert measured_candidates(open_study(tmp_path, SETTINGS)) == [*before, *after]
+
+
 def test_an_unfinished_candidate_of_another_process_is_left_to_it(tmp_path: Path) -> None:
     seen = []
 

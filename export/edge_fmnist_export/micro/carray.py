@@ -20,7 +20,7 @@ import numpy as np
 from edge_fmnist import __version__
 from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.model.metadata import Metadata, extract, without_metadata
+from edge_fmnist.model.metadata import Metadata, associated_labels, extract, without_metadata
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.model.tflite_graph import Graph, file_schema, read_graph
 from edge_fmnist_export.micro.arena import estimate
@@ -81,16 +81,22 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
         ModelError: not a model, a damaged one, or one with an unsupported input or output.
         InterpreterError: no schema of the file format is installed.
     """
-    if not name.isprintable() or not name or set(name) & set('"\\'):
-        raise UsageError(f"{name!r}: expected a name for C files without quotes, backslashes, control characters")
+    # Two question marks may begin a trigraph.
+    if not name.isprintable() or not name or set(name) & set('"\\') or "??" in name:
+        raise UsageError(f"{name!r}: expected a name for C files without quotes, backslashes, ??, control characters")
     structure = read_graph(model.content, model.source)
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
-    labels = metadata.labels if metadata else ()
+    ends = _ends(model, structure)
+    if metadata is not None:
+        labels: tuple[str, ...] = metadata.labels
+    else:
+        classes = structure.tensors[structure.outputs[0]].shape[-1]
+        labels = associated_labels(model.content, classes, model.source) or ()
     prefix = identifier(name)
     about = _provenance(name, model, array, structure, metadata)
     return CFiles(
-        _header(prefix, about, array, _ends(model, structure), labels, structure, model.source),
+        _header(prefix, about, array, ends, labels, structure, model.source),
         _source(prefix, about, f"{name}.h", array, labels),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Inches.
@@ -54,6 +55,8 @@ RC: dict[str, Any] = {
     "legend.frameon": False,
     "savefig.facecolor": PAPER,
     "text.color": INK,
+    # A dollar sign in a label is one.
+    "text.parse_math": False,
     "xtick.color": QUIET,
     "ytick.color": QUIET,
     "xtick.labelcolor": INK,
@@ -90,6 +93,15 @@ def figure_of(axes: Axes) -> Figure:
     figure = axes.get_figure(root=True)
     assert figure is not None  # noqa: S101 - for the type checker
     return figure
+
+
+def logarithmic(axis: Axis) -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks: matplotlib's own are formulas."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def shortened(label: str) -> str:

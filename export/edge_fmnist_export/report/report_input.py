@@ -92,8 +92,9 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
     """
     kind = run.integer_format
     path, record = folder / f"{run.recipe.name}-{kind}.tflite", folder / EXPORT_RECORD
-    source = run_sha256(run)
-    if _is_current(path, record, source):
+    # Post-training quantization depends on the images, too.
+    known = {"run_sha256": run_sha256(run), "data_sha256": list(train.sha256) if kind != "int8" else None}
+    if _is_current(path, record, known):
         return path
     # Conversion needs TensorFlow, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -102,15 +103,15 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
     representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind != "int8" else None
     # A report on a file with a large accuracy drop is useful, so the drop is not limited.
     written = Exporter(run, representative=representative).export(kind, path, max_drop=math.inf)
-    write_json(record, {"run_sha256": source, "model_sha256": written.sha256})
+    write_json(record, {**known, "model_sha256": written.sha256})
     return path
 
 
-def _is_current(path: Path, record: Path, source: str | None) -> bool:
-    """Return whether a file was exported from the run with this hash."""
+def _is_current(path: Path, record: Path, known: dict[str, Any]) -> bool:
+    """Return whether a file was exported from the run and data with these hashes."""
     try:
-        known: Any = json.loads(record.read_text("utf-8"))
-        return bool(known == {"run_sha256": source, "model_sha256": file_sha256(path)})
+        found: Any = json.loads(record.read_text("utf-8"))
+        return bool(found == {**known, "model_sha256": file_sha256(path)})
     except (OSError, ValueError, ModelError):
         return False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from edge_fmnist_export.report import figures
 from edge_fmnist_export.search.objective import full_recipe
 from edge_fmnist_export.search.study import Candidate
 
+# Names of the recipes here; others are copies of the user's.
+WRITTEN = re.compile(r"candidate-\d+\.toml")
+
 
 def write_recipes(folder: Path, front: Sequence[Candidate]) -> list[Path]:
     """Write a recipe for each candidate of the front, in its order, and remove those that are no longer on it.
@@ -19,7 +23,8 @@ def write_recipes(folder: Path, front: Sequence[Candidate]) -> list[Path]:
         OSError: A file cannot be written.
     """
     for path in folder.glob("candidate-*.toml"):
-        path.unlink()
+        if WRITTEN.fullmatch(path.name):
+            path.unlink()
     paths = []
     for each in front:
         description = (

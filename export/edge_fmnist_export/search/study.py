@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
     settings = {**settings, "filters": " ".join(map(str, space.FILTERS))}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / JOURNAL
+    _drop_incomplete_line(folder)
     try:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, study_name="search", directions=DIRECTIONS, load_if_exists=True)
@@ -99,6 +101,17 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
             "use the same options to resume it, or start a new search with another --output"
         )
     return study
+
+
+def _drop_incomplete_line(folder: Path) -> None:
+    """Remove the end of a line that a killed process left in the journal: the next entry would be appended to it."""
+    path = folder / JOURNAL
+    whole, newline, rest = path.read_bytes().rpartition(b"\n") if path.is_file() else (b"", b"", b"")
+    with (folder / LOCK).open("w") as lock, contextlib.suppress(BlockingIOError):
+        # If another process is at work, it may be writing.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if rest and whole.startswith(b"{"):
+            os.truncate(path, len(whole + newline))
 
 
 def pareto_front(study: optuna.Study) -> list[Candidate]:

@@ -16,6 +16,7 @@ from edge_fmnist_export.report.figures import INK, QUIET, as_png, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # RGB for oppose and support; distinguishable with colour blindness, visible on any grey.
 AGAINST, FOR = (0.10, 0.45, 0.95), (1.00, 0.35, 0.05)
@@ -39,6 +40,14 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
         MissingExtraError: the extra ``[report]`` is not installed.
     """
     extras.require("report", "drawing an explanation", ("matplotlib",))
+    import matplotlib
+
+    # A dollar sign in a label is one.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return as_png(_figure(source, explanation, title, note), DPI)
+
+
+def _figure(source: ExplainInput, explanation: Explanation, title: str, note: str) -> Figure:
     photograph = source.photograph
     panels = 2 if photograph is None else 3
     figure = new_figure(PANEL + TITLE, width=panels * PANEL + 1)
@@ -60,7 +69,7 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
     if explanation.signed:
         bar.ax.set_title("for", fontsize=8, color=QUIET)
         bar.ax.set_xlabel("against", fontsize=8, color=QUIET)
-    return as_png(figure, DPI)
+    return figure
 
 
 def overlay(axes: Axes, picture: np.ndarray, values: np.ndarray, explanation: Explanation) -> Any:

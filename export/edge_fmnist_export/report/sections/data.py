@@ -140,7 +140,8 @@ def _pixel_histogram(context: ReportContext) -> Figure:
         counts = np.bincount(split.images.ravel(), minlength=256)
         shares = counts.reshape(HISTOGRAM_BINS, -1).sum(axis=1) / counts.sum()
         axes.stairs(shares, edges, color=COLOURS[name], label=name, linewidth=1.6, baseline=None)
-    axes.set(yscale="log", xlim=(0, 256), xlabel="pixel value, 0 black to 255 white", ylabel="share of pixels")
+    figures.logarithmic(axes.yaxis)
+    axes.set(xlim=(0, 256), xlabel="pixel value, 0 black to 255 white", ylabel="share of pixels")
     axes.legend()
     return figures.figure_of(axes)
 

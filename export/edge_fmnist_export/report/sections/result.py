@@ -219,7 +219,8 @@ def _reliability_chart(trusted: Reliability) -> Figure:
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.legend(loc="upper left")
     lower.bar(left, trusted.counts, width, align="edge", color=figures.QUIET)
-    lower.set(xlabel="score", ylabel="images", yscale="log")
+    lower.set(xlabel="score", ylabel="images")
+    figures.logarithmic(lower.yaxis)
     lower.set_ylim(bottom=0.8)
     for axes in (upper, lower):
         axes.grid(axis="y")

@@ -129,7 +129,7 @@ def _learning_rate(records: Sequence[EpochRecord]) -> Figure:
     rates = [record.learning_rate for record in records]
     axes.plot(_epochs(records), rates, ".-", color=figures.BLUE, linewidth=1.2, markersize=4)
     if min(rates) > 0:
-        axes.set_yscale("log")
+        figures.logarithmic(axes.yaxis)
     return figures.figure_of(axes)
 
 

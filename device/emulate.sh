@@ -276,7 +276,8 @@ check_machine
 store=$cache/emulation/$arch
 choose_python
 mkdir -p "$store"
-work=$(mktemp -d "$store/run.XXXXXX")
+# Not in the store, which --fresh deletes.
+work=$(mktemp -d "$cache/emulation/run.XXXXXX")
 root=$work/root
 venv=/opt/edge-fmnist/venv/bin
 trap clean_up EXIT

@@ -104,15 +104,18 @@ parse() {
 }
 
 check_arguments() {
-    prefix=${prefix%/}
     case $prefix in
-    /?*) ;;
+    /*) ;;
     *) fail 2 "--prefix: expected an absolute path other than /, got '$prefix'" ;;
     esac
     # The path becomes part of the systemd unit, where spaces and % have a special meaning.
     case $prefix in
     *[!A-Za-z0-9/._-]* | *..*) fail 2 "--prefix: expected only letters, digits and / . _ -, got '$prefix'" ;;
     esac
+    # One spelling: the prefix is compared with the paths in the unit and the link.
+    prefix=$(realpath -ms "$prefix")
+    [ "$prefix" != / ] || fail 2 "--prefix: expected an absolute path other than /, got '$prefix'"
+    [ ! -L "$prefix" ] || fail 2 "--prefix: $prefix is a symbolic link; give the folder that it leads to"
     if [ -n "$(ls -A "$prefix" 2>/dev/null)" ] && [ ! -f "$prefix/.$NAME" ]; then
         fail 2 "--prefix: $prefix contains files that do not belong to $NAME; choose a new or empty folder"
     fi
@@ -338,7 +341,10 @@ activate() {
     older=$(readlink "$prefix/previous" || true)
     old=$(readlink "$prefix/venv" || true)
     # Installations by earlier versions of this script have a folder here.
-    if [ -d "$prefix/venv" ] && [ -z "$old" ]; then run mv "$prefix/venv" "$prefix/env-old"; fi
+    if [ -d "$prefix/venv" ] && [ -z "$old" ]; then
+        run mv "$prefix/venv" "$prefix/env-old"
+        old=env-old
+    fi
     was_running=no
     if owns_unit && systemctl is-active --quiet "$NAME.service"; then was_running=yes; fi
     run sync -f "$prefix"
@@ -364,7 +370,7 @@ install_settings() {
     fi
     run install -D -m 644 "$here/$NAME.logrotate" "$ROTATION"
     # Stream URLs may contain passwords. The service reads its settings as a member of the group video.
-    if [ -n "$(find "$SETTINGS" -perm /o=rwx 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
+    if [ -n "$(find "$SETTINGS" \( -perm /o=rwx -o -group 0 \) 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
     for file in "$SETTINGS" "$SECRETS"; do
         if [ -n "$(find "$file" -perm /o=rwx 2>/dev/null)" ]; then run chmod 640 "$file"; fi
     done
@@ -480,7 +486,8 @@ remove_settings() {
 uninstall_all() {
     check_root
     owner=$(unit_program)
-    if [ ! -e "$prefix/.$NAME" ] && [ "$purge" = no ] && ! owns_unit; then
+    # Settings that an earlier uninstallation kept, unless they may be those of another prefix.
+    if [ ! -e "$prefix/.$NAME" ] && ! owns_unit && { [ "$purge" = no ] || [ -n "$(other_prefixes)" ]; }; then
         say "nothing to remove: not installed in $prefix"
         return 0
     fi

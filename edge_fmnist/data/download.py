@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import subprocess
@@ -77,6 +78,9 @@ def _from_mirrors(name: str, folder: Path, progress: Progress, mirrors: Sequence
                     _fetch(url, temporary, lambda done, total: progress(name, done, total))
                     _check(temporary, name)
                 except (OSError, HTTPException, ValueError) as error:
+                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                        # No mirror is to blame.
+                        raise
                     raise DownloadError(f"{getattr(error, 'reason', None) or error}") from error
             return []
         except DownloadError as error:

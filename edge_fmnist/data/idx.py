@@ -21,6 +21,8 @@ from edge_fmnist.errors import DataError
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
+# Where the file is in the cache, the command fetches what is missing.
+AGAIN = "delete it, and download it again (for Fashion-MNIST with edge-fmnist data)"
 # Larger than any IDX set of this shape; stops a hostile gzip file from filling memory.
 MAX_BYTES = 1 << 30
 
@@ -44,9 +46,9 @@ def read_bytes(path: Path) -> bytes:
             stream: io.BufferedIOBase = gzip.GzipFile(fileobj=file) if packed else file
             data = stream.read(MAX_BYTES + 1)
     except EOFError as error:
-        raise DataError(f"{path}: the gzip stream ends early: the file is truncated; download it again") from error
+        raise DataError(f"{path}: the gzip stream ends early: the file is truncated; {AGAIN}") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged gzip file ({error}); download it again") from error
+        raise DataError(f"{path}: damaged gzip file ({error}); {AGAIN}") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
     if len(data) > MAX_BYTES:
@@ -68,10 +70,10 @@ def parse_idx(data: bytes, *, dimensions: int, name: str) -> np.ndarray:
     if data[:4] != expected:
         raise DataError(
             f"{name}: wrong magic number: expected {expected.hex()} (IDX, uint8, {dimensions}-D), "
-            f"got {data[:4].hex() or 'an empty file'}"
+            f"got {data[:4].hex() or 'an empty file'}; {AGAIN}"
         )
     if len(data) < header_size:
-        raise DataError(f"{name}: truncated within its header of {header_size} bytes")
+        raise DataError(f"{name}: truncated within its header of {header_size} bytes; {AGAIN}")
     shape = struct.unpack(f">{dimensions}I", data[4:header_size])
     if len(data) - header_size != math.prod(shape):
         raise DataError(

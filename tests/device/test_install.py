@@ -73,7 +73,7 @@ class Machine:
         path.write_text("\n".join(["#!/bin/sh", f'[ "$1" != --version ] || echo {version}', *lines, ""]))
         return path
 
-    def install(self, *arguments: object, prefix: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def install(self, *arguments: object, prefix: Path | str | None = None) -> subprocess.CompletedProcess[str]:
         """Run the installer."""
         prefix = prefix or self.prefix
         environment = {
@@ -281,6 +281,36 @@ def test_uninstall_keeps_settings_and_data_until_purge(machine: Machine, uninsta
     assert machine.install("--purge").returncode == 0
     left = [*kept, machine.data.parent, machine.prefix, machine.unit, machine.link]
     assert not any(os.path.lexists(path) for path in left)
+
+
+def test_purging_a_folder_without_an_installation_leaves_another(machine: Machine, tmp_path: Path) -> None:
+    machine.installed("1")
+    for path in (machine.settings, machine.data):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    result = machine.install("--purge", prefix=tmp_path / "other")
+    assert (result.returncode, "nothing to remove" in result.stdout) == (0, True)
+    assert machine.settings.exists()
+    assert machine.data.exists()
+
+
+def test_other_spellings_of_the_prefix(machine: Machine, tmp_path: Path) -> None:
+    machine.service()
+    (tmp_path / "link").symlink_to(machine.prefix)
+    refused = machine.install("--purge", prefix=tmp_path / "link")
+    assert (refused.returncode, "is a symbolic link" in refused.stderr) == (2, True)
+    assert machine.install("--purge", prefix=f"{machine.prefix.parent}//./{machine.prefix.name}/").returncode == 0
+    assert not any(os.path.lexists(path) for path in (machine.prefix, machine.unit, machine.link, machine.settings))
+
+
+def test_an_update_from_the_former_layout_can_be_undone(machine: Machine) -> None:
+    machine.service()
+    (machine.prefix / "venv").unlink()
+    (machine.prefix / "env-1").rename(machine.prefix / "venv")
+    machine.installed("2")
+    assert (machine.prefix / "previous").readlink() == Path("env-old")
+    assert machine.install("--rollback").returncode == 0
+    assert machine.version() == "1"
 
 
 def test_uninstall_never_removes_an_unrelated_folder(machine: Machine, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -127,8 +128,10 @@ def make_client(broker: Broker, authority: str | Path | None) -> Client:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
-    # Without a client ID the broker assigns one, so that two programs never disconnect each other.
-    client = Client(CallbackAPIVersion.VERSION2, client_id="", clean_session=True)
+    # A client ID of its own, so that two programs never disconnect each other. The broker would assign another one to
+    # each connection, and publish the last will of a connection that it has not missed yet long after the next one.
+    name = f"edge-fmnist-{secrets.token_hex(5)}"
+    client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True)
     client.connect_timeout = CONNECT_TIMEOUT
     if credentials := find_credentials():
         client.username_pw_set(*credentials)

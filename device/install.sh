@@ -112,7 +112,7 @@ check_arguments() {
     case $prefix in
     *[!A-Za-z0-9/._-]* | *..*) fail 2 "--prefix: expected only letters, digits and / . _ -, got '$prefix'" ;;
     esac
-    # One spelling: the prefix is compared with the paths in the unit and the link.
+    # Normalized, since it is compared with the paths in the unit and the link.
     prefix=$(realpath -ms "$prefix")
     [ "$prefix" != / ] || fail 2 "--prefix: expected an absolute path other than /, got '$prefix'"
     [ ! -L "$prefix" ] || fail 2 "--prefix: $prefix is a symbolic link; give the folder that it leads to"
@@ -486,7 +486,7 @@ remove_settings() {
 uninstall_all() {
     check_root
     owner=$(unit_program)
-    # Settings that an earlier uninstallation kept, unless they may be those of another prefix.
+    # --purge also deletes settings that an earlier --uninstall kept, unless another installation may use them.
     if [ ! -e "$prefix/.$NAME" ] && ! owns_unit && { [ "$purge" = no ] || [ -n "$(other_prefixes)" ]; }; then
         say "nothing to remove: not installed in $prefix"
         return 0

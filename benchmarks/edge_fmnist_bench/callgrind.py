@@ -183,7 +183,7 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     """
     # Before a minute is spent.
     read_model(model)
-    # A file that is not such a baseline is not replaced either.
+    # Also before an update, which replaces only a baseline.
     baseline = read(gate) if gate is not None and (not update or gate.exists()) else None
     console.say("bench: counting instructions with valgrind, which takes a minute")
     name = frame_model(model)

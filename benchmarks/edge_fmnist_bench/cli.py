@@ -129,8 +129,7 @@ def bench(
         plan = dataclasses.replace(plan, browser=BrowserVariant(model))
     with TemporaryDirectory(prefix="edge-fmnist-bench-") if against or peers else contextlib.nullcontext("") as folder:
         # Holds the files of the float network while they are measured.
-        of = run if run is not None or not (against or peers) else _own_run(model)
-        others = _others(of, Path(folder), against=against is not None, peers=peers)
+        others = _others(model, run, Path(folder), against=against is not None, peers=peers)
         result = _measured(Suite(_beside(plan, others), lambda step: console.say(f"bench: {step}")))
     if result["complete"] and all(variant["error"] for variant in result["variants"]):
         errors = "; ".join(f"{variant['title']}: {variant['error']}" for variant in result["variants"])
@@ -206,18 +205,18 @@ def _for_gate(plan: BenchmarkPlan, path: Path, update: bool) -> BenchmarkPlan:
     return dataclasses.replace(plan, variants=[variant for variant in plan.variants if variant.name in needed])
 
 
-def _own_run(model: str) -> str:
-    """Return the run that a model was exported from."""
-    from edge_fmnist_export.report.explain.scorer import run_of
+def _others(model: str, run: str | None, folder: Path, *, against: bool, peers: bool) -> list[BenchmarkVariant]:
+    """Return the variants of the float network and of other runtimes; their modules need extras.
 
-    return str(run_of(options.load_classifier(model), model, "--run").folder)
-
-
-def _others(run: str | None, folder: Path, *, against: bool, peers: bool) -> list[BenchmarkVariant]:
-    """Return the variants of the float network and of other runtimes; their modules need extras."""
+    Without ``run``, they are made from the run that the model was exported from.
+    """
     variants: list[BenchmarkVariant] = []
-    if run is None:
+    if not (against or peers):
         return variants
+    if run is None:
+        from edge_fmnist_export.report.explain.scorer import run_of
+
+        run = str(run_of(options.load_classifier(model), model, "--run").folder)
     if against:
         from edge_fmnist_bench.variants.floats import float_variants
 

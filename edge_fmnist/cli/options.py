@@ -53,6 +53,8 @@ PictureModel = Annotated[
     ),
 ]
 Threads = Annotated[int, typer.Option("--threads", "-t", min=1, max=64, help="Threads of the interpreter.")]
+# NumPy, TensorFlow and scikit-learn take no larger ones.
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")]
 Interpreter = Annotated[
     str | None,
     typer.Option(

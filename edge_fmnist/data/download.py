@@ -79,7 +79,7 @@ def _from_mirrors(name: str, folder: Path, progress: Progress, mirrors: Sequence
                     _check(temporary, name)
                 except (OSError, HTTPException, ValueError) as error:
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                        # No mirror is to blame.
+                        # A local error, not one of the mirror.
                         raise
                     raise DownloadError(f"{getattr(error, 'reason', None) or error}") from error
             return []

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -28,7 +29,7 @@ def moved_into_place(path: Path) -> Iterator[Path]:
         OSError: the folder cannot be created or written to, or ``path`` is a device or another special file.
     """
     path = path.resolve() if path.is_symlink() else path
-    if path.exists() and not (path.is_file() or path.is_dir()):
+    if is_special(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
@@ -41,6 +42,15 @@ def moved_into_place(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_special(path: str | Path) -> bool:
+    """Return whether a path is neither a regular file nor a folder: a device or a pipe; False if it does not exist."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also a path of any bytes
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -60,7 +70,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def as_json(value: Any, indent: int | None = None) -> str:
-    """Return JSON for every reader: text that is not valid Unicode, as names of files may be, see :func:`as_utf8`."""
+    """Return JSON that every reader accepts: invalid Unicode, as in some file names, is escaped by :func:`as_utf8`."""
     return json.dumps(as_utf8(value), indent=indent)
 
 

@@ -21,7 +21,7 @@ from edge_fmnist.errors import DataError
 
 UNSIGNED_BYTE = 0x08
 GZIP_MAGIC = b"\x1f\x8b"
-# Where the file is in the cache, the command fetches what is missing.
+# The command downloads only files that are missing.
 AGAIN = "delete it, and download it again (for Fashion-MNIST with edge-fmnist data)"
 # Larger than any IDX set of this shape; stops a hostile gzip file from filling memory.
 MAX_BYTES = 1 << 30

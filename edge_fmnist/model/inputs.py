@@ -64,13 +64,12 @@ def _pil_pixels(picture: Any) -> np.ndarray:
     from PIL import ImageOps
 
     upright = ImageOps.exif_transpose(picture)
-    if upright.mode.startswith("I"):
-        values = np.asarray(upright)
-        # Pillow opens some files of 16 bits as 32.
-        if values.min() >= 0 and values.max() <= np.iinfo(np.uint16).max:
-            return values.astype(np.uint16)
     if upright.mode[0] in "IF":
-        raise ImageError(f"expected a PIL image of 8 or 16 bits, got mode {upright.mode}")
+        # Pillow opens some files of 16 bits as 32.
+        values = np.asarray(upright)
+        if upright.mode == "F" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+            raise ImageError(f"expected a PIL image of 8 or 16 bits, got mode {upright.mode}")
+        return values.astype(np.uint16)
     if "A" in upright.getbands() or "transparency" in upright.info:
         return np.asarray(upright.convert("RGBA"))[..., [2, 1, 0, 3]]
     if upright.mode in ("1", "L"):

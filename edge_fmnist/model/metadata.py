@@ -172,10 +172,11 @@ def associated_labels(content: bytes, classes: int, source: str) -> tuple[str, .
         return None
     try:
         with zipfile.ZipFile(stream) as archive:
-            texts: dict[str, bytes] = {}
+            texts, left = dict[str, bytes](), MAX_BYTES
             for name in archive.namelist():
                 if name.lower().endswith(".txt"):
-                    texts[name] = _read(archive, name, MAX_BYTES - sum(map(len, texts.values())))
+                    texts[name] = _read(archive, name, left)
+                    left -= len(texts[name])
         found = {name: parse_labels(text.decode("utf-8-sig")) for name, text in texts.items()}
     except DAMAGE as error:
         raise ModelError(f"{source}: the labels in its TensorFlow Lite Metadata are damaged ({error})") from error

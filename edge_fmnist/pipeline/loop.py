@@ -344,7 +344,7 @@ class LiveLoop:
 
     def _result(self, frame: Frame) -> LiveResult | None:
         """Return the result of a frame; None for one that cannot be processed."""
-        # Other threads put models here: one that comes now is taken with the next frame.
+        # Set by other threads. A model that is set during the exchange is used from the next frame on.
         if (swapped := self._next_classifier) not in (None, self._classifier):
             self._exchange(swapped)
         picture, small = self._adjustment.apply(frame.picture), frame.small

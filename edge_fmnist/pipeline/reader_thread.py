@@ -212,7 +212,7 @@ class ReaderThread:
         return self._source.read_timeout + STALL_MARGIN if self._given_timeout is None else self._given_timeout
 
     def _timed(self, call: Callable[[], T]) -> T:
-        """Read or skip a frame, watched by :meth:`_check_stall`; one that came late is as good as any."""
+        """Read or skip a frame, watched by :meth:`_check_stall`; a frame that comes late is used."""
         self._stalled, self._reading_since = False, time.perf_counter()
         arrived: T | None = None
         try:

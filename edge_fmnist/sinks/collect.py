@@ -35,7 +35,7 @@ class Collector(Sink):
         self._lock = threading.Lock()
         self._recent: dict[int, CollectedFrame] = {}
         self._labels: tuple[str, ...] = ()
-        # A page that stayed open while the program was restarted must not take a new frame for one that it shows.
+        # Random, so that a page that stays open during a restart does not confuse new frames with old ones.
         self._count = secrets.randbits(32)
 
     def write(self, result: LiveResult) -> None:

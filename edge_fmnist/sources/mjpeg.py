@@ -31,6 +31,17 @@ JPEG_END = b"\xff\xd9\r\n"
 MIN_BOUNDARY = 5
 
 
+def connection_of(response: http.client.HTTPResponse) -> socket.socket:
+    """Return a handle of a response's connection; the response releases its own when the server disconnects."""
+    return socket.socket(fileno=os.dup(response.fileno()))
+
+
+def shut_down(connection: socket.socket) -> None:
+    """End reads that wait for bytes of a connection, in other threads too."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 class MjpegStream(Source):
     """The images of a multipart response, whose frame size may change. It cannot be reopened."""
 
@@ -40,8 +51,7 @@ class MjpegStream(Source):
         """Take over a response whose headers have been read; ``name`` is for messages."""
         self.name = name
         self._response = response
-        # A separate handle: the response releases its own when the server disconnects.
-        self._connection = socket.socket(fileno=os.dup(response.fileno()))
+        self._connection = connection_of(response)
         self._warn = warn
         self._warned = False
         self._boundary = b""
@@ -154,5 +164,4 @@ class MjpegStream(Source):
 
     def interrupt(self) -> None:
         """Shut the connection down, which ends a read that waits for bytes."""
-        with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
+        shut_down(self._connection)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import os
 import socket
 import ssl
 import threading
 import urllib.error
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,7 +18,7 @@ from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
-from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream
+from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream, connection_of, shut_down
 from edge_fmnist.sources.tls import client_context, ffmpeg_options
 from edge_fmnist.vision.read_image import decode_picture
 
@@ -204,12 +203,11 @@ class PolledImage(Source):
 
     @contextmanager
     def _interruptible(self, response: http.client.HTTPResponse) -> Iterator[None]:
-        """Let :meth:`interrupt` shut the connection down: a little data now and then never exceeds its timeout."""
+        """Let :meth:`interrupt` shut the connection down: a server that sends slowly never exceeds its timeout."""
         if response.isclosed():
             yield
             return
-        # A separate handle: the response releases its own.
-        with socket.socket(fileno=os.dup(response.fileno())) as self._connection:
+        with connection_of(response) as self._connection:
             yield
 
     def close(self) -> None:
@@ -222,8 +220,7 @@ class PolledImage(Source):
         """See :meth:`Source.interrupt`."""
         self._closed.set()
         if self._connection is not None:
-            with suppress(OSError):
-                self._connection.shutdown(socket.SHUT_RDWR)
+            shut_down(self._connection)
 
 
 def _checked(url: str) -> SplitResult:

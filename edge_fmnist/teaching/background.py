@@ -127,7 +127,7 @@ class BackgroundTeacher:
         shutil.rmtree((self._folder / CANDIDATE).parent, ignore_errors=True)
 
     def _move(self, *moves: tuple[str, str]) -> None:
-        """Move files; what has no file, such as a shipped model, leaves none in the place of another."""
+        """Move files; a source that does not exist (a shipped model) removes the target: no old model is left."""
         for source, target in moves:
             try:
                 if (self._folder / source).exists():

@@ -107,7 +107,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return images of the classes of Fashion-MNIST among labels: uint8, shape (N, 28, 28), and their indexes, (N,).
 
-    There are none for a model that was taught other classes alone.
+    Empty if no label is a class of Fashion-MNIST.
     """
     sheet = np.asarray(cv2.imread(str(REHEARSAL), cv2.IMREAD_GRAYSCALE))
     rows = sheet.reshape(len(LABELS), 28, -1, 28).transpose(0, 2, 1, 3)

@@ -196,7 +196,9 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
         size, reduction = image.size, 0
         if kind == "JPEG 2000":
-            reduction = _jpeg_2000_reduction(data, max(size) // edge)
+            # Colours of more than 8 bits are decoded again, at full size.
+            again = image.mode == "RGB" and _jpeg_2000_bits(data) > 8
+            reduction = 0 if again else _jpeg_2000_reduction(data, max(size) // edge)
             image.reduce = reduction
         channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
         pixels = (size[0] >> reduction) * (size[1] >> reduction)
@@ -306,12 +308,14 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
 
     mode, size = "RGBA" if image.has_transparency_data else "RGB", image.size
     array = _reduced_array(image, mode, edge)
-    low_byte = image.mode == "RGB" and image.format == "PNG" and data[24] == 16 and not array.any()
-    if low_byte or (image.mode == "RGB" and image.format == "JPEG2000" and _jpeg_2000_bits(data) > 8):
-        # Pillow takes the high byte of 16-bit colours of PNG; here the values are 0..255, in the low byte. In
-        # JPEG 2000 it rounds white to 256, which is black.
+    bits = _jpeg_2000_bits(data) if image.format == "JPEG2000" else 16
+    # Pillow takes the high byte of 16-bit colours of PNG; here the values are 0..255, in the low byte.
+    low_byte = image.format == "PNG" and data[24] == 16 and not array.any()
+    # In JPEG 2000, Pillow rounds white to 256, which becomes black.
+    overflows = image.format == "JPEG2000" and bits > 8
+    if image.mode == "RGB" and (low_byte or overflows):
         image.close()
-        array = _reduced_array(_load_deep(data, size), mode, edge)
+        array = _reduced_array(_load_deep(data, size, bits), mode, edge)
     if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
@@ -319,7 +323,7 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     return array[..., :3] if mode == "RGBA" and array[..., 3].min() == 255 else array
 
 
-def _load_deep(data: bytes, size: tuple[int, int]) -> Image.Image:
+def _load_deep(data: bytes, size: tuple[int, int], bits: int) -> Image.Image:
     """Return a PNG or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
     import cv2
     import PIL.Image
@@ -328,10 +332,7 @@ def _load_deep(data: bytes, size: tuple[int, int]) -> Image.Image:
 
     _check_memory("picture", size, size[0] * size[1] * 9)
     flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
-    if not data.startswith(b"\x89PNG"):
-        pixels = pixels << (16 - _jpeg_2000_bits(data))
-    pixels = to_8_bits(pixels)
+    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits))
     return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 

@@ -128,8 +128,9 @@ def make_client(broker: Broker, authority: str | Path | None) -> Client:
     from paho.mqtt.client import Client
     from paho.mqtt.enums import CallbackAPIVersion
 
-    # A client ID of its own, so that two programs never disconnect each other. The broker would assign another one to
-    # each connection, and publish the last will of a connection that it has not missed yet long after the next one.
+    # Without a client ID, the broker assigns a new one to each connection. After a reconnect, it keeps the old session
+    # until a timeout, and then publishes the last will of that session. The ID is random, so that two programs do not
+    # disconnect each other.
     name = f"edge-fmnist-{secrets.token_hex(5)}"
     client = Client(CallbackAPIVersion.VERSION2, client_id=name, clean_session=True)
     client.connect_timeout = CONNECT_TIMEOUT

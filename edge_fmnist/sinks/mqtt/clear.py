@@ -54,7 +54,7 @@ def clear(broker: Broker, authority: str | Path | None = None) -> list[str]:
     except OSError as error:
         raise SinkError(f"MQTT: no connection to the broker at {broker.name}: {error.strerror or error}") from error
     except RuntimeError as error:
-        # Of wait_for_publish.
+        # Raised by wait_for_publish.
         raise SinkError(f"MQTT: the broker at {broker.name} has closed the connection") from error
     finally:
         client.disconnect()

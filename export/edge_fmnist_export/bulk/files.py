@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import functools
 import os
-import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from edge_fmnist import extras
-from edge_fmnist.data.files import moved_into_place
+from edge_fmnist.data.files import is_special, moved_into_place
 from edge_fmnist.errors import EdgeFmnistError, SourceError, UsageError
 from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes, read_limited
 
@@ -67,7 +66,8 @@ def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
     location = path if is_uri(path) else os.path.join(folder, path)  # noqa: PTH118 - a path of any bytes
     try:
         if not is_uri(location):
-            if _may_block(location):
+            if is_special(location):
+                # Reading from a pipe may wait forever.
                 raise SourceError(f"{path}: not a regular file")
             return read_bytes(location)[0]
         # Settings of a store, such as its region, are in the query of the source's URI.
@@ -76,15 +76,6 @@ def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
         return read_limited(lambda: _opened(location, query if same_store else ""), path, MAX_BYTES)
     except EdgeFmnistError as error:
         return error
-
-
-def _may_block(path: str) -> bool:
-    """Return whether reading a file may wait forever, as for a pipe."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116 - a path of any bytes
-    except (OSError, ValueError):
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _opened(uri: str, query: str) -> Any:
@@ -132,25 +123,22 @@ class Folder:
         """Give a file another name."""
         (self._path / name).replace(self._path / new)
 
-    def lock(self, name: str) -> Any:
-        """Return a file that keeps other runs out of the folder while it is open; None if there is no such file.
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Keep other runs out of the folder by a lock on a file; without such a file, do nothing.
 
         Raises:
-            UsageError: another run has it open.
+            UsageError: another run has the lock.
         """
-        try:
-            stream = self.open(name)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            stream.close()
-            raise UsageError(f"{self._path}: another run writes to this folder; wait for its end") from error
-        except OSError:
-            # A network file system without locks.
-            pass
-        return stream
+        with contextlib.ExitStack() as opened:
+            with contextlib.suppress(OSError):
+                # A network file system may have no locks.
+                stream = opened.enter_context(self.open(name))
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UsageError(f"{self._path}: another run writes to this folder; wait until it ends") from error
+            yield
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
@@ -194,9 +182,10 @@ class RemoteFolder(Folder):
         """Give a file another name."""
         self._system.move(f"{self._root}/{name}", f"{self._root}/{new}")
 
-    def lock(self, _name: str) -> Any:
-        """Return None: object stores have no locks."""
-        return None
+    @contextlib.contextmanager
+    def locked(self, _name: str) -> Iterator[None]:
+        """Do nothing: object stores have no locks."""
+        yield
 
 
 def open_folder(output: str) -> Folder:

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -24,7 +25,7 @@ from edge_fmnist_export.bulk.sources import open_source
 
 SUMMARY = "summary.json"
 MANIFESTS = ("manifest.parquet", "manifest.jsonl")
-# While it is written; hidden files do not count as contents of the folder.
+# The manifest while it is written. Hidden files are ignored where the folder has to be empty.
 NEW_MANIFEST = ".manifest.new"
 JOB_KEYS: dict[str, type] = {
     **dict.fromkeys(("options", "models", "versions"), dict),
@@ -49,7 +50,7 @@ class Plan:
         manifest: the photographs.
         photographs: their number.
         done: partitions that were finished before.
-        lock: keeps other runs out of the folder until :meth:`close`; None in an object store.
+        opened: the open manifest, and the lock that keeps other runs out of the folder.
     """
 
     spec: LabelSpec
@@ -57,13 +58,11 @@ class Plan:
     manifest: Manifest
     photographs: int
     done: frozenset[int]
-    lock: Any
+    opened: ExitStack
 
     def close(self) -> None:
-        """Close the manifest, and let other runs in."""
-        self.manifest.close()
-        if self.lock is not None:
-            self.lock.close()
+        """Close the manifest and release the lock."""
+        self.opened.close()
 
     @property
     def left(self) -> list[int]:
@@ -142,32 +141,29 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
         "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
-    lock = folder.lock(JOB)
-    try:
+    with folder.locked(JOB):
         if restart or JOB not in folder.names():
             job = _plan(folder, options, job, restart, warn)
         else:
             job = _resumed(folder, options, job, warn)
-    finally:
-        if lock is not None:
-            lock.close()
-    try:
-        manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{options.output}: its manifest is damaged ({error}); start over with --restart") from error
-    spec = LabelSpec(options, files, job["base"], manifest.layout)
-    try:
+    with ExitStack() as opened:
         # A new job has a new file.
-        lock = folder.lock(JOB)
-    except UsageError:
-        manifest.close()
-        raise
-    return Plan(spec, folder, manifest, job["photographs"], manifest.layout.finished(folder), lock)
+        opened.enter_context(folder.locked(JOB))
+        try:
+            manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"{options.output}: its manifest is damaged ({error}); start over with --restart"
+            ) from error
+        opened.callback(manifest.close)
+        spec = LabelSpec(options, files, job["base"], manifest.layout)
+        done = manifest.layout.finished(folder)
+        return Plan(spec, folder, manifest, job["photographs"], done, opened.pop_all())
 
 
 def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: bool, warn: Warn) -> dict[str, Any]:
     """Write the manifest and ``job.json`` of a new job, and return its plan."""
-    # job.json first: it stands for the parts beside it.
+    # job.json is deleted first: without it, the parts belong to no job.
     names = sorted(folder.names(), key=lambda name: name != JOB)
     if not (restart and _holds_job(folder, names)) and any(not name.startswith(".") for name in names):
         raise UsageError(f"{options.output}: not empty, and holds no job; choose another folder with --output")
@@ -189,7 +185,7 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
         "group": group,
         "partition_size": options.partition_size or -(-wanted // group) * group,
     }
-    # In this order: without its manifest, a job is damaged, and can be started over.
+    # job.json first: a job without its manifest is reported as damaged, and can be restarted.
     _write_json(folder, JOB, job)
     folder.rename(NEW_MANIFEST, f"manifest.{layout.suffix}")
     return job

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist import extras
+from edge_fmnist.data.files import is_special
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture, log_warning
 from edge_fmnist_export.bulk.files import filesystem, is_uri
@@ -79,7 +80,7 @@ def open_source(
     if glob.has_magic(source):
         found = sorted(glob.iglob(source, recursive=True))  # noqa: PTH207
         return _pictures(os.getcwd(), filter(os.path.isfile, found))  # noqa: PTH109
-    if os.path.exists(source):  # noqa: PTH110
+    if is_special(source):
         raise SourceError(f"{source}: expected a folder or a regular file")
     raise SourceError(f"{source}: no such file or folder")
 

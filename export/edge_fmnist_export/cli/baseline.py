@@ -30,7 +30,7 @@ def baseline(
     train_images: Annotated[
         int | None, typer.Option(min=1, help="Number of training images, stratified by class. Default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 1,
+    seed: options.Seed = 1,
     threads: Annotated[
         int | None, typer.Option("--threads", "-t", min=1, max=256, help="CPU cores to use. Default: all.")
     ] = None,

@@ -45,7 +45,7 @@ def explain(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    seed: options.Seed = 0,
     threads: options.Threads = THREADS,
     interpreter: options.Interpreter = None,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,

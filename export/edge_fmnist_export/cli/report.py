@@ -42,7 +42,7 @@ def report(
     skip: Annotated[list[str] | None, typer.Option(help="Section to leave out; can be repeated.")] = None,
     data: options.Data = None,
     labels: options.ModelLabels = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    seed: options.Seed = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute all sections.")] = False,
     threads: options.Threads = DEFAULT_THREADS,
     json: options.Json = False,

@@ -38,7 +38,7 @@ def search(
     images: Annotated[
         int, typer.Option(min=0, help="Training images to use, 1 of 12 for validation; 0 for all.")
     ] = 24_000,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = 0,
+    seed: options.Seed = 0,
     data: options.Data = None,
     ray: cluster.Ray = None,
     json: options.Json = False,

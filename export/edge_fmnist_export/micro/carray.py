@@ -88,11 +88,8 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
     ends = _ends(model, structure)
-    if metadata is not None:
-        labels: tuple[str, ...] = metadata.labels
-    else:
-        classes = structure.tensors[structure.outputs[0]].shape[-1]
-        labels = associated_labels(model.content, classes, model.source) or ()
+    classes = structure.tensors[structure.outputs[0]].shape[-1]
+    labels = metadata.labels if metadata else associated_labels(model.content, classes, model.source) or ()
     prefix = identifier(name)
     about = _provenance(name, model, array, structure, metadata)
     return CFiles(

@@ -55,7 +55,7 @@ RC: dict[str, Any] = {
     "legend.frameon": False,
     "savefig.facecolor": PAPER,
     "text.color": INK,
-    # A dollar sign in a label is one.
+    # Dollar signs in labels do not mark formulas.
     "text.parse_math": False,
     "xtick.color": QUIET,
     "ytick.color": QUIET,

@@ -106,10 +106,10 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
 def _drop_incomplete_line(folder: Path) -> None:
     """Remove the end of a line that a killed process left in the journal: the next entry would be appended to it."""
     path = folder / JOURNAL
-    whole, newline, rest = path.read_bytes().rpartition(b"\n") if path.is_file() else (b"", b"", b"")
-    with (folder / LOCK).open("w") as lock, contextlib.suppress(BlockingIOError):
-        # If another process is at work, it may be writing.
+    # Without the lock, another process is at work and may be writing.
+    with (folder / LOCK).open("w") as lock, contextlib.suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        whole, newline, rest = path.read_bytes().rpartition(b"\n")
         if rest and whole.startswith(b"{"):
             os.truncate(path, len(whole + newline))
 

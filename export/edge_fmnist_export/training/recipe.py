@@ -39,9 +39,8 @@ def _renamed(name: str, former: str) -> Any:
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-# NumPy, TensorFlow and scikit-learn take no larger ones.
-LARGEST_SEED = 2**32 - 1
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+# As the option --seed.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Architecture = Annotated[str, AfterValidator(_known)]
 
 

@@ -76,10 +76,11 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
             f"{run.folder / 'metrics.json'}: missing, or without the phase {missing[0]}, whose weights exist; "
             "restore the file, or train again with another --output"
         )
-    if recorded(run) is None or not all(run.has(name) for name in _phases(run.recipe)):
+    finished = all(run.has(name) for name in _phases(run.recipe))
+    if not finished or recorded(run) is None:
         training_data = gather(run.recipe, data, photos, listener.photo_done)
         backend.keras_module()
-        if not all(run.has(name) for name in _phases(run.recipe)):
+        if not finished:
             run.write_json("run.json", {"seed": run.recipe.seed, **origin, **environment()})
         _train_phases(run, training_data, listener)
     run.checkpoint.unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
     extras.require("report", "drawing an explanation", ("matplotlib",))
     import matplotlib
 
-    # A dollar sign in a label is one.
+    # Dollar signs in labels do not mark formulas.
     with matplotlib.rc_context({"text.parse_math": False}):
         return as_png(_figure(source, explanation, title, note), DPI)
 

@@ -139,7 +139,7 @@ check_system() {
     arm64/* | amd64/*) ;;
     armhf/armv6l) fail 1 "ARMv6 (Pi 1, Zero, Zero W) is not supported; use a Pi Zero 2 W or later" ;;
     armhf/*)
-        # The figures are from export/RESULTS.md, "The same file in three interpreters".
+        # The figures are from export/RESULTS.md, "Interpreters".
         say "Warning: 32-bit system: LiteRT has no 32-bit wheel, and tflite-runtime is slower: it classified 1,746"
         say "images per second where LiteRT classified 13,877 (x86-64, one thread). Use a 64-bit system if possible."
         ;;

@@ -3,7 +3,7 @@
 >>> from edge_fmnist import Classifier
 >>> classifier = Classifier("camera")
 
-Nothing here imports TensorFlow, Keras or matplotlib.
+Nothing here imports TensorFlow, unless it is chosen as the interpreter, Keras or matplotlib.
 """
 
 from __future__ import annotations
@@ -90,6 +90,9 @@ class _MovedModule(ModuleType):
     def __getattr__(self, name: str) -> Any:
         return getattr(import_module(self._target), name)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
+
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Call the function that has the module's name."""
         return getattr(self, self.__name__.rpartition(".")[2])(*arguments, **options)
@@ -103,7 +106,8 @@ def keep_former_paths(package: str, moved: Mapping[str, str]) -> None:
         moved: the new path below the package for each former name.
     """
     for former, target in moved.items():
-        sys.modules[f"{package}.{former}"] = _MovedModule(f"{package}.{former}", f"{package}.{target}")
+        module = sys.modules[f"{package}.{former}"] = _MovedModule(f"{package}.{former}", f"{package}.{target}")
+        setattr(sys.modules[package], former, module)
 
 
 keep_former_paths(

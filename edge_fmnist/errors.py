@@ -27,6 +27,8 @@ The command line turns each into one message on standard error and the exit code
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def printable(text: str) -> str:
     r"""Return the text with control characters and undecodable bytes escaped: ``"\x1b[31m"`` as ``r"\x1b[31m"``."""
@@ -153,3 +155,7 @@ class MissingExtraError(EdgeFmnistError):
             f"install it with: pip install 'edge-fmnist[{extra}]'"
         )
         self.extra = extra
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default calls the class with the message alone.
+        return EdgeFmnistError.__new__, (type(self), *self.args), self.__dict__

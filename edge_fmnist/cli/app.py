@@ -90,7 +90,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help=HELP,
     epilog="Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; "
-    "3 a source does not exist; 4 a gate failed; 130 interrupted.",
+    "3 data, model, source or run not found; 4 a gate failed; 130 interrupted.",
 )
 
 

@@ -36,9 +36,9 @@ def classify(
 ) -> None:
     """Classify the garment in each image.
 
-    A 28x28 image is used as it is (garment bright on black). A larger one is a photograph: the garment is segmented
-    and converted to such an image. If none is detected, or the score is below the threshold, the answer says so.
-    An image that cannot be read is reported and the rest is still classified; the exit code is then 1.
+    A 28x28 image is used as it is (garment bright on black). An image of any other size is a photograph: the garment
+    is segmented and converted to such an image. If none is detected, or the score is below the threshold, the answer
+    says so. An image that cannot be read is reported and the rest is still classified; the exit code is then 1.
     """
     if model is None and _is_model(images[0]):
         model, *images = images

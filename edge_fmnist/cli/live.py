@@ -73,10 +73,10 @@ def _located(ctx: Any, error: EdgeFmnistError, log: str | None) -> Exception:
 def live(**arguments: Any) -> None:
     """Classify clothing live from a camera, a stream, a video or images.
 
-    Results go to any number of outputs together: --serve, --mqtt, --show, --jsonl, --save, --snapshot. A status
-    line is on standard error. A camera or stream that is lost is reopened until it answers.
+    Results go to any number of outputs together: --serve, --mqtt, --show, --jsonl, --save, --snapshot,
+    --collect. A status line is on standard error. A camera or stream that is lost is reopened until it answers.
 
-    Ctrl-C, SIGTERM and closing the window are the normal end: files are completed, a summary is printed, exit
+    Ctrl-C, SIGTERM and closing the window end the run normally: files are completed, a summary is printed, exit
     code 0. SIGHUP reopens the files of the outputs. An output that fails is reported and the others go on; the exit
     code is then 1.
     """

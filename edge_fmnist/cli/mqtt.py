@@ -16,7 +16,7 @@ mqtt = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 @mqtt.callback()
 def group() -> None:
-    """Manage what an MQTT broker keeps of a camera."""
+    """Manage the retained messages of a camera on an MQTT broker."""
 
 
 @mqtt.command()

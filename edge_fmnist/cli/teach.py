@@ -28,8 +28,9 @@ def teach(
 ) -> None:
     """Teach a model your own classes from photographs, in seconds.
 
-    PHOTOS has a folder for each class, named like it, with 3 photographs or more; 20 are better. A folder named none
-    has photographs of things to reject: their answer is "unknown". The file is an int8 model with a new last layer.
+    PHOTOS contains one folder per class, named after the class, with 3 photographs or more; 20 are better. A folder
+    named none has photographs of objects to reject: their answer is "unknown". The file is an int8 model with a new
+    last layer.
     The accuracy is measured by cross-validation, on photographs that were held out. Nothing is written before the end.
     """
     from edge_fmnist.teaching.teach import teach as teach_model

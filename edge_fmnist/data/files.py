@@ -37,8 +37,8 @@ def moved_into_place(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp creates private files; these are the permissions of open().
-        temporary.chmod(0o666 & ~_umask())
+        # mkstemp creates private files; these are the permissions that open() would leave.
+        temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

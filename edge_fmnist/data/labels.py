@@ -29,7 +29,7 @@ NONE = "none"
 MAX_LABELS = 1000
 MAX_LABEL_LENGTH = 60
 # Far larger than any real labels file; stops a wrong file from filling memory.
-MAX_BYTES = 1 << 16
+MAX_BYTES = 1 << 18
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -47,6 +47,10 @@ def read_labels(path: Path) -> tuple[str, ...]:
             raise SourceError(f"{path}: no such file; expected a text file with one label on each line")
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise DataError(
+                f"{path}: expected a text file with one label on each line, got more than {MAX_BYTES} bytes"
+            )
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({advice(error, path)})") from error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import numbers
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS
+from edge_fmnist.data.labels import LABELS, check_labels, filled
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
@@ -36,6 +37,7 @@ from edge_fmnist.model.tflite_graph import stated_input_range
 
 # Images in one invocation of predict_batch: larger ones gained nothing on x86-64 and cost memory.
 BATCH = 128
+MAX_THREADS = 64
 # Probabilities beyond 0 to 1 by more than this are logits.
 PROBABILITY_TOLERANCE = 0.01
 # Flip averaging leaves out the mirror image where the image alone has at least this score. The lowest limit of those
@@ -63,7 +65,7 @@ class Classifier:
         flip_tta: flip test-time augmentation: outputs are averaged over an image and its mirror image, unless the image
             alone already has a score of ``FLIP_LIMIT`` or more.
         temperature: logits are divided by it before the softmax; 1 without calibration.
-        threshold: the least score of a known class, 0 to 1; 0 without calibration.
+        threshold: minimum score of a known class, 0 to 1; 0 without calibration. May be set.
         metadata: this project's metadata in the file; None if it has none.
         assumptions: what the file does not state and was assumed, in sentences for a warning.
         info: which interpreter and delegate run the model.
@@ -80,11 +82,11 @@ class Classifier:
 
     def __init__(
         self,
-        model: str | Path | ModelBytes = DEFAULT_MODEL,
+        model: str | Path | bytes | ModelBytes = DEFAULT_MODEL,
         *,
         threads: int = 1,
         interpreter: str | None = None,
-        labels: tuple[str, ...] | None = None,
+        labels: Sequence[str] | None = None,
     ) -> None:
         """Load a shipped model by name, or any classifier of 28x28 images by path.
 
@@ -94,7 +96,7 @@ class Classifier:
 
         Args:
             model: a name from ``edge-fmnist models``, the path of a ``.tflite`` file, or a file's content.
-            threads: threads of the interpreter, at least 1.
+            threads: threads of the interpreter, 1 to 64.
             interpreter: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None chooses.
             labels: the names of the classes, instead of those in the file.
 
@@ -103,18 +105,23 @@ class Classifier:
             ModelHashError: the file's bytes have changed.
             ModelError: not a model, a damaged one, or one with another kind of input or output.
             InterpreterError: no interpreter can be used.
-            UsageError: ``threads`` below 1, or an unknown interpreter.
+            UsageError: another number of threads, or an unknown interpreter.
+            DataError: labels that cannot be used: too few, too long, empty, or the same for two classes.
         """
-        if threads < 1:
-            raise UsageError(f"expected at least 1 thread, got {threads}")
+        if not isinstance(threads, numbers.Integral) or not 1 <= threads <= MAX_THREADS:
+            raise UsageError(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
+        if isinstance(model, bytes):
+            model = ModelBytes(model, "model")
         self._model = model if isinstance(model, ModelBytes) else read_model(model)
+        threads = int(threads)
         self._options: dict[str, Any] = {"threads": threads, "interpreter": interpreter, "labels": labels}
         self._name = interpreters.choose(interpreter)
         self._local = threading.local()
         self._released: dict[str, Bound] = {}
         content, source = self._model.content, self._model.source
         self.metadata: Metadata | None = extract(content, source)
-        given = labels or (self.metadata.labels if self.metadata else None)
+        stated = self.metadata.labels if self.metadata else None
+        given = stated if labels is None else _given_labels(labels, stated or ())
         single = self._make(1, len(given or LABELS))
         self._classes = single.output.elements // single.images
         given = given or associated_labels(content, self._classes, source)
@@ -139,21 +146,22 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier({self._model.source!r}, {len(self.labels)} classes, {self.info.name}, {self.info.delegate})"
 
-    def __getstate__(self) -> tuple[ModelBytes, dict[str, Any]]:
-        return self._model, self._options
+    def __getstate__(self) -> tuple[ModelBytes, dict[str, Any], float]:
+        return self._model, self._options, self.threshold
 
-    def __setstate__(self, state: tuple[ModelBytes, dict[str, Any]]) -> None:
-        model, options = state
+    def __setstate__(self, state: tuple[ModelBytes, dict[str, Any], float]) -> None:
+        model, options, threshold = state
         self.__init__(model, **options)  # type: ignore[misc]
+        self.threshold = threshold
 
     @classmethod
     def load(
         cls,
-        name_or_path: str | Path = DEFAULT_MODEL,
+        name_or_path: str | Path | bytes = DEFAULT_MODEL,
         *,
         threads: int = 1,
         interpreter: str | None = None,
-        labels: tuple[str, ...] | None = None,
+        labels: Sequence[str] | None = None,
     ) -> Classifier:
         """Load a model; the same as calling the class."""
         return cls(name_or_path, threads=threads, interpreter=interpreter, labels=labels)
@@ -319,13 +327,15 @@ class Classifier:
         """Make this thread's interpreter for a batch size; a model that takes no such batch keeps its own size.
 
         Raises:
-            ModelError: an input that takes no images, or no single output for the classes.
+            ModelError: an input that takes no images, more than one input, or no single output for the classes.
         """
         source, threads = self._model.source, self._options["threads"]
         allocated = interpreters.create(
             self._model.content, name=self._name, threads=threads, batch=batch, source=source
         )
         input_ = TensorInfo.from_details(allocated.input)
+        if (inputs := len(allocated.interpreter.get_input_details())) != 1:
+            raise ModelError(f"{source}: expected a model with one input, got {inputs}")
         if not input_.images:
             raise ModelError(
                 f"{source}: expected a model with input (1, 28, 28, 1) or another of 784 values an image, "
@@ -333,6 +343,8 @@ class Classifier:
             )
         outputs = [TensorInfo.from_details(details) for details in allocated.interpreter.get_output_details()]
         output = choose_output(outputs, input_.images, classes, source)
+        if output.quantized and output.scale <= 0:
+            raise ModelError(f"{source}: expected scores, got an output of whole numbers without a scale")
         bound = Bound(allocated.interpreter, input_, output, input_.images)
         setattr(self._local, f"batch_{batch}", bound)
         return bound
@@ -386,6 +398,14 @@ class Classifier:
                 )
         used = values[:, : len(self.labels)]
         return normalize(used) if probabilities else softmax(used / np.float32(self.temperature))
+
+
+def _given_labels(labels: Sequence[str], stated: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the labels that a caller gives, checked, with the names of the unused outputs that the file states."""
+    names = (labels,) if isinstance(labels, str) else tuple(map(str, labels))
+    check_labels(names, "labels")
+    whole = filled(names, len(stated))
+    return whole if whole[len(names) :] == stated[len(names) :] else names
 
 
 def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[str, ...]:

@@ -24,12 +24,9 @@ def image_of(picture: Any) -> np.ndarray | None:
         SourceError: a path that does not exist.
         ImageError: a picture that cannot be read or used.
     """
-    from edge_fmnist.vision.preprocess import is_image, preprocess, to_grey
+    from edge_fmnist.vision.preprocess import preprocess
 
-    pixels = read_pixels(picture)
-    if is_image(pixels):
-        return to_grey(pixels)
-    garment = preprocess(pixels)
+    garment = preprocess(read_pixels(picture))
     return garment.image if garment.found else None
 
 
@@ -48,8 +45,11 @@ def read_pixels(picture: Any) -> np.ndarray:
     """
     if isinstance(picture, np.ndarray):
         return picture
-    if type(picture).__module__.startswith("PIL."):
-        return _pil_pixels(picture)
+    if any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(picture).__mro__):
+        try:
+            return _pil_pixels(picture)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise ImageError(f"a PIL image that cannot be read ({error})") from error
     if isinstance(picture, bytearray | memoryview):
         picture = bytes(picture)
     if isinstance(picture, str | os.PathLike | bytes) or hasattr(picture, "read"):
@@ -67,7 +67,7 @@ def _pil_pixels(picture: Any) -> np.ndarray:
     if upright.mode[0] in "IF":
         # Pillow opens some files of 16 bits as 32.
         values = np.asarray(upright)
-        if upright.mode == "F" or values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
+        if upright.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max:
             raise ImageError(f"expected a PIL image of 8 or 16 bits, got mode {upright.mode}")
         return values.astype(np.uint16)
     if "A" in upright.getbands() or "transparency" in upright.info:

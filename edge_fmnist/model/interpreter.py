@@ -103,8 +103,8 @@ def choose(preferred: str | None = None) -> str:
 def create(content: bytes, *, name: str, threads: int, batch: int, source: str) -> Allocated:
     """Return an interpreter for a model, with tensors allocated for ``batch`` images.
 
-    The file is checked first, since an interpreter crashes on some damaged ones. A model with a fixed batch size keeps
-    it, whatever ``batch`` is.
+    The file is checked first, since an interpreter crashes on some damaged ones. A model that takes no batch of this
+    size keeps its own.
 
     Args:
         content: the bytes of the model file.
@@ -134,6 +134,9 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
         # Allocation changes the shapes.
         return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
     except (ValueError, RuntimeError, IndexError) as error:
+        if batch != 1:
+            # Some state a batch of any size, and then reshape to one image.
+            return create(content, name=name, threads=threads, batch=1, source=source)
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
 
 

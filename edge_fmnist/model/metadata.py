@@ -43,7 +43,7 @@ class Calibration:
 
     Attributes:
         temperature: logits are divided by it before the softmax (Guo et al. 2017, arXiv:1706.04599).
-        threshold: the least score of a known class, 0 to 1; below it the answer is "unknown".
+        threshold: minimum score of a known class, 0 to 1; below it the answer is "unknown".
     """
 
     temperature: float = 1.0

@@ -31,7 +31,7 @@ class Prediction:
         scores: the probabilities of all classes, float32, shape (classes,).
         milliseconds: time from the checked image to the scores; in a batch, the batch's time divided by its images.
         labels: the names of all classes.
-        threshold: the least score of a known class, 0 to 1.
+        threshold: minimum score of a known class, 0 to 1.
     """
 
     label: str
@@ -83,7 +83,7 @@ class Predictions(Sequence[Prediction]):
         scores: probabilities, float32, shape (N, classes).
         labels: the names of the classes.
         milliseconds: time for the whole batch.
-        threshold: the least score of a known class, 0 to 1.
+        threshold: minimum score of a known class, 0 to 1.
     """
 
     scores: np.ndarray

@@ -226,9 +226,11 @@ class LiveLoop:
             if self._watch is not None:
                 self._watch.stop()
             if self._opened:
-                self._observer.stopping()
-                if self._outputs is not None:
-                    self._outputs.close()
+                try:
+                    self._observer.stopping()
+                finally:
+                    if self._outputs is not None:
+                        self._outputs.close()
         finally:
             (self.source if self._reader is None else self._reader).close()
             if self._watch is not None:
@@ -347,15 +349,11 @@ class LiveLoop:
         # Set by other threads. A model that is set during the exchange is used from the next frame on.
         if (swapped := self._next_classifier) not in (None, self._classifier):
             self._exchange(swapped)
-        picture, small = self._adjustment.apply(frame.picture), frame.small
-        if small is not None:
-            # A region may be in pixels of the frame.
-            small = self._adjustment.apply(small) if self._adjustment.roi is None else None
-        frame = replace(frame, picture=picture, small=small)
         self._meter.seen = frame.index + 1
         self._meter.taken += 1
         self._taken_at = time.perf_counter()
         try:
+            frame = self._adjusted(frame)
             self._last = self._repeated(frame) or self._classified(frame)
         except ImageError as error:
             self._wake()
@@ -363,6 +361,16 @@ class LiveLoop:
             if self._meter.unusable == 1:
                 self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({error})")
         return self._last
+
+    def _adjusted(self, frame: Frame) -> Frame:
+        from edge_fmnist.vision.preprocess import to_frame
+
+        # A view, since a source may reuse its own array. Outputs keep frames in queues, which nobody may change.
+        picture = self._adjustment.apply(to_frame(frame.picture)).view()
+        picture.flags.writeable = False
+        # A region may be in pixels of the frame.
+        small = None if frame.small is None or self._adjustment.roi else self._adjustment.apply(frame.small)
+        return replace(frame, picture=picture, small=small)
 
     def _repeated(self, frame: Frame) -> LiveResult | None:
         """Return the last result with a new frame if there is no motion; else None."""

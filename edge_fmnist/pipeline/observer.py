@@ -42,7 +42,3 @@ class Observer:
 
     def stopping(self) -> None:
         """Handle that the loop is about to close its outputs and its source."""
-
-
-# The former name.
-Watcher = Observer

@@ -128,7 +128,7 @@ class Pipeline:
         """
         previous, self._previous = self._previous, None
         self._frames += 1
-        if previous is not None and previous.frame_shape != picture.shape[:2]:
+        if previous is not None and previous.frame_shape != np.shape(picture)[:2]:
             previous = None
         garment = self._preprocess(picture, previous, small)
         if previous is not None and self._refresh_interval and self._frames % self._refresh_interval == 0:

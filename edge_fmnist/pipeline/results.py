@@ -17,7 +17,7 @@ class Frame:
     """One frame from a source.
 
     Attributes:
-        picture: uint8, shape (H, W, 3), BGR.
+        picture: uint8, shape (H, W, 3), BGR; read-only in a result.
         index: its number in the source, from 0; numbers of dropped frames are missing.
         captured: when it arrived, in seconds of ``time.perf_counter``.
         name: the file it came from, for sources of files; else the source's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -16,7 +17,7 @@ from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
 # Settings that may be objects of Python, such as a list of frames.
-OBJECTS = ("source", "model")
+OBJECTS: dict[str, type] = {"source": object, "model": object, "serve": bool}
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,25 @@ class Option:
     python_only: bool = False
 
     def check(self, value: object, setting: str) -> None:
-        """Check the type of text, and the type and range of a number; None is not checked.
+        """Check the type of a value, and the range of a number; None is not checked.
 
         Raises:
             UsageError: says what was expected.
         """
-        if self.type in (str, Path) and setting not in OBJECTS and not isinstance(value, str | Path | bool | None):
-            raise UsageError(f"expected text, got {value!r}", setting=setting)
-        if self.type not in (int, float) or value is None:
+        if value is None:
+            return
+        if self.type is bool:
+            if not isinstance(value, bool):
+                raise UsageError(f"expected True or False, got {value!r}", setting=setting)
+            return
+        if self.type in (str, Path):
+            if not isinstance(value, str | Path | OBJECTS.get(setting, str)):
+                raise UsageError(f"expected text, got {value!r}", setting=setting)
+            if isinstance(value, str | Path) and "\0" in str(value):
+                raise UsageError(f"expected text without a NUL character, got {value!r}", setting=setting)
             return
         expected = "a whole number" if self.type is int else "a number"
-        if isinstance(value, bool) or not isinstance(value, (int, self.type)):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.type is int else numbers.Real):
             raise UsageError(f"expected {expected}, got {value!r}", setting=setting)
         if self.above is not None:
             expected += " above zero" if self.above == 0 else f" above {self.above:g}"
@@ -169,7 +178,7 @@ class LiveSettings:
         bool,
         Option(
             bool,
-            "Ask viewers for no token. Default: a page for other machines asks for $EDGE_FMNIST_TOKEN, or for a new "
+            "Do not require a token. Default: a page for other machines asks for $EDGE_FMNIST_TOKEN, or for a new "
             "token in each run.",
         ),
     ] = False
@@ -235,7 +244,9 @@ class LiveSettings:
         ),
     ] = None
     collect_max_frames: Annotated[int, Option(int, "Most frames in the subfolder unsorted.", above=0)] = 500
-    collect_max_mb: Annotated[float, Option(float, "Most megabytes in the subfolder unsorted.", minimum=1)] = 200.0
+    collect_max_mb: Annotated[
+        float, Option(float, "Most megabytes in the subfolder unsorted.", minimum=1, maximum=100_000)
+    ] = 200.0
 
     def __post_init__(self) -> None:
         for name, option in options().items():
@@ -250,9 +261,7 @@ class LiveSettings:
             if self.collect_below is not None:
                 raise UsageError("needs --collect", setting="collect_below")
         elif self.collect_below is None and self.serve in (None, False):
-            raise UsageError(
-                "expected the page, to choose frames on it (serve), or a score (collect_below)", setting="collect"
-            )
+            raise UsageError("needs --serve or --collect-below", setting="collect")
 
     @property
     def adjustment(self) -> Adjustment:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.capture import CaptureSource
 
 if TYPE_CHECKING:
     import cv2
+
+
+END = object()
 
 
 class FrameIterator(Source):
@@ -23,30 +27,33 @@ class FrameIterator(Source):
     def __init__(self, frames: Iterable[np.ndarray]) -> None:
         self.name = "frames"
         self._frames = frames
-        self._iterator: Iterator[np.ndarray] | None = None
+        self._iterator: Iterator[Any] | None = None
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
         self._iterator = iter(self._frames)
 
     def read(self) -> np.ndarray | None:
-        """See :meth:`Source.read`.
-
-        Raises:
-            ImageError: a frame of another dtype or shape.
-        """
-        from edge_fmnist.vision.preprocess import to_frame
-
+        """See :meth:`Source.read`; what is not an array becomes one that is no picture, so that it is skipped."""
         if self._iterator is None:
             raise SourceError(f"{self.name}: not open")
-        frame = next(self._iterator, None)
-        if frame is not None and not isinstance(frame, np.ndarray):
-            raise ImageError(f"{self.name}: expected NumPy arrays, got {type(frame).__name__}")
-        return None if frame is None else to_frame(frame)
+        frame = next(self._iterator, END)
+        # A copy, since a generator may use one array for all frames.
+        return None if frame is END else np.array(frame)
 
     def close(self) -> None:
-        """See :meth:`Source.close`."""
-        self._iterator = None
+        """See :meth:`Source.close`; a generator is closed, so that it can release its camera."""
+        iterator, self._iterator = self._iterator, None
+        if isinstance(iterator, Generator):
+            # It may be at work in the thread that reads.
+            with contextlib.suppress(ValueError):
+                iterator.close()
+
+    def first_picture(self) -> np.ndarray | None:
+        """See :meth:`Source.first_picture`; None for a generator, whose first frame would be lost."""
+        frames = self._frames
+        first = frames[0] if isinstance(frames, Sequence | np.ndarray) and len(frames) else None
+        return first if isinstance(first, np.ndarray) else None
 
 
 class OpenCapture(CaptureSource):

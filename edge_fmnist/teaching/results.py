@@ -61,7 +61,7 @@ class Taught:
         comparison: the parent on the photographs that it was not taught from; None if there are none.
         parent_trained_on_photographs: whether the parent was itself trained with photographs; see :attr:`notice`.
         temperature: of the scores, as in the file's metadata.
-        threshold: the least score of a known class, as in the file's metadata.
+        threshold: minimum score of a known class, as in the file's metadata.
         warnings: what was skipped and what would help, in sentences.
         seconds: time of it all.
     """

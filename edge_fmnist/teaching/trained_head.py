@@ -61,7 +61,7 @@ class TrainedHead:
     Attributes:
         labels: the classes of the taught file.
         temperature: of its scores.
-        threshold: the least score of a known class.
+        threshold: minimum score of a known class.
         classes: how many photographs of each class were recognized without having been taught.
         accuracy: share of all of them, 0 to 1.
     """

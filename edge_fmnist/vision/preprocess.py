@@ -226,7 +226,7 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
         ImageError: another dtype or shape, or no pixels.
     """
     if is_image(picture):
-        image = to_grey(picture)
+        image = to_grey(picture).copy()
         return Garment(True, image, (image > 0).astype(np.uint8) * 255, Box(0, 0, SIZE, SIZE), 1.0, (SIZE, SIZE))
     picture = _checked(picture)
     shape = (picture.shape[0], picture.shape[1])

@@ -174,9 +174,10 @@ def read_limited(
     """
     try:
         with opened() as stream:
-            data = stream.read(first)
-            if isinstance(data, bytes) and len(data) == first:
-                data += stream.read(MAX_BYTES + 1 - first)
+            data = part = stream.read(first)
+            # A pipe without a buffer gives what has arrived.
+            while isinstance(part, bytes) and part and len(data) <= MAX_BYTES:
+                data += (part := stream.read(MAX_BYTES + 1 - len(data)))
     except FileNotFoundError as error:
         raise SourceError(f"{name}: no such file") from error
     except (OSError, ValueError) as error:

@@ -77,7 +77,7 @@ class Spans(NamedTuple):
     parts: int
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4)
 def _spans(size: int, target: int, channels: int, pixels: int, kind: np.dtype) -> Spans:
     """Divide lines of ``pixels`` of a type: ``size`` times one for each channel into ``target`` times as many."""
     divisor = math.gcd(size, target)

@@ -87,6 +87,15 @@ def integer_input() -> bytes:
     return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
 
 
+def two_inputs() -> bytes:
+    """Return a model whose logits are multiplied by a second input."""
+    function = tf.function(lambda pixels, gain: logits(pixels) * gain)
+    concrete = function.get_concrete_function(
+        tf.TensorSpec((1, 28, 28, 1), tf.float32), tf.TensorSpec((1, 1), tf.float32)
+    )
+    return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
+
+
 def main(folder: Path) -> None:
     """Write every model into ``folder``."""
     kinds = {"uint8": tf.uint8, "int8": tf.int8, "float_io": tf.float32, "float": None}
@@ -113,6 +122,11 @@ def main(folder: Path) -> None:
         "range_signed_uint8": convert(lambda pixels: logits((pixels + 1) / 2), tf.uint8, low=-1),
         "two_outputs": convert(lambda pixels: (features(pixels), logits(pixels))),
         "two_alike": convert(lambda pixels: (logits(pixels) * 2, logits(pixels))),
+        "open_batch_of_one": convert(
+            lambda pixels: tf.matmul(tf.reshape(pixels, (1, 784)), weights(784, 10, scale=0.1, seed=3))
+        ),
+        "two_inputs": two_inputs(),
+        "whole_numbers": convert(lambda pixels: tf.cast(tf.nn.softmax(logits(pixels)) * 100, tf.int32)),
         "not_finite": convert(lambda pixels: logits(pixels) + tf.math.log(-1 - tf.reduce_mean(pixels))),
         "select_tf": with_operators_of_tensorflow(),
     }

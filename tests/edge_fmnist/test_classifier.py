@@ -14,11 +14,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from edge_fmnist import LABELS, Classifier, ImageError, ModelError, ModelNotFoundError, UsageError
+from edge_fmnist import LABELS, Classifier, DataError, ImageError, ModelError, ModelNotFoundError, UsageError
 from edge_fmnist.model.classifier import BATCH, FLIP_LIMIT
 from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
+from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
 
 Models = Callable[[str], Path]
@@ -101,7 +103,9 @@ def test_views_in_any_order_work(classifier: Classifier, images: np.ndarray) -> 
 def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, images: np.ndarray) -> None:
     path = describe_model()
     classifier = Classifier(path, threads=2)
+    classifier.threshold = 0.75
     again = pickle.loads(pickle.dumps(classifier))
+    assert again.threshold == 0.75
     path.unlink()
     np.testing.assert_array_equal(again.predict(images[0]).scores, classifier.predict(images[0]).scores)
     assert again.info == classifier.info
@@ -169,6 +173,25 @@ def test_a_list_is_answered_in_one_batch(classifier: Classifier, photograph: Pat
     assert classifier((empty,)) == [None]
 
 
+def test_pil_images_that_cannot_be_read(classifier: Classifier, photograph: Path) -> None:
+    content = photograph.read_bytes()
+    closed = Image.open(photograph)
+    closed.close()
+    for picture in (Image.open(io.BytesIO(content[: len(content) // 2])), closed, Image.new("I", (0, 0))):
+        with pytest.raises(ImageError):
+            classifier(picture)
+
+
+def test_pil_images_of_other_packages(classifier: Classifier, photograph: Path) -> None:
+    picture = Image.open(photograph)
+    picture.__class__ = type("HeifImageFile", (type(picture),), {"__module__": "pillow_heif"})
+    np.testing.assert_array_equal(classifier(picture).scores, classifier(photograph).scores)
+
+
+def test_the_image_of_a_small_picture_is_a_copy(images: np.ndarray) -> None:
+    assert not np.shares_memory(preprocess(images[0]).image, images)
+
+
 @pytest.mark.parametrize("thing", [7, None, {"a": 1}])
 def test_what_is_not_a_picture(classifier: Classifier, thing: Any) -> None:
     with pytest.raises(ImageError, match=f"expected a path, bytes, .* got {type(thing).__name__}"):
@@ -214,11 +237,25 @@ def test_what_is_not_a_batch(classifier: Classifier, images: Any, message: str) 
 
 
 def test_wrong_arguments(model_path: Models, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="expected at least 1 thread, got 0"):
-        Classifier(model_path("logits_uint8"), threads=0)
+    path = model_path("logits_uint8")
+    for threads in (0, 65, 2.0, "2", None):
+        with pytest.raises(UsageError, match=f"expected 1 to 64 threads, got {threads!r}"):
+            Classifier(path, threads=threads)  # type: ignore[arg-type]
+    for labels in ("abcdefghij", ["unknown", *"abcdefghi"], ["a"] * 10):
+        with pytest.raises(DataError, match="labels: "):
+            Classifier(path, labels=labels)
     for name in ("no-such-model", tmp_path):
         with pytest.raises(ModelNotFoundError, match="neither a file nor a shipped model"):
             Classifier(name)
+
+
+def test_arguments_of_other_types(model_path: Models) -> None:
+    content = model_path("logits_uint8").read_bytes()
+    classifier = Classifier(content, threads=np.int64(2), labels=np.array(list("abcdefghij")))  # type: ignore[arg-type]
+    assert classifier.labels == tuple("abcdefghij")
+    assert type(classifier.labels[0]) is str
+    assert classifier.info.threads == 2
+    assert classifier.name == "model"
 
 
 # Metadata.
@@ -304,6 +341,7 @@ def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: n
     classifier = Classifier(describe_model(labels=labels))
     predictions = classifier.predict_batch(images)
     assert classifier.labels == ("a", "b")
+    assert Classifier(classifier.content, labels=("c", "d")).labels == ("c", "d")
     assert predictions.scores.shape == (300, 2)
     np.testing.assert_allclose(predictions.scores.sum(axis=1), 1, atol=1e-5)
     assert {choice.label for choice in classifier.predict(images[0]).top(10)} == {"a", "b"}

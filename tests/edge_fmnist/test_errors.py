@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 from typing import Any
 
@@ -44,3 +45,5 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
     assert "training" in str(error)
     assert "tensorflow" in str(error)
     assert error.extra == "export"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.extra) == (str(error), "export")

@@ -87,4 +87,7 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "text")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
+    (tmp_path / "file").chmod(0o600)
+    write_text(tmp_path / "file", "a new text keeps them")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
     assert os.umask(0o027) == 0o027

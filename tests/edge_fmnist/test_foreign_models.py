@@ -65,6 +65,12 @@ def test_a_model_for_one_image_takes_batches(model_path: Models, images: np.ndar
     np.testing.assert_allclose(classifier.predict_batch(images[:130]).scores, expected, atol=1e-5)
 
 
+def test_a_model_that_states_any_batch_and_takes_one_image(model_path: Models, images: np.ndarray) -> None:
+    classifier = Classifier(model_path("open_batch_of_one"))
+    expected = [classifier.predict(image).scores for image in images[:130]]
+    np.testing.assert_allclose(classifier.predict_batch(images[:130]).scores, expected, atol=1e-5)
+
+
 def test_of_several_outputs_the_one_for_the_classes(model_path: Models, images: np.ndarray) -> None:
     expected = Classifier(model_path("logits_float")).predict_batch(images).scores
     np.testing.assert_allclose(Classifier(model_path("two_outputs")).predict_batch(images).scores, expected, atol=1e-5)
@@ -87,6 +93,8 @@ def test_many_classes(model_path: Models, images: np.ndarray) -> None:
         ("input_int32", "expected an input tensor of float32, or of quantized uint8 or int8, got int32"),
         ("five_classes", "expected an output for 10 labels, got 5; name the model's classes with --labels FILE"),
         ("select_tf", "needs the TensorFlow operators FlexMatrixInverse, which TensorFlow Lite does not have"),
+        ("two_inputs", "expected a model with one input, got 2"),
+        ("whole_numbers", "expected scores, got an output of whole numbers without a scale"),
         ("not_finite", "gave outputs that are not finite (NaN or infinity)"),
     ],
 )

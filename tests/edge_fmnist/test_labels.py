@@ -53,6 +53,7 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_a_label(tmp_path:
         (b"zero\n\x00one\n", "line 2: expected a printable label"),
         (b"zero\nunknown\n", "'unknown' means a score below the threshold"),
         (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
+        (b"a" * ((1 << 18) + 1), "got more than 262144 bytes"),
     ],
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -68,6 +69,11 @@ def test_a_file_that_does_not_exist(tmp_path: Path, cli: Cli) -> None:
     with pytest.raises(SourceError, match="no such file; expected a text file with one label on each line"):
         read_labels(tmp_path / "none.txt")
     assert cli("data", "--labels", tmp_path / "none.txt").exit_code == 3
+
+
+def test_the_largest_file_is_read_whole(labels_file: Callable[..., Path]) -> None:
+    labels = tuple(f"{number:04d}" + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 56 for number in range(1000))
+    assert read_labels(labels_file(*labels)) == labels
 
 
 def test_outputs_without_a_class_are_called_unused() -> None:

@@ -20,8 +20,9 @@ import pytest
 
 import edge_fmnist
 from edge_fmnist import LABELS, Classifier, LiveLoop, LiveResult, Prediction, live
-from edge_fmnist.errors import EdgeFmnistError, ImageError, SinkError, SourceError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, SinkError, SourceError, UsageError
 from edge_fmnist.pipeline import reader_thread
+from edge_fmnist.pipeline.observer import Observer
 from edge_fmnist.pipeline.settings import LiveSettings, options
 from edge_fmnist.sources.base import Source
 
@@ -287,10 +288,14 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"allow_host": "camera"}, "allow_host: needs --serve"),
         ({"model": "no-such-model"}, "no-such-model: neither a file nor a shipped model"),
         ({"watch_model": True}, r"watch_model: expected a \.tflite file"),
-        ({"collect": "photos"}, r"collect: expected the page.*\(serve\), or a score \(collect_below\)"),
+        ({"collect": "photos"}, "collect: needs --serve or --collect-below"),
+        ({"insecure": "no"}, "insecure: expected True or False, got 'no'"),
+        ({"jsonl": False}, "jsonl: expected text, got False"),
+        ({"save": "a\0.mp4"}, "save: expected text without a NUL character"),
+        ({"frames": 2.0}, r"frames: expected a whole number, got 2\.0"),
         ({"collect_below": 0.5}, "collect_below: needs --collect"),
         ({"collect_below": 1.5, "collect": "photos"}, "collect_below: expected a number from 0 to 1, got 1.5"),
-        ({"collect_max_mb": 0, "collect": "photos", "serve": True}, "collect_max_mb: expected 1 or more"),
+        ({"collect_max_mb": 0, "collect": "photos", "serve": True}, "collect_max_mb: expected a number from 1 to"),
     ],
 )
 def test_live_checks_its_arguments(settings: dict[str, Any], message: str) -> None:
@@ -332,8 +337,52 @@ def test_live_takes_frames() -> None:
         assert [result.frame.index for result in live(source, model="edge")] == [0, 1, 2]
     assert len(list(live(np.stack([grey(1)] * 2), model="edge"))) == 2
     assert len(list(live(grey(1), model="edge"))) == 1
-    with pytest.raises(ImageError, match="expected NumPy arrays, got str"):
-        list(live(["a.png"], model="edge"))
+    assert live([np.zeros((28, 28), np.uint8)]).classifier.name == "edge"
+
+
+def test_frames_that_cannot_be_used_are_skipped() -> None:
+    warnings: list[str] = []
+    frames = [grey(1), grey(1) / 255, None, "a.png", grey(2)]
+    results = list(live(frames, model="edge", warn=warnings.append))
+    assert [result.frame.index for result in results] == [0, 4]
+    assert warnings == [
+        "frames: frame 1 skipped, further ones without a message (expected an image of uint8 or uint16, got float64)"
+    ]
+    assert len(list(live(FakeSource([grey(1)[..., 0]]), model="edge", mirror=True))) == 1
+
+
+def test_frames_are_copied_and_those_of_results_read_only(tmp_path: Path) -> None:
+    ended: list[bool] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        buffer = grey(0)
+        try:
+            for value in (10, 20, 30):
+                buffer[:] = value
+                yield buffer
+        finally:
+            ended.append(True)
+
+    results = []
+    for result in live(frames(), model="edge", jsonl=tmp_path / "a.jsonl"):
+        results.append(result)
+        with pytest.raises(ValueError, match="read-only"):
+            result.frame.picture[:] = 0
+    assert [result.frame.picture[0, 0, 0] for result in results] == [10, 20, 30]
+    with live(frames(), model="edge") as loop:
+        next(iter(loop))
+    assert ended == [True, True]
+
+
+def test_an_observer_that_raises_leaves_no_output_open(tmp_path: Path) -> None:
+    class Raises(Observer):
+        def stopping(self) -> None:
+            raise RuntimeError("observer")
+
+    video = tmp_path / "a.avi"
+    with pytest.raises(RuntimeError, match="observer"):
+        list(live([grey(90, 64, 48)] * 3, model="edge", save=video, observer=Raises()))
+    assert video.stat().st_size > 0
 
 
 def test_live_takes_an_open_capture(tmp_path: Path, write_video: Callable[..., Path]) -> None:

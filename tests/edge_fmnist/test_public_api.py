@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -41,8 +42,8 @@ ALL = [
 SIGNATURES = {
     Classifier: {
         "content": "(self) -> bytes",
-        "load": "(name_or_path: str | Path = edge, *, threads: int = 1, interpreter: str | None = None, "
-        "labels: tuple[str, ...] | None = None) -> Classifier",
+        "load": "(name_or_path: str | Path | bytes = edge, *, threads: int = 1, interpreter: str | None = None, "
+        "labels: Sequence[str] | None = None) -> Classifier",
         "load_other": "(self, model: str | Path | ModelBytes) -> Classifier",
         "name": "(self) -> str",
         "mirrored": "(self) -> bool",
@@ -127,6 +128,9 @@ def test_functions_and_former_modules_of_a_name_both_work(picture: Callable[...,
     np.testing.assert_array_equal(read, pixels)
     assert isinstance(edge_fmnist.preprocess(read), Garment)
     np.testing.assert_array_equal(former.to_grey(read), edge_fmnist.preprocess.to_grey(read))
+    assert edge_fmnist.dataset is import_module("edge_fmnist.dataset")
+    # As a process pool sends it.
+    assert pickle.loads(pickle.dumps(edge_fmnist.preprocess)) is edge_fmnist.preprocess
 
 
 @pytest.mark.parametrize("cls", SIGNATURES)

@@ -310,6 +310,12 @@ def test_paths_bytes_and_file_objects(tmp_path: Path, monkeypatch: pytest.Monkey
         for source in (tmp_path / "a", str(tmp_path / "a"), content, io.BytesIO(content), stream, "-"):
             assert np.array_equal(read_image(source), PICTURE)
 
+    class Pipe(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(min(7, size or 7))
+
+    assert np.array_equal(read_image(Pipe(content)), PICTURE)
+
 
 @pytest.mark.parametrize(
     ("name", "error", "message"),

@@ -63,8 +63,9 @@ class Traffic:
 class MqttPublisher(Sink):
     """Publishes label changes, scores, frame rate and health, with Home Assistant discovery.
 
-    Messages are delivered in order, at least once each (QoS 1). While the broker is unavailable, a limited number is
-    queued; the loop never waits. Topics and payloads are described in ``docs/mqtt.md``.
+    Changes of the label and measurements are delivered in order, at least once each (QoS 1). While the broker is
+    unavailable, a limited number is queued; the loop never waits. Topics and payloads are described in
+    ``docs/mqtt.md``.
 
     Attributes:
         time_left: returns the seconds in which it has to be closed; infinite unless the run is stopping.

@@ -152,9 +152,9 @@ class _Progress:
 def _show(summary: dict[str, Any], output: str) -> None:
     run = summary["this_run"]
     console.show_table(
-        f"{summary['photographs']:,} photographs", ["answer", "photographs"],
+        f"Photographs: {summary['photographs']:,}", ["answer", "photographs"],
         [(answer, f"{count:,}") for answer, count in summary["answers"].items()]
         + [(f"({status})", f"{count:,}") for status, count in summary["status"].items() if status != "ok"],
     )  # fmt: skip
     speed = f"{run['photographs']:,} in {run['seconds']:.0f} s: {run['photographs_per_second']} a second; "
-    console.say(f"{speed if run['photographs'] else ''}wrote {summary['parts']:,} parts to {output}")
+    console.say(f"{speed if run['photographs'] else ''}results in {output}")

@@ -75,6 +75,12 @@ run() {
     if [ "$dry_run" = yes ]; then echo "would run: $*"; else "$@"; fi
 }
 
+# Set the action, or fail if there is another one.
+choose() {
+    if [ "$action" != install ] && [ "$action" != "$1" ]; then fail 2 "expected --rollback or --uninstall, not both"; fi
+    action=$1
+}
+
 parse() {
     while [ $# -gt 0 ]; do
         case $1 in
@@ -89,9 +95,9 @@ parse() {
         --picamera2) picamera2=yes ;;
         --no-picamera2) picamera2=no ;;
         --dry-run) dry_run=yes ;;
-        --rollback) action=rollback ;;
-        --uninstall) action=uninstall ;;
-        --purge) action=uninstall purge=yes ;;
+        --rollback) choose rollback ;;
+        --uninstall) choose uninstall ;;
+        --purge) choose uninstall && purge=yes ;;
         --keep-settings) keep_settings=yes ;;
         --help | -h) usage && exit 0 ;;
         *) fail 2 "unknown argument '$1'; see --help" ;;
@@ -368,7 +374,7 @@ install_settings() {
         run install -D -m 640 "$here/$NAME.toml" "$SETTINGS"
         run chgrp video "$SETTINGS"
     fi
-    run install -D -m 644 "$here/$NAME.logrotate" "$ROTATION"
+    [ -f "$ROTATION" ] || run install -D -m 644 "$here/$NAME.logrotate" "$ROTATION"
     # Stream URLs may contain passwords. The service reads its settings as a member of the group video.
     if [ -n "$(find "$SETTINGS" \( -perm /o=rwx -o -group 0 \) 2>/dev/null)" ]; then run chgrp video "$SETTINGS"; fi
     for file in "$SETTINGS" "$SECRETS"; do

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.data.files import write_json
+from edge_fmnist.data.files import as_utf8, write_json
 from edge_fmnist_bench import tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow
@@ -35,7 +35,7 @@ def report(document: Document, rows: Sequence[GateRow]) -> None:
     for variable, text in ((SUMMARY_VARIABLE, tables.markdown(document, rows)), (OUTPUT_VARIABLE, "".join(lines))):
         if path := os.environ.get(variable):
             with Path(path).open("a", encoding="utf-8") as stream:
-                stream.write(text)
+                stream.write(as_utf8(text))
 
 
 def write(folder: Path, document: Document) -> None:

@@ -10,6 +10,8 @@ Method: https://valgrind.org/docs/manual/cl-manual.html, ``--dump-before``.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import re
 import shutil
@@ -18,6 +20,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json
@@ -170,10 +173,24 @@ def _row(stage: str, value: int, before: int | None, negligible: float, note: st
     return GateRow(stage, "same" if abs(change) <= limit else "moved", limits, measured)
 
 
+def _show(counts: dict[str, Any], rows: list[GateRow], *, json: bool) -> None:
+    if json:
+        console.emit_json(counts)
+    else:
+        tables.show(tables.instructions(counts))
+    if rows:
+        tables.show(tables.gate(rows), on_stderr=json)
+    width, height = SIZE
+    total = counts["instructions"]["frame"]
+    line = f"{counts['model']}: {total:,} instructions for a frame of {width} x {height}."
+    (console.say if json else functools.partial(print, flush=True))(line)
+
+
 def command(model: str, *, gate: Path | None, update: bool, output: Path | None, json: bool) -> int:
     """Run ``edge-fmnist bench --instructions`` and return the exit code.
 
-    Frames use the camera model where it is shipped. ``update`` writes the counts to ``gate`` instead of comparing them.
+    Frames use the camera model instead of the default. ``update`` writes the counts to ``gate`` instead of comparing
+    them.
 
     Raises:
         UsageError: valgrind is not installed.
@@ -193,15 +210,9 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
             write_json(path, counts)
             console.say(f"Wrote {path}")
     rows = [] if baseline is None or update else compare(counts, baseline)
-    if json:
-        console.emit_json(counts)
-    show = console.say if json else print
-    if not json:
-        tables.show(tables.instructions(counts))
-    if rows:
-        tables.show(tables.gate(rows), on_stderr=json)
     for line in gates.warnings(rows):
         console.warn(line)
-    width, height = SIZE
-    show(f"{name}: {counts['instructions']['frame']:,} instructions for a frame of {width} x {height}.")
+    # The reader of a pipe may have seen enough; the exit code stays.
+    with contextlib.suppress(BrokenPipeError):
+        _show(counts, rows, json=json)
     return 0 if all(row.passed for row in rows) else gates.EXIT_CODE

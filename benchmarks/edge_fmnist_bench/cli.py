@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
+import os
 from collections.abc import Collection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,6 +100,7 @@ def bench(
         (json and markdown, "--json and --markdown both write to standard output", "--markdown"),
         (update_baseline and gate is None, "needs --gate FILE, the baseline to write", "--update-baseline"),
         (report not in (None, device_report.KIND), f"expected {device_report.KIND}, got {report!r}", "--report"),
+        (run and gate, "the gate compares with the model's own float network", "--run"),
         (run and not (against or peers), "needs --against or --peers, which measure the float network", "--run"),
         (report and (scenario or gate), "measures all scenarios, without a gate", "--report"),
         (
@@ -110,6 +113,9 @@ def bench(
             raise typer.BadParameter(message, param_hint=option)
     if report is not None:
         profile, output = True, output or device_report.default_path()
+    for read in (model, gate, protocol):
+        if output is not None and read is not None and os.path.realpath(output) == os.path.realpath(read):
+            raise typer.BadParameter(f"{output}: is read; choose another file", param_hint="--output")
     files = (output, gate if update_baseline else None)
     check_outputs(filter(None, files), filter(None, (plot, action_benchmark)))
     if instructions:
@@ -137,13 +143,18 @@ def bench(
         raise typer.Exit(FAILED)
     if profile and result["complete"]:
         _profile(result, model)
-    rows = _compare(result, model, gate, update_baseline) if gate is not None and result["complete"] else []
     if output is not None:
+        # Again below, with the comparison.
+        document.write(output, result)
+    rows = _compare(result, model, gate, update_baseline) if gate is not None and result["complete"] else []
+    if output is not None and rows:
         document.write(output, result)
     if action_benchmark is not None:
         action.write(action_benchmark, result)
     action.report(result, rows)
-    _print(result, rows, markdown=markdown, json=json)
+    # The reader of a pipe may have seen enough; the exit code stays.
+    with contextlib.suppress(BrokenPipeError):
+        _print(result, rows, markdown=markdown, json=json)
     if report is not None and output is not None:
         for line in device_report.remarks(result, output, shortened=iterations is not None):
             console.say(line)
@@ -153,7 +164,8 @@ def bench(
         draw(result, plot)
         console.say(f"Wrote the plots to {plot}")
     if not markdown:
-        (console.say if json else print)(tables.sentence(result))
+        with contextlib.suppress(BrokenPipeError):
+            (console.say if json else functools.partial(print, flush=True))(tables.sentence(result))
     if not result["complete"]:
         raise typer.Exit(INTERRUPTED)
     if any(not row.passed for row in rows):
@@ -201,6 +213,9 @@ def _for_gate(plan: BenchmarkPlan, path: Path, update: bool) -> BenchmarkPlan:
         raise DataNotFoundError("the gate compares accuracy, and no data set was found; get it with `edge-fmnist data`")
     if not update:
         baselines.check_subject(plan.facts, plan.images.describe(), baselines.read(path), path)
+    elif path.exists():
+        # Only a baseline is replaced.
+        baselines.read(path)
     needed = (plan.reference, baselines.float32_name(plan.reference))
     return dataclasses.replace(plan, variants=[variant for variant in plan.variants if variant.name in needed])
 
@@ -263,9 +278,13 @@ def _profile(result: Document, model: str) -> None:
 def _compare(result: Document, model: str, gate: Path, update: bool) -> list[GateRow]:
     """Compare with the baseline, or write it; the comparison goes into the result."""
 
-    def count() -> int:
+    def count() -> int | None:
         console.say("bench: counting instructions with valgrind")
-        return callgrind.count_inference(model)
+        try:
+            return callgrind.count_inference(model)
+        except EdgeFmnistError as error:
+            console.warn(str(error))
+            return None
 
     if update:
         baselines.update(result, gate, count() if callgrind.available() else None)

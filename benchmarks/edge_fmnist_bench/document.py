@@ -48,7 +48,7 @@ SCHEMA = "edge-fmnist-bench/1"
 Document = dict[str, Any]
 
 # A list of plain numbers, which indentation would spread over thousands of lines.
-_NUMBERS = re.compile(r"\[\s+(-?\d[-+\d.eE,\s]*)\]")
+_NUMBERS = re.compile(r"\[\n\s*(-?\d[-+\d.eE,\s]*)\]")
 
 
 def as_json(document: Document) -> str:

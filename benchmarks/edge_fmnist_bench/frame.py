@@ -8,7 +8,7 @@ import numpy as np
 
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.measure import no_collection
-from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
+from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, shipped_models
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import FPS, Scene
 from edge_fmnist_bench import timing
@@ -18,8 +18,8 @@ STAGES = ("preprocess", "classify", "smooth")
 
 
 def frame_model(model: str) -> str:
-    """Return the model for frames: the shipped camera model if there is one, else the given one."""
-    return CAMERA_MODEL if CAMERA_MODEL in shipped_models() else model
+    """Return the model for frames: the given one, but the camera model instead of the default, which is for images."""
+    return CAMERA_MODEL if model == DEFAULT_MODEL and CAMERA_MODEL in shipped_models() else model
 
 
 def measure(model: str, settings: FrameToLabel, percentiles: tuple[float, ...]) -> dict[str, Any]:

@@ -50,11 +50,11 @@ class GateRow:
         return self.status in ("same", "not compared")
 
 
-def compare(document: Document, path: Path, count: Callable[[], int] | None = None) -> list[GateRow]:
+def compare(document: Document, path: Path, count: Callable[[], int | None] | None = None) -> list[GateRow]:
     """Compare a result with a baseline.
 
     The result has single-stream times of the model and its float32 reference, and accuracy if it applies. ``count``
-    counts the instructions of an inference; it is called only if speed cannot be compared.
+    counts the instructions of an inference, or returns None; it is called only if speed cannot be compared.
 
     Raises:
         SourceError: the baseline does not exist.
@@ -74,8 +74,8 @@ def compare(document: Document, path: Path, count: Callable[[], int] | None = No
             rows.append(_number(name, baselines.limits(path, name, entry), value))
     rows.append(_speedup(document, baseline, path))
     counts = baseline[INSTRUCTIONS].get(baselines.instructions_kind(document))
-    if rows[-1].status == "not compared" and counts is not None and count is not None:
-        rows.append(_number(INSTRUCTIONS, baselines.limits(path, INSTRUCTIONS, counts), count()))
+    if rows[-1].status == "not compared" and counts is not None and count is not None and (now := count()) is not None:
+        rows.append(_number(INSTRUCTIONS, baselines.limits(path, INSTRUCTIONS, counts), now))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Measure how many frames per second the whole live loop processes: without outputs, with each, and with all."""
+"""Measure how many frames per second the live loop processes: without outputs, with each, and with all files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.api import live
+from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.sources.base import Warn, log_warning
 from edge_fmnist.sources.demo import FPS, Scene
 from edge_fmnist_bench.frame import frame_model
 from edge_fmnist_bench.protocol import FrameToLabel
@@ -28,39 +30,49 @@ def outputs(folder: Path) -> dict[str, dict[str, Any]]:
         "--snapshot": {"snapshot": folder / "snapshots"},
         "--serve": {"serve": "127.0.0.1:0"},
     }
-    everything = {name: value for settings in single.values() for name, value in settings.items()}
-    return {"no output": {}, **single, "all": everything}
+    files = {name: value for settings in list(single.values())[:-1] for name, value in settings.items()}
+    return {"no output": {}, **single, "all files": files}
 
 
 def measure(model: str, settings: FrameToLabel) -> dict[str, Any]:
     """Return the rate of the live loop for each output, as plain values.
 
-    ``{model, size, frames, rates: [{output, frames_per_second, not_written}]}``. The time includes writing what is
-    still queued at the end; ``not_written`` counts frames that an output had to leave out. The page has no viewer.
+    ``{model, size, frames, rates: [{output, frames_per_second, not_written, problem}]}``. The time includes writing
+    what is still queued at the end, but not the end of the page's server; ``not_written`` counts frames that an output
+    had to leave out. The page has no viewer. ``problem`` says why an output has no rate.
 
     Raises:
-        EdgeFmnistError: the model cannot be loaded, or an output cannot be used.
+        EdgeFmnistError: the model cannot be loaded.
     """
     name = frame_model(model)
     classifier = Classifier.load(name)
     scene = Scene(*settings.size)
     pictures = [scene.draw(number / FPS) for number in range(min(PICTURES, settings.iterations))]
-    _run(classifier, pictures, settings.warm_up, {})
+    _run(classifier, pictures, settings.warm_up, {}, log_warning)
     rates = []
     for output in outputs(Path()):
         with TemporaryDirectory(prefix="edge-fmnist-bench-live-") as folder:
-            chosen = outputs(Path(folder))[output]
-            seconds, not_written = _run(classifier, pictures, settings.iterations, chosen)
-        rate = round(settings.iterations / seconds, 1)
-        rates.append({"output": output, "frames_per_second": rate, "not_written": not_written})
+            chosen, problems = outputs(Path(folder))[output], list[str]()
+            try:
+                seconds, not_written = _run(classifier, pictures, settings.iterations, chosen, problems.append)
+            except EdgeFmnistError as error:
+                seconds, not_written = None, 0
+                problems.append(str(error))
+        rate = None if problems or not seconds else round(settings.iterations / seconds, 1)
+        problem = problems[0] if problems else None
+        rates.append({"output": output, "frames_per_second": rate, "not_written": not_written, "problem": problem})
     return {"model": name, "size": list(settings.size), "frames": settings.iterations, "rates": rates}
 
 
-def _run(classifier: Classifier, pictures: list[np.ndarray], count: int, chosen: dict[str, Any]) -> tuple[float, int]:
+def _run(
+    classifier: Classifier, pictures: list[np.ndarray], count: int, chosen: dict[str, Any], warn: Warn
+) -> tuple[float, int]:
     """Return the seconds that ``count`` frames take, and how many of them outputs left out."""
     frames = itertools.islice(itertools.cycle(pictures), count)
-    with live(frames, model=classifier, **chosen) as loop:
+    with live(frames, model=classifier, warn=warn, **chosen) as loop:
         started = time.perf_counter()
         for _ in loop:
             pass
-    return time.perf_counter() - started, sum(loop.stats.not_written.values())
+        ended = time.perf_counter()
+    seconds = loop.stats.seconds if "serve" in chosen else ended - started
+    return seconds, sum(loop.stats.not_written.values())

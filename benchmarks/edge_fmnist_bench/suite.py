@@ -186,13 +186,14 @@ class Suite:
         self._live = self._of_frames("live", live.measure)
 
     def _of_frames(self, name: str, measure: Callable[..., dict[str, Any]], *settings: Any) -> dict[str, Any] | None:
-        """Return a measurement of frames; None if the model takes no images, or, with a warning, if it failed."""
+        """Return a measurement of frames; None, with a warning, if the model takes no images or it failed."""
         if not self._plan.facts["takes_images"]:
+            console.warn(f"{name}: not measured, since the model takes no images")
             return None
         try:
             with console.quiet_native_log():
                 return measure(self._plan.model, self._protocol.frame, *settings)
-        except EdgeFmnistError as error:
+        except (EdgeFmnistError, OSError) as error:
             console.warn(f"{name}: {error}")
             return None
 
@@ -205,7 +206,7 @@ class Suite:
             self._litert = litert_benchmark.measure(
                 self._plan.model, settings.iterations, settings.warm_up, settings.threads
             )
-        except EdgeFmnistError as error:
+        except (EdgeFmnistError, OSError) as error:
             console.warn(str(error))
 
     def _browser(self, variant: BrowserVariant) -> None:

@@ -146,11 +146,15 @@ def live(document: Document) -> ResultTable:
     """Return the frames per second of the live loop for each output."""
     found = document.get("live") or {"rates": []}
     rows = [
-        [rate["output"], f"{rate['frames_per_second']:,.1f}", str(rate["not_written"] or NOTHING)]
+        [
+            rate["output"],
+            NOTHING if rate["frames_per_second"] is None else f"{rate['frames_per_second']:,.1f}",
+            rate.get("problem") or str(rate["not_written"] or NOTHING),
+        ]
         for rate in found["rates"]
     ]
     title = f"Live loop, frames of {found['size'][0]} x {found['size'][1]} ({found['model']})" if rows else ""
-    return ResultTable(title, ["output", "frames per second", "not written"], rows)
+    return ResultTable(title, ["output", "frames per second", "not written, or problem"], rows)
 
 
 def profile(document: Document) -> ResultTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -27,10 +28,12 @@ def doctor(json: options.Json = False) -> None:
     """
     with console.quiet_native_log():
         facts = report()
-    if json:
-        console.emit_json(facts)
-    else:
-        _show(facts)
+    # The reader of a pipe may have seen enough; the exit code stays.
+    with contextlib.suppress(BrokenPipeError):
+        if json:
+            console.emit_json(facts)
+        else:
+            _show(facts)
     if facts["problems"]:
         raise typer.Exit(1)
 

@@ -19,6 +19,8 @@ models = typer.Typer(help="List, describe and verify models.", invoke_without_co
 def _default(ctx: typer.Context, json: options.Json = False) -> None:
     if ctx.invoked_subcommand is None:
         list_models(json)
+    elif json:
+        raise typer.BadParameter(f"give it after {ctx.invoked_subcommand}", param_hint="--json")
 
 
 @models.command("list")
@@ -95,17 +97,19 @@ def verify(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Check models for damage; exit code 1 if one is damaged.
+    """Check models for damage; exit code 1 if one is damaged, 3 if one does not exist.
 
     A shipped model is compared with the registry's SHA-256, an exported file with the one in its own metadata.
     """
     results: dict[str, str | None] = {}
+    codes = set()
     for name in names or shipped_models():
         try:
             _verify(name)
             results[name] = None
         except EdgeFmnistError as error:
             results[name] = str(error)
+            codes.add(error.exit_code)
     # The reader of a pipe may have seen enough; the exit code stays.
     with contextlib.suppress(BrokenPipeError):
         if json:
@@ -115,8 +119,8 @@ def verify(
         else:
             for name, problem in results.items():
                 print(problem or f"{name}: hash matches", flush=True)
-    if any(results.values()):
-        raise typer.Exit(1)
+    if codes:
+        raise typer.Exit(min(codes))
 
 
 def _verify(name: str) -> None:

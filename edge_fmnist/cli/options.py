@@ -88,7 +88,8 @@ def one_model(argument: str | None, option: str | None, default: str) -> str:
     """
     if argument is not None and option is not None:
         raise typer.BadParameter(f"expected one model, got {argument} and {option}", param_hint="--model")
-    return argument or option or default
+    given = option if argument is None else argument
+    return default if given is None else given
 
 
 def load_classifier(

@@ -136,7 +136,8 @@ class Classifier:
         assumed += [f"{source} does not state its input range: scaling pixels to {low:g}..{high:g}"] * assumed_range
         self.assumptions: tuple[str, ...] = tuple(assumed)
         calibration = self.metadata.calibration if self.metadata else Calibration()
-        self.temperature, self.threshold = calibration.temperature, calibration.threshold
+        self.temperature: float = calibration.temperature
+        self.threshold: float = calibration.threshold
         self.flip_tta = self.metadata is not None and self.metadata.flip_tta
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output

@@ -52,6 +52,12 @@ def json_line(result: LiveResult, run: str) -> JsonLine:
     return JsonLine(as_json(facts).encode() + b"\n", result.label)
 
 
+def _without_links(path: Path) -> Path:
+    """Return the file that a link names, so that it is renamed where it is; other things, such as pipes, as given."""
+    target = Path(os.path.realpath(path))
+    return target if target.is_file() or not path.exists() else path
+
+
 def new_run_id() -> str:
     """Return a random name for a run, eight hexadecimal digits."""
     return secrets.token_hex(4)
@@ -88,7 +94,7 @@ class JsonLines(Sink):
             UsageError: the path is a folder, or a file that does not hold JSON Lines.
             SinkError: the file cannot be opened for writing.
         """
-        self._path = None if str(target) == STDOUT else Path(target)
+        self._path = None if str(target) == STDOUT else _without_links(Path(target))
         self._name = "standard output" if self._path is None else str(target)
         self._overwrite, self._max_bytes, self._keep = overwrite, max_bytes, keep
         self._run = new_run_id()

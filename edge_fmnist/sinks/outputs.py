@@ -229,7 +229,11 @@ class Outputs:
             except (EdgeFmnistError, OSError) as error:
                 self._fail(error)
                 self.sinks.remove(sink)
-                self._close(sink)
+                # It may be blocked, on a disk that does not respond.
+                closing = threading.Thread(target=self._close, args=(sink,), daemon=True)
+                (closing.run if sink.main_thread else closing.start)()
+                if closing.ident is not None:
+                    closing.join(REPORT_SECONDS)
                 more = more and (bool(self.sinks) or not self._needed)
         if self.status is not None:
             self.status.write(result)

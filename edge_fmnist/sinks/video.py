@@ -74,7 +74,8 @@ class VideoRecorder(Sink):
             UsageError: unsupported suffix, or the path is a folder.
             SinkError: the file cannot be written there, or another process records to it.
         """
-        self._path = Path(path)
+        # The file that a link names stays where it is.
+        self._path = Path(os.path.realpath(path))
         suffix = self._path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"{path}: expected a video file that ends in {', '.join(FORMATS)}, got {suffix!r}")

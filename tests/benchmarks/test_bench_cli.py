@@ -157,6 +157,7 @@ def test_all_scenarios_of_any_model(bench: Any, rgb_model: Path) -> None:
         assert variant["process"]["peak_bytes"] > 0
         assert {point["batch"] for point in variant["offline"]["points"]} == {1}
     assert result["frame"] is None
+    assert "frame: not measured, since the model takes no images" in printed.stderr
     assert any(layer["macs"] for layer in result["profile"]["layers"])
 
 
@@ -239,6 +240,10 @@ def test_an_unusable_baseline_is_refused_before_measuring(
         (["--json", "--markdown"], 2, "both write to standard output"),
         (["--update-baseline"], 2, "needs --gate FILE"),
         (["--run", "edge"], 2, "needs --against or --peers"),
+        (["--against", "float", "--run", "nano", "--gate", "baseline.json"], 2, "the model's own float network"),
+        (["--output", "file", "--model", "./file"], 2, "file: is read; choose another file"),
+        (["--gate", "file", "--output", "file"], 2, "file: is read; choose another file"),
+        (["--model", ""], 3, "neither a file nor a shipped model"),
         (["--instructions", "--action-benchmark", "made"], 2, "can only be combined with"),
         (["--model", "no-such-model"], 3, "neither a file nor a shipped model"),
         (["--data", "nowhere"], 3, "no such folder"),

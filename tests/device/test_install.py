@@ -176,6 +176,7 @@ def test_unsuitable_machine(machine: Machine, commands: dict[str, str], message:
         (("--prefix=/usr",), 2, "/usr contains files that do not belong to edge-fmnist"),
         (("--keep-settings",), 2, "only valid with --uninstall"),
         (("--purge", "--keep-settings"), 2, "without --purge"),
+        (("--purge", "--rollback"), 2, "expected --rollback or --uninstall, not both"),
     ],
 )
 def test_invalid_arguments(machine: Machine, arguments: tuple[str, ...], code: int, message: str) -> None:
@@ -238,7 +239,10 @@ def test_settings_are_not_world_readable(machine: Machine) -> None:
     machine.settings.write_text('source = "rtsp://user:password@camera/"')
     for path in (machine.settings, machine.secrets):
         path.chmod(0o644)
+    rotation = machine.root / "etc/logrotate.d/edge-fmnist"
+    rotation.write_text("mine")
     machine.installed("2", "--service")
+    assert rotation.read_text("utf-8") == "mine"
     assert "password" in machine.settings.read_text("utf-8")
     for path in (machine.settings, machine.secrets):
         assert path.stat().st_mode & 0o777 == 0o640

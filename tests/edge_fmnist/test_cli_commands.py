@@ -195,9 +195,14 @@ def test_results_on_a_full_disk(python: str, command: str) -> None:
     assert ended.stderr.count("\n") == 1
 
 
+def test_a_problem_that_nobody_reads_has_its_exit_code() -> None:
+    problem = "EDGE_FMNIST_INTERPRETER=absent $EDGE doctor"
+    assert shell(f"({problem}; echo $? >&2) | true").stderr.splitlines()[-1] == "1"
+
+
 def test_file_names_that_are_not_utf8() -> None:
     ended = shell("$EDGE models verify $(printf 'caf\\351.tflite')")
-    assert ended.returncode == 1
+    assert ended.returncode == 3
     assert r"caf\udce9.tflite: neither a file" in ended.stdout
 
 

@@ -97,6 +97,8 @@ def test_models_that_cannot_be_used(run_cli: RunCli, shipped: Path, describe_mod
     assert "its embedded metadata is damaged" in run_cli("models", "info", path, code=1).stderr
     spoil(shipped / "edge.tflite")
     assert "reinstall edge-fmnist" in run_cli("models", "info", "edge", code=1).stderr
+    assert "give it after info" in run_cli("models", "--json", "info", "plain", code=2).stderr
+    assert "neither a file nor a shipped model" in run_cli("models", "info", "", code=3).stderr
 
 
 @pytest.mark.parametrize("names", [[], ["plain", "edge"]])
@@ -130,4 +132,4 @@ def test_verify_takes_paths(
     content = model_path("logits_int8").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(content[: len(content) // 2])
     assert "lies outside of the file" in run_cli("models", "verify", tmp_path / "cut.tflite", code=1).stdout
-    assert "no-such.tflite: neither a file" in run_cli("models", "verify", "no-such.tflite", code=1).stdout
+    assert "no-such.tflite: neither a file" in run_cli("models", "verify", "no-such.tflite", code=3).stdout

@@ -137,6 +137,17 @@ def test_a_file_with_other_content_is_refused(tmp_path: Path, content: bytes, ov
     assert path.read_bytes() == content
 
 
+def test_a_link_stays_one(tmp_path: Path, make_result: MakeResult) -> None:
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "out.jsonl"
+    path.symlink_to("disk/results.jsonl")
+    with JsonLines(path, max_bytes=4096, keep=1) as sink:
+        for index in range(40):
+            sink.write(make_result(index))
+    assert path.is_symlink()
+    assert sorted(file.name for file in (tmp_path / "disk").iterdir()) == ["results.jsonl", "results.jsonl.1"]
+
+
 @pytest.mark.parametrize("keep", [0, 2])
 def test_a_limit_on_the_size_rotates(tmp_path: Path, make_result: MakeResult, keep: int) -> None:
     path = tmp_path / "out.jsonl"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from edge_fmnist.data import dataset
 from edge_fmnist.errors import RecipeError, RunError
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.architectures.registry import CLASSES
-from edge_fmnist_export.training import distill
+from edge_fmnist_export.training import distill, train_recipe
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.distill import (
     DistillationTargets,
@@ -183,3 +184,11 @@ def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -
     recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=90), "student.toml")
     with pytest.raises(RecipeError, match="held out other images"):
         teachers(recipe)
+
+
+def test_a_teacher_of_another_data_set_is_refused(tiny_run: Path, tiny_data: Path) -> None:
+    recipe = parse_recipe(STUDENT.format(teacher=tiny_run, validation=100), "student.toml")
+    data = dataset.load_split(tiny_data, "train")
+    train_recipe.check_runs(recipe, data)
+    with pytest.raises(RecipeError, match="was trained on another data set"):
+        train_recipe.check_runs(recipe, replace(data, sha256=("0", "1")))

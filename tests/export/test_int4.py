@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import flatbuffers
@@ -82,6 +83,20 @@ def test_answers_stay_but_for_rounding(rounded: bytes, reduced: bytes) -> None:
     difference = np.abs(before - after)
     assert difference.mean() < 0.05 * before.std()
     assert difference.max() < 0.25 * before.std()
+
+
+def test_a_kernel_that_is_used_twice_has_two_biases(rounded: bytes) -> None:
+    model = model_of(rounded)
+    (graph,) = model.subgraphs
+    names = [model.operatorCodes[each.opcodeIndex].builtinCode for each in graph.operators]
+    second = names.index(CONV_2D, names.index(CONV_2D) + 1)
+    twin = copy.deepcopy(graph.operators[second])
+    graph.tensors.append(copy.deepcopy(graph.tensors[twin.inputs[2]]))
+    twin.inputs = np.array([*twin.inputs[:2], len(graph.tensors) - 1], np.int32)
+    graph.operators.insert(second, twin)
+    (after,) = model_of(int4_weights(packed(model))).subgraphs
+    first, other = (after.tensors[each.inputs[2]] for each in after.operators[second : second + 2])
+    np.testing.assert_array_equal(first.quantization.scale, other.quantization.scale)
 
 
 def test_the_file_passes_all_checks(reduced: bytes) -> None:

@@ -42,12 +42,12 @@ def trained(keras: Any, tiny_data: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "saved"])
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "saved_v1.5"])
 def test_a_keras_classifier_is_quantized_and_checked(
     keras: Any, trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path, name: str
 ) -> None:
     path, written = tmp_path / name, tmp_path / "mine.tflite"
-    if path.suffix:
+    if name.startswith("mine"):
         trained.save(path)
     else:
         keras.Sequential([keras.Input((28, 28)), keras.layers.Rescaling(255.0), trained]).export(path, verbose=False)
@@ -60,6 +60,7 @@ def test_a_keras_classifier_is_quantized_and_checked(
     assert classifier.metadata is not None
     assert classifier.metadata.output == "probabilities"
     assert classifier.metadata.settings["source"] == name
+    assert classifier.metadata.settings["name"] == name.removesuffix(".keras").removesuffix(".h5")
 
 
 def test_a_rescaling_layer_within_a_block_counts(
@@ -104,6 +105,10 @@ def test_models_that_cannot_be_exported(keras: Any, run_command: Command, tiny_d
         (saved("rgb.keras", (96, 96, 3), flatten(), dense(10)), 1, "expected a classifier of 28x28 grey images"),
         (saved("map.keras", (28, 28, 1), keras.layers.Conv2D(2, 3)), 1, "one output of shape (N, classes)"),
         (saved("three.keras", (28, 28, 1), flatten(), dense(3)), 1, "expected 3 labels, got 10"),
+        (saved("sigmoid.keras", (28, 28, 1), flatten(), dense(10, "sigmoid")), 1, "as of a sigmoid"),
+        (saved("lstm.keras", (28, 28), keras.layers.LSTM(4), dense(10)), 1, "TensorFlow Lite cannot convert"),
     ):
         assert message in failure(path, code=code)
+    path = saved("dense.keras", (28, 28, 1), flatten(), dense(10))
+    assert "only int8 and int4 files are calibrated" in failure(path, "--float32", "--images", tmp_path, code=2)
     assert "--images is for a Keras classifier" in failure(tmp_path, "--images", tmp_path, code=2)

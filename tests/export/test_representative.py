@@ -40,6 +40,8 @@ def test_too_few_images(train: Subset) -> None:
     for count in (1000, 9):
         with pytest.raises(DataError, match=f"{count} were requested in total"):
             representative_dataset(train, count, 1)
+    fewer = train.targets < 6
+    assert len(representative_dataset(Subset(train.images[fewer], train.targets[fewer]), 60, 1).images) == 60
     kept = train.targets != 4
     with pytest.raises(DataError, match="expected 5 representative images of each class, but class 4 has 0"):
         representative_dataset(Subset(train.images[kept], train.targets[kept]), 50, 1)

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
@@ -96,6 +95,17 @@ def test_a_folder_that_cannot_be_written_is_named(without_npm: None, tmp_path: P
         build.write_page("edge", tmp_path / "page")
 
 
+def test_a_page_of_somebody_else_is_not_replaced(without_npm: None, tmp_path: Path) -> None:
+    (tmp_path / "style.css").write_text("theirs")
+    with pytest.raises(UsageError, match=r"holds other files \(style\.css\)"):
+        build.write_page("edge", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["style.css"]
+    # A page of this package is.
+    for model in ("edge", "nano"):
+        build.write_page(model, tmp_path / "page")
+    assert (tmp_path / "page" / "model.tflite").read_bytes() == read_model("nano").content
+
+
 def test_the_worker_changes_with_the_model_only(without_npm: None, tmp_path: Path) -> None:
     workers = []
     for name, model in (("a", "camera"), ("b", "camera"), ("c", "edge")):
@@ -158,7 +168,8 @@ def test_web_serves_the_page_and_opens_a_browser(without_npm: None, monkeypatch:
         finally:
             _thread.interrupt_main()
 
-    monkeypatch.setattr(webbrowser, "open", lambda url: threading.Thread(target=visit, args=(url,)).start())
+    # It returns when the page is closed, as a browser in the terminal does.
+    monkeypatch.setattr(webbrowser, "open", visit)
     web("edge", port=0, browser=True)
     assert [kind for kind, _ in answers] == ["text/html", "application/octet-stream", "application/manifest+json"]
     assert answers[1][1] == read_model("edge").content
@@ -255,7 +266,8 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
         garment = preprocess(picture)
         stills.append(writer.add_garment(name, picture, garment))
         made.scores.append(classifier.predict(garment.image).scores.tolist() if garment.found else [])
-    large = cv2.resize(scene.draw(3.0), (1210, 905))
+    alpha = np.resize(np.arange(0, 1210, dtype=np.float32).clip(0, 255).astype(np.uint8), (905, 1210))
+    large = np.dstack([cv2.resize(scene.draw(3.0), (1210, 905)), alpha])
     assert cv2.imwrite(str(made.folder / "large.png"), large)
     reduced = {
         "width": large.shape[1],

@@ -97,17 +97,21 @@ def export(
     converting = bool(formats or io != IO_TYPES[0] or data or labels)
     if images is not None and not _is_keras_file(run):
         raise UsageError(f"{run}: --images is for a Keras classifier; a run is calibrated on its training images")
-    if is_model(run) and (Path(run).suffix == ".tflite" or (outputs and not converting)):
+    if is_model(run) and (Path(run).suffix.lower() == ".tflite" or (outputs and not converting)):
         _use_model(run, outputs, output, converting, json)
         return
     keras_file = _is_keras_file(run)
     _check_output(output, formats)
+    if web is not None and io == "int8":
+        raise UsageError("--web: LiteRT for the web takes no int8 input or output; expected --io uint8 or float32")
     # Conversion needs TensorFlow, even if another back end trained the run.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     extras.require("export", "exporting")
     if keras_file:
         # It has no quantization-aware weights.
         formats = list(dict.fromkeys("int8-ptq" if name == "int8" else name for name in formats or ["int8"]))
+        if images is not None and not {"int8-ptq", "int4"} & {*formats}:
+            raise UsageError("--images: only int8 and int4 files are calibrated; expected one of these formats")
     else:
         formats = formats or [_default_format(run)]
     names, count = options.given_labels(labels), calibration if {"int8-ptq", "int4"} & {*formats} else None

@@ -56,7 +56,7 @@ class ModelOutputs:
 
 def is_model(name: str) -> bool:
     """Return whether a name is that of a model file or a shipped model, and not of a run folder."""
-    return not Path(name).is_dir() and (Path(name).suffix == ".tflite" or name in shipped_models())
+    return not Path(name).is_dir() and (Path(name).suffix.lower() == ".tflite" or name in shipped_models())
 
 
 def target_of(name: str, output: Path) -> Path:

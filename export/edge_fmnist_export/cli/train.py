@@ -138,7 +138,7 @@ def _train(
     if run is None:
         check_unused(folder)
     training_data.check_photos(recipe, photos)
-    train_recipe.check_runs(recipe)
+    train_recipe.check_runs(recipe, images)
     if images is not None:
         training_data.subsets(recipe, images)
     with console.quiet_native_log():

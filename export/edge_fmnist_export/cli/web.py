@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import tempfile
+import threading
 import webbrowser
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -43,7 +44,8 @@ def web(
             url = f"http://localhost:{server.server_port}/"
             print(url, flush=True)
             if browser:
-                webbrowser.open(url)
+                # A browser in the terminal returns when it is closed.
+                threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
 

@@ -57,6 +57,7 @@ def zoo(
     # Unusable pages and data are reported before anything is trained.
     networks.zoo_page(page, [])
     train, test = dataset.load("train", data), dataset.load("test", data)
+    recipes = [training_data.scaled_validation(recipe, len(train)) for recipe in recipes]
     for recipe in recipes:
         training_data.subsets(recipe, train)
     with console.quiet_native_log():

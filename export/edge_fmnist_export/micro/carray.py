@@ -29,6 +29,13 @@ from edge_fmnist_export.micro.arena import estimate
 ALIGNMENT = 16
 BYTES_IN_A_LINE = 16
 C_TYPES = {"UINT8": "uint8_t", "INT8": "int8_t", "INT16": "int16_t", "INT32": "int32_t", "FLOAT32": "float"}
+# Operators whose method of MicroMutableOpResolver is not named after the words of the operator.
+METHODS = {
+    "BATCH_MATMUL": "BatchMatMul",
+    "CUMSUM": "CumSum",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+}
 # Two question marks begin a trigraph.
 ESCAPES = {'"': '\\"', "\\": "\\\\", "?": "\\?"}
 
@@ -88,7 +95,7 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
     ends = _ends(model, structure)
-    classes = structure.tensors[structure.outputs[0]].shape[-1]
+    classes = ends[1].shape[-1] if ends[1].shape else 1
     labels = metadata.labels if metadata else associated_labels(model.content, classes, model.source) or ()
     prefix = identifier(name)
     about = _provenance(name, model, array, structure, metadata)
@@ -163,7 +170,9 @@ def _provenance(name: str, model: ModelBytes, array: bytes, structure: Graph, me
 
 def _camel(operator: str) -> str:
     # CONV_2D is Conv2D.
-    return "".join(word if word[0].isdigit() else word.capitalize() for word in operator.split("_"))
+    return METHODS.get(operator) or "".join(
+        word if word[0].isdigit() else word.capitalize() for word in operator.split("_")
+    )
 
 
 def _comment(lines: Sequence[str]) -> str:

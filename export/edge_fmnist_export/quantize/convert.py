@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 
 from edge_fmnist.cli.signals import interrupted_later
-from edge_fmnist.errors import DataError
-from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
+from edge_fmnist.errors import CheckError, DataError
+from edge_fmnist_export.architectures.registry import INPUT_SHAPE
 from edge_fmnist_export.quantize.compact import compact
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
@@ -36,16 +36,17 @@ class Representative:
             yield [image[None, ..., None].astype(np.float32) / np.float32(255)]
 
 
-def representative_dataset(train: Subset, count: int, seed: int, classes: int = CLASSES) -> Representative:
+def representative_dataset(train: Subset, count: int, seed: int, classes: int | None = None) -> Representative:
     """Select a class-balanced representative dataset from training images.
 
     A few hundred images are enough; more are not better (gh:tensorflow/tensorflow#49927).
 
-    ``count`` is rounded down to the same number of images of each class.
+    ``count`` is rounded down to the same number of images of each class; without ``classes``, of those in the images.
 
     Raises:
         DataError: too few images of a class, or a count below one of each class.
     """
+    classes = classes or int(train.targets.max()) + 1
     each = count // classes
     available = np.bincount(train.targets, minlength=classes)
     if each < 1 or available.min() < each:
@@ -93,7 +94,11 @@ def _convert(converter: Any) -> bytes:
     with warnings.catch_warnings():
         # The ranges of a quantization-aware model are in its graph; the converter looks for them elsewhere as well.
         warnings.filterwarnings("ignore", message="Statistics for quantized inputs were expected")
-        return bytes(converter.convert())
+        try:
+            return bytes(converter.convert())
+        except Exception as error:  # whatever TensorFlow raises for layers that it cannot convert
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckError(f"TensorFlow Lite cannot convert this model: {reason or type(error).__name__}") from error
 
 
 def convert_float(model: Any, kind: FloatFormat) -> bytes:

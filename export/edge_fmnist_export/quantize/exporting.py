@@ -10,10 +10,11 @@ from typing import Any
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.data.labels import LABELS, filled
-from edge_fmnist.errors import CheckError, DataError, RunError
+from edge_fmnist.errors import CheckError, DataError, ModelError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.quantization import PIXEL_SCALE
+from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
@@ -102,9 +103,11 @@ class Exporter:
             UsageError: Keras does not use TensorFlow.
             RunNotFoundError: the weights of a shipped checkpoint are not part of the installed package.
             RunError: the run's float weights are missing or do not fit, or its labels are damaged.
-            DataError: the test split has a class without a label.
+            DataError: the test split has a class without a label, or there are more labels than outputs.
         """
         names = run_labels(run) if labels is None else labels
+        if len(names) > run.recipe.outputs:
+            raise DataError(f"expected at most {run.recipe.outputs} labels, got {len(names)}")
         keras = backend.keras_on_tensorflow()
         # Layer names go into the file, and Keras numbers them; restart the numbers, so that its bytes are the same.
         keras.utils.clear_session()
@@ -138,14 +141,14 @@ class Exporter:
         settings = self._settings(kind)
         with moved_into_place(path) as temporary:
             temporary.write_bytes(embed(flatbuffer, settings, self.labels))
-            classifier, graph = self._check(kind, temporary)
+            classifier, graph = self._check(kind, ModelBytes(temporary.read_bytes(), str(path)))
             parity = self._parity(classifier, graph)
             if parity is not None:
                 settings["accuracy"] = self._accuracy(parity, classifier)
                 _check_drop(kind, parity, max_drop)
             content = embed(flatbuffer, settings, self.labels)
             temporary.write_bytes(content)
-            self._check(kind, temporary)
+            self._check(kind, ModelBytes(temporary.read_bytes(), str(path)))
         return Exported(
             kind=kind,
             path=path,
@@ -202,10 +205,13 @@ class Exporter:
             settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
         return settings
 
-    def _check(self, kind: str, path: Path) -> tuple[Classifier, Graph]:
+    def _check(self, kind: str, written: ModelBytes) -> tuple[Classifier, Graph]:
         """Check the types, operators and metadata of a written file."""
-        classifier = Classifier.load(path)
-        graph = read_graph(path.read_bytes(), str(path))
+        try:
+            classifier = Classifier(written)
+        except ModelError as error:
+            raise CheckError(f"{kind}: {error}") from error
+        graph = read_graph(written.content, written.source)
         expected = self.io if kind in QUANTIZATIONS else "float32"
         for name, tensor in (("input", classifier.input), ("output", classifier.output)):
             if str(tensor.dtype) != expected:

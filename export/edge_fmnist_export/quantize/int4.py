@@ -29,22 +29,24 @@ def int4_weights(content: bytes) -> bytes:
     """
     model = file_schema().ModelT.InitFromPackedBuf(content, 0)
     (graph,) = model.subgraphs
-    kernels = set()
+    kernels, biases = set(), set()
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
-        if code.builtinCode != CONV_2D or operator.inputs[1] in kernels:
-            continue
-        kernels.add(operator.inputs[1])
-        _, kernel, bias = (graph.tensors[index] for index in operator.inputs)
-        if kernel.shape[3] == 1:
+        if code.builtinCode != CONV_2D or graph.tensors[operator.inputs[1]].shape[3] == 1:
             continue
         code.version = max(code.version, CONV_2D_VERSION)
-        _replace(model, kernel, _packed(np.rint(_values(model, kernel, np.int8) / COARSER)))
-        kernel.type = file_schema().TensorType.INT4
-        # The step of a bias is that of the input times that of the weight.
-        _replace(model, bias, np.rint(_values(model, bias, np.int32) / COARSER).astype(np.int32))
-        for tensor in (kernel, bias):
-            tensor.quantization.scale = (tensor.quantization.scale * COARSER).astype(np.float32)
+        # A layer that is used twice has one kernel and two biases, whose step is that of the input times the weight's.
+        kernels.add(operator.inputs[1])
+        biases.add(operator.inputs[2])
+    for index in kernels:
+        _replace(model, graph.tensors[index], _packed(np.rint(_values(model, graph.tensors[index], np.int8) / COARSER)))
+        graph.tensors[index].type = file_schema().TensorType.INT4
+    for index in biases:
+        values = np.rint(_values(model, graph.tensors[index], np.int32) / COARSER)
+        _replace(model, graph.tensors[index], values.astype(np.int32))
+    for index in kernels | biases:
+        quantization = graph.tensors[index].quantization
+        quantization.scale = (quantization.scale * COARSER).astype(np.float32)
     return compact_model(model)
 
 

@@ -21,6 +21,8 @@ from edge_fmnist_export.training import backend
 
 # Random seed of the representative dataset.
 SEED = 0
+# Larger than any factor that brings pixels from 0..255 to a usual range; others are part of the network.
+LARGEST_SCALE = 0.05
 
 
 @interrupted_later()
@@ -46,6 +48,8 @@ def load_classifier(path: Path) -> tuple[Any, int, str]:
     if not np.isfinite(values).all():
         raise ModelError(f"{path}: its outputs are not finite")
     probabilities = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
+    if not probabilities and values.min() >= 0 and values.max() <= 1:
+        raise ModelError(f"{path}: expected outputs of a softmax, or logits; got values from 0 to 1 as of a sigmoid")
     return model, int(shape[1]), "probabilities" if probabilities else "logits"
 
 
@@ -76,9 +80,12 @@ def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
 
 
 def _rescales(model: Any, keras: Any) -> bool:
-    """Return whether a model, or one that is a layer of it, has a Rescaling layer."""
-    layers = getattr(model, "layers", [])
-    return any(isinstance(layer, keras.layers.Rescaling) or _rescales(layer, keras) for layer in layers)
+    """Return whether a model, or one that is a layer of it, has a Rescaling layer for pixels from 0 to 255."""
+    return any(
+        (isinstance(layer, keras.layers.Rescaling) and np.max(np.abs(layer.scale)) <= LARGEST_SCALE)
+        or _rescales(layer, keras)
+        for layer in getattr(model, "layers", [])
+    )
 
 
 def images_of(folder: Path) -> np.ndarray:
@@ -112,7 +119,7 @@ class KerasFileExporter(Exporter):
         names = LABELS if labels is None else labels
         if len(names) != classes:
             raise DataError(f"{path}: expected {classes} labels, got {len(names)}; give a file of them with --labels")
-        self._prepare(path.stem, model, names, io, test)
+        self._prepare(path.resolve().name if path.is_dir() else path.stem, model, names, io, test)
         self._path = path
 
     def calibrate_on(self, images: np.ndarray, count: int) -> None:

@@ -60,7 +60,7 @@ def ablation(
     train = dataset.load("train", data)
     for each in variants:
         training_data.subsets(each.recipe, train)
-        train_recipe.check_runs(each.recipe)
+        train_recipe.check_runs(each.recipe, train)
     with console.quiet_native_log():
         backend.warm_up_keras()
     with resumable(output):

@@ -118,6 +118,12 @@ class PhotoSettings(Section):
     false_reject_rate: Annotated[Share, _renamed("false_reject_rate", "lost")] = 0.05
     classes: tuple[str, ...] = ()
 
+    @model_validator(mode="after")
+    def _has_views(self) -> PhotoSettings:
+        if self.classes and not self.views:
+            raise ValueError("classes of your own need photographs: set views above 0")
+        return self
+
 
 class DistillSettings(Section):
     """Knowledge distillation (Hinton et al. 2015, arXiv:1503.02531); off without teachers.
@@ -135,7 +141,7 @@ class DistillSettings(Section):
     """
 
     teachers: tuple[str, ...] = ()
-    weight: Share = 0.9
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.9
     temperature: Positive = 2.0
     views: Annotated[int, Field(gt=0)] = 16
     view_seed: Seed = 1
@@ -167,6 +173,12 @@ class PhaseSettings(Section):
     keep: Literal["best", "last"] = "best"
     epochs: int
     learning_rate: Positive
+
+    @model_validator(mode="after")
+    def _schedule_is_used(self) -> PhaseSettings:
+        if self.schedule == "constant" and (self.warmup_epochs or self.schedule_share != 1):
+            raise ValueError('schedule = "constant" has no warmup_epochs and no schedule_share')
+        return self
 
 
 class FloatPhase(PhaseSettings):

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.dataset import Split, of_another_set
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
 from edge_fmnist_export import architectures
 from edge_fmnist_export.training import backend
@@ -24,7 +24,13 @@ from edge_fmnist_export.training.losses import Objective
 from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Listener, Phase
 from edge_fmnist_export.training.recipe import Augmentation, PhaseSettings, Recipe
 from edge_fmnist_export.training.run_folder import Run, environment, open_run
-from edge_fmnist_export.training.training_data import TrainingData, check_photos, gather, sources
+from edge_fmnist_export.training.training_data import (
+    TrainingData,
+    check_photos,
+    gather,
+    recorded_data,
+    sources,
+)
 from edge_fmnist_export.training.weights import (
     Arrays,
     Checkpoint,
@@ -87,18 +93,24 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
     return _read_metrics(run)
 
 
-def check_runs(recipe: Recipe) -> None:
+def check_runs(recipe: Recipe, data: Split | None) -> None:
     """Check, without Keras, that the runs that a recipe starts or learns from can be used.
 
     Raises:
         RunNotFoundError: no such run, or its weights are not part of the installed package.
-        RecipeError: its architecture does not fit, or a teacher was trained on the validation images.
+        RecipeError: its architecture does not fit, or a teacher was trained on the validation images or another data
+            set.
         RunError: its float weights are missing or damaged.
     """
     if run := _initial_run(recipe):
         run.weights(FLOAT)
     for teacher in teachers(recipe):
         teacher.require(FLOAT)
+        if data is not None and of_another_set(recorded_data(teacher), "train", data):
+            raise RecipeError(
+                f"the recipe {recipe.name}, distill.teachers: {teacher.recipe.name} was trained on another data set; "
+                "expected teachers of this one, or none"
+            )
 
 
 def check_back_end(recipe: Recipe) -> None:

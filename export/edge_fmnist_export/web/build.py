@@ -40,7 +40,7 @@ def write_page(model: str | Path, folder: Path) -> list[Path]:
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: a damaged model, one without this package's metadata, or one that browsers cannot run.
         DownloadError: npm is missing or cannot fetch LiteRT for the web.
-        UsageError: the folder cannot be written to.
+        UsageError: the folder cannot be written to, or holds other files of the same names.
     """
     content = read_model(model).content
     contents = {
@@ -52,6 +52,11 @@ def write_page(model: str | Path, folder: Path) -> list[Path]:
     }
     contents[INDEX] = with_part(contents[INDEX], "results")
     contents[WORKER] = _worker(contents)
+    # A page of somebody else's may have files of the same names.
+    if not (folder / SETTINGS_FILE).exists() and (taken := [name for name in contents if (folder / name).exists()]):
+        raise UsageError(
+            f"{folder}: holds other files ({taken[0]}); expected an empty folder, or one with an earlier page"
+        )
     try:
         for name, data in contents.items():
             write_bytes(folder / name, data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
 
@@ -16,6 +17,11 @@ class PageHandler(SimpleHTTPRequestHandler):
         ".wasm": "application/wasm",
         ".webmanifest": "application/manifest+json",
     }
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        """Send a file; a browser may leave before its end."""
+        with contextlib.suppress(ConnectionError):
+            super().copyfile(source, outputfile)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing."""

@@ -32,7 +32,7 @@ const STATUS = {
 };
 
 function setState(state, notice = "") {
-  Object.assign(view, { state, notice });
+  view.state = state;
   document.body.dataset.state = state;
   const hasCamera = state === "live" || state === "paused";
   setText(element("status"), STATUS[state]);
@@ -151,6 +151,8 @@ async function startCamera() {
   }
   view.frames = 0;
   setState("live");
+  // Otherwise the space bar would press the button that has just been clicked.
+  element("pause").focus();
   const tracker = new Tracker(settings);
   const smoother = new Smoother(settings.model.labels, settings.model.threshold, settings.smoothing);
   const next = (callback) =>
@@ -250,6 +252,10 @@ function listen() {
 
 async function workOffline() {
   if (!("serviceWorker" in navigator)) return;
+  if (navigator.serviceWorker.controller) {
+    // A newer version of the page has been stored.
+    navigator.serviceWorker.addEventListener("controllerchange", () => view.state === "waiting" && location.reload());
+  }
   await navigator.serviceWorker.register("sw.js");
   await navigator.serviceWorker.ready;
   setText(element("offline"), "This page is stored: it also works offline.");

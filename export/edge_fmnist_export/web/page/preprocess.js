@@ -31,7 +31,14 @@ export function preprocess({ data: pixels, width: fullWidth, height: fullHeight 
   return detection(small, result, settings);
 }
 
+// As Pillow multiplies a colour by its alpha.
+function timesAlpha(colour, alpha) {
+  const product = colour * alpha + 128;
+  return ((product >> 8) + product) >> 8;
+}
+
 // A picture reduced by the largest whole factor that keeps its longest edge at `edge` or more, as stills are read.
+// Transparent pixels do not count for the colour.
 export function reduce(picture, edge) {
   const factor = Math.floor(Math.max(picture.width, picture.height) / edge);
   if (factor < 2) return picture;
@@ -44,11 +51,21 @@ export function reduce(picture, edge) {
     sums.fill(0);
     for (let y = top; y < bottom; y++) {
       for (let at = (y * picture.width + left) * 4; at < (y * picture.width + right) * 4; at += 4) {
-        for (let channel = 0; channel < 4; channel++) sums[channel] += picture.data[at + channel];
+        const alpha = picture.data[at + 3];
+        for (let channel = 0; channel < 3; channel++) sums[channel] += timesAlpha(picture.data[at + channel], alpha);
+        sums[3] += alpha;
       }
     }
     const area = (right - left) * (bottom - top);
-    for (let channel = 0; channel < 4; channel++) data[i + channel] = sums[channel] / area;
+    // Pillow multiplies by the reciprocal, cut to 24 bits.
+    const reciprocal = Math.floor(Math.fround(2 ** 24 / area));
+    for (let channel = 0; channel < 4; channel++) {
+      data[i + channel] = Math.floor(((sums[channel] + (area >> 1)) * reciprocal) / 2 ** 24);
+    }
+    const alpha = data[i + 3];
+    for (let channel = 0; alpha % 255 && channel < 3; channel++) {
+      data[i + channel] = Math.floor((255 * data[i + channel]) / alpha);
+    }
   }
   return { data, width, height };
 }

@@ -242,11 +242,11 @@ def published(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, by
 
 
 @pytest.fixture
-def closed_port() -> str:
-    """Return a base URL that nothing listens at."""
+def closed_port() -> Iterator[str]:
+    """Return a base URL that nothing listens at; the port stays taken, so that nobody else does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}/"
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}/"
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +107,7 @@ class Classifier:
             UsageError: another number of threads, or an unknown interpreter.
             DataError: labels that cannot be used: too few, too long, empty, or the same for two classes.
         """
-        if not isinstance(threads, numbers.Integral) or not 1 <= threads <= MAX_THREADS:
+        if not hasattr(threads, "__index__") or not 1 <= threads <= MAX_THREADS:
             raise UsageError(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
         if isinstance(model, bytes):
             model = ModelBytes(model, "model")

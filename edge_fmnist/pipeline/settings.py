@@ -74,7 +74,8 @@ class Option:
         above = -math.inf if self.above is None else self.above
         least = -math.inf if self.minimum is None else self.minimum
         most = math.inf if self.maximum is None else self.maximum
-        if not (value > above and least <= value <= most):
+        number: Any = value
+        if not (number > above and least <= number <= most):
             raise UsageError(f"expected {expected}, got {value}", setting=setting)
 
 

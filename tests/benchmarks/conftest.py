@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 
-from edge_fmnist.model.metadata import embed, extract
-from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema
 from edge_fmnist_bench import protocol
 from edge_fmnist_bench.images import Images
@@ -110,24 +108,6 @@ def plan(quick: Protocol) -> Callable[..., BenchmarkPlan]:
         return BenchmarkPlan(**{**fields, **settings})
 
     return make
-
-
-@pytest.fixture(scope="session")
-def altered(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return a function that writes the shipped model with another flatbuffer or other metadata."""
-    whole = read_model("edge").content
-    metadata = extract(whole, "edge")
-    assert metadata is not None
-
-    # The metadata's zip follows the model itself.
-    bare = whole[: whole.index(b"PK\x03\x04")]
-
-    def write(flatbuffer: bytes = bare, **settings: Any) -> Path:
-        path = tmp_path_factory.mktemp("altered") / "altered.tflite"
-        path.write_bytes(embed(flatbuffer, {**metadata.settings, **settings}, metadata.labels))
-        return path
-
-    return write
 
 
 class GraphWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,7 @@ def test_labels_are_inside_and_apart(result: Callable[..., Document]) -> None:
     assert len(labels) == len(TITLES)
     boxes = [label.get_window_extent() for label in labels]
     assert all(axes.bbox.contains(box.x0, box.y0) and axes.bbox.contains(box.x1, box.y1) for box in boxes)
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
 
 
 def test_small_differences_of_accuracy_are_not_blown_up(result: Callable[..., Document]) -> None:

@@ -108,11 +108,10 @@ def test_frames_stage_by_stage(quick: Protocol) -> None:
     found = frame.measure("edge", quick.frame, (50, 90))
     assert found["frames"] == 8
     assert found["size"] == [160, 120]
-    assert 0 <= found["found"] <= 8
+    assert 0 < found["found"] <= found["following"]["total"]["count"] <= 8
     for way in ("following", "alone"):
         assert set(found[way]) == {"preprocess", "classify", "smooth", "total"}
-        parts = sum(found[way][stage]["p50_us"] for stage in ("preprocess", "classify", "smooth"))
-        assert found[way]["total"]["max_us"] >= parts * 0.5
+        assert found[way]["total"]["p50_us"] > max(found[way][stage]["p50_us"] for stage in ("preprocess", "classify"))
 
 
 def test_a_separate_process() -> None:
@@ -148,5 +147,5 @@ def test_not_a_result(tmp_path: Path, text: str | None, error: type[Exception]) 
     path = tmp_path / "result.json"
     if text is not None:
         path.write_text(text, "utf-8")
-    with pytest.raises(error, match="result"):
+    with pytest.raises(error, match=r"not a result of|expected a result of schema|no such file"):
         document.read(path)

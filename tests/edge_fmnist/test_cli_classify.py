@@ -243,14 +243,15 @@ def test_the_model_may_be_the_first_argument(
 
 def test_a_reader_that_closes_the_pipe_ends_it_well(model: Path, picture: Picture, images: np.ndarray) -> None:
     paths = [str(picture(f"{i}.png", images[i])) for i in range(3)]
-    command = [sys.executable, "-m", "edge_fmnist", "classify", "-m", str(model), *paths * 20]
+    command = [sys.executable, "-m", "edge_fmnist", "classify", "-m", str(model), "missing.png", *paths * 20]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr is not None
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
+        assert process.stderr.read().startswith(b"Error: missing.png: ")
+    # That of the pictures so far.
+    assert process.returncode == 1
 
 
 def test_classify_and_live_give_the_same_answers(

@@ -412,7 +412,7 @@ def test_outputs_that_block_hold_nothing_up(start: Callable[..., subprocess.Pope
 
     def page_is_blocked() -> bool:
         try:
-            with urllib.request.urlopen(f"{page}collect.json", timeout=0.5):
+            with urllib.request.urlopen(f"{page}collect.json", timeout=3):
                 return False
         except TimeoutError:
             return True

@@ -26,10 +26,7 @@ SHIRT = (
     (0.12, 0.42),
     (0, 0.3),
 )
-RED, BLUE, GREEN, BLACK, WHITE, GREY = (
-    *((50, 40, 190), (120, 60, 40), (60, 140, 50)),
-    *((25, 25, 25), (240, 240, 240), (128, 128, 128)),
-)
+RED, BLUE, GREEN, BLACK = (50, 40, 190), (120, 60, 40), (60, 140, 50), (25, 25, 25)
 # The mask is softened by a few of its pixels, on purpose, and so is larger than the garment.
 MIN_OVERLAP = 0.65
 

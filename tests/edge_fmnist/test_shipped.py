@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_fmnist import LABELS, Classifier, live
+from edge_fmnist import LABELS, Classifier
 from edge_fmnist.data.dataset import load_split
 from edge_fmnist.data.samples import SAMPLES
 from edge_fmnist.model.evaluation import evaluate
 from edge_fmnist.model.metadata import HASH_KEY
 from edge_fmnist.model.quantization import PIXEL_SCALE
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, FOLDER, read_model, shipped_models
-from edge_fmnist.sources.base import Source
+from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import CYCLE, Scene
 from edge_fmnist.vision.preprocess import preprocess
 
@@ -87,31 +87,10 @@ def test_camera_classifies_the_samples(camera: Classifier, name: str) -> None:
     assert camera.predict(garment.image).answer == label
 
 
-class Unpaced(Source):
-    """The drawn scene at ten frames a second, as quickly as they are read."""
-
-    name = "scene"
-    realtime = False
-    fps = 10.0
-
-    def __init__(self, seconds: float) -> None:
-        self.scene = Scene(640, 480)
-        self._frames = iter(range(round(seconds * 10)))
-
-    def open(self) -> None:
-        pass
-
-    def read(self) -> np.ndarray | None:
-        index = next(self._frames, None)
-        return None if index is None else self.scene.draw(index / 10)
-
-    def close(self) -> None:
-        pass
-
-
-def test_the_drawn_scene_is_classified_while_garments_come_and_go() -> None:
-    source = Unpaced(2 * CYCLE)
-    shown = [(source.scene.label(result.frame.index / 10), result.label) for result in live(source, model="camera")]
+def test_the_drawn_scene_is_classified_while_garments_come_and_go(camera: Classifier) -> None:
+    scene, pipeline = Scene(640, 480), Pipeline(camera)
+    times = np.arange(0, 2 * CYCLE, 0.1)
+    shown = [(scene.label(seconds), pipeline.run(scene.draw(seconds), seconds).smoothed.label) for seconds in times]
     still = [(wanted, label) for wanted, label in shown if wanted]
     assert {wanted for wanted, _ in still} == {"Trouser", "T-shirt/top"}
     assert sum(wanted == label for wanted, label in still) > 0.95 * len(still)

@@ -154,8 +154,8 @@ def test_payloads(factory: MessageFactory, make_result: MakeResult) -> None:
 def test_labels_are_published_escaped(make_result: MakeResult) -> None:
     labels = ("Coat\x1b[31m", *LABELS[1:])
     factory = MessageFactory("house", labels)
-    result = make_result(label="Coat", size=(28, 28), labels=labels)
-    state, scores = factory.for_result(make_result(label=labels[0], size=(28, 28), labels=labels))
+    result = make_result(label=labels[0], size=(28, 28), labels=labels)
+    state, scores = factory.for_result(result)
     assert json.loads(state.payload)["label"] == r"Coat\x1b[31m"
     assert next(iter(json.loads(scores.payload)["scores"])) == r"Coat\x1b[31m"
     assert r"Coat\x1b[31m" in json.loads(next(factory.greeting(0)).payload)["options"]

@@ -44,8 +44,6 @@ class Gate(Sink):
 
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    monkeypatch.setattr(queued, "OPEN_SECONDS", 0.1)
-    monkeypatch.setattr(queued, "CLOSE_SECONDS", 0.2)
     monkeypatch.setattr(queued, "COMPLETE_SECONDS", 0.1)
     sink = Gate()
     yield sink
@@ -111,6 +109,7 @@ def test_for_files_a_sink_without_progress_is_given_up(
     gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queued, "MAX_ITEMS", 1)
+    monkeypatch.setattr(queued, "CLOSE_SECONDS", 0.2)
     sink = QueuedSink("file", lambda: gate)
     sink.patience = 0.1
     for index in range(5):
@@ -135,7 +134,8 @@ def test_a_stop_ends_the_wait_for_a_blocked_sink(gate: Gate, make_result: MakeRe
     assert time.monotonic() - started < 2
 
 
-def test_a_sink_that_is_not_open_yet(gate: Gate, make_result: MakeResult) -> None:
+def test_a_sink_that_is_not_open_yet(gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queued, "OPEN_SECONDS", 0.1)
     reader = threading.Event()
     warnings: list[str] = []
 

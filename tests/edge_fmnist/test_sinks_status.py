@@ -125,7 +125,7 @@ def test_without_standard_error_it_goes_on(
         def write(self, text: str) -> int:
             raise BrokenPipeError(32, "Broken pipe")
 
-    target = None if stream is None else Broken()
+    target = {None: None, "closed": io.StringIO(), "broken": Broken()}[stream]
     if target and stream == "closed":
         target.close()
     monkeypatch.setattr(status, "sys", SimpleNamespace(stderr=target))

@@ -14,7 +14,6 @@ from edge_fmnist.pipeline import smoothing
 from edge_fmnist.pipeline.smoothing import ABSENCE, BAND, MARGIN, TIME_CONSTANT, Smoothed, Smoother
 
 LABELS = ("Coat", "Dress", "Bag")
-FRAME = 1 / 30
 
 
 def scores(coat: float, dress: float) -> np.ndarray:

@@ -275,12 +275,9 @@ def test_a_bad_answer_in_the_middle_is_reopened(server: Callable[..., Server]) -
     running = server(script)
     reader = ReaderThread(parse_source(running.url), retry=Retry(first_delay=0.001, longest_delay=0.01))
     reader.open()
-    seen: set[int] = set()
     end = time.perf_counter() + 10
     while reader.reconnects < 2 and time.perf_counter() < end:
-        frame = reader.next(0.05)
-        if frame is not None:
-            seen.add(round(float(frame.picture.mean())))
+        reader.next(0.05)
     reader.close()
     assert reader.reconnects == 2
 

@@ -28,8 +28,6 @@ from edge_fmnist_export.training.batches import split_validation
 from edge_fmnist_export.training.run_folder import open_run
 from edge_fmnist_export.training.weights import read_variables
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def rng() -> np.random.Generator:
@@ -117,6 +115,7 @@ def analysed(tiny_run: Path, tiny_data: Path, tiny_model: Path) -> QuantizationA
     return found
 
 
+@pytest.mark.slow
 def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: QuantizationAnalysis) -> None:
     layers = analysed.layers
     assert [layer.operator for layer in layers if layer.weights].count("CONV_2D") == 2
@@ -130,6 +129,7 @@ def test_every_operator_of_the_tiny_file_finds_its_layer(analysed: QuantizationA
     assert str(layers[-1].layer).startswith("dense")
 
 
+@pytest.mark.slow
 def test_costs_are_measured_and_small(analysed: QuantizationAnalysis) -> None:
     assert (analysed.float_cost.divergence, analysed.float_cost.agreement) == (0, 1)
     divergences = [layer.divergence or 0 for layer in analysed.layers]

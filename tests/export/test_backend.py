@@ -29,6 +29,7 @@ def on(device: str) -> SimpleNamespace:
         ("TFRT_CPU_0", "Features\t: fp asimd bf16 i8mm", True),
         ("cpu", "flags\t\t: fpu avx512f avx512_vnni", False),
         ("cpu", "bugs\t\t: amx_bf16", False),
+        ("cpu", None, False),
     ],
 )
 def test_bfloat16_is_taken_where_there_is_hardware_for_it(

@@ -57,7 +57,9 @@ def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: 
         assert said["feature_map"][0] > 1
 
 
-def test_a_file_leads_to_its_run(run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path) -> None:
+def test_a_file_whose_run_is_not_found_asks_for_it(
+    run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path
+) -> None:
     # Runs are looked for in the working folder, which this process shares with no other test.
     answer = run_command("explain", tiny_model, "test:0", "--float", code=2)
     assert "give the run folder instead of the file" in answer.stderr

@@ -47,7 +47,7 @@ def reports(exports: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def test_split(tiny_data: Path) -> Split:
+def tiny_test(tiny_data: Path) -> Split:
     return load_split(tiny_data, "test")
 
 
@@ -56,7 +56,7 @@ def model_of(folder: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_the_report_is_that_of_the_file(exports: Path, reports: dict[str, Any], test_split: Split, kind: str) -> None:
+def test_the_report_is_that_of_the_file(exports: Path, reports: dict[str, Any], tiny_test: Split, kind: str) -> None:
     path, report = model_of(exports, kind), reports[kind]
     content = path.read_bytes()
     assert report["path"] == str(path)
@@ -65,8 +65,8 @@ def test_the_report_is_that_of_the_file(exports: Path, reports: dict[str, Any], 
     assert report["operators"] == [operator.name for operator in graph.operators]
     assert report["macs"] == graph.macs == 413_920
     classifier = Classifier.load(path)
-    assert evaluate(classifier, test_split).top1 == pytest.approx(report["top1"])
-    assert report["images"] == len(test_split)
+    assert evaluate(classifier, tiny_test).top1 == pytest.approx(report["top1"])
+    assert report["images"] == len(tiny_test)
     assert report["top1"] > 0.8
     assert report["drop_points"] == pytest.approx((report["float_top1"] - report["top1"]) * 100, abs=1e-3)
     expected = "uint8" if kind in INTEGER else "float32"
@@ -156,13 +156,13 @@ def test_files_that_fail_replace_nothing_and_are_all_named(export_run: Command, 
 
 
 @pytest.mark.parametrize("io", ["int8", "float32"])
-def test_other_input_and_output_types(export_run: Command, test_split: Split, tmp_path: Path, io: str) -> None:
+def test_other_input_and_output_types(export_run: Command, tiny_test: Split, tmp_path: Path, io: str) -> None:
     path = tmp_path / "other.tflite"
     export_run("--ptq", "--calibration", 50, "--io", io, "-o", path)
     classifier = Classifier.load(path)
     assert (str(classifier.input.dtype), str(classifier.output.dtype)) == (io, io)
     assert read_graph(path.read_bytes(), io).stray_operators() == []
-    assert evaluate(classifier, test_split).top1 > 0.8
+    assert evaluate(classifier, tiny_test).top1 > 0.8
 
 
 def test_without_test_data_accuracy_is_null(run_command: Command, tiny_run: Path, tmp_path: Path) -> None:

@@ -192,8 +192,8 @@ def test_restart_keeps_other_files_and_deletes_nothing_before_the_source_is_read
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("job.json", b"[]", "damaged"),
-        ("job.json", b'{"options": null}', "damaged"),
+        ("job.json", b"[]", "job.json: damaged"),
+        ("job.json", b'{"options": null}', "job.json: damaged"),
         ("manifest.parquet", b"", "its manifest is damaged"),
         ("part-000000.parquet", b"", "part-000000.parquet is damaged"),
     ],

@@ -12,7 +12,11 @@ from edge_fmnist.pipeline.results import LiveResult
 
 # More examples look further: EDGE_FMNIST_EXAMPLES=10000.
 settings.register_profile(
-    "faults", max_examples=int(os.environ.get("EDGE_FMNIST_EXAMPLES", "60")), deadline=None, database=None
+    "faults",
+    max_examples=int(os.environ.get("EDGE_FMNIST_EXAMPLES", "60")),
+    deadline=None,
+    database=None,
+    print_blob=True,
 )
 settings.load_profile("faults")
 

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge_fmnist import live
 from edge_fmnist.errors import SinkError, SourceError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
+from edge_fmnist.sinks import queued
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.queued import QueuedSink
 from edge_fmnist.sources.base import CaptureSettings, Source
@@ -162,6 +163,8 @@ class Output(RuleBasedStateMachine):
 
     @initialize(lossless=st.booleans())
     def open(self, lossless: bool) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(queued, "MAX_ITEMS", 3)
         self.store = Store()
         self.sink = QueuedSink("store", lambda: self.store, warn=lambda _: None)
         self.sink.patience = math.inf if lossless else 0.0
@@ -201,6 +204,7 @@ class Output(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.close()
+        self.patch.undo()
 
 
 TestFiles = Files.TestCase

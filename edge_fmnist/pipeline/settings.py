@@ -254,6 +254,9 @@ class LiveSettings:
             option.check(getattr(self, name), name)
         if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
             raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
+        for name in ("threads", "interpreter") if isinstance(self.model, Classifier) else ():
+            if getattr(self, name) != getattr(LiveSettings, name):
+                raise UsageError("the given Classifier has its own; expected none here", setting=name)
         self._check_collect()
         _ = self.adjustment
 

@@ -326,6 +326,12 @@ def test_live_takes_a_source_of_ones_own_and_a_classifier() -> None:
     assert source.closed
 
 
+def test_a_classifier_has_its_own_threads() -> None:
+    with pytest.raises(UsageError, match="threads: the given Classifier has its own") as caught:
+        live("demo", model=Classifier("edge"), threads=2)
+    assert caught.value.setting == "threads"
+
+
 def test_live_takes_a_number_or_a_path() -> None:
     assert live(99, model="edge").source.name == "/dev/video99"
     assert live(Path(__file__).parent, model="edge").source.name == str(Path(__file__).parent)

@@ -59,7 +59,7 @@ def test_a_local_cluster_gives_the_rows_of_the_pool(paths: Path, home: Path, tmp
             out, err = running.communicate()
         assert running.returncode == 0, err
         # Only the table: messages of Ray go to standard error.
-        assert out.startswith(f"{PHOTOGRAPHS + 1} photographs\n")
+        assert out.startswith(f"Photographs: {PHOTOGRAPHS + 1}\n")
         *others, poison = rows(tmp_path / name)
         assert poison["status"] == "crashed"
         found.append(others)

@@ -54,7 +54,7 @@ def test_a_folder_with_the_name_of_a_checkpoint_is_resumed(
 
 
 def test_a_network_of_own_classes_is_not_shipped(tmp_path: Path, recipe: Recipe) -> None:
-    create_run(tmp_path / "mine", recipe.with_changes(photos={"classes": ("hat", "belt")}))
+    create_run(tmp_path / "mine", recipe.with_changes(photos={"views": 1, "classes": ("hat", "belt")}))
     with pytest.raises(UsageError, match="a network of hat, belt cannot be a shipped model"):
         ship(tmp_path / "mine")
 

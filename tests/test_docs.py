@@ -44,7 +44,8 @@ pip) for word in "$@"; do case "$word" in .*'['*']') for extra in $(echo "$word"
 esac
 """
 STAND_INS = (
-    "apt apt-get curl docker git journalctl make nano pip python3 sudo sudoedit systemctl mosquitto_sub tee npm chmod cp ln"
+    "apt apt-get chmod cp curl docker git journalctl ln make mosquitto_sub nano npm pip python3 sudo sudoedit systemctl"
+    " tee"
 )
 
 

@@ -10,7 +10,6 @@ Method: https://valgrind.org/docs/manual/cl-manual.html, ``--dump-before``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import re
@@ -212,7 +211,6 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     rows = [] if baseline is None or update else compare(counts, baseline)
     for line in gates.warnings(rows):
         console.warn(line)
-    # The reader of a pipe may have seen enough; the exit code stays.
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         _show(counts, rows, json=json)
     return 0 if all(row.passed for row in rows) else gates.EXIT_CODE

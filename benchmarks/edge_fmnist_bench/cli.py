@@ -152,8 +152,7 @@ def bench(
     if action_benchmark is not None:
         action.write(action_benchmark, result)
     action.report(result, rows)
-    # The reader of a pipe may have seen enough; the exit code stays.
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         _print(result, rows, markdown=markdown, json=json)
     if report is not None and output is not None:
         for line in device_report.remarks(result, output, shortened=iterations is not None):
@@ -164,7 +163,7 @@ def bench(
         draw(result, plot)
         console.say(f"Wrote the plots to {plot}")
     if not markdown:
-        with contextlib.suppress(BrokenPipeError):
+        with console.reader_may_leave():
             (console.say if json else functools.partial(print, flush=True))(tables.sentence(result))
     if not result["complete"]:
         raise typer.Exit(INTERRUPTED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -50,8 +49,7 @@ def classify(
         # Reports a model that cannot be used before reading any picture.
         classifier.named(model)
     failed = False
-    # The reader of a pipe, such as head, may have seen enough; the exit code is still that of the images so far.
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         for source, answer in _answers(classifier, images):
             if isinstance(answer, EdgeFmnistError):
                 failed = True

@@ -79,8 +79,8 @@ def _checked(path: Path, key: str, value: Any, parameter: Any, ctx: Any) -> Any:
             return value
         if not isinstance(value, str):
             raise UsageError(f'expected text in quotes, such as "0", got {_described(value)}')
-        if "\0" in value:
-            raise UsageError(f"expected text without a NUL character, got {_described(value)}")
+        if option is not None:
+            option.check(value, key)
         return parameter.type_cast_value(ctx, value)
     except UsageError as error:
         raise UsageError(f"{path}: {key}: {error.message}") from error

@@ -200,6 +200,14 @@ def _described(error: OSError, arguments: Sequence[str]) -> str:
     return f"{option}{error.filename}: {advice(error, Path(error.filename))}"
 
 
+def reader_may_leave() -> contextlib.AbstractContextManager[None]:
+    """Ignore, inside the block, that the reader of a pipe has closed it, as head does.
+
+    The work goes on, and the exit code stays that of the results.
+    """
+    return contextlib.suppress(BrokenPipeError)
+
+
 def emit_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a JSON value on standard output; ``indent=None`` keeps it on one line."""
     print(as_json(value, indent), flush=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import sys
@@ -28,8 +27,7 @@ def doctor(json: options.Json = False) -> None:
     """
     with console.quiet_native_log():
         facts = report()
-    # The reader of a pipe may have seen enough; the exit code stays.
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         if json:
             console.emit_json(facts)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -77,11 +76,10 @@ def evaluate(
             console.say(f"Error: {problem}")
             exit_code = exit_code or 1
         if not json:
-            # The reader of a pipe, such as head, may have seen enough; the exit code is still that of all models.
-            with contextlib.suppress(BrokenPipeError):
+            with console.reader_may_leave():
                 task.show(name, results[name])
     if json:
-        with contextlib.suppress(BrokenPipeError):
+        with console.reader_may_leave():
             console.emit_json(
                 [{"model": name, "split": task.split, **result.as_dict()} for name, result in results.items()]
             )

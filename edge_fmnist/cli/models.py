@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -110,8 +109,7 @@ def verify(
         except EdgeFmnistError as error:
             results[name] = str(error)
             codes.add(error.exit_code)
-    # The reader of a pipe may have seen enough; the exit code stays.
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         if json:
             console.emit_json(
                 [{"name": name, "ok": problem is None, "problem": problem} for name, problem in results.items()]

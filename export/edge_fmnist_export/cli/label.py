@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
@@ -95,7 +94,7 @@ def label(
 
 def _emit(event: str, facts: dict[str, Any]) -> None:
     """Print an event; a reader that has seen enough, such as head, does not stop the work."""
-    with contextlib.suppress(BrokenPipeError):
+    with console.reader_may_leave():
         console.emit_json({"event": event, **facts}, indent=None)
 
 

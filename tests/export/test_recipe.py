@@ -70,6 +70,19 @@ def test_settings_that_do_not_fit_weights_of_four_bits(settings: str, needed: st
         parse_recipe(f"{LEAST}[training]\nweight_bits = 4\n{settings}", "mine.toml")
 
 
+@pytest.mark.parametrize(
+    ("settings", "needed"),
+    [
+        ("", 'keep = "last"'),
+        ('[training]\nkeep = "last"\n', 'keep = "last"'),
+        ('[training]\nkeep = "last"\n[qat]\nepochs = 0\n', "init_from"),
+    ],
+)
+def test_settings_that_do_not_fit_training_on_validation_images(settings: str, needed: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^mine\.toml: data\.train_on_validation needs {needed}"):
+        parse_recipe(f"{LEAST}[data]\ntrain_on_validation = true\n{settings}", "mine.toml")
+
+
 def test_all_wrong_settings_are_named_at_once() -> None:
     with pytest.raises(RecipeError, match=r"seed: .*; .*qat\.epochs: "):
         parse_recipe(LEAST + "seed = -1\n[qat]\nepochs = -1\n", "mine.toml")

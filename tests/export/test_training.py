@@ -285,6 +285,41 @@ def test_initial_weights_of_a_shipped_checkpoint() -> None:
     assert initial_weights(load_recipe("lenet5")) is None
 
 
+def on_all_images(text: str) -> str:
+    """Return the text of a recipe that trains on the validation images, too."""
+    last = text.replace("epochs = 2", 'epochs = 1\nkeep = "last"')
+    return last.replace("batch_size", "train_on_validation = true\nbatch_size")
+
+
+def test_the_last_run_trains_on_all_images_and_keeps_the_temperature(
+    run_command: Command, tiny_run: Path, tiny_recipe: Path, tiny_data: Path, tmp_path: Path, caplog: Any
+) -> None:
+    recipe, folder = tmp_path / "all.toml", tmp_path / "run"
+    recipe.write_text(on_all_images(init_from(tiny_recipe, tiny_run)), "utf-8")
+    said = run_command("train", recipe, "--data", tiny_data, "--output", folder, "--no-qat")
+    assert "accuracy, images trained on" in said.stdout
+    assert (read_json(folder, "metrics.json")["float"]["validation_images"]) == 100
+    # 600 images are 18 steps of 32, 500 would be 15.
+    epoch = read_json(folder, "history.json")[0]
+    assert round(epoch["seconds"] * epoch["images_per_second"]) == pytest.approx(18 * 32, rel=0.02)
+    ours, theirs = read_json(folder, "calibration.json"), read_json(tiny_run, "calibration.json")
+    assert ours == {key: theirs[key] for key in ("temperature", "threshold")}
+
+    # A run that holds these images out again cannot measure anything on them.
+    recipe.write_text(init_from(tiny_recipe, folder), "utf-8")
+    assert "held out here" not in caplog.text
+    run_command("train", recipe, "--data", tiny_data, "--no-qat", "--epochs", 1, "--output", tmp_path / "again")
+    assert "was trained on images that are held out here" in caplog.text
+
+
+def test_training_on_all_images_needs_a_temperature(tiny_recipe: Path, tiny_run: Path, tmp_path: Path) -> None:
+    start = Path(shutil.copytree(tiny_run, tmp_path / "start"))
+    (start / "calibration.json").unlink()
+    recipe = parse_recipe(on_all_images(init_from(tiny_recipe, start)), "all.toml")
+    with pytest.raises(RunError, match=r"has no calibration\.json, whose temperature the recipe tiny needs"):
+        check_runs(recipe, None)
+
+
 def test_runs_that_cannot_initialize_a_recipe(tiny_recipe: Path, tiny_run: Path, tmp_path: Path) -> None:
     def recipe(run: object) -> Recipe:
         return parse_recipe(init_from(tiny_recipe, run), "tiny.toml")

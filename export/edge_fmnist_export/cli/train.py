@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 RUNS = Path("runs")
+# Heading of the accuracy on validation images, by whether they were trained on.
+ACCURACY = {False: "validation accuracy", True: "accuracy, images trained on"}
 
 
 def train(
@@ -153,7 +155,7 @@ def _train(
 def _show(run: Run, metrics: dict[str, Any]) -> None:
     console.show_table(
         f"{run.folder}: {metrics['float']['parameters']:,} parameters",
-        ["phase", "epochs", "best epoch", "validation accuracy", "minutes"],
+        ["phase", "epochs", "best epoch", ACCURACY[run.recipe.data.train_on_validation], "minutes"],
         [
             (phase, m["epochs"], m["best_epoch"], f"{m['validation_accuracy']:.2%}", f"{m['seconds'] / 60:.1f}")
             for phase, m in metrics.items()

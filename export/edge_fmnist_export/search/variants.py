@@ -59,6 +59,7 @@ def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
     It starts from random weights: trained ones would hide what a variant leaves out.
     """
     return recipe.model_copy(update={"seed": seed, "init_from": ""}).with_changes(
+        data={"train_on_validation": False},
         training={"epochs": epochs},
         qat=QatPhase(epochs=0).model_dump(),
         distill={"views": min(epochs, recipe.distill.views)},

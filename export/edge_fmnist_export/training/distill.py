@@ -97,6 +97,11 @@ def teachers(recipe: Recipe) -> list[Run]:
                 f"(validation = {theirs.validation}, split_seed = {theirs.split_seed}), so it was trained on ours; "
                 "set the same in both recipes"
             )
+        if theirs.train_on_validation and not ours.train_on_validation:
+            raise RecipeError(
+                f"the recipe {recipe.name}, distill.teachers: {name} was trained on its validation images, too, which "
+                "are ours; expected a teacher that held them out"
+            )
         found.append(run)
     return found
 

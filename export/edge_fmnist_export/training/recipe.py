@@ -57,11 +57,15 @@ class DataSettings(Section):
         validation: number of training images held out for validation.
         split_seed: random seed of the split. It is separate from the recipe's seed, so that runs with different
             seeds, and a teacher and its students, hold out the same images.
+        train_on_validation: train on the images held out, too. It is for the last run of a recipe that validation has
+            chosen: the figures on these images then say nothing about new ones. The temperature is that of the run in
+            ``init_from``, which held them out.
         batch_size: images in a batch.
     """
 
     validation: Annotated[int, Field(gt=0)] = 5000
     split_seed: Seed = 1
+    train_on_validation: bool = False
     batch_size: Annotated[int, Field(gt=0)] = 128
 
 
@@ -237,6 +241,15 @@ class Recipe(Section):
             raise ValueError("training.weight_bits = 4 needs qat.epochs = 0: QAT of eight bits would undo it")
         if self.training.weight_bits == 4 and self.training.optimizer != "sgd":
             raise ValueError('training.weight_bits = 4 needs training.optimizer = "sgd"')
+        return self
+
+    @model_validator(mode="after")
+    def _validation_is_left_for_selection(self) -> Recipe:
+        if self.data.train_on_validation:
+            if "best" in (self.training.keep, self.qat.keep if self.qat.epochs else "last"):
+                raise ValueError('data.train_on_validation needs keep = "last": images trained on choose no epoch')
+            if self.photos.views or not self.init_from:
+                raise ValueError("data.train_on_validation needs init_from, for the temperature, and photos.views = 0")
         return self
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 
 from edge_fmnist.data.dataset import Split, of_another_set
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
+from edge_fmnist.vision.picture_files import log_warning
 from edge_fmnist_export import architectures
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
@@ -104,6 +105,13 @@ def check_runs(recipe: Recipe, data: Split | None) -> None:
     """
     if run := _initial_run(recipe):
         run.weights(FLOAT)
+        if recipe.data.train_on_validation:
+            _initial_calibration(recipe)
+        elif data is not None and not of_another_set(recorded_data(run), "train", data) and _knows(run.recipe, recipe):
+            log_warning(
+                f"{recipe.init_from} was trained on images that are held out here: their accuracy says nothing about "
+                "new images"
+            )
     for teacher in teachers(recipe):
         teacher.require(FLOAT)
         if data is not None and of_another_set(recorded_data(teacher), "train", data):
@@ -111,6 +119,12 @@ def check_runs(recipe: Recipe, data: Split | None) -> None:
                 f"the recipe {recipe.name}, distill.teachers: {teacher.recipe.name} was trained on another data set; "
                 "expected teachers of this one, or none"
             )
+
+
+def _knows(earlier: Recipe, recipe: Recipe) -> bool:
+    """Return whether a run of an earlier recipe was trained on the validation images of a recipe."""
+    ours, theirs = recipe.data, earlier.data
+    return theirs.train_on_validation or (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed)
 
 
 def check_back_end(recipe: Recipe) -> None:
@@ -199,6 +213,9 @@ def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> N
             model = phase.model
     if model is None:
         model = _trained_model(run)
+    if recipe.data.train_on_validation:
+        run.write_json(CALIBRATION, _initial_calibration(recipe))
+        return
     found = calibrate(model, data.validation, data.photos, recipe.photos.false_reject_rate, flip_tta=recipe.flip_tta)
     if data.start is not None:
         logits = logits_of(model, data.validation.images, flip_tta=recipe.flip_tta)
@@ -209,6 +226,19 @@ def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> N
         }
         run.write_json("metrics.json", metrics)
     run.write_json(CALIBRATION, found.as_dict())
+
+
+def _initial_calibration(recipe: Recipe) -> dict[str, Any]:
+    """Return the calibration of the run that a recipe starts from, which was fitted on images it had not seen.
+
+    Raises:
+        RunError: it has none.
+    """
+    run = _initial_run(recipe)
+    found = recorded(run) if run else None
+    if found is None:
+        raise RunError(f"{recipe.init_from}: has no {CALIBRATION}, whose temperature the recipe {recipe.name} needs")
+    return {key: found[key] for key in ("temperature", "threshold")}
 
 
 def _trained_model(run: Run) -> Any:

@@ -27,7 +27,7 @@ class TrainingData:
     Attributes:
         train: the training images, with the views of photographs.
         validation: selects the best epoch: images of the data set, and photographs of known garments, repeated until
-            they have the same weight.
+            they have the same weight. With ``data.train_on_validation``, they are among the training images.
         photos: each validation photograph once, with unknown garments; None without photographs.
         start: the last layer that training starts from; None: that of the initial weights.
     """
@@ -125,7 +125,10 @@ def gather(recipe: Recipe, data: Split | None, photos: Path | None, advance: pho
     if photos is not None and recipe.photos.classes:
         views, held_out, start = own_classes.class_subsets(recipe, photos, advance, log_warning)
         return TrainingData(views, held_out, held_out, start)
-    train_subset, validation = subsets(recipe, _images(data))
+    images = _images(data)
+    train_subset, validation = subsets(recipe, images)
+    if recipe.data.train_on_validation:
+        train_subset = Subset(images.images, images.targets)
     if photos is None:
         return TrainingData(train_subset, validation)
     views = photo_views.training_views(photos, recipe.photos.views, recipe.seed, advance)

@@ -38,8 +38,10 @@ def build(context: ReportContext) -> ReportSection:
         _qat_text(phases[QAT], phases.get("float")) if name == QAT else f"Float training. {verdict.sentences()}"
         for name, verdict in verdicts.items()
     ]
+    data = context.run.recipe.data
+    held_out = "that were trained on, too" if data.train_on_validation else "held out of the training split"
     text.append(
-        f"Validation: {context.run.recipe.data.validation:,} images held out of the training split; test images are "
+        f"Validation: {data.validation:,} images {held_out}; test images are "
         "never used for model selection. Training metrics are averages over an epoch in which the network changes, on "
         "augmented images, and therefore slightly lower than those of the final network on plain images."
     )

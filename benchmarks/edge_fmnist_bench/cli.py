@@ -33,8 +33,6 @@ from edge_fmnist_bench.variants.browser import BrowserVariant
 from edge_fmnist_bench.variants.edge import InterpreterVariant, edge_variants
 
 FLOAT = "float"
-# The gate compares nothing else.
-GATE_SCENARIOS = ("single-stream",)
 FAILED, INTERRUPTED = 1, 130
 
 File = Path | None
@@ -176,7 +174,8 @@ def _scenarios(given: list[str] | None, gate: Path | None) -> Collection[str]:
         if name not in SCENARIOS:
             raise typer.BadParameter(f"expected one of {', '.join(SCENARIOS)}, got {name!r}", param_hint="--scenario")
     if gate is not None:
-        return {*GATE_SCENARIOS, *(given or [])}
+        # The gate compares nothing else.
+        return {"single-stream", *(given or [])}
     return given or SCENARIOS
 
 

@@ -16,6 +16,7 @@ from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import CheckError, DataError, SourceError
 from edge_fmnist_bench import document, tables
 from edge_fmnist_bench.document import Document
+from edge_fmnist_export.report import markdown
 
 FOLDER = Path("benchmarks")
 README, RESULTS, PLOTS = "README.md", "results", "plots"
@@ -63,11 +64,10 @@ def with_results(text: str, results: str, where: str) -> str:
     Raises:
         DataError: the page lacks a mark.
     """
-    before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended:
+    filled = markdown.with_part(text, BEGIN, END, results)
+    if filled is None:
         raise DataError(f"{where}: expected the lines {BEGIN!r} and {END!r}, between which the results go")
-    return f"{before}{BEGIN}\n\n{results}\n\n{END}{after}"
+    return filled
 
 
 def render(results: dict[str, Document], folder: Path) -> str:

@@ -82,9 +82,7 @@ def _checked(path: Path, key: str, value: Any, parameter: Any, ctx: Any) -> Any:
         if option is not None:
             option.check(value, key)
         return parameter.type_cast_value(ctx, value)
-    except UsageError as error:
-        raise UsageError(f"{path}: {key}: {error.message}") from error
-    except typer.BadParameter as error:
+    except (UsageError, typer.BadParameter) as error:
         raise UsageError(f"{path}: {key}: {error.message}") from error
 
 

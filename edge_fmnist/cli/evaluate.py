@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -18,9 +17,6 @@ from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from edge_fmnist.model.photos import PhotoEvaluation
-
-# Bulk work, not latency: all cores, up to where more stop helping a network this small.
-DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 
 
 def evaluate(
@@ -42,7 +38,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    threads: options.Threads = DEFAULT_THREADS,
+    threads: options.Threads = options.BULK_THREADS,
     interpreter: options.Interpreter = None,
     json: options.Json = False,
 ) -> None:

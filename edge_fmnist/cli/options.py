@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,6 +53,8 @@ PictureModel = Annotated[
         show_default=False,
     ),
 ]
+# Default for bulk work, not latency: all cores, up to where more stop helping a network this small.
+BULK_THREADS = min(4, os.cpu_count() or 1)
 Threads = Annotated[int, typer.Option("--threads", "-t", min=1, max=64, help="Threads of the interpreter.")]
 # NumPy, TensorFlow and scikit-learn take no larger ones.
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")]

@@ -44,10 +44,10 @@ class Table:
         place = self.place(field)
         return place + self._at("<I", place) if place else 0
 
-    def number(self, field: int, kind: str, default: int = 0) -> int:
-        """Return a scalar; ``kind`` as in :mod:`struct`."""
+    def number(self, field: int, kind: str) -> int:
+        """Return a scalar, 0 if it is absent; ``kind`` as in :mod:`struct`."""
         place = self.place(field)
-        return int(self._at(f"<{kind}", place)) if place else default
+        return int(self._at(f"<{kind}", place)) if place else 0
 
     def numbers(self, field: int, dtype: str) -> np.ndarray:
         """Return a vector of numbers, empty if it is absent."""

@@ -258,21 +258,6 @@ def _cut_out(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (colours + 0.5).astype(np.uint8), (alpha > 127 * area).astype(np.uint8) * 255
 
 
-def as_image(picture: np.ndarray) -> np.ndarray:
-    """Return the 28x28 image of a picture, as :func:`preprocess` makes it.
-
-    Args:
-        picture: as for :func:`preprocess`.
-
-    Returns:
-        uint8, shape (28, 28), the garment bright on black (0); all black if none was detected.
-
-    Raises:
-        ImageError: another dtype or shape, or no pixels.
-    """
-    return preprocess(picture).image
-
-
 def is_image(picture: np.ndarray) -> bool:
     """Return whether a picture is 28x28, grey or colour, and so treated as an image of the data set's kind."""
     return isinstance(picture, np.ndarray) and picture.shape[:2] == (SIZE, SIZE)

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import RunError, RunNotFoundError
+from edge_fmnist.extras import EXTRAS
 from edge_fmnist_bench.variants.base import VariantError
 from edge_fmnist_bench.variants.floats import MissingVariant, float_variants, tflite_variants
-from edge_fmnist_bench.variants.peers import MODULES, OnnxVariant, peer_variants
+from edge_fmnist_bench.variants.peers import OnnxVariant, peer_variants
 
-NEEDED = ("tensorflow", "keras", "tf_keras", *MODULES)
+NEEDED = ("tensorflow", "keras", "tf_keras", *EXTRAS["peers"])
 RECIPE = """
 name = "tiny"
 architecture = "lenet5"

@@ -17,7 +17,6 @@ from edge_fmnist.vision.preprocess import (
     MAX_EDGE,
     SIZE,
     WORKING_EDGE,
-    as_image,
     convention_warning,
     is_image,
     preprocess,
@@ -258,7 +257,7 @@ def ground(kind: str, strength: int) -> np.ndarray:
 def test_ground_is_no_garment(kind: str, strengths: tuple[int, ...]) -> None:
     for strength in strengths:
         assert nothing_found(preprocess(ground(kind, strength)))
-        assert not as_image(ground(kind, strength)[..., 0]).any()
+        assert not preprocess(ground(kind, strength)[..., 0]).image.any()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (2000, 3), (7, 7), (200, MAX_EDGE)])
@@ -365,7 +364,7 @@ def test_frames_of_4k(depth: Any) -> None:
     assert garment.box.left == pytest.approx(1200, abs=4 * 40)
 
 
-@pytest.mark.parametrize("function", [to_grey, to_bgr, preprocess, as_image])
+@pytest.mark.parametrize("function", [to_grey, to_bgr, preprocess])
 @pytest.mark.parametrize(
     ("picture", "message"),
     [
@@ -392,7 +391,7 @@ def test_wrong_pictures(function: Any, picture: Any, message: str) -> None:
 def test_28x28_is_taken_as_it_is(convert: Callable[[np.ndarray], np.ndarray]) -> None:
     image = np.random.default_rng(1).integers(0, 256, (28, 28), dtype=np.uint8)
     assert is_image(convert(image))
-    assert np.array_equal(as_image(convert(image)), image)
+    assert np.array_equal(preprocess(convert(image)).image, image)
     garment = preprocess(convert(image), preprocess(photo()))
     assert (garment.found, garment.box, garment.confidence, garment.frame_shape) == (True, (0, 0, 28, 28), 1, (28, 28))
     assert np.array_equal(garment.mask > 0, image > 0)

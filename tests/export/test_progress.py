@@ -11,13 +11,15 @@ from edge_fmnist_export.training.progress import ProgressListener
 def test_each_phase_has_a_bar_after_that_of_its_preparation() -> None:
     stream = io.StringIO()
     with ProgressListener(Console(file=stream, force_terminal=True, highlight=False, width=250)) as listener:
-        listener.view_done(3, 16)
         listener.photo_done(4, 4)
+        listener.view_done(4, 16)
+        listener.refresh()
         listener.phase_started("float", 2, 10, 1)
         listener.step_done(0.5, 0.75, 3)
         listener.epoch_done(EpochRecord("float", 2, 0.5, 0.75, 0.6, 0.7, 0.1, 3.0, 100.0))
     shown = stream.getvalue()
-    assert "computing the teachers' logits" in shown
+    views = shown[shown.rindex("computing the teachers' logits") :]
+    assert " 25 %" in views[: views.index("\n")]
     # Thirteen of twenty steps are done.
     last = shown[shown.rindex("float epoch 2/2") :]
     assert " 65 %" in last

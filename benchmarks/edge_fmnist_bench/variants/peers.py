@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
 
 PURPOSE = "comparing with ONNX Runtime"
-MODULES = ("onnx", "onnxruntime", "tf2onnx")
 INPUT = "image"
 # ONNX Runtime's quantizer needs at least 13; all versions in use support 17.
 OPSET = 17
@@ -70,7 +69,7 @@ def peer_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
         RunNotFoundError: neither a run folder nor a shipped checkpoint.
         RunError: the run is damaged.
     """
-    extras.require("peers", PURPOSE, MODULES)
+    extras.require("peers", PURPOSE)
     extras.require("export", PURPOSE)
     from edge_fmnist_export.training.run_folder import open_run
 

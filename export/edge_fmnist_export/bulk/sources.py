@@ -15,7 +15,7 @@ from typing import Any
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture, log_warning
+from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture
 from edge_fmnist_export.bulk.files import filesystem, is_uri
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -47,9 +47,7 @@ class PhotoSource:
     types: tuple[Any, ...] | None = None
 
 
-def open_source(
-    source: str, column: str | None = None, skip: str | None = None, warn: Warn = log_warning
-) -> PhotoSource:
+def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -> PhotoSource:
     """Return the photographs that an argument stands for.
 
     Args:

@@ -24,8 +24,6 @@ MODULES = ("matplotlib", "pydantic", "tomli_w")
 METHODS: dict[str, tuple[str, ...]] = {"shap": ("shap",), "lime": ("lime", "skimage"), "occlusion": (), "gradcam": ()}
 EXPLANATIONS = Path("explanations")
 KINDS = {"file": "model file", "float": "float model"}
-# For throughput; a network of this size does not profit from more threads.
-THREADS = min(4, os.cpu_count() or 1)
 
 
 def explain(
@@ -46,7 +44,7 @@ def explain(
     output: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = EXPLANATIONS,
     data: options.Data = None,
     seed: options.Seed = 0,
-    threads: options.Threads = THREADS,
+    threads: options.Threads = options.BULK_THREADS,
     interpreter: options.Interpreter = None,
     json: Annotated[bool, typer.Option("--json", help="Print one line of JSON per image.")] = False,
 ) -> None:

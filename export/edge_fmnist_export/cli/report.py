@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 # Modules that every section needs; a section checks for further ones itself.
 MODULES = ("jinja2", "matplotlib", "pydantic", "scipy", "sklearn", "tomli_w")
-# For throughput; a network of this size does not profit from more threads.
-DEFAULT_THREADS = min(4, os.cpu_count() or 1)
 
 
 def report(
@@ -44,7 +41,7 @@ def report(
     labels: options.ModelLabels = None,
     seed: options.Seed = 0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Recompute all sections.")] = False,
-    threads: options.Threads = DEFAULT_THREADS,
+    threads: options.Threads = options.BULK_THREADS,
     json: options.Json = False,
 ) -> None:
     """Write a report about a model: one HTML page that opens offline, with its figures and tables as files.

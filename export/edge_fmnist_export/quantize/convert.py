@@ -19,7 +19,6 @@ from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import Subset
 
 IoType = Literal["uint8", "int8", "float32"]
-FloatFormat = Literal["float32", "float16", "dynamic"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +100,7 @@ def _convert(converter: Any) -> bytes:
             raise CheckError(f"TensorFlow Lite cannot convert this model: {reason or type(error).__name__}") from error
 
 
-def convert_float(model: Any, kind: FloatFormat) -> bytes:
+def convert_float(model: Any, kind: str) -> bytes:
     """Convert a Keras 3 model (TensorFlow back end) to float32, float16 or dynamic-range weights.
 
     Input and output are float32.

@@ -138,7 +138,13 @@ class Exporter:
             RunError: the run's quantization-aware weights or its calibration are damaged or do not fit.
         """
         flatbuffer = self._convert(kind)
-        settings = self._settings(kind)
+        settings = self._settings() | {
+            "quantization": QUANTIZATIONS.get(kind, kind),
+            "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
+            "parameters": int(self.model.count_params()),
+        }
+        if kind in CALIBRATED and (chosen := self.representative) is not None:
+            settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
         with moved_into_place(path) as temporary:
             temporary.write_bytes(embed(flatbuffer, settings, self.labels))
             classifier, graph = self._check(kind, ModelBytes(temporary.read_bytes(), str(path)))
@@ -168,7 +174,7 @@ class Exporter:
             quantized = convert.convert_ptq(self.model, self.representative, self.io)
             return int4_weights(quantized) if kind == INT4 else quantized
         if kind in ("float32", "float16", "dynamic"):
-            return convert.convert_float(self.model, kind)  # type: ignore[arg-type]
+            return convert.convert_float(self.model, kind)
         raise CheckError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
 
     def _qat_model(self) -> Any:
@@ -182,15 +188,13 @@ class Exporter:
 
         return qat.restored(run.recipe.architecture, run.weights("qat"), run.recipe.outputs)
 
-    def _settings(self, kind: str) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
+        """Return the metadata that depends on where the network comes from."""
         fitted = calibration.recorded(self.run)
-        settings: dict[str, Any] = {
+        return {
             "name": self.run.recipe.name,
             "architecture": self.run.recipe.architecture,
-            "quantization": QUANTIZATIONS.get(kind, kind),
             "output": "logits",
-            "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
-            "parameters": int(self.model.count_params()),
             "mirrored": self.run.recipe.flip_tta,
             # Fitted to the scores of the run's last phase, for every format. Without what was measured with it, and the
             # recipe without what stands elsewhere in the file: bytes count on a microcontroller.
@@ -200,10 +204,6 @@ class Exporter:
             ),
             "training": self.run.record(),
         }
-        if kind in CALIBRATED and self.representative is not None:
-            chosen = self.representative
-            settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
-        return settings
 
     def _check(self, kind: str, written: ModelBytes) -> tuple[Classifier, Graph]:
         """Check the types, operators and metadata of a written file."""

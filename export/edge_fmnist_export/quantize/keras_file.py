@@ -11,12 +11,11 @@ from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
-from edge_fmnist.model.quantization import PIXEL_SCALE
 from edge_fmnist.vision.picture_files import find_pictures
-from edge_fmnist.vision.preprocess import as_image
+from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_picture
-from edge_fmnist_export.quantize.convert import IoType, Representative, representative_images
-from edge_fmnist_export.quantize.exporting import CALIBRATED, QUANTIZATIONS, Exporter
+from edge_fmnist_export.quantize.convert import IoType, representative_images
+from edge_fmnist_export.quantize.exporting import Exporter
 from edge_fmnist_export.training import backend
 
 # Random seed of the representative dataset.
@@ -95,7 +94,7 @@ def images_of(folder: Path) -> np.ndarray:
         DataError: no pictures.
         ImageError: an unreadable picture.
     """
-    pictures = [as_image(read_picture(name)) for name in find_pictures(str(folder))]
+    pictures = [preprocess(read_picture(name)).image for name in find_pictures(str(folder))]
     if not pictures:
         raise DataError(f"{folder}: expected pictures for calibration, found none")
     return np.stack(pictures)
@@ -127,16 +126,5 @@ class KerasFileExporter(Exporter):
         chosen = np.random.default_rng(SEED).permutation(len(images))[:count]
         self.representative = representative_images(images[np.sort(chosen)], SEED)
 
-    def _settings(self, kind: str) -> dict[str, Any]:
-        settings: dict[str, Any] = {
-            "name": self.name,
-            "source": self._path.name,
-            "quantization": QUANTIZATIONS.get(kind, kind),
-            "output": self._output,
-            "preprocessing": {"name": "fashion-mnist", "shape": [28, 28, 1], "pixel_scale": PIXEL_SCALE},
-            "parameters": int(self.model.count_params()),
-        }
-        chosen: Representative | None = self.representative
-        if kind in CALIBRATED and chosen is not None:
-            settings["representative"] = {"images": len(chosen.images), "seed": chosen.seed, "sha256": chosen.sha256}
-        return settings
+    def _settings(self) -> dict[str, Any]:
+        return {"name": self.name, "source": self._path.name, "output": self._output}

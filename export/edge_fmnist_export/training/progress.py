@@ -23,26 +23,20 @@ class ProgressListener(Progress):
             console=console,
         )
         self._task: TaskID | None = None
-        self._phase, self._epochs = "", 0
+        self._preparing, self._phase, self._epochs = "", "", 0
 
     def photo_done(self, done: int, of: int) -> None:
         """Update the bar of photographs, which are preprocessed before the first phase."""
-        if self._task is None:
-            self._task = self.add_task("preprocessing photographs", total=of, figures="")
-        self.update(self._task, completed=done)
-
-    def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
-        """Start a bar over all steps of a phase."""
-        if self._task is not None:
-            self.remove_task(self._task)
-        self._phase, self._epochs = phase, epochs
-        self._task = self.add_task(self._title(done), total=epochs * steps, completed=done * steps, figures="starting")
+        self._prepared("preprocessing photographs", done, of)
 
     def view_done(self, done: int, of: int) -> None:
         """Update the bar of views for which the teachers' logits are computed before the first phase."""
-        if self._task is None:
-            self._task = self.add_task("computing the teachers' logits", total=of, figures="")
-        self.update(self._task, completed=done)
+        self._prepared("computing the teachers' logits", done, of)
+
+    def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
+        """Start a bar over all steps of a phase."""
+        self._phase, self._epochs = phase, epochs
+        self._start(self._title(done), epochs * steps, "starting", done * steps)
 
     def step_done(self, loss: float, accuracy: float, steps: int) -> None:
         """Advance the bar."""
@@ -59,6 +53,19 @@ class ProgressListener(Progress):
             f"validation accuracy {record.validation_accuracy:.2%}, {record.seconds:.1f} s, "
             f"{record.images_per_second:,.0f} images/s"
         )
+
+    def _prepared(self, what: str, done: int, of: int) -> None:
+        if self._preparing != what:
+            self._preparing = what
+            self._start(what, of, "")
+        if self._task is not None:
+            self.update(self._task, completed=done)
+
+    def _start(self, title: str, total: int, figures: str, completed: int = 0) -> None:
+        """Replace the bar."""
+        if self._task is not None:
+            self.remove_task(self._task)
+        self._task = self.add_task(title, total=total, completed=completed, figures=figures)
 
     def _title(self, done: int) -> str:
         return f"{self._phase} epoch {min(done + 1, self._epochs)}/{self._epochs}"

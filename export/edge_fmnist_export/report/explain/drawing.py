@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from edge_fmnist import extras
 from edge_fmnist.vision.resize import shrunk
 from edge_fmnist_export.report.explain.base import Explanation
 from edge_fmnist_export.report.explain.explain_input import ExplainInput
@@ -35,11 +34,7 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
 
     Returns:
         A PNG file; the same arguments give the same bytes.
-
-    Raises:
-        MissingExtraError: the extra ``[report]`` is not installed.
     """
-    extras.require("report", "drawing an explanation", ("matplotlib",))
     import matplotlib
 
     # Dollar signs in labels do not mark formulas.

@@ -71,7 +71,6 @@ def of_run(run: Run, labels: tuple[str, ...] | None = None) -> Scorer:
         RunError: the float weights, the calibration or the labels are missing, damaged or do not fit.
     """
     from edge_fmnist_export.quantize.exporting import run_labels
-    from edge_fmnist_export.training import calibration
 
     return of_network(
         load_float_model(run),

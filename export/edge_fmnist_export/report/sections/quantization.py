@@ -8,7 +8,6 @@ from edge_fmnist_export.report import figures
 from edge_fmnist_export.report.analysis.quantization import QuantizationAnalysis, analyse
 from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSection, ReportTable
 from edge_fmnist_export.training import training_data
-from edge_fmnist_export.training.batches import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +45,7 @@ def build(context: ReportContext) -> ReportSection:
         context.model_path.read_bytes(),
         str(context.model_path),
         context.float_scorer.network,
-        Subset(train.images, train.targets),
+        train,
         validation,
         context.progress,
     )

@@ -84,7 +84,29 @@ def as_utf8(value: Any) -> Any:
         return data.decode("utf-8", "backslashreplace")
     if isinstance(value, dict):
         return {as_utf8(key): as_utf8(each) for key, each in value.items()}
-    return [as_utf8(each) for each in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, tuple):
+        # As the entries of maps in Parquet files have to be.
+        return tuple(map(as_utf8, value))
+    return list(map(as_utf8, value)) if isinstance(value, list) else value
+
+
+def check_replaceable(folder: Path, files: Iterable[str], mark: str, key: str) -> None:
+    """Check that files to be written to a folder replace none but earlier results.
+
+    Earlier results have the JSON file ``mark``, with an object that has ``key``.
+
+    Raises:
+        UsageError: a file of somebody else has one of the names.
+    """
+    taken = [name for name in files if (folder / name).exists()]
+    try:
+        ours = not taken or key in json.loads((folder / mark).read_text("utf-8"))
+    except (OSError, ValueError, TypeError):
+        ours = False
+    if not ours:
+        raise UsageError(
+            f"{folder}: holds other files ({taken[0]}); expected an empty folder, or one with earlier results"
+        )
 
 
 def check_outputs(files: Iterable[Path] = (), folders: Iterable[Path] = ()) -> None:

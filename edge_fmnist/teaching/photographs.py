@@ -62,6 +62,11 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
     """
     files = photograph_files(folder, least_classes, warn)
     labels, total, done, all_missed = tuple(files), sum(map(len, files.values())), 0, []
+    if not total:
+        raise DataNotFoundError(
+            f"{folder}: no photographs in its folders {', '.join(labels)}; expected them in the folder of each class, "
+            "not in folders below it"
+        )
     seen: dict[str, tuple[Path, int, np.ndarray]] = {}
     for target, (label, paths) in enumerate(files.items()):
         missed, repeated = 0, 0

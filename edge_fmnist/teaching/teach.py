@@ -9,7 +9,7 @@ from threading import Event
 
 from edge_fmnist.data.files import check_outputs, write_bytes
 from edge_fmnist.errors import CancelledError, SinkError, UsageError
-from edge_fmnist.model.registry import CAMERA_MODEL, read_model
+from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
 from edge_fmnist.model.tflite_graph import IDENTIFIER
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import read_photographs
@@ -53,13 +53,15 @@ def teach(
         ModelNotFoundError: neither a shipped model nor a file.
         ModelError: a model that is damaged, or whose last layer cannot be replaced.
         CancelledError: ``cancel`` was set; nothing was written.
-        UsageError: ``output`` is a folder, or a file that is not a model.
+        UsageError: ``output`` is a folder, a file that is not a model, or the name of a shipped model.
         SinkError: the file cannot be written.
     """
     path, warnings, started = Path(output), list[str](), time.perf_counter()
     if path.is_dir() or not path.name:
         raise UsageError(f"expected a file to write such as mine.tflite, got the folder {path}", setting="output")
-    if path.is_file() and path.stat().st_size and read_model(path).content[4:8] != IDENTIFIER:
+    if str(output) in shipped_models():
+        raise UsageError(f"{output} is the name of a shipped model; write to {output}.tflite", setting="output")
+    if path.is_file() and path.stat().st_size and not _is_model(path):
         raise UsageError(f"{path}: holds something else than a model; choose another file", setting="output")
 
     def step(stage: str, done: int, total: int) -> None:
@@ -80,3 +82,9 @@ def teach(
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from error
     return head.result(path, tuple(warnings), time.perf_counter() - started)
+
+
+def _is_model(path: Path) -> bool:
+    """Return whether a file begins as a model does."""
+    with path.open("rb") as stream:
+        return stream.read(8)[4:] == IDENTIFIER

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
@@ -156,6 +157,23 @@ def test_a_photograph_is_not_replaced_by_a_model(photos: Path) -> None:
     with pytest.raises(UsageError, match="holds something else than a model"):
         edge_fmnist.teach(photos, path)
     assert path.read_bytes() == before
+
+
+def test_the_name_of_a_shipped_model_is_no_output(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("camera").write_text("notes", "utf-8")
+    with pytest.raises(UsageError, match=r"camera is the name of a shipped model; write to camera\.tflite"):
+        edge_fmnist.teach(photos, "camera")
+    assert Path("camera").read_text("utf-8") == "notes"
+
+
+def test_photographs_in_folders_below_those_of_the_classes(photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "split" / "train")
+    shutil.copytree(photos, tmp_path / "split" / "validation")
+    with pytest.raises(DataNotFoundError, match="no photographs in its folders train, validation"):
+        edge_fmnist.teach(tmp_path / "split", tmp_path / "mine.tflite")
 
 
 def test_what_is_not_to_be_named_is_unknown(photos: Path, tmp_path: Path) -> None:

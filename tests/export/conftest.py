@@ -183,11 +183,11 @@ def run_command(subprocess_environment: dict[str, str]) -> Command:
 def spawn_command(subprocess_environment: dict[str, str]) -> Command:
     """Return a function that runs ``edge-fmnist`` in a process of its own, with more environment by keyword."""
 
-    def run(*arguments: object, **environment: str) -> Answer:
+    def run(*arguments: object, code: int = 0, **environment: str) -> Answer:
         command = [sys.executable, "-m", "edge_fmnist", *map(str, arguments)]
         given = {**subprocess_environment, **environment}
         done = subprocess.run(command, capture_output=True, text=True, env=given, check=False)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == code, done.stderr
         return Answer(done.stdout, done.stderr)
 
     return run

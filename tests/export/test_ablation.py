@@ -187,6 +187,7 @@ def test_runs_before_an_interruption_are_in_the_table(ablate: Callable[..., Any]
     [
         (("--seeds", "1,1"), "expected different integers"),
         (("--seeds", "1,-2"), "expected different integers"),
+        (("--seeds", "1,4294967296"), "expected different integers"),
         (("-v", "training.emma=0"), "training.emma"),
     ],
 )
@@ -197,6 +198,13 @@ def test_options_that_cannot_work(
     assert message in done.stderr + str(done.exception)
     assert done.exit_code != 0
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_new_table_replaces_no_other_json(ablate: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("[]", "utf-8")
+    done = ablate("--output", tmp_path / "runs", "--table", tmp_path / "notes.md")
+    assert "is not of an earlier table" in done.stderr + str(done.exception)
+    assert (tmp_path / "notes.json").read_text("utf-8") == "[]"
 
 
 def test_an_error_of_the_module_is_one_message() -> None:

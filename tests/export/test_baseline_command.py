@@ -13,9 +13,11 @@ import pytest
 from sklearn import metrics as sk
 
 from edge_fmnist.data.dataset import load
+from edge_fmnist.errors import DataError
 from edge_fmnist_export.baselines import runner
 from edge_fmnist_export.baselines.fitted import load_baseline
 from edge_fmnist_export.baselines.methods import BASELINES, Boosting, Forest, Neighbours
+from edge_fmnist_export.baselines.runner import _stratified
 
 pytestmark = pytest.mark.slow
 
@@ -106,6 +108,19 @@ def test_a_large_set_is_searched_on_a_part(
     (trial,) = results["grid_search"]["trials"]
     assert trial["accuracy"] < 0.3
     assert results["train_images"] == 220
+
+
+@pytest.mark.parametrize("name", ["report.txt", "results.json"])
+def test_files_of_somebody_else_are_not_replaced(run_cli: Cli, small: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"my": 1}', "utf-8")
+    done = run_cli("baseline", "logistic", "--data", small, "--output", tmp_path, code=2)
+    assert f"holds other files ({name})" in done.stderr
+    assert (tmp_path / name).read_text("utf-8") == '{"my": 1}'
+
+
+def test_a_class_too_rare_for_a_sample_is_reported() -> None:
+    with pytest.raises(DataError, match="cannot take 5 of 9 training images of each class: The least populated"):
+        _stratified(np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), 5, 0)
 
 
 def test_human_readable_output(run_cli: Cli, small: Path, tmp_path: Path) -> None:

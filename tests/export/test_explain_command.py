@@ -57,6 +57,14 @@ def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: 
         assert said["feature_map"][0] > 1
 
 
+def test_a_folder_with_the_name_of_a_shipped_model_changes_nothing(
+    explain: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("edge").mkdir()
+    assert explain("edge", "test:3", "--method", "occlusion").json["kind"] == "file"
+
+
 def test_a_file_whose_run_is_not_found_asks_for_it(
     run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path
 ) -> None:

@@ -24,10 +24,11 @@ pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
 
-from edge_fmnist.errors import RunError, UsageError  # noqa: E402
+from edge_fmnist.errors import RunError, SourceError, UsageError  # noqa: E402
+from edge_fmnist_export.bulk import plan  # noqa: E402
 from edge_fmnist_export.bulk.engine import GRACE, Engine  # noqa: E402
 from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions  # noqa: E402
-from edge_fmnist_export.bulk.parts import Task  # noqa: E402
+from edge_fmnist_export.bulk.parts import Task, write_manifest  # noqa: E402
 from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
 from edge_fmnist_export.bulk.ray_workers import label_task  # noqa: E402
 
@@ -239,7 +240,7 @@ def test_a_full_disk_while_planning_names_the_file(
         result = cli("label", photos, "--output", tmp_path / "labels")
     assert result.exit_code == 1
     assert f"--output: {tmp_path / 'labels' / '.manifest.new'}: File too large" in result.stderr
-    assert not list((tmp_path / "labels").iterdir())
+    assert not (tmp_path / "labels").exists()
 
 
 @pytest.mark.slow
@@ -387,6 +388,43 @@ def test_two_runs_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> No
     prepare(options).close()
 
 
+def test_a_second_run_is_refused_while_the_first_lists(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options, refused = LabelOptions(str(photos), str(tmp_path / "labels")), []
+
+    def listed(*arguments: Any) -> int:
+        with pytest.raises(UsageError, match="another run writes to this folder") as error:
+            prepare(options)
+        refused.append(error)
+        return write_manifest(*arguments)
+
+    monkeypatch.setattr(plan, "write_manifest", listed)
+    prepare(options).close()
+    assert len(refused) == 1
+    # A source without photographs leaves no folder.
+    with pytest.raises(SourceError):
+        prepare(LabelOptions(str(tmp_path / "none"), str(tmp_path / "new" / "labels")))
+    assert not (tmp_path / "new" / "labels").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "path\ttitle, colour, size\nphotos/a, brown.png\tx\n"),
+        ("b.tsv", "path\nphotos/a, brown.png\n"),
+        ("c.csv", 'path,"a; b; c; d"\n"photos/a, brown.png",x\n'),
+        ("d.csv", "title;path\n1,5;photos/a, brown.png\n"),
+    ],
+)
+def test_delimiters_in_names(photos: Path, tmp_path: Path, cli: Cli, name: str, content: str) -> None:
+    (photos / "0.png").rename(photos / "a, brown.png")
+    (tmp_path / name).write_text(content, "utf-8")
+    result = cli("label", tmp_path / name, "-o", tmp_path / "labels", "--workers", "1")
+    assert result.exit_code == 0, result.stderr
+    assert [(row["path"], row["status"]) for row in rows(tmp_path / "labels")] == [("photos/a, brown.png", "ok")]
+
+
 def test_another_job_in_the_folder_is_refused(photos: Path, tmp_path: Path) -> None:
     first = LabelOptions(str(photos), str(tmp_path / "labels"))
     prepare(first).close()
@@ -409,3 +447,11 @@ def test_a_node_that_does_not_share_the_output_folder_is_named(photos: Path, tmp
     (tmp_path / "labels" / "job.json").unlink()
     with pytest.raises(RunError, match=r"labels: not shared by the node .* use a network folder"):
         Labeller(plan.spec)
+
+
+def test_maps_in_a_table_are_carried_through(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    sizes = pyarrow.array([[("s", 1), ("gr\xf6\xdfe", 2)]], pyarrow.map_(pyarrow.string(), pyarrow.int64()))
+    parquet.write_table(pyarrow.table({"path": ["photos/0.png"], "sizes": sizes}), tmp_path / "catalogue.parquet")
+    result = cli("label", tmp_path / "catalogue.parquet", "-o", tmp_path / "labels", "--workers", "1")
+    assert result.exit_code == 0, result.stderr
+    assert rows(tmp_path / "labels")[0]["sizes"] == [("s", 1), ("gr\xf6\xdfe", 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,9 @@ def test_fingerprint_is_that_of_names_and_contents(tiny_photos: Path, own_photos
     renamed = fingerprint(own_photos)
     photo.with_name("9.png").unlink()
     assert len({original, changed, renamed, fingerprint(own_photos)}) == 4
+    # A name that is not UTF-8.
+    Path(os.fsdecode(os.fsencode(photo.parent) + b"/caf\xe9.png")).write_bytes(content)
+    assert fingerprint(own_photos) not in {original, changed, renamed}
 
 
 def test_the_alpha_channel_is_the_mask_of_every_view(write: Callable[[np.ndarray], Path]) -> None:

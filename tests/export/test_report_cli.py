@@ -43,6 +43,14 @@ def test_report_is_written_and_cached(cli: Cli, model: Path, small_data: Path, t
     assert (output / "index.html").read_text("utf-8").count("<img ") == 8
 
 
+def test_files_of_somebody_else_are_not_replaced(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine", "utf-8")
+    done = cli("report", model, "--data", small_data, "--output", tmp_path, *SHORT)
+    assert done.exit_code == 2
+    assert "holds other files (index.html)" in done.stderr
+    assert (tmp_path / "index.html").read_text("utf-8") == "mine"
+
+
 def test_human_readable_output(
     run_cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
@@ -159,6 +160,28 @@ def resumed() -> None:
     print(json.dumps(max(float(abs(a - b).max()) for a, b in zip(fit(whole), fit(later), strict=True))))
 
 
+def mean_losses() -> None:
+    """Print loss and accuracy of certain logits where images have one, three or no correct classes."""
+    import json
+    import os
+
+    os.environ["KERAS_BACKEND"] = "torch"
+    import numpy as np
+
+    from edge_fmnist_export.training import backend
+    from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset
+    from edge_fmnist_export.training.keras_trainer import means
+    from edge_fmnist_export.training.losses import Objective
+    from edge_fmnist_export.training.phase import Phase
+    from edge_fmnist_export.training.recipe import FloatPhase
+
+    keras, targets = backend.keras_module(), np.array([3, FOOTWEAR, UNKNOWN], np.uint8)
+    logits = np.zeros((3, 10), np.float32)
+    logits[[0, 1], [3, 7]] = 50
+    phase = Phase("float", keras, None, FloatPhase(), Objective(unknown=0.5), lambda _: iter(()), 1, 1)
+    print(json.dumps(means(phase, Subset(np.zeros((3, 28, 28), np.uint8), targets), logits)))
+
+
 def refused() -> None:
     """Print what a network with a strange layer and a strange optimiser are told."""
     import json
@@ -200,8 +223,9 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
 
 @pytest.fixture(scope="module")
 def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
-    """Return what the four functions above print."""
-    return spawn_calls((compare_logits, *NAMES), (compare_descent,), (refused,), (resumed,), **WITHOUT_COMPILING)
+    """Return what the five functions above print."""
+    calls = ((compare_logits, *NAMES), (compare_descent,), (refused,), (resumed,), (mean_losses,))
+    return spawn_calls(*calls, **WITHOUT_COMPILING)
 
 
 def test_logits_are_those_of_keras(compared: list[Any]) -> None:
@@ -233,10 +257,24 @@ def test_dropout_after_a_resumption_is_that_of_an_uninterrupted_run(compared: li
     assert compared[3] == 0
 
 
+def test_images_with_several_classes_or_none_are_validated(compared: list[Any]) -> None:
+    assert compared[4] == pytest.approx({"loss": 0.5 * math.log(10) / 3, "accuracy": 1})
+
+
 @pytest.fixture
 def run_on_torch(spawn_command: Callable[..., Any]) -> Callable[..., Any]:
     """Return what runs the command with Keras on torch."""
     return partial(spawn_command, KERAS_BACKEND="torch")
+
+
+def test_another_optimizer_is_refused_before_the_run_folder_is_made(
+    tiny_data: Path, tmp_path: Path, run_on_torch: Callable[..., Any]
+) -> None:
+    recipe, run = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("[training]", '[training]\noptimizer = "adamw"'), "utf-8")
+    said = run_on_torch("train", recipe, "--data", tiny_data, "--output", run, code=2)
+    assert 'optimizer = "sgd"' in said.stderr
+    assert not run.exists()
 
 
 def losses_of(run: Path, phase: str) -> list[float]:

@@ -418,8 +418,15 @@ def test_a_fifth_of_each_class_is_held_out_and_groups_stay_together() -> None:
     groups[:4] = 0
     held = held_out(targets, groups)
     assert held[:4].all() or not held[:4].any()
-    assert 4 <= held[:20].sum() <= 7
+    assert held[:20].sum() == 4
     assert held[20:].sum() == 1
+
+
+@pytest.mark.parametrize("size", range(2, 12))
+def test_most_photographs_of_a_class_stay_in_training(size: int) -> None:
+    targets, groups = np.zeros(12, int), np.maximum(np.arange(12) - size + 1, 0)
+    held = held_out(targets, groups)
+    assert held.sum() == min(3, 12 - size)
 
 
 @pytest.mark.slow
@@ -480,3 +487,25 @@ def test_what_cannot_be_trained(
     assert message in answer.stderr
     assert not (tmp_path / "new").exists()
     assert {path: path.read_bytes() for path in tiny_run.iterdir()} == before
+
+
+def test_a_data_set_of_more_classes_than_outputs_is_refused(
+    run_command: Command, tiny_recipe: Path, tmp_path: Path, write_data: Callable[..., Path]
+) -> None:
+    images, targets = np.zeros((240, 28, 28), np.uint8), (np.arange(240) % 12).astype(np.uint8)
+    labels, folder = tmp_path / "labels.txt", tmp_path / "data"
+    folder.mkdir()
+    labels.write_text("".join(f"class {number}\n" for number in range(12)), "utf-8")
+    write_data(folder, (images, targets), (images, targets))
+    options = ("--data", folder, "--labels", labels, "--output", tmp_path / "run")
+    said = run_command("train", tiny_recipe, *options, code=1).stderr
+    assert "expected a data set of at most 10 classes, got 12" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_training_that_diverges_ends(run_command: Command, tiny_recipe: Path, tiny_data: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "diverging.toml"
+    recipe.write_text(tiny_recipe.read_text("utf-8").replace("0.003", "1e30"), "utf-8")
+    said = run_command("train", recipe, "--data", tiny_data, "--output", tmp_path / "run", code=1).stderr
+    assert "training diverged in epoch 1: the loss is not finite; train with a lower learning_rate" in said

@@ -27,6 +27,8 @@ from edge_fmnist_export.baselines.fitted import RESULTS
 from edge_fmnist_export.baselines.runner import BaselineOptions, BaselineResult, save
 from edge_fmnist_export.report.figures import RC, as_png, confusion_figure, new_figure
 
+# What is written beside the model and its results.
+FILES = CONFUSION, IMPORTANCE, IMPORTANCES, REPORT = "confusion.png", "importance.png", "importance.csv", "report.txt"
 PACKAGES = ("edge-fmnist", "numpy", "scikit-image", "scikit-learn", "xgboost")
 # Keeps the colour scale valid if all values are 0.
 LEAST_IMPORTANCE = 1e-6
@@ -48,13 +50,13 @@ def write(folder: Path, result: BaselineResult, options: BaselineOptions, train:
     save(result, model, test.images)
     with rc_context(RC):
         confusion = confusion_figure(result.test.confusion, result.test.labels)
-        write_bytes(folder / "confusion.png", as_png(confusion))
+        write_bytes(folder / CONFUSION, as_png(confusion))
         importance = importance_figure(result.importance, result.fitted.baseline.importance_method)
-        write_bytes(folder / "importance.png", as_png(importance))
+        write_bytes(folder / IMPORTANCE, as_png(importance))
     values = io.StringIO()
     np.savetxt(values, result.importance, fmt="%.8g", delimiter=",")
-    write_text(folder / "importance.csv", values.getvalue())
-    write_text(folder / "report.txt", result.test.report)
+    write_text(folder / IMPORTANCES, values.getvalue())
+    write_text(folder / REPORT, result.test.report)
     results = {
         **result.as_dict(),
         "seed": options.seed,

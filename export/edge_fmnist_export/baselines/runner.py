@@ -262,7 +262,10 @@ def _stratified(classes: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the positions of a random sample with the class proportions of the whole."""
     from sklearn.model_selection import train_test_split
 
-    chosen, _ = train_test_split(np.arange(len(classes)), train_size=count, stratify=classes, random_state=seed)
+    try:
+        chosen, _ = train_test_split(np.arange(len(classes)), train_size=count, stratify=classes, random_state=seed)
+    except ValueError as error:
+        raise DataError(f"cannot take {count} of {len(classes)} training images of each class: {error}") from error
     return np.asarray(chosen)
 
 

@@ -124,18 +124,22 @@ class Folder:
         (self._path / name).replace(self._path / new)
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Keep other runs out of the folder by a lock on a file; without such a file, do nothing.
+    def locked(self) -> Iterator[None]:
+        """Keep other runs out of the folder, which is created, by a lock on it; removed again if it stays empty.
 
         Raises:
             UsageError: another run has the lock.
         """
         with contextlib.ExitStack() as opened:
+            # A network file system may have no locks; that the folder cannot be written to shows later.
             with contextlib.suppress(OSError):
-                # A network file system may have no locks.
-                stream = opened.enter_context(self.open(name))
+                if not self._path.exists():
+                    self._path.mkdir(parents=True)
+                    opened.callback(_remove_empty, self._path)
+                folder = os.open(self._path, os.O_RDONLY)
+                opened.callback(os.close, folder)
                 try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     raise UsageError(f"{self._path}: another run writes to this folder; wait until it ends") from error
             yield
@@ -183,9 +187,14 @@ class RemoteFolder(Folder):
         self._system.move(f"{self._root}/{name}", f"{self._root}/{new}")
 
     @contextlib.contextmanager
-    def locked(self, _name: str) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Do nothing: object stores have no locks."""
         yield
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def open_folder(output: str) -> Folder:

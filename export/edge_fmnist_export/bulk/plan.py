@@ -141,14 +141,12 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         "models": {name: hashlib.sha256(file.content).hexdigest() for name, file in files.items()},
         "versions": extras.versions((PACKAGE, *LIBRARIES)),
     }
-    with folder.locked(JOB):
+    with ExitStack() as opened:
+        opened.enter_context(folder.locked())
         if restart or JOB not in folder.names():
             job = _plan(folder, options, job, restart, warn)
         else:
             job = _resumed(folder, options, job, warn)
-    with ExitStack() as opened:
-        # A new job has a new file.
-        opened.enter_context(folder.locked(JOB))
         try:
             manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
         except (OSError, ValueError) as error:

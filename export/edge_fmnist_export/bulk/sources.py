@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,6 +26,8 @@ PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
 # Arrow types of a column of paths.
+# In the heading of a CSV file, where a delimiter is none.
+QUOTED = re.compile(r'"[^"]*"')
 PATH_TYPES = ("string", "large_string", "binary")
 # A path, and the values of the carried columns.
 Photo = tuple[str, tuple[Any, ...]]
@@ -150,7 +153,7 @@ def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | 
         schema, rows = _parquet(opened, source)
         names, types = schema.names, schema.types
     else:
-        rows = _csv_rows(opened, source)
+        rows = _csv_rows(opened, source, suffix)
         names = next(rows, ())
     if len(names) != len(set(names)):
         raise SourceError(f"{source}: two columns of the same name; expected different names")
@@ -211,12 +214,14 @@ def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
 
-def _csv_rows(opened: Callable[[], Any], source: str) -> Iterator[Sequence[str]]:
+def _csv_rows(opened: Callable[[], Any], source: str, suffix: str) -> Iterator[Sequence[str]]:
     """Yield the heading, then the rows; those that are too short or too long are no reason to stop."""
     lines = _lines(opened, source)
     heading = next(lines, "")
+    names = QUOTED.sub("", heading)
+    delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=names.count)
     # Strict: a quote that is not closed would swallow the rows after it.
-    table = csv.reader(chain([heading], lines), delimiter=max(",;\t", key=heading.count), strict=True)
+    table = csv.reader(chain([heading], lines), delimiter=delimiter, strict=True)
     width = 0
     try:
         for row in filter(None, table):

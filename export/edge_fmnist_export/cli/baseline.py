@@ -13,6 +13,7 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
+from edge_fmnist.data.files import check_outputs, check_replaceable
 from edge_fmnist_export.baselines.methods import BASELINES, find_baseline
 from edge_fmnist_export.bulk import cluster
 
@@ -55,13 +56,15 @@ def baseline(
             raise typer.BadParameter("only the fits of --grid run on a cluster", param_hint="--ray")
         cluster.check(ray)
     from edge_fmnist_export.baselines import record, runner
+    from edge_fmnist_export.baselines.fitted import RESULTS
 
     folder = output or FOLDER / name
     names = options.labels_of(labels)
     train, test = dataset.load("train", data, names), dataset.load("test", data, names)
     settings = runner.BaselineOptions(grid, train_images, seed, threads or os.cpu_count() or 1, ray)
     # Fails now if the folder is not writable, not after hours of work.
-    folder.mkdir(parents=True, exist_ok=True)
+    check_outputs(folders=[folder])
+    check_replaceable(folder, [chosen.file_name, *record.FILES, RESULTS], RESULTS, "baseline")
     console.say(f"Fitting {name}; results go to {folder}")
     with _progress(name) as progress:
         result = runner.run(chosen, train, test, settings, progress)

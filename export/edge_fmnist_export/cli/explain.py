@@ -74,10 +74,11 @@ def _scorer(name: str, use_float: bool, threads: int, interpreter: str | None) -
     import numpy as np
 
     from edge_fmnist.model.classifier import Classifier
+    from edge_fmnist.model.registry import shipped_models
     from edge_fmnist_export.report.explain.scorer import of_file
 
     with console.quiet_native_log():
-        if Path(name).is_dir():
+        if name not in shipped_models() and Path(name).is_dir():
             scorer = _float_scorer(name, None)
         else:
             classifier = Classifier.load(name, threads=threads, interpreter=interpreter)

@@ -50,14 +50,15 @@ def report(
     section fails, the others are still written, and the exit code is that of the failure.
     """
     extras.require("report", "the report", MODULES)
-    from edge_fmnist.data.files import check_outputs
-    from edge_fmnist_export.report.builder import build_report, choose_sections
+    from edge_fmnist.data.files import check_outputs, check_replaceable
+    from edge_fmnist_export.report.builder import PAGE, SUMMARY, build_report, choose_sections
     from edge_fmnist_export.report.report_input import find_input
 
     names = choose_sections(only or [], skip or [])
     found = find_input(options.one_model(model, same, DEFAULT_MODEL), run)
     folder = output or REPORTS / found.name
     check_outputs(folders=[folder])
+    check_replaceable(folder, [PAGE, SUMMARY], SUMMARY, "model_sha256")
     console.say(f"Report on {found.name}, {len(names)} sections, in {folder}")
     with _progress(len(names)) as progress, console.quiet_native_log():
         context = _context(found, folder, data, labels, seed, threads, progress)

@@ -77,8 +77,9 @@ def ablation(
 
 def _parse_seeds(seeds: str) -> list[int]:
     parts = [part.strip() for part in seeds.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts) or len(set(map(int, parts))) < len(parts):
-        expected = f"expected different integers, as in 1,2,3, got {seeds!r}"
+    usable = all(part.isascii() and part.isdigit() and int(part) < 2**32 for part in parts)
+    if not usable or len(set(map(int, parts))) < len(parts):
+        expected = f"expected different integers below 2**32, as in 1,2,3, got {seeds!r}"
         raise typer.BadParameter(expected, param_hint="--seeds")
     return [int(part) for part in parts]
 

@@ -75,10 +75,14 @@ def page_with(path: Path, name: str, command: str, content: str, new_page: str) 
     """Return a Markdown page with new content between its two markers.
 
     Raises:
-        UsageError: Not the name of a Markdown file, not readable, or a page without the markers.
+        UsageError: Not the name of a Markdown file, not readable, or a page without the markers; or a new page beside a
+            JSON file of the same name, which would be replaced.
     """
     begin, end = f"<!-- {name}: made by {command}, do not edit below -->", f"<!-- {name}: do not edit above -->"
     markdown.check_name(path)
+    plain = path.with_suffix(".json")
+    if plain.exists() and not path.exists():
+        raise UsageError(f"{plain}: exists, and is not of an earlier table; name another page with --table")
     try:
         page = path.read_text("utf-8") if path.exists() else f"{new_page}\n\n{begin}\n{end}\n"
     except (OSError, UnicodeDecodeError) as error:

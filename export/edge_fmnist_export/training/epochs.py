@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edge_fmnist.errors import RunError
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.keras_trainer import KerasTrainer, Trainer
 from edge_fmnist_export.training.phase import EpochRecord, Listener, Phase
@@ -47,7 +48,7 @@ def run_phase(
         The last checkpoint, with the best weights.
 
     Raises:
-        RunError: the checkpoint does not fit the network.
+        RunError: the checkpoint does not fit the network, or training diverged.
         UsageError: the back end does not support a layer or the optimizer.
     """
     trainer = make_trainer(phase)
@@ -64,6 +65,10 @@ def run_phase(
         checkpoint.epoch, checkpoint.state = epoch + 1, read_variables(trainer.variables)
         checkpoint.average = averaged(checkpoint.average, read_variables(phase.model.weights), phase.settings.ema)
         validated = _validate(phase, trainer, checkpoint, validation)
+        if not np.isfinite([fitted["loss"], validated["loss"]]).all():
+            raise RunError(
+                f"training diverged in epoch {epoch + 1}: the loss is not finite; train with a lower learning_rate"
+            )
         record = EpochRecord(
             phase=phase.name,
             epoch=epoch + 1,

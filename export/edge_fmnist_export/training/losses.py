@@ -82,7 +82,7 @@ def target_loss(keras: Any, objective: Objective) -> PerRow:
     def loss(targets: Any, logits: Any) -> Any:
         logarithms = ops.log_softmax(logits, axis=-1)
         uniform = -ops.mean(logarithms, axis=-1)
-        correct = ops.sum(targets * ops.exp(logarithms), axis=-1)
+        correct = ops.sum(ops.multiply(targets, ops.exp(logarithms)), axis=-1)
         known = (1 - smoothing) * -ops.log(correct + EPSILON) + smoothing * uniform
         return ops.where(ops.sum(targets, axis=-1) > 0, known, unknown * uniform)
 
@@ -116,6 +116,6 @@ def _operations(keras: Any) -> Any:
         return keras.ops
     tf = backend.tensorflow_module("quantization-aware training")
     return SimpleNamespace(
-        log=tf.math.log, exp=tf.exp, sum=tf.reduce_sum, mean=tf.reduce_mean, max=tf.reduce_max, where=tf.where,
-        log_softmax=tf.nn.log_softmax, cast=tf.cast,
+        log=tf.math.log, exp=tf.exp, multiply=tf.multiply, sum=tf.reduce_sum, mean=tf.reduce_mean, max=tf.reduce_max,
+        where=tf.where, log_softmax=tf.nn.log_softmax, cast=tf.cast,
     )  # fmt: skip

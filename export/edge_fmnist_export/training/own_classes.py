@@ -81,6 +81,8 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
     """
     photographs = read_photographs(folder, 2, advance, warn)
     held = held_out(photographs.targets, photographs.groups)
+    if not held.any():
+        raise DataError(f"{folder}: the photographs of each class are too alike to hold some out; add different ones")
     taught, measured = photographs.chosen(~held), photographs.chosen(held)
     images, targets = [taught.images], [taught.targets]
     for index, (path, target) in enumerate(zip(taught.paths, taught.targets, strict=True)):
@@ -102,16 +104,18 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
 def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return which photographs are held out, bool, shape (N,): a fifth of each class, those of a group together.
 
-    Classes and groups are int, shape (N,).
+    Groups that would make it more are trained on, so it may be less, and none of a class whose photographs are all
+    alike. Classes and groups are int, shape (N,).
     """
     rng = np.random.default_rng(SEED)
     held = np.zeros(len(targets), bool)
     for label in np.unique(targets):
         ours = targets == label
+        most = np.ceil(HELD_OUT * ours.sum())
         for group in rng.permutation(np.unique(groups[ours])):
-            if held[ours].sum() >= HELD_OUT * ours.sum():
-                break
-            held |= groups == group
+            together = ours & (groups == group)
+            if (held & ours).sum() + together.sum() <= most:
+                held |= together
     return held
 
 

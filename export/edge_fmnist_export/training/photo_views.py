@@ -61,7 +61,7 @@ def fingerprint(folder: Path, paths: Iterable[Path] | None = None) -> str:
             content = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
             raise ImageError(f"{path}: cannot be read ({error.strerror or error})") from error
-        digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -132,13 +132,17 @@ def check_back_end(recipe: Recipe) -> None:
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
-        UsageError: weights of four bits, on another back end than torch.
+        UsageError: weights of four bits, on another back end than torch; another optimizer than SGD, on torch.
     """
     if recipe.training.weight_bits == 4 and (name := backend.keras_module().backend.backend()) != "torch":
         raise UsageError(
             f"the recipe {recipe.name}, weight_bits = 4: expected Keras on torch, got {name}; "
             "pip install 'edge-fmnist[torch]' and set KERAS_BACKEND=torch"
         )
+    if backend.keras_module().backend.backend() == "torch":
+        from edge_fmnist_export.training.torch_trainer import check_optimizer
+
+        check_optimizer(recipe.training)
 
 
 def initial_weights(recipe: Recipe) -> Arrays | None:

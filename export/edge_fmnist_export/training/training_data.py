@@ -10,6 +10,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, UsageError
 from edge_fmnist.teaching.photographs import photograph_files
 from edge_fmnist.vision.picture_files import log_warning
+from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import own_classes, photo_views
 from edge_fmnist_export.training.batches import UNKNOWN, Subset, join, split_validation, steps_per_epoch
 from edge_fmnist_export.training.recipe import Recipe
@@ -50,8 +51,10 @@ def split(recipe: Recipe, data: Split) -> tuple[Subset, Subset]:
     """Split the training images into those that a recipe trains on and those held out for validation.
 
     Raises:
-        DataError: too few images.
+        DataError: too few images, or more classes than outputs.
     """
+    if (classes := max(len(data.labels), int(data.targets.max(initial=0)) + 1)) > CLASSES:
+        raise DataError(f"expected a data set of at most {CLASSES} classes, got {classes}")
     return split_validation(data, recipe.data.validation, recipe.data.split_seed)
 
 

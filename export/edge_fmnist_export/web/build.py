@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.data.files import write_bytes
+from edge_fmnist.data.files import check_replaceable, write_bytes
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.classifier import FLIP_LIMIT, Classifier
 from edge_fmnist.model.flatbuffer import Table
@@ -52,11 +52,7 @@ def write_page(model: str | Path, folder: Path) -> list[Path]:
     }
     contents[INDEX] = with_part(contents[INDEX], "results")
     contents[WORKER] = _worker(contents)
-    # A page of somebody else's may have files of the same names.
-    if not (folder / SETTINGS_FILE).exists() and (taken := [name for name in contents if (folder / name).exists()]):
-        raise UsageError(
-            f"{folder}: holds other files ({taken[0]}); expected an empty folder, or one with an earlier page"
-        )
+    check_replaceable(folder, contents, SETTINGS_FILE, "preprocess")
     try:
         for name, data in contents.items():
             write_bytes(folder / name, data)

@@ -34,12 +34,10 @@ def component(package: Distribution) -> dict[str, Any]:
     return described
 
 
-def bill(packages: list[Distribution], main: str = NAME) -> dict[str, Any]:
+def bill(packages: list[Distribution]) -> dict[str, Any]:
     """Return the bill of materials: https://cyclonedx.org/docs/1.6/json/.
 
-    Args:
-        packages: what is installed; of several with the same name, Python imports the first.
-        main: the package that the bill is for.
+    Of several packages with the same name, Python imports the first.
     """
     found: dict[str, Distribution] = {}
     for package in packages:
@@ -56,8 +54,8 @@ def bill(packages: list[Distribution], main: str = NAME) -> dict[str, Any]:
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": {**components[main], "type": "application"}},
-        "components": [described for name, described in components.items() if name != main],
+        "metadata": {"component": {**components[NAME], "type": "application"}},
+        "components": [described for name, described in components.items() if name != NAME],
         "dependencies": dependencies,
     }
 

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import CONVERSIONS, file_schema, read_graph
+from edge_fmnist.model.tflite_graph import CONVERSIONS, IDENTIFIER, file_schema, read_graph
 
 INTEGERS = {"INT8": np.int8, "INT32": np.int32}
-IDENTIFIER = b"TFL3"
 
 
 def float32_reference(content: bytes, source: str) -> bytes:

@@ -158,6 +158,8 @@ def load(path: Path = DEFAULT) -> Protocol:
     threads = max(protocol.single_stream.threads, protocol.paced.threads, *protocol.offline.threads)
     if threads > MAX_THREADS:
         raise UsageError(f"{path}: expected at most {MAX_THREADS} threads, got {threads}")
+    if protocol.paced.threads != protocol.single_stream.threads:
+        raise UsageError(f"{path}: paced.threads: expected {protocol.single_stream.threads}, as single_stream.threads")
     return protocol
 
 

@@ -355,7 +355,10 @@ class LiveLoop:
         try:
             frame = self._adjusted(frame)
             self._last = self._repeated(frame) or self._classified(frame)
-        except ImageError as error:
+        except (ImageError, UsageError) as error:
+            # A region outside the first frame is a wrong setting; outside a later one, that frame has another size.
+            if isinstance(error, UsageError) and not self._meter.results:
+                raise
             self._wake()
             self._meter.unusable += 1
             if self._meter.unusable == 1:

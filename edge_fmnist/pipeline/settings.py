@@ -74,7 +74,10 @@ class Option:
         above = -math.inf if self.above is None else self.above
         least = -math.inf if self.minimum is None else self.minimum
         most = math.inf if self.maximum is None else self.maximum
-        number: Any = value
+        try:
+            number = float(value)
+        except OverflowError as error:
+            raise UsageError(f"expected {expected}, got one of {len(str(value))} digits", setting=setting) from error
         if not (number > above and least <= number <= most):
             raise UsageError(f"expected {expected}, got {value}", setting=setting)
 
@@ -145,7 +148,11 @@ class LiveSettings:
     realtime: Annotated[bool, Option(bool, "Read a file at its own frame rate, dropping frames when late.")] = False
     max_failures: Annotated[
         int | None,
-        Option(int, "Exit with code 3 after N consecutive failures to reopen a lost source. Default: never.", above=0),
+        Option(
+            int,
+            "Exit with code 3 after N consecutive failures of the source, the loss itself among them. Default: never.",
+            above=0,
+        ),
     ] = None
     frames: Annotated[int | None, Option(int, "Stop after N results.", above=0)] = None
     seconds: Annotated[float | None, Option(float, "Stop after N seconds.", above=0)] = None

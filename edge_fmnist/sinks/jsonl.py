@@ -11,6 +11,7 @@ import secrets
 import stat
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -103,7 +104,11 @@ class JsonLines(Sink):
         self._changed = False
         self._synced_at = -SYNC_SECONDS
         self._warn = warn
-        self._stream = _open_stdout() if self._path is None else _open_file(self._path, warn)
+        if self._path is None:
+            self._stream = _open_stdout()
+        else:
+            older = [] if max_bytes is None else self._names(self._path)[1:]
+            self._stream = _open_file(self._path, warn, older)
         self._regular = _is_regular_file(self._stream)
 
     def write(self, result: LiveResult | JsonLine) -> None:
@@ -172,12 +177,15 @@ class JsonLines(Sink):
     def _rotate(self, path: Path) -> None:
         """Rename the file to ``.1``, after ``.1`` to ``.2`` and so on; the last one is overwritten."""
         os.fsync(self._stream.fileno())
-        names = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, self._keep + 1))]
-        for source, target in reversed(list(pairwise(names))):
+        for source, target in reversed(list(pairwise(self._names(path)))):
             with contextlib.suppress(FileNotFoundError):
                 source.replace(target)
         path.unlink(missing_ok=True)
         self.reopen()
+
+    def _names(self, path: Path) -> list[Path]:
+        """Return the path of the file, and those of the renamed files, the newest first."""
+        return [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, self._keep + 1))]
 
     def _sync(self, label: str | None) -> None:
         """Sync the file to disk after a label that differs from the previous one, at most once a second."""
@@ -203,11 +211,14 @@ class JsonLines(Sink):
             os.truncate(self._stream.fileno(), size)
 
 
-def _open_file(path: Path, warn: Warn) -> IO[bytes]:
+def _open_file(path: Path, warn: Warn, older: Iterable[Path] = ()) -> IO[bytes]:
+    """Open a file to append to; ``older`` are names that it will get: free, or JSON Lines."""
     try:
         if path.is_dir():
             raise UsageError(f"{path}: expected a file for JSON Lines, got a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
+        for file in filter(Path.is_file, older):
+            _check(file)
         if path.is_file():
             _repair(path, warn)
         # Append mode leaves no gap after the file was truncated. Without a buffer each error is raised by its line.
@@ -223,6 +234,22 @@ def _repair(path: Path, warn: Warn) -> None:
         UsageError: the file does not hold JSON Lines.
         OSError: it cannot be read or changed.
     """
+    size, last = _check(path)
+    if _is_object(last):
+        with path.open("ab") as file:
+            file.write(b"\n")
+    elif last:
+        os.truncate(path, size - len(last))
+        warn(f"{path}: removed an incomplete last line ({len(last)} bytes), left by a run that was killed")
+
+
+def _check(path: Path) -> tuple[int, bytes]:
+    """Return the size of a file and its last line, empty if it is complete.
+
+    Raises:
+        UsageError: the file does not hold JSON Lines.
+        OSError: it cannot be read.
+    """
     with path.open("rb") as file:
         first = file.readline(PROBE_BYTES)
         size = file.seek(0, os.SEEK_END)
@@ -232,12 +259,7 @@ def _repair(path: Path, warn: Warn) -> None:
     unfinished = not last.strip(b"\0") or last.startswith(LINE_START if first == last else b"{")
     if size and not ((_is_object(first) or first == last) and (unfinished or _is_object(last))):
         raise UsageError(f"{path}: expected JSON Lines or an empty file, got other content; choose another file")
-    if _is_object(last):
-        with path.open("ab") as file:
-            file.write(b"\n")
-    elif last:
-        os.truncate(path, size - len(last))
-        warn(f"{path}: removed an incomplete last line ({len(last)} bytes), left by a run that was killed")
+    return size, last
 
 
 def _is_object(line: bytes) -> bool:

@@ -33,6 +33,8 @@ NEEDS = {
     "jsonl_max_bytes": "jsonl",
     "jsonl_keep": "jsonl_max_bytes",
     "save_segment": "save",
+    "collect_max_frames": "collect",
+    "collect_max_mb": "collect",
     "allow_host": "serve",
     "no_token": "serve",
     "tls_cert": "serve",
@@ -95,6 +97,9 @@ class Outputs:
             given = getattr(settings, setting) not in (getattr(LiveSettings, setting), None)
             if given and getattr(settings, needed_one) in (None, False):
                 raise UsageError(f"needs --{needed_one.replace('_', '-')}", setting=setting)
+        for setting in ("overwrite", "jsonl_max_bytes"):
+            if settings.jsonl == "-" and getattr(settings, setting):
+                raise UsageError("is for a file, not for standard output", setting=setting)
         with caused_by("serve"):
             self._address = _address(settings.serve)
         self._access = _access(settings, self._address)
@@ -280,6 +285,11 @@ def _check_files(settings: LiveSettings) -> None:
         if not isinstance(value, str | Path) or str(value) == "-":
             continue
         path = os.path.realpath(value)
+        if setting == "save":
+            # The name of the file until it is complete.
+            video = Path(path)
+            if str(video.with_name(f"{video.stem}.recording{video.suffix}")) in taken:
+                raise UsageError(f"{value}: is recorded to the file that is read; choose another", setting=setting)
         if setting in ("save", "jsonl") and path in taken:
             raise UsageError(f"{value}: is given as --{taken[path]}, too; choose another file", setting=setting)
         taken[path] = setting

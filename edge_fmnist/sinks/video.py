@@ -31,7 +31,9 @@ FORMATS: dict[str, tuple[str, type[Container]]] = {
 }
 
 DEFAULT_FPS = 15.0
+# Of a measured rate, and of one that a source states; others state 0 or 90,000 for one that they do not know.
 FPS_RANGE = (1.0, 240.0)
+GIVEN_FPS_RANGE = (0.01, 1000.0)
 MEASURED_FRAMES = 10
 MEASURED_BYTES = 64 << 20
 
@@ -81,7 +83,7 @@ class VideoRecorder(Sink):
             raise UsageError(f"{path}: expected a video file that ends in {', '.join(FORMATS)}, got {suffix!r}")
         self._codec, self._format = FORMATS[suffix]
         self._segment, self._warn = segment, warn
-        valid = fps is not None and math.isfinite(fps) and FPS_RANGE[0] <= fps <= FPS_RANGE[1]
+        valid = fps is not None and math.isfinite(fps) and GIVEN_FPS_RANGE[0] <= fps <= GIVEN_FPS_RANGE[1]
         # Hundredths fit into the header of every container.
         self._fps = round(fps, 2) if fps is not None and valid else None
         self._recording = self._path.with_name(f"{self._path.stem}.recording{self._path.suffix}")
@@ -222,7 +224,10 @@ class VideoRecorder(Sink):
         if writer is None or self._container is None or self._file is None:
             return
         writer.release()
-        packets = _packets(self._encoded)
+        try:
+            packets = _packets(self._encoded)
+        except OSError as error:
+            raise SinkError(f"{self._path}: cannot be written ({advice(error, self._path)})") from error
         # Before the system writes it to disk. File systems write a file that is truncated instead when it is closed.
         self._encoded.unlink(missing_ok=True)
         if len(packets) < expected:

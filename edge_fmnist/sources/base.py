@@ -17,6 +17,8 @@ from edge_fmnist.vision.picture_files import log_warning as log_warning
 
 T = TypeVar("T")
 
+# A frame that is counted as unusable.
+NO_PICTURE = np.empty(0, np.uint8)
 OPEN_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 

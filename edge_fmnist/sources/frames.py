@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.sources.base import Source
+from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.model.inputs import read_pixels
+from edge_fmnist.sources.base import NO_PICTURE, Source
 from edge_fmnist.sources.capture import CaptureSource
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ END = object()
 
 
 class FrameIterator(Source):
-    """The frames of a list, generator or other iterable of arrays, read once and each on its own."""
+    """The frames of a list, generator or other iterable of arrays or PIL images, read once and each on its own."""
 
     realtime = False
 
@@ -34,12 +36,19 @@ class FrameIterator(Source):
         self._iterator = iter(self._frames)
 
     def read(self) -> np.ndarray | None:
-        """See :meth:`Source.read`; what is not an array becomes one that is no picture, so that it is skipped."""
+        """See :meth:`Source.read`; what is no picture becomes an empty array, so that it is skipped."""
         if self._iterator is None:
             raise SourceError(f"{self.name}: not open")
         frame = next(self._iterator, END)
-        # A copy, since a generator may use one array for all frames.
-        return None if frame is END else np.array(frame)
+        if frame is END:
+            return None
+        if isinstance(frame, str | bytes | PathLike) or hasattr(frame, "read"):
+            return NO_PICTURE
+        try:
+            # A copy, since a generator may use one array for all frames.
+            return read_pixels(frame).copy()
+        except ImageError:
+            return NO_PICTURE
 
     def close(self) -> None:
         """See :meth:`Source.close`; a generator is closed, so that it can release its camera."""

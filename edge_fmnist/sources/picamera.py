@@ -54,13 +54,15 @@ class PiCamera(Source):
                     f"{NAME}: the camera cannot be opened ({error}); another program may be using it"
                 ) from error
             self._start()
-            self._first = self._capture(self.settings.timeout)
+            self._first = self._capture(self.settings.timeout + self.read_timeout - READ_TIMEOUT)
         except SourceError as error:
             self.close()
             raise SourceError(f"{error}{HINT}") from error
 
     def _start(self) -> None:
         self.fps = self.settings.fps or FPS
+        if self.settings.fps:
+            self.read_timeout = READ_TIMEOUT + 1 / self.settings.fps
         size = (self.settings.width or SIZE[0], self.settings.height or SIZE[1])
         low: dict[str, Any] = {}
         if size[0] > LOW_WIDTH:
@@ -86,7 +88,7 @@ class PiCamera(Source):
     def read(self) -> np.ndarray:
         """See :meth:`Source.read`."""
         first, self._first = self._first, None
-        return self._capture(READ_TIMEOUT) if first is None else first
+        return self._capture(self.read_timeout) if first is None else first
 
     def _capture(self, timeout: float) -> np.ndarray:
         from edge_fmnist.vision.preprocess import to_frame

@@ -15,10 +15,10 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
+from edge_fmnist.sources.base import NO_PICTURE, READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
-from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream, connection_of, shut_down
+from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream, connection_of, shut_down
 from edge_fmnist.sources.tls import client_context, ffmpeg_options
 from edge_fmnist.vision.read_image import decode_picture
 
@@ -174,19 +174,31 @@ class PolledImage(Source):
         self._closed = threading.Event()
         self._connection: socket.socket | None = None
         self._first: np.ndarray | None = None
+        self._damaged = 0
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        self._first = self._load()
+        try:
+            self._first = self._load()
+        except ImageError as error:
+            raise SourceError(str(error)) from error
 
     def read(self) -> np.ndarray:
-        """See :meth:`Source.read`."""
+        """See :meth:`Source.read`; a damaged image, as while a camera writes it, becomes an unusable frame."""
         first, self._first = self._first, None
         if first is not None:
             return first
         if self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
             raise SourceError(f"{self.name}: not open")
-        return self._load()
+        try:
+            picture = self._load()
+        except ImageError as error:
+            self._damaged += 1
+            if self._closed.is_set() or self._damaged == MAX_DAMAGED:
+                raise SourceError(f"{error} ({self._damaged} in a row)") from error
+            return NO_PICTURE
+        self._damaged = 0
+        return picture
 
     def _load(self) -> np.ndarray:
         from edge_fmnist.vision.preprocess import to_frame
@@ -196,8 +208,8 @@ class PolledImage(Source):
             with response, self._interruptible(response):
                 content = response.read(MAX_IMAGE_BYTES)
             return to_frame(decode_picture(content, self.name))
-        except ImageError as error:
-            raise SourceError(str(error)) from error
+        except ImageError:
+            raise
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
 

@@ -25,7 +25,7 @@ SIGNATURES = tuple(
         (rb"GIF8[79]a", "GIF"),
         (rb"BM....\0\0\0\0", "BMP"),
         (rb"II[*+]\0|MM\0[*+]", "TIFF"),
-        (rb"P[1-6]\s", "PNM"),
+        (rb"P[1-6]\s+[#\d]", "PNM"),
         (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "JPEG 2000"),
         (rb"....ftyp(?:hei[cmsx]|hev[cx])", "HEIC"),
         (rb"....ftypavi[fs]|....ftypmi[af]f?1.{4}(?:.{4})*avif", "AVIF"),

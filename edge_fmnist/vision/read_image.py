@@ -290,7 +290,7 @@ def _load_jpeg(data: bytes, source: str, edge: int) -> tuple[ImageFile.ImageFile
     image: Any = _open(data, "JPEG")
     longest, size = max(image.size), image.size
     if longest > edge:
-        image.draft(None, (image.width * edge // longest, image.height * edge // longest))
+        image.draft(None, tuple(max(1, length * edge // longest) for length in image.size))
     # A progressive JPEG keeps two bytes for each coefficient at full size.
     coefficients = sum(h * v for _, h, v, _ in image.layer) / max(h * v for _, h, v, _ in image.layer)
     whole = size[0] * size[1] * 2 * coefficients if progressive else 0

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 import edge_fmnist
 from edge_fmnist import LABELS, Classifier, LiveLoop, LiveResult, Prediction, live
@@ -184,6 +185,23 @@ def test_an_unusable_frame_is_reported_once_and_counted(make: Make) -> None:
     assert (running.stats.seen, running.stats.unusable, running.stats.dropped, running.stats.results) == (4, 2, 0, 2)
 
 
+def test_items_of_a_list_that_are_no_pictures_are_skipped() -> None:
+    picture = np.zeros((40, 30, 3), np.uint8)
+    picture[..., 2] = 200
+    mixed = [picture, Image.fromarray(picture[..., ::-1]), [[1], [2, 3]], "text", None, picture]
+    results = list(live(source=mixed, warn=lambda _: None))
+    assert [result.frame.index for result in results] == [0, 1, 5]
+    # PIL has RGB.
+    np.testing.assert_array_equal(results[1].frame.picture, picture)
+
+
+def test_a_frame_that_is_smaller_than_the_region_is_skipped() -> None:
+    pictures = [np.zeros((size, size, 3), np.uint8) for size in (60, 20, 60)]
+    running = live(source=pictures, roi="30,30,20,20", warn=lambda _: None)
+    assert len(list(running)) == 2
+    assert running.stats.unusable == 1
+
+
 @pytest.mark.parametrize("source", [Endless, lambda: FakeSource([grey(COAT)] * 9)])
 def test_every_end_closes_the_source(make: Make, source: Callable[[], FakeSource]) -> None:
     def leave_by_break(loop: LiveLoop) -> None:
@@ -285,6 +303,10 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"roi": (0, 0, 9, 9)}, r"roi: expected text, got \(0, 0, 9, 9\)"),
         ({"mqtt_ca": "ca.pem"}, "mqtt_ca: needs --mqtt"),
         ({"overwrite": True}, "overwrite: needs --"),
+        ({"overwrite": True, "jsonl": "-"}, "overwrite: is for a file, not for standard output"),
+        ({"collect_max_frames": 10}, "collect_max_frames: needs --collect"),
+        ({"seconds": 10**400}, "seconds: expected a number above zero, got one of 401 digits"),
+        ({"save": "a.mkv", "source": "a.recording.mkv"}, "save: a.mkv: is recorded to the file that is read"),
         ({"allow_host": "camera"}, "allow_host: needs --serve"),
         ({"model": "no-such-model"}, "no-such-model: neither a file nor a shipped model"),
         ({"watch_model": True}, r"watch_model: expected a \.tflite file"),

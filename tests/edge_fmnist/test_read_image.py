@@ -390,3 +390,13 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         found(tmp_path)
     with pytest.raises(SourceError, match=r"\*\.png: no file matches this pattern"):
         found(tmp_path / "*.png")
+
+
+def test_a_text_that_begins_like_a_picture_is_none(tmp_path: Path) -> None:
+    (tmp_path / "todo").write_text("P1 meeting: bring the coats", "utf-8")
+    (tmp_path / "image").write_text("P1\n# comment\n1 1\n0\n", "utf-8")
+    assert (is_picture(tmp_path / "todo"), is_picture(tmp_path / "image")) == (False, True)
+
+
+def test_a_long_jpeg_is_read() -> None:
+    assert read_image(cv2.imencode(".jpg", np.zeros((3, 2000, 3), np.uint8))[1].tobytes()).shape[0] >= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -70,7 +71,9 @@ def test_the_frames_are_the_annotated_ones_in_order(tmp_path: Path, make_result:
         assert nearest == result.frame.index % 3
 
 
-@pytest.mark.parametrize(("suffix", "fps"), [(".mp4", 7.123456), (".mkv", 29.97), (".avi", 240)])
+@pytest.mark.parametrize(
+    ("suffix", "fps"), [(".mp4", 7.123456), (".mkv", 29.97), (".avi", 240), (".mkv", 0.5), (".mp4", 0.5), (".avi", 480)]
+)
 def test_rate_of_the_source(tmp_path: Path, make_result: MakeResult, suffix: str, fps: float) -> None:
     with VideoRecorder(tmp_path / f"out{suffix}", fps) as sink:
         for index in range(3):
@@ -303,3 +306,12 @@ def test_codec_that_this_opencv_lacks(tmp_path: Path, make_result: MakeResult, m
     ):
         sink.write(make_result(size=SIZE))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_vanishes_is_reported(tmp_path: Path, make_result: MakeResult) -> None:
+    folder = tmp_path / "videos"
+    sink = VideoRecorder(folder / "out.mkv", 10.0)
+    sink.write(make_result(0, size=SIZE))
+    shutil.rmtree(folder)
+    with pytest.raises(SinkError, match=r"out\.mkv: cannot be written \(.*\)"):
+        sink.close()

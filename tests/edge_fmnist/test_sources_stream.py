@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
@@ -23,6 +23,7 @@ from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.sources import mjpeg, parse_source
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
+from edge_fmnist.sources.mjpeg import MAX_DAMAGED
 from edge_fmnist.sources.stream import redacted
 from edge_fmnist.vision.read_image import decode_picture
 
@@ -453,6 +454,22 @@ def test_an_image_is_requested_again_and_again(serve: Callable[..., str], server
     with pytest.raises(SourceError, match="not open"):
         source.read()
     assert len(running.requests) == 3
+
+
+def test_a_damaged_image_is_an_unusable_frame(server: Callable[..., Server]) -> None:
+    header = b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n"
+    contents = iter([jpeg(60), jpeg(60)[:-40], jpeg(80), *[b"none"] * MAX_DAMAGED])
+
+    def script(connection: socket.socket) -> None:
+        connection.sendall(header + next(contents))
+
+    source = parse_source(server(script).url, CaptureSettings(fps=100))
+    with closing(source):
+        source.open()
+        frames = [source.read() for _ in range(MAX_DAMAGED + 2)]
+        assert [frame.size > 0 for frame in frames if frame is not None] == [True, False, True, *[False] * 9]
+        with pytest.raises(SourceError, match=f"{MAX_DAMAGED} in a row"):
+            source.read()
 
 
 def test_an_image_that_drips_is_interrupted_and_reopened(server: Callable[..., Server]) -> None:

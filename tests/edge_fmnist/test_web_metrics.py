@@ -69,7 +69,7 @@ def test_loop_and_broker(page_class: Any) -> None:
     with closing(page_class(port=0, stats=lambda: stats, traffic=lambda: traffic)) as page:
         samples = scrape(page)
     expected = {"frames_unusable_total": 1, "source_reconnects_total": 4, "running_seconds": 12.5, "mqtt_connected": 1}
-    expected["results_not_written_total"] = 7
+    expected |= {"results_not_written_total": 7, "frames_total": 9, "frames_dropped_total": 2}
     expected |= {"mqtt_reconnects_total": 3, "mqtt_waiting": 5, "mqtt_delivered_total": 70, "mqtt_dropped_total": 2}
     assert {name: samples[name] for name in expected} == expected
 

@@ -194,6 +194,13 @@ def test_command_takes_a_shipped_model_as_it_is(run_cli: Callable[..., Any], edg
     assert (tmp_path / "edge.c").read_text("utf-8") == c_files(edge, "edge").source
 
 
+def test_a_source_file_of_somebody_else_is_kept(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
+    (tmp_path / "main.c").write_text("int main(void);", "utf-8")
+    done = run_cli("export", "edge", "--c-array", "-o", tmp_path / "main.h", code=2)
+    assert "main.c: exists without main.h" in done.stderr
+    assert (tmp_path / "main.c").read_text("utf-8") == "int main(void);"
+
+
 def test_command_answers_programs(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
     path = tmp_path / "mine.tflite"
     path.write_bytes(edge.content)

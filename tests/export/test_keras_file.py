@@ -80,11 +80,17 @@ def test_calibration_on_pictures(trained: Any, run_command: Command, tiny_data: 
     pictures.mkdir()
     for index, image in enumerate(load_split(tiny_data, "train").images[:20]):
         cv2.imwrite(str(pictures / f"{index}.png"), image)
+    # Nothing in it.
+    cv2.imwrite(str(pictures / "plain.png"), np.full((120, 160, 3), 180, np.uint8))
     answer = run_command("export", path, "--images", pictures, "-o", tmp_path / "mine.tflite", "--json")
     assert answer.json[0]["top1"] is None
     metadata = Classifier.load(tmp_path / "mine.tflite").metadata
     assert metadata is not None
     assert metadata.settings["representative"]["images"] == 20
+    for picture in pictures.glob("[0-9]*"):
+        picture.unlink()
+    answer = run_command("export", path, "--images", pictures, "-o", tmp_path / "mine.tflite", code=1)
+    assert "expected pictures of garments for calibration, found none" in answer.stderr
 
 
 def test_models_that_cannot_be_exported(keras: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ class PrometheusMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics that are read when Prometheus asks, for prometheus_client."""
         latest = self._latest
-        yield _counter("frames", "Frames delivered by the source.", latest.seen if latest else 0)
-        yield _counter("frames_dropped", "Frames dropped in favour of a newer one.", latest.dropped if latest else 0)
+        counts = latest if self._stats is None else self._stats()
+        yield _counter("frames", "Frames delivered by the source.", counts.seen if counts else 0)
+        yield _counter("frames_dropped", "Frames dropped in favour of a newer one.", counts.dropped if counts else 0)
         yield _gauge("results_per_second", "Results per second, smoothed.", latest.fps if latest else 0.0)
         yield _gauge("newest_result_age_seconds", "Seconds since the latest result, or since the start.", self._age())
         yield _gauge("viewers", "Open streams.", self._viewers())

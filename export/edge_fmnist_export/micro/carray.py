@@ -71,6 +71,8 @@ def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
     """
     header, source = (target.with_name(f"{target.name}.{suffix}") for suffix in ("h", "c"))
     files = c_files(model, target.name)
+    if source.exists() and not header.exists():
+        raise UsageError(f"{source}: exists without {header.name}, so it is not of an earlier export; use another name")
     write_text(source, files.source)
     write_text(header, files.header)
     return header, source

@@ -11,6 +11,7 @@ from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
+from edge_fmnist.sources.base import log_warning
 from edge_fmnist.vision.picture_files import find_pictures
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_picture
@@ -91,13 +92,15 @@ def images_of(folder: Path) -> np.ndarray:
     """Return the pictures of a folder as a classifier's input, uint8, shape (N, 28, 28).
 
     Raises:
-        DataError: no pictures.
+        DataError: no pictures in which a garment is found.
         ImageError: an unreadable picture.
     """
-    pictures = [preprocess(read_picture(name)).image for name in find_pictures(str(folder))]
-    if not pictures:
-        raise DataError(f"{folder}: expected pictures for calibration, found none")
-    return np.stack(pictures)
+    results = {name: preprocess(read_picture(name)) for name in find_pictures(str(folder))}
+    if empty := [name for name, result in results.items() if not result.found]:
+        log_warning(f"{len(empty)} of {len(results)} pictures without a garment were left out ({empty[0]})")
+    if len(empty) == len(results):
+        raise DataError(f"{folder}: expected pictures of garments for calibration, found none")
+    return np.stack([result.image for result in results.values() if result.found])
 
 
 class KerasFileExporter(Exporter):

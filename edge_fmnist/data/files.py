@@ -85,7 +85,7 @@ def as_utf8(value: Any) -> Any:
     if isinstance(value, dict):
         return {as_utf8(key): as_utf8(each) for key, each in value.items()}
     if isinstance(value, tuple):
-        # As the entries of maps in Parquet files have to be.
+        # Entries of maps in Parquet files have to be tuples.
         return tuple(map(as_utf8, value))
     return list(map(as_utf8, value)) if isinstance(value, list) else value
 

@@ -150,7 +150,7 @@ class LiveSettings:
         int | None,
         Option(
             int,
-            "Exit with code 3 after N consecutive failures of the source, the loss itself among them. Default: never.",
+            "Exit with code 3 after N consecutive failures to read or open the source. Default: never.",
             above=0,
         ),
     ] = None

@@ -98,7 +98,7 @@ class Outputs:
             if given and getattr(settings, needed_one) in (None, False):
                 raise UsageError(f"needs --{needed_one.replace('_', '-')}", setting=setting)
         for setting in ("overwrite", "jsonl_max_bytes"):
-            if settings.jsonl == "-" and getattr(settings, setting):
+            if str(settings.jsonl) == "-" and getattr(settings, setting):
                 raise UsageError("is for a file, not for standard output", setting=setting)
         with caused_by("serve"):
             self._address = _address(settings.serve)
@@ -286,9 +286,9 @@ def _check_files(settings: LiveSettings) -> None:
             continue
         path = os.path.realpath(value)
         if setting == "save":
-            # The name of the file until it is complete.
-            video = Path(path)
-            if str(video.with_name(f"{video.stem}.recording{video.suffix}")) in taken:
+            from edge_fmnist.sinks.video import recording_path
+
+            if str(recording_path(Path(path))) in taken:
                 raise UsageError(f"{value}: is recorded to the file that is read; choose another", setting=setting)
         if setting in ("save", "jsonl") and path in taken:
             raise UsageError(f"{value}: is given as --{taken[path]}, too; choose another file", setting=setting)

@@ -46,6 +46,11 @@ MAX_BYTES = 4_000_000_000
 MIN_SIDE, MAX_SIDE = 16, 4096
 
 
+def recording_path(path: Path) -> Path:
+    """Return the path that a video has until it is complete."""
+    return path.with_name(f"{path.stem}.recording{path.suffix}")
+
+
 class VideoRecorder(Sink):
     """Records the annotated frame of every result to a video file.
 
@@ -86,7 +91,7 @@ class VideoRecorder(Sink):
         valid = fps is not None and math.isfinite(fps) and GIVEN_FPS_RANGE[0] <= fps <= GIVEN_FPS_RANGE[1]
         # Hundredths fit into the header of every container.
         self._fps = round(fps, 2) if fps is not None and valid else None
-        self._recording = self._path.with_name(f"{self._path.stem}.recording{self._path.suffix}")
+        self._recording = recording_path(self._path)
         self._encoded = self._path.with_name(f".{self._path.name}.piece.avi")
         self._file: int | None = None
         self._writer: cv2.VideoWriter | None = None

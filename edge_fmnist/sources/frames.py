@@ -45,8 +45,8 @@ class FrameIterator(Source):
         if isinstance(frame, str | bytes | PathLike) or hasattr(frame, "read"):
             return NO_PICTURE
         try:
-            # A copy, since a generator may use one array for all frames.
-            return read_pixels(frame).copy()
+            # A copy, since a generator may use one array for all frames. Tensors of other libraries have __array__.
+            return np.array(frame if hasattr(frame, "__array__") else read_pixels(frame))
         except ImageError:
             return NO_PICTURE
 

@@ -37,6 +37,9 @@ class PiCamera(Source):
         self._camera: Any = None
         self._first: np.ndarray | None = None
         self._streams = ["main"]
+        # A slow camera delivers its first frame after one interval, too.
+        self._interval = 1 / settings.fps if settings.fps else 0.0
+        self.read_timeout = READ_TIMEOUT + self._interval
 
     def open(self) -> None:
         """See :meth:`Source.open`.
@@ -54,15 +57,13 @@ class PiCamera(Source):
                     f"{NAME}: the camera cannot be opened ({error}); another program may be using it"
                 ) from error
             self._start()
-            self._first = self._capture(self.settings.timeout + self.read_timeout - READ_TIMEOUT)
+            self._first = self._capture(self.settings.timeout + self._interval)
         except SourceError as error:
             self.close()
             raise SourceError(f"{error}{HINT}") from error
 
     def _start(self) -> None:
         self.fps = self.settings.fps or FPS
-        if self.settings.fps:
-            self.read_timeout = READ_TIMEOUT + 1 / self.settings.fps
         size = (self.settings.width or SIZE[0], self.settings.height or SIZE[1])
         low: dict[str, Any] = {}
         if size[0] > LOW_WIDTH:

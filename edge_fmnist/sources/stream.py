@@ -208,8 +208,6 @@ class PolledImage(Source):
             with response, self._interruptible(response):
                 content = response.read(MAX_IMAGE_BYTES)
             return to_frame(decode_picture(content, self.name))
-        except ImageError:
-            raise
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
 

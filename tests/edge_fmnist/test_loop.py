@@ -188,11 +188,17 @@ def test_an_unusable_frame_is_reported_once_and_counted(make: Make) -> None:
 def test_items_of_a_list_that_are_no_pictures_are_skipped() -> None:
     picture = np.zeros((40, 30, 3), np.uint8)
     picture[..., 2] = 200
-    mixed = [picture, Image.fromarray(picture[..., ::-1]), [[1], [2, 3]], "text", None, picture]
+
+    class Tensor:
+        def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+            return picture
+
+    mixed = [picture, Image.fromarray(picture[..., ::-1]), [[1], [2, 3]], "text", None, Tensor()]
     results = list(live(source=mixed, warn=lambda _: None))
     assert [result.frame.index for result in results] == [0, 1, 5]
     # PIL has RGB.
-    np.testing.assert_array_equal(results[1].frame.picture, picture)
+    for result in results:
+        np.testing.assert_array_equal(result.frame.picture, picture)
 
 
 def test_a_frame_that_is_smaller_than_the_region_is_skipped() -> None:

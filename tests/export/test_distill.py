@@ -188,11 +188,7 @@ def test_a_teacher_trained_on_the_validation_images_is_refused(tiny_run: Path) -
 
 def test_a_teacher_trained_on_all_images_is_refused(tiny_run: Path, tmp_path: Path) -> None:
     teacher = shutil.copytree(tiny_run, tmp_path / "teacher")
-    text = (
-        (teacher / "recipe.toml")
-        .read_text("utf-8")
-        .replace("train_on_validation = false", "train_on_validation = true")
-    )
+    text = (teacher / "recipe.toml").read_text("utf-8").replace("validation = false", "validation = true")
     text = text.replace('keep = "best"', 'keep = "last"').replace('init_from = ""', f'init_from = "{tiny_run}"')
     (teacher / "recipe.toml").write_text(text, "utf-8")
     recipe = parse_recipe(STUDENT.format(teacher=teacher, validation=100), "student.toml")

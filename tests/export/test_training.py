@@ -298,7 +298,7 @@ def test_the_last_run_trains_on_all_images_and_keeps_the_temperature(
     recipe.write_text(on_all_images(init_from(tiny_recipe, tiny_run)), "utf-8")
     said = run_command("train", recipe, "--data", tiny_data, "--output", folder, "--no-qat")
     assert "accuracy, images trained on" in said.stdout
-    assert (read_json(folder, "metrics.json")["float"]["validation_images"]) == 100
+    assert read_json(folder, "metrics.json")["float"]["validation_images"] == 100
     # 600 images are 18 steps of 32, 500 would be 15.
     epoch = read_json(folder, "history.json")[0]
     assert round(epoch["seconds"] * epoch["images_per_second"]) == pytest.approx(18 * 32, rel=0.02)

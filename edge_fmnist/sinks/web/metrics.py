@@ -73,14 +73,14 @@ class PrometheusMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics that are read when Prometheus asks, for prometheus_client."""
         latest = self._latest
-        counts = latest if self._stats is None else self._stats()
+        stats = None if self._stats is None else self._stats()
+        counts = stats or latest
         yield _counter("frames", "Frames delivered by the source.", counts.seen if counts else 0)
         yield _counter("frames_dropped", "Frames dropped in favour of a newer one.", counts.dropped if counts else 0)
         yield _gauge("results_per_second", "Results per second, smoothed.", latest.fps if latest else 0.0)
         yield _gauge("newest_result_age_seconds", "Seconds since the latest result, or since the start.", self._age())
         yield _gauge("viewers", "Open streams.", self._viewers())
-        if self._stats is not None:
-            stats = self._stats()
+        if stats is not None:
             yield _counter("frames_unusable", "Frames that could not be processed.", stats.unusable)
             yield _counter("source_reconnects", "Reconnections to the source.", stats.reconnects)
             dropped = sum(stats.not_written.values())

@@ -25,9 +25,9 @@ JSON = (".json", ".jsonl", ".ndjson")
 PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
-# Arrow types of a column of paths.
-# In the heading of a CSV file, where a delimiter is none.
+# Names in the heading of a CSV file that may contain delimiters.
 QUOTED = re.compile(r'"[^"]*"')
+# Arrow types of a column of paths.
 PATH_TYPES = ("string", "large_string", "binary")
 # A path, and the values of the carried columns.
 Photo = tuple[str, tuple[Any, ...]]

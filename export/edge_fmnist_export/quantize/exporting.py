@@ -195,7 +195,6 @@ class Exporter:
             "name": self.run.recipe.name,
             "architecture": self.run.recipe.architecture,
             "output": "logits",
-            # Left out where it is off: bytes count on a microcontroller.
             **({"mirrored": True} if self.run.recipe.flip_tta else {}),
             # Fitted to the scores of the run's last phase, for every format. Without what was measured with it, and the
             # recipe without what stands elsewhere in the file: bytes count on a microcontroller.

@@ -11,8 +11,7 @@ from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError, ModelError, ModelNotFoundError
-from edge_fmnist.sources.base import log_warning
-from edge_fmnist.vision.picture_files import find_pictures
+from edge_fmnist.vision.picture_files import find_pictures, log_warning
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.quantize.convert import IoType, representative_images

@@ -84,8 +84,7 @@ def make_variants(recipe: Recipe, texts: Sequence[str], epochs: int) -> list[Rec
     effective = [each for each in found if short_recipe(each.recipe, epochs, 0) != short_recipe(recipe, epochs, 0)]
     if texts:
         for each in found:
-            ours, theirs = recipe.data, each.recipe.data
-            if (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed):
+            if not recipe.data.same_split(each.recipe.data):
                 raise UsageError(
                     f"the variant {each.name!r} changes the validation images; leave out data.validation and "
                     "data.split_seed"

@@ -91,7 +91,7 @@ def teachers(recipe: Recipe) -> list[Run]:
                 "teacher of the same classes"
             )
         ours, theirs = recipe.data, run.recipe.data
-        if (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed):
+        if not ours.same_split(theirs):
             raise RecipeError(
                 f"the recipe {recipe.name}, distill.teachers: {name} held out other images for validation "
                 f"(validation = {theirs.validation}, split_seed = {theirs.split_seed}), so it was trained on ours; "

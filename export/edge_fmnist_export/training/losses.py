@@ -82,6 +82,7 @@ def target_loss(keras: Any, objective: Objective) -> PerRow:
     def loss(targets: Any, logits: Any) -> Any:
         logarithms = ops.log_softmax(logits, axis=-1)
         uniform = -ops.mean(logarithms, axis=-1)
+        # PyTorch has no product of a NumPy array and a tensor.
         correct = ops.sum(ops.multiply(targets, ops.exp(logarithms)), axis=-1)
         known = (1 - smoothing) * -ops.log(correct + EPSILON) + smoothing * uniform
         return ops.where(ops.sum(targets, axis=-1) > 0, known, unknown * uniform)

@@ -104,8 +104,8 @@ def class_subsets(recipe: Recipe, folder: Path, advance: Advance, warn: Warn) ->
 def held_out(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Return which photographs are held out, bool, shape (N,): a fifth of each class, those of a group together.
 
-    Groups that would make it more are trained on, so it may be less, and none of a class whose photographs are all
-    alike. Classes and groups are int, shape (N,).
+    A group that exceeds the fifth is used for training, so fewer may be held out, and none of a class whose photographs
+    are all alike. Classes and groups are int, shape (N,).
     """
     rng = np.random.default_rng(SEED)
     held = np.zeros(len(targets), bool)

@@ -68,6 +68,10 @@ class DataSettings(Section):
     train_on_validation: bool = False
     batch_size: Annotated[int, Field(gt=0)] = 128
 
+    def same_split(self, other: DataSettings) -> bool:
+        """Return whether other settings hold out the same images."""
+        return (self.validation, self.split_seed) == (other.validation, other.split_seed)
+
 
 class Augmentation(Section):
     """Augmentation of the training images; 0 or false switches a setting off.
@@ -246,7 +250,8 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _validation_is_left_for_selection(self) -> Recipe:
         if self.data.train_on_validation:
-            if "best" in (self.training.keep, self.qat.keep if self.qat.epochs else "last"):
+            phases = [self.training, self.qat] if self.qat.epochs else [self.training]
+            if any(phase.keep == "best" for phase in phases):
                 raise ValueError('data.train_on_validation needs keep = "last": images trained on choose no epoch')
             if self.photos.views or not self.init_from:
                 raise ValueError("data.train_on_validation needs init_from, for the temperature, and photos.views = 0")

@@ -106,8 +106,8 @@ def check_runs(recipe: Recipe, data: Split | None) -> None:
     if run := _initial_run(recipe):
         run.weights(FLOAT)
         if recipe.data.train_on_validation:
-            _initial_calibration(recipe)
-        elif data is not None and not of_another_set(recorded_data(run), "train", data) and _knows(run.recipe, recipe):
+            _initial_calibration(recipe, run)
+        elif data is not None and not of_another_set(recorded_data(run), "train", data) and _saw(run, recipe):
             log_warning(
                 f"{recipe.init_from} was trained on images that are held out here: their accuracy says nothing about "
                 "new images"
@@ -121,10 +121,9 @@ def check_runs(recipe: Recipe, data: Split | None) -> None:
             )
 
 
-def _knows(earlier: Recipe, recipe: Recipe) -> bool:
-    """Return whether a run of an earlier recipe was trained on the validation images of a recipe."""
-    ours, theirs = recipe.data, earlier.data
-    return theirs.train_on_validation or (ours.validation, ours.split_seed) != (theirs.validation, theirs.split_seed)
+def _saw(run: Run, recipe: Recipe) -> bool:
+    """Return whether a run was trained on validation images of a recipe."""
+    return run.recipe.data.train_on_validation or not run.recipe.data.same_split(recipe.data)
 
 
 def check_back_end(recipe: Recipe) -> None:
@@ -215,11 +214,11 @@ def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> N
             phase = _float_phase(run, data, targets) if name == FLOAT else _qat_phase(run, data, targets)
             _train_phase(run, phase, data, listener)
             model = phase.model
+    if recipe.data.train_on_validation:
+        run.write_json(CALIBRATION, _initial_calibration(recipe, open_run(recipe.init_from)))
+        return
     if model is None:
         model = _trained_model(run)
-    if recipe.data.train_on_validation:
-        run.write_json(CALIBRATION, _initial_calibration(recipe))
-        return
     found = calibrate(model, data.validation, data.photos, recipe.photos.false_reject_rate, flip_tta=recipe.flip_tta)
     if data.start is not None:
         logits = logits_of(model, data.validation.images, flip_tta=recipe.flip_tta)
@@ -232,14 +231,13 @@ def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> N
     run.write_json(CALIBRATION, found.as_dict())
 
 
-def _initial_calibration(recipe: Recipe) -> dict[str, Any]:
+def _initial_calibration(recipe: Recipe, run: Run) -> dict[str, Any]:
     """Return the calibration of the run that a recipe starts from, which was fitted on images it had not seen.
 
     Raises:
         RunError: it has none.
     """
-    run = _initial_run(recipe)
-    found = recorded(run) if run else None
+    found = recorded(run)
     if found is None:
         raise RunError(f"{recipe.init_from}: has no {CALIBRATION}, whose temperature the recipe {recipe.name} needs")
     return {key: found[key] for key in ("temperature", "threshold")}

@@ -413,6 +413,13 @@ restart_failed() {
     fail 1 "the service did not start with the new version, so the old one was restored; see: journalctl -u $NAME"
 }
 
+# Two runs would build the same environment, and delete each other's.
+lock() {
+    [ "$dry_run" = no ] && [ -d "$prefix" ] || return 0
+    exec 9<"$prefix"
+    flock -n 9 || fail 1 "another run of install.sh is at work in $prefix; wait for its end"
+}
+
 install_all() {
     check_system
     check_python
@@ -421,6 +428,7 @@ install_all() {
     check_service
     check_root
     run mkdir -p "$prefix"
+    lock
     run touch "$prefix/.$NAME"
     # shellcheck disable=SC2046 # one word per package
     apt_install $(packages)
@@ -436,6 +444,7 @@ install_all() {
 
 rollback() {
     check_root
+    lock
     target=$(readlink "$prefix/previous") || fail 1 "--rollback: there is no previous version in $prefix"
     "$prefix/$target/bin/$NAME" --version >/dev/null || fail 1 "--rollback: the previous version no longer runs"
     activate "$target"
@@ -491,6 +500,7 @@ remove_settings() {
 
 uninstall_all() {
     check_root
+    lock
     owner=$(unit_program)
     # --purge also deletes settings that an earlier --uninstall kept, unless another installation may use them.
     if [ ! -e "$prefix/.$NAME" ] && ! owns_unit && { [ "$purge" = no ] || [ -n "$(other_prefixes)" ]; }; then

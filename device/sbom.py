@@ -41,6 +41,9 @@ def bill(packages: list[Distribution]) -> dict[str, Any]:
     """
     found: dict[str, Distribution] = {}
     for package in packages:
+        # Without a name: what an interrupted pip leaves.
+        if package.metadata["Name"] is None:
+            continue
         found.setdefault(normalized(package.metadata["Name"]), package)
     components = {name: component(package) for name, package in sorted(found.items())}
     dependencies = [

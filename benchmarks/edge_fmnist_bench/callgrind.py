@@ -15,7 +15,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +24,7 @@ from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError, DataError, UsageError
 from edge_fmnist.model.registry import read_model
+from edge_fmnist.subprocesses import module_command
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench import machine, tables
 from edge_fmnist_bench.callgrind_target import MARK, PARTS
@@ -79,7 +79,7 @@ def _count(mode: str, model: str, calls: int, *more: int) -> dict[str, int]:
     with TemporaryDirectory(prefix="edge-fmnist-callgrind-") as folder:
         file = Path(folder) / "callgrind"
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
-        program = [sys.executable, "-m", "edge_fmnist_bench.callgrind_target", mode, model, *map(str, (calls, *more))]
+        program = module_command("edge_fmnist_bench.callgrind_target", mode, model, *map(str, (calls, *more)))
         try:
             done = subprocess.run(  # noqa: S603
                 [*command, *program],
@@ -201,8 +201,13 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     read_model(model)
     # Also before an update, which replaces only a baseline.
     baseline = read(gate) if gate is not None and (not update or gate.exists()) else None
-    console.say("bench: counting instructions with valgrind, which takes a minute")
     name = frame_model(model)
+    if baseline is not None and not update:
+        measured = {"model": name, "size": list(SIZE), "frames": FRAMES}
+        for key, value in measured.items():
+            if baseline.get(key) != value:
+                raise DataError(f"{gate}: a baseline of another {key} ({baseline.get(key)}), expected {value}")
+    console.say("bench: counting instructions with valgrind, which takes a minute")
     counts = document(name, count_frame(name))
     for path in (output, gate if update else None):
         if path is not None:

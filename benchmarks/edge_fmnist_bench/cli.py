@@ -119,6 +119,7 @@ def bench(
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
     for extra, option, given in (
+        ("export", "--against", against and run is None),
         ("export", "--peers", peers),
         ("peers", "--peers", peers),
         ("plot", "--plot", plot),

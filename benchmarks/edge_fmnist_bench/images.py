@@ -75,6 +75,6 @@ def mismatch(facts: dict[str, Any], images: Images) -> str | None:
     if images.split is None:
         return None
     if facts["own_classes"]:
-        return "the model was trained on photographs of other classes alone"
+        return "the model has other classes than the data set"
     scores, classes = math.prod(facts["outputs"][0]["shape"]), int(images.split.targets.max()) + 1
     return None if scores >= classes else f"the model has {scores} outputs, and the data set {classes} classes"

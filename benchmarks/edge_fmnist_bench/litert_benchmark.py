@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model.registry import read_model
+from edge_fmnist.subprocesses import module_command
 
 MODULE = "ai_edge_litert.tools.benchmark_litert_model"
 TIMEOUT = 120.0
@@ -32,7 +32,7 @@ def measure(model: str, calls: int, warm_up: int, threads: int) -> dict[str, Any
     with TemporaryDirectory(prefix="edge-fmnist-litert-") as folder:
         path, result = Path(folder) / "model.tflite", Path(folder) / "result.json"
         path.write_bytes(read_model(model).content)
-        command = [sys.executable, "-m", MODULE, f"--model={path}", f"--num_runs={calls}", f"--warmup_runs={warm_up}"]
+        command = module_command(MODULE, f"--model={path}", f"--num_runs={calls}", f"--warmup_runs={warm_up}")
         command += [f"--num_threads={threads}", f"--result_json={result}"]
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603

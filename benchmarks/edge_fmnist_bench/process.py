@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
-import sys
 import time
 from typing import Any
 
+from edge_fmnist.subprocesses import module_command
 from edge_fmnist_bench.protocol import SeparateProcess
 from edge_fmnist_bench.variants.base import BenchmarkVariant, VariantError
 
@@ -39,8 +39,8 @@ def measure(variant: BenchmarkVariant, settings: SeparateProcess) -> dict[str, A
 def _once(content: bytes) -> tuple[float, int]:
     """Return the milliseconds to the first label and the peak memory in bytes of one process."""
     started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "edge_fmnist_bench.first_label"],
+    with subprocess.Popen(  # noqa: S603 - the same Python and a module of ours
+        module_command("edge_fmnist_bench.first_label"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

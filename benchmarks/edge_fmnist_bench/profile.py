@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +14,7 @@ from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Operator, read_graph
+from edge_fmnist.subprocesses import module_command
 from edge_fmnist_bench.timing import time_calls
 from edge_fmnist_bench.variants.edge import bare_loop
 
@@ -70,7 +70,7 @@ def measure(model: str) -> dict[str, Any]:
 
 def _events(path: Path, version: str) -> list[dict[str, Any]]:
     """Return the operators that LiteRT ran, in order, without those that only start a delegate."""
-    command = [sys.executable, "-m", "edge_fmnist_bench.litert_profiler", str(path), str(WARM_UP), str(CALLS)]
+    command = module_command("edge_fmnist_bench.litert_profiler", str(path), str(WARM_UP), str(CALLS))
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
         events: list[dict[str, Any]] = json.loads(done.stdout)

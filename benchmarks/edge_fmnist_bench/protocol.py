@@ -188,4 +188,7 @@ def _setting(hint: Any, value: Any, where: str) -> Any:
         raise UsageError(f"{where}: expected a number of type {hint.__name__}, got {value!r}")
     if not (0 < value < float("inf") or (value == 0 and where.endswith(MAY_BE_ZERO))):
         raise UsageError(f"{where}: expected a number above zero, got {value!r}")
-    return hint(value)
+    try:
+        return hint(value)
+    except OverflowError:
+        raise UsageError(f"{where}: expected a smaller number, got more than a float can hold") from None

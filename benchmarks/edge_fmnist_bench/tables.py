@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edge_fmnist.cli import console
+from edge_fmnist.errors import printable
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
@@ -197,7 +198,7 @@ def headline(document: Document) -> str:
     parameters = f", {model['parameters']:,} parameters" if model["parameters"] else ""
     clock = f", {machine['governor']}" if machine["governor"] else ""
     return (
-        f"{model['name']} ({model['bytes']:,} bytes{parameters}{macs}, SHA-256 {model['sha256'][:12]}) on "
+        f"{printable(model['name'])} ({model['bytes']:,} bytes{parameters}{macs}, SHA-256 {model['sha256'][:12]}) on "
         f"{machine['board'] or machine['cpu']}, {machine['usable_cores']} cores, {machine['feature']}{clock}"
     )
 
@@ -246,7 +247,7 @@ def sentence(document: Document) -> str:
         "bytes": "{:,} bytes",
     }
     parts = [text.format(figures[name]) for name, text in texts.items() if figures[name] is not None]
-    return f"{document['model']['name']}: {', '.join(parts)}."
+    return f"{printable(document['model']['name'])}: {', '.join(parts)}."
 
 
 def figures_of(document: Document) -> dict[str, Any]:

@@ -314,9 +314,11 @@ def _temporary_file() -> IO[bytes]:
 @contextlib.contextmanager
 def status(message: str) -> Iterator[None]:
     """Show a message with a spinner while the block runs; only the message if there is no terminal."""
+    from rich.markup import escape
+
     console = stderr_console()
     if console.is_terminal:
-        with console.status(message):
+        with console.status(escape(printable_lines(message))):
             yield
     else:
         say(message)

@@ -74,9 +74,9 @@ def report() -> dict[str, Any]:
 
 
 def _interpreter() -> dict[str, Any]:
-    from edge_fmnist.model.classifier import Classifier
+    from edge_fmnist.model.classifier import MAX_THREADS, Classifier
 
-    threads = os.cpu_count() or 1
+    threads = min(os.cpu_count() or 1, MAX_THREADS)
     info = Classifier(DEFAULT_MODEL, threads=threads).info
     return {
         "name": info.name,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_fmnist.cli import console, options
-from edge_fmnist.errors import EdgeFmnistError, ModelError
+from edge_fmnist.errors import EdgeFmnistError, ModelError, printable_lines
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
 
 models = typer.Typer(help="List, describe and verify models.", invoke_without_command=True, rich_markup_mode=None)
@@ -116,7 +116,7 @@ def verify(
             )
         else:
             for name, problem in results.items():
-                print(problem or f"{name}: hash matches", flush=True)
+                print(printable_lines(problem or f"{name}: hash matches"), flush=True)
     if codes:
         raise typer.Exit(min(codes))
 
@@ -127,6 +127,6 @@ def _verify(name: str) -> None:
 
     model = read_model(name)
     metadata = extract(model.content, model.source)
-    if name not in shipped_models() and (metadata is None or HASH_KEY not in metadata.settings):
+    if name not in shipped_models() and (metadata is None or metadata.settings.get(HASH_KEY) is None):
         check_model(model.content, model.source, allow_custom=True)
         raise ModelError(f"{name}: has no hash to compare with; files exported by this version have one")

@@ -71,7 +71,18 @@ def filled(labels: Sequence[str], count: int) -> tuple[str, ...]:
 
     Such an output has no training image, so it is practically never the answer.
     """
-    return (*labels, *(f"unused {index}" for index in range(len(labels), count)))
+    return (*labels, *map(unused_label, range(len(labels), count)))
+
+
+def unused_label(index: int | str) -> str:
+    """Return the label of an output without a class."""
+    return f"unused {index}"
+
+
+def is_unused(label: str) -> bool:
+    """Return whether a label stands for an output without a class."""
+    index = label.rpartition(" ")[2]
+    return index.isdecimal() and label == unused_label(index)
 
 
 def check_labels(labels: tuple[str, ...], where: str) -> None:

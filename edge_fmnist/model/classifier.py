@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS, check_labels, filled
+from edge_fmnist.data.labels import LABELS, check_labels, filled, unused_label
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.interpreter import InterpreterInfo
@@ -416,7 +416,7 @@ def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[st
             "--labels FILE or labels=(…)"
         )
     used = len(labels)
-    while used > 2 and labels[used - 1] == f"unused {used - 1}":
+    while used > 2 and labels[used - 1] == unused_label(used - 1):
         used -= 1
     return labels[:used]
 

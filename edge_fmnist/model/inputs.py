@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ImageError
-from edge_fmnist.vision.read_image import read_image
+from edge_fmnist.vision.read_image import counts_from_white, read_image
 
 
 def image_of(picture: Any) -> np.ndarray | None:
@@ -63,12 +63,16 @@ def read_pixels(picture: Any) -> np.ndarray:
 def _pil_pixels(picture: Any) -> np.ndarray:
     from PIL import ImageOps
 
+    # Before it is turned, which drops the tags.
+    inverted = counts_from_white(picture)
     upright = ImageOps.exif_transpose(picture)
     if upright.mode[0] in "IF":
         # Pillow opens some files of 16 bits as 32.
         values = np.asarray(upright)
         if upright.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > np.iinfo(np.uint16).max:
             raise ImageError(f"expected a PIL image of 8 or 16 bits, got mode {upright.mode}")
+        if inverted:
+            values = (255 if values.max(initial=0) <= 255 else np.iinfo(np.uint16).max) - values
         return values.astype(np.uint16)
     if "A" in upright.getbands() or "transparency" in upright.info:
         return np.asarray(upright.convert("RGBA"))[..., [2, 1, 0, 3]]

@@ -16,7 +16,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from edge_fmnist.data.labels import check_labels, parse_labels
+from edge_fmnist.data.labels import LABELS, check_labels, parse_labels
 from edge_fmnist.errors import DataError, ModelError, ModelHashError
 
 FORMAT = "edge-fmnist-model/1"
@@ -86,7 +86,9 @@ class Metadata:
 
     @property
     def own_classes(self) -> bool:
-        """Whether the model was trained on photographs of a user's own classes alone."""
+        """Whether the classes are a user's own, without those of Fashion-MNIST."""
+        if "taught" in self.settings:
+            return self.labels[: len(LABELS)] != LABELS
         training = self.settings.get("training")
         return isinstance(training, dict) and "photos_sha256" in training and "data_sha256" not in training
 

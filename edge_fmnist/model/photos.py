@@ -219,8 +219,8 @@ class PhotoResult:
 
     @property
     def score(self) -> float:
-        """Score of the most probable label; 0 without a garment."""
-        return self.prediction.score if self.prediction else 0.0
+        """Score of the most probable label; 0 without a garment, or where the label is "none"."""
+        return 0.0 if self.prediction is None or self.prediction.label == NONE else self.prediction.score
 
     @property
     def answered(self) -> bool:

@@ -257,7 +257,8 @@ def _check(path: Path) -> tuple[int, bytes]:
         last = file.read().rpartition(b"\n")[2]
     # After a power failure, the end may consist of zeros.
     unfinished = not last.strip(b"\0") or last.startswith(LINE_START if first == last else b"{")
-    if size and not ((_is_object(first) or first == last) and (unfinished or _is_object(last))):
+    ours = first.startswith(LINE_START) and _is_object(first)
+    if size and not ((ours or first == last) and (unfinished or _is_object(last))):
         raise UsageError(f"{path}: expected JSON Lines or an empty file, got other content; choose another file")
     return size, last
 

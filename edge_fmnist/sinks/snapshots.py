@@ -82,6 +82,9 @@ class Snapshots(Sink):
         if not changed:
             return
         self._count += 1
+        # Another run may save into the same folder.
+        while any(self._folder.glob(f"{self._count:06d}-*")):
+            self._count += 1
         now = self._clock()
         self._saved.append(self._save(_files(result, f"{self._count:06d}-{_slug(str(result.label))}", now)))
         if len(self._saved) > self._limit:

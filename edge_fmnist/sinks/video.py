@@ -21,7 +21,7 @@ from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.containers import Avi, Container, FragmentedMp4, Matroska
 from edge_fmnist.sources.base import OPEN_TIMEOUT, Warn, log_warning
-from edge_fmnist.sources.capture import open_ffmpeg
+from edge_fmnist.sources.capture import open_ffmpeg, utf8_path
 
 # The wheel of OpenCV has no H.264 encoder; VP8 and VP9 are too slow for small devices.
 FORMATS: dict[str, tuple[str, type[Container]]] = {
@@ -78,11 +78,11 @@ class VideoRecorder(Sink):
             warn: receives a message about a file of a killed run.
 
         Raises:
-            UsageError: unsupported suffix, or the path is a folder.
+            UsageError: unsupported suffix, a path that is not UTF-8, or a folder.
             SinkError: the file cannot be written there, or another process records to it.
         """
         # The file that a link names stays where it is.
-        self._path = Path(os.path.realpath(path))
+        self._path = Path(utf8_path(os.path.realpath(path)))
         suffix = self._path.suffix.lower()
         if suffix not in FORMATS:
             raise UsageError(f"{path}: expected a video file that ends in {', '.join(FORMATS)}, got {suffix!r}")

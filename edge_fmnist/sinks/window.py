@@ -13,6 +13,7 @@ from edge_fmnist.errors import SinkClosedError, SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
+from edge_fmnist.subprocesses import code_command
 
 TITLE = "edge-fmnist"
 CLOSE_KEYS = (ord("q"), ord("Q"), 27)
@@ -92,7 +93,7 @@ def _check_display() -> None:
         raise SinkError(f"no display for a window (neither DISPLAY nor WAYLAND_DISPLAY is set); {ALTERNATIVE}")
     try:
         probe = subprocess.run(  # noqa: S603 - the running interpreter and a constant
-            [sys.executable, "-c", PROBE],
+            code_command(PROBE),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=PROBE_SECONDS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources.base import READ_TIMEOUT, Source
 
 if TYPE_CHECKING:
@@ -29,14 +29,27 @@ RETRY_PAUSE = 0.02
 SLOW_READ = 1.0
 
 
+def utf8_path(path: str) -> str:
+    """Return a path or URL for OpenCV, which crashes where it is not UTF-8.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: OpenCV opens videos with UTF-8 paths only; rename the file or its folder") from error
+    return path
+
+
 def open_camera(device: str) -> cv2.VideoCapture:
-    """Return a capture of a V4L2 device; check ``isOpened``."""
+    """Return a capture of a V4L2 device; check ``isOpened``. Errors as in :func:`utf8_path`."""
     # OpenCV waits 10 s for a frame by default. In whole seconds.
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", f"{READ_TIMEOUT:.0f}")
     import cv2
 
     silence()
-    return cv2.VideoCapture(device, cv2.CAP_V4L2)
+    return cv2.VideoCapture(utf8_path(device), cv2.CAP_V4L2)
 
 
 def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None = None) -> cv2.VideoCapture:
@@ -46,6 +59,9 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
         address: a path or URL.
         timeout: seconds for opening.
         options: further options of FFmpeg.
+
+    Raises:
+        UsageError: as in :func:`utf8_path`.
     """
     import cv2
 
@@ -55,7 +71,7 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
     with _ffmpeg_options(options or {}):
-        return cv2.VideoCapture(address, cv2.CAP_FFMPEG, timeouts)
+        return cv2.VideoCapture(utf8_path(address), cv2.CAP_FFMPEG, timeouts)
 
 
 @contextmanager

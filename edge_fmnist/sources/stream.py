@@ -20,6 +20,7 @@ from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream, connection_of, shut_down
 from edge_fmnist.sources.tls import client_context, ffmpeg_options
+from edge_fmnist.vision.picture_files import HEADER_BYTES, PICTURE_FORMATS, identify
 from edge_fmnist.vision.read_image import decode_picture
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 MISMATCHES = (62, 64)
 MULTIPART = "multipart/x-mixed-replace"
-UNNAMED = "application/octet-stream"
+UNNAMED = ("application/octet-stream", "binary/octet-stream", "text/plain")
 # How often an image is requested again.
 SNAPSHOT_FPS = 2.0
 
@@ -82,7 +83,7 @@ class Stream(ChosenSource):
     def _connect_http(self) -> Source:
         response = self._request()
         kind = response.headers.get_content_type()
-        if kind.startswith("image/"):
+        if kind.startswith("image/") or identify(self._first_bytes(response, kind)) in PICTURE_FORMATS:
             return PolledImage(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
         if self._is_mjpeg(response, kind):
             return MjpegStream(response, self.name, self._warn)
@@ -91,11 +92,15 @@ class Stream(ChosenSource):
         return FfmpegStream(self._url, self.name, self.settings.timeout, f"its Content-Type is {kind}", options)
 
     def _is_mjpeg(self, response: http.client.HTTPResponse, kind: str) -> bool:
-        if response.isclosed() or kind not in (MULTIPART, UNNAMED):
-            return False
+        # ffmpeg -listen 1 serves Motion JPEG without naming it, and to one reader only.
+        return not response.isclosed() and (kind == MULTIPART or self._first_bytes(response, kind).startswith(b"--"))
+
+    def _first_bytes(self, response: http.client.HTTPResponse, kind: str) -> bytes:
+        """Return the first bytes of a response whose type says little; they are read again."""
+        if response.isclosed() or kind not in UNNAMED:
+            return b""
         try:
-            # ffmpeg -listen 1 serves Motion JPEG without naming it, and to one reader only.
-            return kind == MULTIPART or response.peek(2).startswith(b"--")
+            return response.peek(HEADER_BYTES)
         except (OSError, http.client.HTTPException) as error:
             response.close()
             raise SourceError(f"{self.name}: {_reason(error)}") from error

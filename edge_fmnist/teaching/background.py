@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.model.registry import ModelBytes, read_model
+from edge_fmnist.subprocesses import module_command
 
 if TYPE_CHECKING:
     from edge_fmnist.model.classifier import Classifier
@@ -64,7 +64,7 @@ class BackgroundTeacher:
             if self._process is not None:
                 raise UsageError("it is teaching already")
             self._report = self._error = None
-            command = [sys.executable, "-m", "edge_fmnist", "teach", str(self._folder), *(["--add"] if add else [])]
+            command = module_command("edge_fmnist", "teach", str(self._folder), *(["--add"] if add else []))
             command += [f"--output={self._folder / CANDIDATE}", f"--model={self._loop.classifier.source}", "--json"]
             self._started = time.monotonic()
             pipe = subprocess.PIPE

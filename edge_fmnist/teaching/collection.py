@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from edge_fmnist.data.files import write_bytes
-from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN
+from edge_fmnist.data.labels import MAX_LABEL_LENGTH, NONE, UNKNOWN, is_unused
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.model.photos import UNSORTED, class_key, folder_form
 from edge_fmnist.sources.base import Warn, log_warning
@@ -78,7 +78,7 @@ def folder_name(label: str) -> str:
         raise UsageError("expected a name of printable characters for the class")
     if not name or len(name) > MAX_LABEL_LENGTH or len(name.encode()) > 200:
         raise UsageError(f"expected a name of 1 to {MAX_LABEL_LENGTH} characters for the class")
-    if name.casefold() in RESERVED:
+    if name.casefold() in RESERVED or is_unused(name.casefold()):
         raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
     return name
 

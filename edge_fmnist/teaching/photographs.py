@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, UNKNOWN
+from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, UNKNOWN, is_unused
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.photos import subfolders
 from edge_fmnist.vision.picture_files import Warn, list_pictures
@@ -136,10 +136,12 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
             + (f" ({next(iter(files))})" if len(files) == 1 else "")
         )
     for name in files:
-        if name == UNKNOWN or len(name) > MAX_LABEL_LENGTH or not name.isprintable():
+        strange = len(name) > MAX_LABEL_LENGTH or not name.isprintable() or name != name.strip()
+        if strange or name == UNKNOWN or is_unused(name):
             raise DataError(
                 f"{folder}: the folder {name!r} cannot be the name of a class; expected at most {MAX_LABEL_LENGTH} "
-                "printable characters, and not 'unknown', which is the answer for a low score"
+                "printable characters, without spaces at the ends, and not 'unknown', which is the answer for a low "
+                "score, or 'unused' and a number, an output without a class"
             )
     return files
 

@@ -195,6 +195,7 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         image, size = _load_jpeg(data, source, edge)
     else:
         image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
+        counts_from_white(image)
         size, reduction = image.size, 0
         if kind == "JPEG 2000":
             # Colours of more than 8 bits are decoded again, at full size.
@@ -206,13 +207,21 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         _check_memory(source, size, pixels * BYTES_PER_PIXEL.get(kind, channels))
         if kind != "WebP":
             image.load()
-    orientation = image.getexif().get(0x0112, 1)
+    orientation = _orientation(image)
     turn = _TURNS.get(orientation)
     if kind == "WebP":
         image = _load_webp(data)
     array = _to_array(image, edge, data)
     width, height = size[::-1] if orientation in _SIDEWAYS else size
     return Still(np.ascontiguousarray(turn(array) if turn else array), width, height)
+
+
+def _orientation(image: Any) -> int:
+    """Return the Exif orientation of a picture; 1, upright, if its metadata is damaged."""
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    except Exception:  # Pillow raises almost anything.
+        return 1
 
 
 def _jpeg_2000_bits(data: bytes) -> int:
@@ -254,6 +263,8 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: pixels.swapaxes(0, 1)[::-1],
 }
 _SIDEWAYS = (5, 6, 7, 8)
+# Tags of TIFF 6.0.
+_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 258, 262, 284
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -261,6 +272,21 @@ def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
     module, name = PLUG_INS[kind]
     image: ImageFile.ImageFile = getattr(importlib.import_module(f"PIL.{module}"), name)(io.BytesIO(data))
     return image
+
+
+def counts_from_white(image: Any) -> bool:
+    """Return whether in a TIFF of 16 bits, opened by Pillow, 0 is white, which Pillow leaves as it is.
+
+    Raises:
+        ImageError: its colours are in separate planes, which Pillow mixes up.
+    """
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (1,))
+    if max(bits) <= 8:
+        return False
+    if len(bits) > 1 and tags.get(_PLANAR_CONFIGURATION) == 2:
+        raise ImageError("a TIFF of 16 bits with separate colour planes cannot be decoded; save it interleaved")
+    return bool(tags.get(_PHOTOMETRIC_INTERPRETATION) == 0)
 
 
 def _open_heif(data: bytes) -> Any:
@@ -379,5 +405,5 @@ def _converter_of_deep(image: Image.Image, mode: str) -> Callable[[Image.Image],
     low, high = min(extreme[0] for extreme in extremes), max(extreme[1] for extreme in extremes)
     if image.mode == "F" or low < 0 or high > 0xFFFF:
         raise ImageError(f"expected an image of uint8 or uint16, got {extremes[0][2]}")
-    shift = 8 if high > 255 else 0
-    return lambda strip: PIL.Image.fromarray((np.asarray(strip) >> shift).astype(np.uint8)).convert(mode)
+    shift, turned = 8 if high > 255 else 0, 255 if counts_from_white(image) else 0
+    return lambda strip: PIL.Image.fromarray((np.asarray(strip) >> shift).astype(np.uint8) ^ turned).convert(mode)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist import Classifier
+from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError, DataError, SourceError, UsageError
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist_bench import callgrind, callgrind_target
@@ -187,3 +188,10 @@ def test_recorded_counts_can_be_read() -> None:
     assert recorded
     for path in recorded:
         assert set(callgrind.read(path)["instructions"]) == set(STAGES)
+
+
+def test_a_baseline_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "baseline.json"
+    write_json(path, callgrind.document("camera", dict.fromkeys(STAGES, 1000)))
+    with pytest.raises(DataError, match=r"a baseline of another model \(camera\), expected nano"):
+        callgrind.command("nano", gate=path, update=False, output=None, json=False)

@@ -5,6 +5,7 @@ emulate.sh --installer runs it on a real Debian system.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -400,3 +401,15 @@ def test_the_bill_of_materials_lists_what_is_installed() -> None:
     requires = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
     assert f"pkg:pypi/numpy@{metadata.version('numpy')}" in requires[bill["metadata"]["component"]["bom-ref"]]
     assert set().union(*requires.values()) <= listed | {bill["metadata"]["component"]["bom-ref"]}
+
+
+@pytest.mark.parametrize("option", ["--wheel", "--rollback", "--uninstall"])
+def test_two_runs_at_once(machine: Machine, option: str) -> None:
+    for version in ("1", "2"):
+        machine.installed(version)
+    prefix = os.open(machine.prefix, os.O_RDONLY)
+    fcntl.flock(prefix, fcntl.LOCK_EX)
+    result = machine.install(option, *([machine.wheel("3")] if option == "--wheel" else []))
+    os.close(prefix)
+    assert (result.returncode, "another run of install.sh" in result.stderr) == (1, True)
+    assert machine.version() == "2"

@@ -100,3 +100,10 @@ def test_extras(run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.
     monkeypatch.setattr(extras, "find_spec", lambda name: SimpleNamespace() if present else None)
     assert json.loads(run_cli("doctor", "--json").stdout)["extras"]["export"] is present
     assert f"export {'present' if present else 'absent'}" in run_cli("doctor").stdout
+
+
+def test_more_cores_than_an_interpreter_may_use(
+    run_cli: RunCli, shipped: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 96)
+    assert json.loads(run_cli("doctor", "--json").stdout)["interpreter"]["threads_available"] == 64

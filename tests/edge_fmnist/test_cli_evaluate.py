@@ -11,6 +11,8 @@ import pytest
 from edge_fmnist import LABELS, Classifier
 from edge_fmnist.cli import console
 from edge_fmnist.data.dataset import load_split
+from edge_fmnist.model.metadata import FORMAT, embed, without_metadata
+from edge_fmnist.model.registry import read_model
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
 
@@ -178,3 +180,14 @@ def test_a_damaged_photograph_is_reported_and_the_rest_evaluated(run_cli: RunCli
 def test_data_and_photographs_at_once(run_cli: RunCli, model: str, small_data: Path, photos: Path) -> None:
     result = run_cli("evaluate", model, "--data", small_data, "--photos", photos, code=2)
     assert "expected --data or --photos, got both" in result.output
+
+
+@pytest.mark.parametrize(("labels", "code"), [(LABELS[::-1], 1), (LABELS, 0)])
+def test_a_model_of_own_classes_is_not_measured_on_the_data_set(
+    run_cli: RunCli, small_data: Path, tmp_path: Path, labels: tuple[str, ...], code: int
+) -> None:
+    content, path = read_model("nano").content, tmp_path / "taught.tflite"
+    settings = {"format": FORMAT, "output": "logits", "taught": {"parent": "nano"}}
+    path.write_bytes(embed(without_metadata(content), settings, labels))
+    done = run_cli("evaluate", path, "--data", small_data, code=code)
+    assert ("has other classes than the data set" in done.stderr) == bool(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
+from edge_fmnist.subprocesses import code_command, module_command
 
 HEAVY = ("tensorflow", "keras", "tf_keras", "matplotlib", "sklearn", "tensorflow_model_optimization")
 FORBIDDEN = (*HEAVY, "edge_fmnist_bench", "edge_fmnist_export")
@@ -96,3 +99,11 @@ def test_the_console_script_is_light(model_path: Callable[[str], Path], shirt: s
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     assert "edge_fmnist" in imported
     assert imported & set(FORBIDDEN) == set()
+
+
+@pytest.mark.parametrize("command", [code_command("import argparse"), module_command("compileall", "-h")])
+def test_a_child_process_imports_nothing_from_the_working_folder(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "argparse.py").write_text("raise SystemExit(3)", "utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Box, Classifier, Garment, Prediction
+from edge_fmnist.data.labels import NONE
 from edge_fmnist.errors import DataError, DataNotFoundError
 from edge_fmnist.model.photos import (
     GARMENTS,
@@ -297,3 +298,11 @@ def test_the_camera_model_on_real_photographs() -> None:
     assert result.auroc is not None
     assert result.auroc >= MIN_AUROC
     assert 0 < result.false_reject_rate <= MAX_REJECTED
+
+
+def test_none_is_no_score_of_a_garment() -> None:
+    labels = (NONE, "jeans")
+    scores = np.array([0.9, 0.1], np.float32)
+    rejected = Prediction(NONE, 0, 0.9, scores, 0.1, labels, 0.5)
+    known = Prediction("jeans", 1, 0.9, scores[::-1], 0.1, labels, 0.5)
+    assert [PhotoResult(NONE, (), prediction).score for prediction in (rejected, known, None)] == [0.0, 0.9, 0.0]

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
+from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.vision import read_image as module
 from edge_fmnist.vision.picture_files import find_pictures, is_picture
 from edge_fmnist.vision.preprocess import preprocess
@@ -400,3 +401,31 @@ def test_a_text_that_begins_like_a_picture_is_none(tmp_path: Path) -> None:
 
 def test_a_long_jpeg_is_read() -> None:
     assert read_image(cv2.imencode(".jpg", np.zeros((3, 2000, 3), np.uint8))[1].tobytes()).shape[0] >= 1
+
+
+def deep_tiff(pixels: np.ndarray, tag: int, value: int) -> bytes:
+    """Return a TIFF of 16 bits by OpenCV, with another value of a tag."""
+    content = bytearray(cv2.imencode(".tif", pixels, [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes())
+    entry = content.index(struct.pack("<HHI", tag, 3, 1))
+    content[entry + 8 : entry + 10] = struct.pack("<H", value)
+    return bytes(content)
+
+
+@pytest.mark.parametrize(("top", "shift"), [(65535, 8), (255, 0)])
+def test_a_tiff_of_16_bits_may_count_from_white(top: int, shift: int) -> None:
+    grey = np.linspace(0, top, 1200).astype(np.uint16).reshape(40, 30)
+    content = deep_tiff(grey, 262, 0)
+    assert np.array_equal(read_image(content)[..., 0], 255 - (grey >> shift))
+    assert np.array_equal(read_pixels(Image.open(io.BytesIO(content))), top - grey)
+
+
+def test_a_tiff_of_16_bits_with_separate_planes_is_refused() -> None:
+    content = deep_tiff(PICTURE.astype(np.uint16) << 8, 284, 2)
+    for picture in (content, Image.open(io.BytesIO(content))):
+        with pytest.raises(ImageError, match="separate colour planes"):
+            read_pixels(picture)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_damaged_exif_does_not_matter(kind: str) -> None:
+    assert read_image(encoded(kind, SMOOTH, exif=b"Exif\0\0damaged")).shape == SMOOTH.shape

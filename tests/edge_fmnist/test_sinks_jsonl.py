@@ -23,6 +23,7 @@ from edge_fmnist.sinks import jsonl
 from edge_fmnist.sinks.jsonl import JsonLines, json_line, new_run_id
 
 MakeResult = Callable[..., LiveResult]
+FIRST = b'{"time": "2026-01-31T12:00:00", "frame": 1}'
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -105,9 +106,9 @@ def test_lines_are_appended_to_those_of_earlier_runs(tmp_path: Path, make_result
     ("end", "kept", "message"),
     [
         (b'{"time": "2026-01-3', [], "removed an incomplete last line (19 bytes)"),
-        (b'{"frame": 1}\n{"time": "2026', [1], "removed an incomplete last line"),
-        (b'{"frame": 1}\n' + bytes(300), [1], "removed an incomplete last line (300 bytes)"),
-        (b'{"frame": 1}\n{"frame": 2}', [1, 2], None),
+        (FIRST + b'\n{"time": "2026', [1], "removed an incomplete last line"),
+        (FIRST + b"\n" + bytes(300), [1], "removed an incomplete last line (300 bytes)"),
+        (FIRST + b'\n{"frame": 2}', [1, 2], None),
         (b"", [], None),
     ],
 )
@@ -127,7 +128,16 @@ def test_the_end_of_a_killed_run(
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
     "content",
-    [b"notes\n", b'{\n  "pretty": 1\n}\n', b"{torn", b"\x89PNG\r\n\0", b'{"frame": 1}\nnotes', b"[1]\n", b"\n"],
+    [
+        b"notes\n",
+        b'{\n  "pretty": 1\n}\n',
+        b"{torn",
+        b"\x89PNG\r\n\0",
+        FIRST + b"\nnotes",
+        b"[1]\n",
+        b"\n",
+        b'{"a": 1}\n',
+    ],
 )
 def test_a_file_with_other_content_is_refused(tmp_path: Path, content: bytes, overwrite: bool) -> None:
     path = tmp_path / "out.jsonl"

@@ -126,3 +126,11 @@ def test_any_label_makes_a_file_name(tmp_path: Path, make_result: MakeResult, la
     with Snapshots(tmp_path / "shots") as sink:
         sink.write(make_result(label=label, size=(28, 28)))
     assert moments(tmp_path / "shots") == [f"000001-{slug}"]
+
+
+def test_two_runs_share_a_folder(tmp_path: Path, make_result: MakeResult, snapshots: Callable[..., Snapshots]) -> None:
+    with snapshots() as one, snapshots() as other:
+        one.write(make_result(1, "Bag"))
+        other.write(make_result(2, "Bag"))
+        one.write(make_result(3, "Coat"))
+    assert moments(tmp_path / "shots") == ["000001-bag", "000002-bag", "000003-coat"]

@@ -315,3 +315,9 @@ def test_a_folder_that_vanishes_is_reported(tmp_path: Path, make_result: MakeRes
     shutil.rmtree(folder)
     with pytest.raises(SinkError, match=r"out\.mkv: cannot be written \(.*\)"):
         sink.close()
+
+
+def test_a_path_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="OpenCV opens videos with UTF-8 paths only"):
+        VideoRecorder(tmp_path / os.fsdecode(b"x\xff.mp4"))
+    assert list(tmp_path.iterdir()) == []

@@ -357,3 +357,11 @@ def test_skipped_pictures_of_a_folder(tmp_path: Path) -> None:
     assert values(remaining(source)) == [51, 52]
     assert source.skip() is False
     source.close()
+
+
+def test_a_video_in_a_folder_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xff")
+    folder.mkdir()
+    (folder / "x.avi").write_bytes(b"RIFF\0\0\0\0AVI LIST")
+    with pytest.raises(UsageError, match="OpenCV opens videos with UTF-8 paths only"):
+        parse_source(str(folder / "x.avi")).open()

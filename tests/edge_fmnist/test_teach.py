@@ -236,6 +236,16 @@ def nothing_found(folder: Path) -> None:
         cv2.imwrite(str(folder / name / "0.png"), np.full((100, 100, 3), 255, np.uint8))
 
 
+def unused_name(folder: Path) -> None:
+    write(folder, "unused 1", trouser)
+    write(folder, "tee", t_shirt)
+
+
+def space_at_the_end(folder: Path) -> None:
+    write(folder, "jeans ", trouser)
+    write(folder, "tee", t_shirt)
+
+
 def reserved_name(folder: Path) -> None:
     write(folder, "unknown", trouser)
     write(folder, "tee", t_shirt)
@@ -253,6 +263,8 @@ def nothing(folder: Path) -> None:
         (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
         (nothing_found, DataError, "no garment found in any of its 2 photographs"),
         (reserved_name, DataError, "the folder 'unknown' cannot be the name of a class"),
+        (unused_name, DataError, "the folder 'unused 1' cannot be the name of a class"),
+        (space_at_the_end, DataError, "the folder 'jeans ' cannot be the name of a class"),
         (nothing, DataNotFoundError, "expected a folder of photographs for each class in it, got none"),
         (lambda folder: None, DataNotFoundError, "got no folder"),
     ],

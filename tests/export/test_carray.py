@@ -194,11 +194,19 @@ def test_command_takes_a_shipped_model_as_it_is(run_cli: Callable[..., Any], edg
     assert (tmp_path / "edge.c").read_text("utf-8") == c_files(edge, "edge").source
 
 
-def test_a_source_file_of_somebody_else_is_kept(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:
-    (tmp_path / "main.c").write_text("int main(void);", "utf-8")
+@pytest.mark.parametrize("name", ["main.c", "main.h"])
+def test_a_file_of_somebody_else_is_kept(run_cli: Callable[..., Any], tmp_path: Path, name: str) -> None:
+    for _ in range(2):
+        run_cli("export", "edge", "--c-array", "-o", tmp_path / "main.h")
+    (tmp_path / name).write_text("int main(void);", "utf-8")
     done = run_cli("export", "edge", "--c-array", "-o", tmp_path / "main.h", code=2)
-    assert "main.c: exists without main.h" in done.stderr
-    assert (tmp_path / "main.c").read_text("utf-8") == "int main(void);"
+    assert f"{name}: exists and is not of an earlier export" in done.stderr
+    assert (tmp_path / name).read_text("utf-8") == "int main(void);"
+
+
+def test_a_file_of_cpp_is_refused(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    done = run_cli("export", "edge", "--c-array", "-o", tmp_path / "model.cc", code=2)
+    assert "expected a folder, or a file that ends in .c or .h" in done.stderr
 
 
 def test_command_answers_programs(run_cli: Callable[..., Any], edge: ModelBytes, tmp_path: Path) -> None:

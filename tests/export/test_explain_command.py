@@ -136,6 +136,13 @@ def test_an_image_that_cannot_be_explained_is_reported_and_skipped(
     assert answer.stderr.count("Error: ") == 4
 
 
+def test_a_long_name_is_cut(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 250}.png"
+    cv2.imwrite(str(path), np.full((28, 28), 60, np.uint8))
+    answer = json.loads(explain(tiny_model, path, "--method", "occlusion").stdout)
+    assert Path(answer["picture"]).name == f"{'n' * 200}-occlusion.png"
+
+
 @pytest.mark.parametrize(
     ("package", "method"),
     [("matplotlib", "occlusion"), ("tomli_w", "occlusion"), ("shap", "shap"), ("lime", "lime"), ("skimage", "lime")],

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import json
 import os
 import re
 import shutil
+import socket
+import struct
 import subprocess
+import threading
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,6 +28,7 @@ from typer.testing import CliRunner
 from edge_fmnist import Classifier
 from edge_fmnist.cli.app import app
 from edge_fmnist.data import dataset
+from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import DataNotFoundError, DownloadError, InterpreterError, ModelError, UsageError
 from edge_fmnist.model.classifier import FLIP_LIMIT
 from edge_fmnist.model.flatbuffer import Table
@@ -35,6 +41,7 @@ from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.cli.web import web
 from edge_fmnist_export.web import browser, build, litertjs
+from edge_fmnist_export.web.server import PageHandler
 
 HERE = Path(__file__).parent / "web"
 REQUIRED = os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1"
@@ -104,6 +111,35 @@ def test_a_page_of_somebody_else_is_not_replaced(without_npm: None, tmp_path: Pa
     for model in ("edge", "nano"):
         build.write_page(model, tmp_path / "page")
     assert (tmp_path / "page" / "model.tflite").read_bytes() == read_model("nano").content
+
+
+def test_an_interrupted_page_can_be_written_again(
+    without_npm: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails_at_the_model(path: Path, data: bytes) -> None:
+        if path.name == "model.tflite":
+            raise OSError("no space left")
+        write_bytes(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_bytes", fails_at_the_model)
+        with pytest.raises(UsageError, match="no space left"):
+            build.write_page("edge", tmp_path)
+    build.write_page("edge", tmp_path)
+    assert (tmp_path / "model.tflite").read_bytes() == read_model("edge").content
+
+
+def test_a_browser_that_leaves_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = functools.partial(PageHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/", timeout=10).close()
+        server.shutdown()
+        serving.join()
+    assert capsys.readouterr().err == ""
 
 
 def test_the_worker_changes_with_the_model_only(without_npm: None, tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from edge_fmnist import extras
 from edge_fmnist.errors import RunError
 from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.subprocesses import module_command
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 from edge_fmnist_bench.variants.edge import InterpreterVariant
 
@@ -52,7 +52,7 @@ def tflite_variants(run: str, folder: Path) -> list[BenchmarkVariant]:
     interpreter = interpreters.choose()
     options = [f"--{kind}" for kind in FORMATS]
     # A separate process: conversion needs TensorFlow, while the Keras variants run on the current back end.
-    command = [sys.executable, "-m", "edge_fmnist", "export", run, *options, "--output", str(folder), "--json"]
+    command = module_command("edge_fmnist", "export", run, *options, "--output", str(folder), "--json")
     # Without the data set, the export does not measure accuracy, which the benchmark does itself.
     environment = {**os.environ, "EDGE_FMNIST_DATA": str(folder / "no-data")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603

@@ -157,6 +157,8 @@ def split(train: Split, options: BaselineOptions) -> tuple[Subset, Subset]:
     wanted = options.train_images
     if wanted is None or wanted == len(rest):
         return rest, validation
+    if len(rest) <= FOLDS * classes:
+        raise UsageError(f"{len(rest):,} images are too few to choose --train-images from; leave it out")
     if not FOLDS * classes <= wanted < len(rest):
         raise UsageError(
             f"expected {FOLDS * classes:,} to {len(rest):,} training images, got {wanted:,}; "

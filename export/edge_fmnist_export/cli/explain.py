@@ -12,7 +12,7 @@ import typer
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data.files import check_outputs, write_bytes, write_json
-from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError
+from edge_fmnist.errors import DataError, ImageError, SourceError, UsageError, printable
 from edge_fmnist_export.report.explain import NAMES
 
 if TYPE_CHECKING:
@@ -145,18 +145,21 @@ class Explainer:
                 except (ImageError, SourceError, DataError) as error:
                     succeeded = self._failed(source, error, json=json)
                     continue
-                if json:
-                    console.emit_json(values, indent=None)
-                else:
-                    chosen = values["class"]
-                    print(f"{source}: {chosen['label']} {chosen['score']:.1%}: {values['picture']}", flush=True)
+                chosen = values["class"]
+                line = f"{source}: {chosen['label']} {chosen['score']:.1%}: {values['picture']}"
+                with console.reader_may_leave():
+                    if json:
+                        console.emit_json(values, indent=None)
+                    else:
+                        print(printable(line), flush=True)
         return succeeded
 
     def _failed(self, source: str, error: Exception, *, json: bool) -> bool:
         """Report an error and return False."""
         console.say(f"Error: {error}")
         if json:
-            console.emit_json({"file": source, "error": str(error)}, indent=None)
+            with console.reader_may_leave():
+                console.emit_json({"file": source, "error": str(error)}, indent=None)
         return False
 
     def explain(self, source: ExplainInput) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.cli import console
+from edge_fmnist.errors import UsageError
 from edge_fmnist.model.registry import read_model, shipped_models
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.cli.web import write_page
 from edge_fmnist_export.micro.arena import Arena, estimate
 from edge_fmnist_export.micro.carray import write_c_files
 
-C_SUFFIXES = (".c", ".h")
+C_SUFFIXES, CPP_SUFFIXES = (".c", ".h"), (".cc", ".cpp", ".hpp")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,13 @@ def is_model(name: str) -> bool:
 
 
 def target_of(name: str, output: Path) -> Path:
-    """Return the path of a model's C files without suffix; ``output`` is a folder or one of the files."""
+    """Return the path of a model's C files without suffix; ``output`` is a folder or one of the files.
+
+    Raises:
+        UsageError: a file of C++.
+    """
+    if output.suffix.lower() in CPP_SUFFIXES:
+        raise UsageError(f"{output}: expected a folder, or a file that ends in {' or '.join(C_SUFFIXES)}")
     return output.with_suffix("") if output.suffix in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from edge_fmnist.cli import console, options
+from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.errors import SinkError
 from edge_fmnist.model.registry import CAMERA_MODEL
 from edge_fmnist_export.web.server import PageHandler
@@ -46,7 +46,8 @@ def web(
             if browser:
                 # A browser in the terminal returns when it is closed.
                 threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-            with contextlib.suppress(KeyboardInterrupt):
+            # It waits for serve_forever, which runs in this thread.
+            with stopped_by_signals(lambda: threading.Thread(target=server.shutdown).start()):
                 server.serve_forever()
 
 

@@ -39,6 +39,9 @@ METHODS = {
 # Two question marks begin a trigraph.
 ESCAPES = {'"': '\\"', "\\": "\\\\", "?": "\\?"}
 
+# Marks the files of an export, in their first bytes.
+MADE_BY, MARK_BYTES = "Made by edge-fmnist", 4096
+
 
 @dataclass(frozen=True)
 class CFiles:
@@ -71,8 +74,9 @@ def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
     """
     header, source = (target.with_name(f"{target.name}.{suffix}") for suffix in ("h", "c"))
     files = c_files(model, target.name)
-    if source.exists() and not header.exists():
-        raise UsageError(f"{source}: exists without {header.name}, so it is not of an earlier export; use another name")
+    for path in (header, source):
+        if path.exists() and MADE_BY.encode() not in path.read_bytes()[:MARK_BYTES]:
+            raise UsageError(f"{path}: exists and is not of an earlier export; use another name")
     write_text(source, files.source)
     write_text(header, files.header)
     return header, source
@@ -154,7 +158,7 @@ def _provenance(name: str, model: ModelBytes, array: bytes, structure: Graph, me
     file = Path(model.source).name
     lines = [
         f"{name}: a model for TensorFlow Lite for Microcontrollers.",
-        f"Made by edge-fmnist {__version__} with `edge-fmnist export --c-array`; do not edit.",
+        f"{MADE_BY} {__version__} with `edge-fmnist export --c-array`; do not edit.",
         "",
         f"Model: {file}, {len(model.content)} bytes, SHA-256",
         f"  {hashlib.sha256(model.content).hexdigest()}",

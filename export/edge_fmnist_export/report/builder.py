@@ -77,8 +77,8 @@ def build_report(
     summary = _summary(context, sections, failures, time.perf_counter() - begun)
     problems = [f"The section {name!r} could not be computed: {error}" for name, error in failures.items()]
     page = render_page(f"{context.name}: report", sections, _about(context, summary), problems)
-    write_text(context.output / PAGE, page)
     write_json(context.output / SUMMARY, summary)
+    write_text(context.output / PAGE, page)
     return WrittenReport(context.output / PAGE, summary, failures)
 
 

@@ -44,11 +44,12 @@ def write_page(model: str | Path, folder: Path) -> list[Path]:
     """
     content = read_model(model).content
     contents = {
+        # First: after an interruption, the folder can be written to again.
+        SETTINGS_FILE: json.dumps(page_settings(model), separators=(",", ":")).encode(),
         **{file.name: file.read_bytes() for file in PAGE.iterdir() if file.is_file() and file.name != WORKER},
         **{name: static_file(name) for name in SHARED_FILES},
         **{f"litert/{name}": data for name, data in litertjs_files().items()},
         MODEL_FILE: content,
-        SETTINGS_FILE: json.dumps(page_settings(model), separators=(",", ":")).encode(),
     }
     contents[INDEX] = with_part(contents[INDEX], "results")
     contents[WORKER] = _worker(contents)

@@ -18,6 +18,13 @@ class PageHandler(SimpleHTTPRequestHandler):
         ".webmanifest": "application/manifest+json",
     }
 
+    def handle_one_request(self) -> None:
+        """Handle a request; a browser may leave before its end."""
+        try:
+            super().handle_one_request()
+        except ConnectionError:
+            self.close_connection = True
+
     def copyfile(self, source: Any, outputfile: Any) -> None:
         """Send a file; a browser may leave before its end."""
         with contextlib.suppress(ConnectionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split, SplitName
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist.errors import ImageError, SourceError
+from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.vision.detection import Garment
 from edge_fmnist.vision.picture_files import STDIN, find_pictures
 from edge_fmnist.vision.preprocess import is_image, preprocess, to_bgr, to_grey
@@ -20,6 +21,8 @@ from edge_fmnist.vision.read_image import read_picture
 
 # An image of the data set, such as test:17.
 INDEXED = re.compile(r"(test|train):(\d{1,9})")
+# Of a file name, which may have 255 on most file systems.
+STEM_BYTES = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +42,9 @@ class ExplainInput:
 
     @property
     def stem(self) -> str:
-        """File name without suffix for results."""
-        return "stdin" if self.source == STDIN else Path(self.source.replace(":", "-")).stem
+        """File name without suffix for results, short enough for what is appended to it."""
+        stem = "stdin" if self.source == STDIN else Path(self.source.replace(":", "-")).stem
+        return os.fsdecode(os.fsencode(stem)[:STEM_BYTES])
 
 
 def from_picture(source: str, picture: np.ndarray) -> ExplainInput:
@@ -80,7 +84,7 @@ class ExplainInputs:
 
         Raises:
             SourceError: the file or the data set does not exist.
-            ImageError: not a readable picture, or no garment in it.
+            ImageError: not a picture that can be read here, or no garment in it.
             DataError: the data set is damaged.
         """
         index = self._index(source)
@@ -88,6 +92,8 @@ class ExplainInputs:
             return ExplainInput(source, self._from_split(*index))
         try:
             return from_picture(source, read_picture(source))
+        except MissingExtraError as error:
+            raise ImageError(f"{source}: {error}") from error
         except ImageError as error:
             message = str(error)
             raise error if message.startswith(f"{source}: ") else ImageError(f"{source}: {message}") from error

@@ -40,7 +40,9 @@ def build(context: ReportContext) -> ReportSection:
     """Compare the file with the float model, layer by layer."""
     if context.run is None or context.float_scorer is None:
         return ReportSection(TITLE, text=["Without the training run there is no float model to compare with."])
-    train, validation = training_data.split(context.run.recipe, context.train)
+    train, validation = training_data.split(
+        training_data.scaled_validation(context.run.recipe, len(context.train)), context.train
+    )
     found = analyse(
         context.model_path.read_bytes(),
         str(context.model_path),

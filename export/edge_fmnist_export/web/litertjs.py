@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import shutil
@@ -69,8 +70,10 @@ def _package(name: str) -> bytes:
             f"{name} {VERSION}: expected SHA-512 {PACKAGES[name][:16]}…, got {digest[:16]}…; "
             f"delete {cached} if it exists, and try again"
         )
-    if not cached.is_file():
-        write_bytes(cached, content)
+    # Without a folder that can be written to, the next page downloads it again.
+    with contextlib.suppress(OSError):
+        if not cached.is_file():
+            write_bytes(cached, content)
     return content
 
 

@@ -67,3 +67,35 @@ def test_a_quantized_network_is_all_integer(name: str, operators: set[str]) -> N
     assert graph.unsupported_operators() == []
     assert [graph.tensors[index].type for index in (*graph.inputs, *graph.outputs)] == ["UINT8"] * 2
     assert graph.output_step is not None
+
+
+@pytest.mark.slow
+def test_a_constant_channel_keeps_its_bias() -> None:
+    from edge_fmnist_export.quantize.convert import convert_qat
+    from edge_fmnist_export.training import backend, qat
+    from edge_fmnist_export.training.batches import Subset
+    from edge_fmnist_export.training.weights import read_variables
+
+    name = "resnet:4;4/2"
+    keras = backend.keras_on_tensorflow()
+    keras.utils.set_random_seed(0)
+    weights = read_variables(architectures.build(name, keras).weights)
+    # The first channel of the stem: kernel, scale, offset, mean, variance.
+    for array, value in zip(weights[:5], (1e-9, 1e-3, 3, 0, 1e-9), strict=True):
+        array[..., 0] = value
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    quantized = qat.quantization_aware(name, weights, Subset(images, np.zeros(64, np.uint8)))
+    for variable in quantized.weights:
+        # As training would leave it.
+        if variable.name == "quant_conv2d/kernel_min:0":
+            variable.assign(-np.abs(weights[0]).max(axis=(0, 1, 2)))
+        if variable.name == "quant_conv2d/kernel_max:0":
+            variable.assign(np.abs(weights[0]).max(axis=(0, 1, 2)))
+    content = convert_qat(qat.restored(name, read_variables(quantized.weights)), "uint8")
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    stored = {tensor["index"]: tensor for tensor in interpreter.get_tensor_details()}
+    stem = next(each for each in interpreter._get_ops_details() if each["op_name"] == "CONV_2D")
+    bias = stored[stem["inputs"][2]]
+    steps, scales = interpreter.get_tensor(bias["index"]), bias["quantization_parameters"]["scales"]
+    assert steps[0] * scales[0] == pytest.approx(3, rel=1e-3)

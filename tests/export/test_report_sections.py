@@ -175,7 +175,7 @@ def test_training_of_the_shipped_run(context: ReportContext) -> None:
     section = training.build(replace(context, run=run))
     history = run.read_json("history.json", [])
     # The record of the float phase is of each fifth epoch.
-    assert section.summary["epochs"] == 165 + 1 > len(history)
+    assert section.summary["epochs"] == 60 + 1 > len(history)
     found = section.summary["verdict"]["float"]
     floats = [record for record in history if record["phase"] == "float"]
     best = max(floats, key=lambda record: record["validation_accuracy"])

@@ -23,6 +23,9 @@ from edge_fmnist_export.training.weights import assign_variables
 # values (gh:tensorflow/model-optimization#368). Ours are initialized with the ranges on this many images.
 CALIBRATION_IMAGES = 2048
 CALIBRATION_BATCH = 128
+# Largest weight of a constant channel, to its bias: 2**31 steps of the bias at an input scale of 0.001 and 127 steps of
+# the weight.
+CONSTANT, SMALLEST_GAIN = 6e-5, 1e-12
 
 
 class Modules(NamedTuple):
@@ -89,7 +92,31 @@ def restored(architecture: str, weights: Sequence[np.ndarray], classes: int = CL
     modules().keras.backend.clear_session()
     model = modules().quantization.quantize_model(architectures.build(architecture, modules().keras, classes=classes))
     assign_variables(model.weights, weights, f"the quantization-aware weights of {architecture}")
+    _clear_constant_channels(model)
     return model
+
+
+def _clear_constant_channels(model: Any) -> None:
+    """Set kernels to 0 in channels that are constant but for rounding, with a range that their bias can be stored with.
+
+    Weight decay shrinks the kernel of a channel without a gradient, and the scale of its weights with it. The bias, in
+    steps of the scales of input and weights, then exceeds 32 bits.
+    """
+    for layer in model.layers:
+        normalization = getattr(layer, "layer", layer)
+        if type(normalization).__name__ != "BatchNormalization":
+            continue
+        weights = {
+            variable.name.rpartition("/")[2]: variable for variable in layer.inbound_nodes[0].inbound_layers.weights
+        }
+        kernel = weights["kernel:0"]
+        gain = normalization.gamma / np.sqrt(normalization.moving_variance + normalization.epsilon)
+        bias = np.abs(normalization.beta - normalization.moving_mean * gain)
+        gain = np.maximum(np.abs(gain), SMALLEST_GAIN)
+        constant = np.abs(kernel).max(axis=(0, 1, 2)) * gain < CONSTANT * bias
+        kernel.assign(np.where(constant, 0, kernel))
+        for name, sign in (("kernel_min:0", -1), ("kernel_max:0", 1)):
+            weights[name].assign(np.where(constant, sign * CONSTANT * bias / gain, weights[name]))
 
 
 def random_states(model: Any) -> tuple[Any, ...]:

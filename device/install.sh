@@ -236,7 +236,8 @@ apt_install() {
     # shellcheck disable=SC2086 # one word per package
     set -- install -q -y --no-install-recommends $missing
     [ "$dry_run" = yes ] || apt-get -s "$@" | awk '/^Inst [^ ]+ \(/ { print $2 }' >>"$prefix/packages"
-    run env DEBIAN_FRONTEND=noninteractive apt-get "$@"
+    # A daemon that it starts must not keep the lock.
+    run env DEBIAN_FRONTEND=noninteractive apt-get "$@" 9<&-
 }
 
 # Delete all environments but the active and the previous one: old versions, and leftovers of failed updates.
@@ -413,11 +414,11 @@ restart_failed() {
     fail 1 "the service did not start with the new version, so the old one was restored; see: journalctl -u $NAME"
 }
 
-# Two runs would build the same environment, and delete each other's.
+# Two runs would build the same environment, and each would delete that of the other.
 lock() {
     [ "$dry_run" = no ] && [ -d "$prefix" ] || return 0
     exec 9<"$prefix"
-    flock -n 9 || fail 1 "another run of install.sh is at work in $prefix; wait for its end"
+    flock -n 9 || fail 1 "another run of install.sh uses $prefix; wait until it has ended"
 }
 
 install_all() {

@@ -1,19 +1,16 @@
-"""Commands that run Python in a child process, whatever files are in the working folder.
+"""Commands that run Python in a child process, which imports what this process would.
 
-``python -m`` and ``python -c`` import modules of the working folder before installed ones. ``-P`` prevents that from
-Python 3.11 on.
+``python -m`` and ``python -c`` alone would import modules of the working folder before installed ones.
 """
 
 from __future__ import annotations
 
 import sys
 
-WITHOUT_WORKING_FOLDER = "import sys\nif sys.path[0] == '':\n    del sys.path[0]\n"
-
 
 def code_command(code: str) -> list[str]:
     """Return the command that runs Python code."""
-    return [sys.executable, "-c", WITHOUT_WORKING_FOLDER + code]
+    return [sys.executable, "-c", f"import sys\nsys.path[:] = {[entry for entry in sys.path if entry]!r}\n{code}"]
 
 
 def module_command(module: str, *arguments: str) -> list[str]:

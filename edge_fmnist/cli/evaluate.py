@@ -10,7 +10,7 @@ import typer
 
 from edge_fmnist.cli import console, options
 from edge_fmnist.data.dataset import Split, load
-from edge_fmnist.errors import DataError, EdgeFmnistError
+from edge_fmnist.errors import EdgeFmnistError, UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.evaluation import Evaluation
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
@@ -61,9 +61,9 @@ def evaluate(
             classifier = options.load_classifier(name, threads, interpreter, names)
             if task.images is not None and classifier.metadata is not None:
                 if classifier.metadata.own_classes and names is None:
-                    raise DataError(
-                        f"{name}: has other classes than the data set; evaluate it with --photos, or name the classes "
-                        "with --labels"
+                    raise UsageError(
+                        f"{name}: its classes are not those of Fashion-MNIST; evaluate it with --photos, or, if they "
+                        "are those of the data set, name them with --labels"
                     )
                 options.warn_of_other_data(
                     name, classifier.metadata.training_data, "train" if task.split == "train" else "test", task.images

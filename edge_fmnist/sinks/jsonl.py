@@ -257,9 +257,11 @@ def _check(path: Path) -> tuple[int, bytes]:
         last = file.read().rpartition(b"\n")[2]
     # After a power failure, the end may consist of zeros.
     unfinished = not last.strip(b"\0") or last.startswith(LINE_START if first == last else b"{")
-    ours = first.startswith(LINE_START) and _is_object(first)
-    if size and not ((ours or first == last) and (unfinished or _is_object(last))):
-        raise UsageError(f"{path}: expected JSON Lines or an empty file, got other content; choose another file")
+    ours = first.startswith(LINE_START) and (first == last or _is_object(first))
+    if size and not ((ours or not first.strip(b"\0")) and (unfinished or _is_object(last))):
+        raise UsageError(
+            f"{path}: expected JSON Lines of this program or an empty file, got other content; choose another file"
+        )
     return size, last
 
 

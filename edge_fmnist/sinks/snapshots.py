@@ -66,8 +66,7 @@ class Snapshots(Sink):
             self._folder.mkdir(parents=True, exist_ok=True)
             # Temporary files of a run that was killed.
             _remove([path for path in self._folder.iterdir() if LEFTOVER.fullmatch(path.name)])
-            matches = (NUMBERED.fullmatch(path.name) for path in self._folder.iterdir())
-            self._count = max((int(match[1]) for match in matches if match), default=0)
+            self._count = self._last_number()
         except OSError as error:
             raise SinkError(f"{folder}: cannot be used for snapshots ({advice(error, self._folder)})") from error
 
@@ -81,10 +80,10 @@ class Snapshots(Sink):
         self._label = result.label
         if not changed:
             return
+        # Another run may save into the same folder. If that cannot be read, saving says so.
+        with contextlib.suppress(OSError):
+            self._count = max(self._count, self._last_number())
         self._count += 1
-        # Another run may save into the same folder.
-        while any(self._folder.glob(f"{self._count:06d}-*")):
-            self._count += 1
         now = self._clock()
         self._saved.append(self._save(_files(result, f"{self._count:06d}-{_slug(str(result.label))}", now)))
         if len(self._saved) > self._limit:
@@ -92,6 +91,10 @@ class Snapshots(Sink):
 
     def close(self) -> None:
         """Do nothing: every file is complete once it is written."""
+
+    def _last_number(self) -> int:
+        matches = (NUMBERED.fullmatch(path.name) for path in self._folder.iterdir())
+        return max((int(match[1]) for match in matches if match), default=0)
 
     def _save(self, files: dict[str, bytes]) -> list[Path]:
         written: list[Path] = []

@@ -83,7 +83,7 @@ class Stream(ChosenSource):
     def _connect_http(self) -> Source:
         response = self._request()
         kind = response.headers.get_content_type()
-        if kind.startswith("image/") or identify(self._first_bytes(response, kind)) in PICTURE_FORMATS:
+        if kind.startswith("image/") or self._is_picture(response, kind):
             return PolledImage(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
         if self._is_mjpeg(response, kind):
             return MjpegStream(response, self.name, self._warn)
@@ -94,6 +94,10 @@ class Stream(ChosenSource):
     def _is_mjpeg(self, response: http.client.HTTPResponse, kind: str) -> bool:
         # ffmpeg -listen 1 serves Motion JPEG without naming it, and to one reader only.
         return not response.isclosed() and (kind == MULTIPART or self._first_bytes(response, kind).startswith(b"--"))
+
+    def _is_picture(self, response: http.client.HTTPResponse, kind: str) -> bool:
+        # Without a length, it may be a stream of JPEGs; a GIF may be an animation.
+        return response.length is not None and identify(self._first_bytes(response, kind)) in PICTURE_FORMATS - {"GIF"}
 
     def _first_bytes(self, response: http.client.HTTPResponse, kind: str) -> bytes:
         """Return the first bytes of a response whose type says little; they are read again."""

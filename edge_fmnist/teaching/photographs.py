@@ -140,8 +140,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         if strange or name == UNKNOWN or is_unused(name):
             raise DataError(
                 f"{folder}: the folder {name!r} cannot be the name of a class; expected at most {MAX_LABEL_LENGTH} "
-                "printable characters, without spaces at the ends, and not 'unknown', which is the answer for a low "
-                "score, or 'unused' and a number, an output without a class"
+                "printable characters without spaces at either end; 'unknown' and 'unused NUMBER' have another meaning"
             )
     return files
 

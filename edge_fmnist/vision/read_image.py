@@ -195,6 +195,7 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         image, size = _load_jpeg(data, source, edge)
     else:
         image = _open_heif(data) if kind == "HEIC" else _open(data, kind)
+        # Raises for separate planes.
         counts_from_white(image)
         size, reduction = image.size, 0
         if kind == "JPEG 2000":
@@ -264,7 +265,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 _SIDEWAYS = (5, 6, 7, 8)
 # Tags of TIFF 6.0.
-_BITS_PER_SAMPLE, _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 258, 262, 284
+_BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 258, 259, 262, 284
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -278,14 +279,16 @@ def counts_from_white(image: Any) -> bool:
     """Return whether in a TIFF of 16 bits, opened by Pillow, 0 is white, which Pillow leaves as it is.
 
     Raises:
-        ImageError: its colours are in separate planes, which Pillow mixes up.
+        ImageError: its colours are in separate planes without compression, which Pillow mixes up.
     """
     tags = getattr(image, "tag_v2", {})
     bits = tags.get(_BITS_PER_SAMPLE, (1,))
     if max(bits) <= 8:
         return False
-    if len(bits) > 1 and tags.get(_PLANAR_CONFIGURATION) == 2:
-        raise ImageError("a TIFF of 16 bits with separate colour planes cannot be decoded; save it interleaved")
+    if len(bits) > 1 and tags.get(_PLANAR_CONFIGURATION) == 2 and tags.get(_COMPRESSION, 1) == 1:
+        raise ImageError(
+            "an uncompressed TIFF of 16 bits with separate colour planes cannot be decoded; save it interleaved"
+        )
     return bool(tags.get(_PHOTOMETRIC_INTERPRETATION) == 0)
 
 

@@ -193,5 +193,5 @@ def test_recorded_counts_can_be_read() -> None:
 def test_a_baseline_of_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "baseline.json"
     write_json(path, callgrind.document("camera", dict.fromkeys(STAGES, 1000)))
-    with pytest.raises(DataError, match=r"a baseline of another model \(camera\), expected nano"):
+    with pytest.raises(DataError, match="the baseline of the model 'camera', not of 'nano'"):
         callgrind.command("nano", gate=path, update=False, output=None, json=False)

@@ -137,12 +137,13 @@ def test_the_end_of_a_killed_run(
         b"[1]\n",
         b"\n",
         b'{"a": 1}\n',
+        b'{"a": 1}',
     ],
 )
 def test_a_file_with_other_content_is_refused(tmp_path: Path, content: bytes, overwrite: bool) -> None:
     path = tmp_path / "out.jsonl"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match="expected JSON Lines or an empty file, got other content"):
+    with pytest.raises(UsageError, match="expected JSON Lines of this program or an empty file, got other content"):
         JsonLines(path, overwrite=overwrite)
     assert path.read_bytes() == content
 
@@ -160,7 +161,7 @@ def test_a_link_stays_one(tmp_path: Path, make_result: MakeResult) -> None:
 
 def test_a_renamed_file_with_other_content_is_kept(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl.2").write_text("my only copy\n", "utf-8")
-    with pytest.raises(UsageError, match=r"out\.jsonl\.2: expected JSON Lines or an empty file, got other content"):
+    with pytest.raises(UsageError, match=r"out\.jsonl\.2: expected JSON Lines of this program"):
         JsonLines(tmp_path / "out.jsonl", max_bytes=4096, keep=2)
     JsonLines(tmp_path / "out.jsonl", max_bytes=4096, keep=1).close()
     assert (tmp_path / "out.jsonl.2").read_text("utf-8") == "my only copy\n"

@@ -564,7 +564,8 @@ def test_damaged_frames_write_nothing_to_standard_error(server: Callable[..., Se
 
 @pytest.mark.parametrize("kind", [b"application/octet-stream", b"text/plain"])
 def test_an_image_that_is_not_named_so_is_requested_again(server: Callable[..., Server], kind: bytes) -> None:
-    running = server(answering(b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\n\r\n", jpeg(60)))
+    header = b"HTTP/1.0 200 OK\r\nContent-Type: " + kind + b"\r\nContent-Length: %d\r\n\r\n" % len(jpeg(60))
+    running = server(answering(header, jpeg(60)))
     source = parse_source(running.url, CaptureSettings(fps=100))
     source.open()
     assert values(source, 2) == [60, 60]

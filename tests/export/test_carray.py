@@ -200,7 +200,7 @@ def test_a_file_of_somebody_else_is_kept(run_cli: Callable[..., Any], tmp_path: 
         run_cli("export", "edge", "--c-array", "-o", tmp_path / "main.h")
     (tmp_path / name).write_text("int main(void);", "utf-8")
     done = run_cli("export", "edge", "--c-array", "-o", tmp_path / "main.h", code=2)
-    assert f"{name}: exists and is not of an earlier export" in done.stderr
+    assert f"{name}: was not written by an earlier export" in done.stderr
     assert (tmp_path / name).read_text("utf-8") == "int main(void);"
 
 

@@ -137,10 +137,10 @@ def test_an_image_that_cannot_be_explained_is_reported_and_skipped(
 
 
 def test_a_long_name_is_cut(explain: Command, tiny_model: Path, tmp_path: Path) -> None:
-    path = tmp_path / f"{'n' * 250}.png"
+    path = tmp_path / f"n{'ä' * 120}.png"
     cv2.imwrite(str(path), np.full((28, 28), 60, np.uint8))
     answer = json.loads(explain(tiny_model, path, "--method", "occlusion").stdout)
-    assert Path(answer["picture"]).name == f"{'n' * 200}-occlusion.png"
+    assert Path(answer["picture"]).name == f"n{'ä' * 99}-occlusion.png"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from edge_fmnist_export.cli.web import write_page
 from edge_fmnist_export.micro.arena import Arena, estimate
 from edge_fmnist_export.micro.carray import write_c_files
 
-C_SUFFIXES, CPP_SUFFIXES = (".c", ".h"), (".cc", ".cpp", ".hpp")
+C_SUFFIXES, CPP_SUFFIXES = (".c", ".h"), (".cc", ".cpp", ".cxx", ".hh", ".hpp", ".hxx")
 
 
 @dataclass(frozen=True)

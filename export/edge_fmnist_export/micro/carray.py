@@ -76,7 +76,7 @@ def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
     files = c_files(model, target.name)
     for path in (header, source):
         if path.exists() and MADE_BY.encode() not in path.read_bytes()[:MARK_BYTES]:
-            raise UsageError(f"{path}: exists and is not of an earlier export; use another name")
+            raise UsageError(f"{path}: was not written by an earlier export; use another name")
     write_text(source, files.source)
     write_text(header, files.header)
     return header, source

@@ -70,7 +70,7 @@ def _package(name: str) -> bytes:
             f"{name} {VERSION}: expected SHA-512 {PACKAGES[name][:16]}…, got {digest[:16]}…; "
             f"delete {cached} if it exists, and try again"
         )
-    # Without a folder that can be written to, the next page downloads it again.
+    # If it cannot be stored, the next page downloads it again.
     with contextlib.suppress(OSError):
         if not cached.is_file():
             write_bytes(cached, content)

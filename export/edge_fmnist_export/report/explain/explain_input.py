@@ -44,7 +44,7 @@ class ExplainInput:
     def stem(self) -> str:
         """File name without suffix for results, short enough for what is appended to it."""
         stem = "stdin" if self.source == STDIN else Path(self.source.replace(":", "-")).stem
-        return os.fsdecode(os.fsencode(stem)[:STEM_BYTES])
+        return os.fsencode(stem)[:STEM_BYTES].decode(errors="ignore")
 
 
 def from_picture(source: str, picture: np.ndarray) -> ExplainInput:

@@ -85,12 +85,10 @@ def test_a_constant_channel_keeps_its_bias() -> None:
         array[..., 0] = value
     images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
     quantized = qat.quantization_aware(name, weights, Subset(images, np.zeros(64, np.uint8)))
-    for variable in quantized.weights:
-        # As training would leave it.
-        if variable.name == "quant_conv2d/kernel_min:0":
-            variable.assign(-np.abs(weights[0]).max(axis=(0, 1, 2)))
-        if variable.name == "quant_conv2d/kernel_max:0":
-            variable.assign(np.abs(weights[0]).max(axis=(0, 1, 2)))
+    largest = np.abs(weights[0]).max(axis=(0, 1, 2))
+    for kind, sign in (("min", -1), ("max", 1)):
+        # Of the stem, as training would leave it.
+        next(each for each in quantized.weights if each.name.endswith(f"/kernel_{kind}:0")).assign(sign * largest)
     content = convert_qat(qat.restored(name, read_variables(quantized.weights)), "uint8")
     interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(model_content=content)
     interpreter.allocate_tensors()

@@ -145,9 +145,12 @@ def _calibrate(quantized: Any, model: Any, calibration: Subset) -> None:
             continue
         for variable in layer.weights:
             kind = variable.name.rpartition("/")[2]
-            if kind in ("output_min:0", "post_activation_min:0", "quantize_layer_min:0"):
+            # Keras numbers the layers of a process: quantize_layer_1_min.
+            if not kind.startswith(("output_", "post_activation_", "quantize_layer_")):
+                continue
+            if kind.endswith("_min:0"):
                 variable.assign(min(low, np.float32(0)))
-            elif kind in ("output_max:0", "post_activation_max:0", "quantize_layer_max:0"):
+            elif kind.endswith("_max:0"):
                 variable.assign(max(high, np.float32(1e-3)))
 
 

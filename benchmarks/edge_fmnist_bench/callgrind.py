@@ -205,7 +205,9 @@ def command(model: str, *, gate: Path | None, update: bool, output: Path | None,
     if baseline is not None and not update:
         before = str(baseline.get("model"))
         if Path(before).name != Path(name).name:
-            raise DataError(f"{gate}: the baseline of the model {before!r}, not of {name!r}; give that of this model")
+            raise DataError(
+                f"{gate}: is the baseline of the model {before!r}, not of {name!r}; pass its own baseline to --gate"
+            )
     console.say("bench: counting instructions with valgrind, which takes a minute")
     counts = document(name, count_frame(name))
     for path in (output, gate if update else None):

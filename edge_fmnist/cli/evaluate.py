@@ -16,6 +16,7 @@ from edge_fmnist.model.evaluation import Evaluation
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL
 
 if TYPE_CHECKING:
+    from edge_fmnist.model.metadata import Metadata
     from edge_fmnist.model.photos import PhotoEvaluation
 
 
@@ -60,11 +61,7 @@ def evaluate(
         try:
             classifier = options.load_classifier(name, threads, interpreter, names)
             if task.images is not None and classifier.metadata is not None:
-                if classifier.metadata.own_classes and names is None:
-                    raise UsageError(
-                        f"{name}: its classes are not those of Fashion-MNIST; evaluate it with --photos, or, if they "
-                        "are those of the data set, name them with --labels"
-                    )
+                _check_classes(name, classifier.metadata, names)
                 options.warn_of_other_data(
                     name, classifier.metadata.training_data, "train" if task.split == "train" else "test", task.images
                 )
@@ -86,6 +83,19 @@ def evaluate(
             )
     if exit_code:
         raise typer.Exit(exit_code)
+
+
+def _check_classes(name: str, metadata: Metadata, names: tuple[str, ...] | None) -> None:
+    """Check that a model is not one of own classes, unless ``names`` says which they are in the data set.
+
+    Raises:
+        UsageError: it is.
+    """
+    if metadata.own_classes and names is None:
+        raise UsageError(
+            f"{name}: its classes are not those of Fashion-MNIST; evaluate it with --photos, or, if they are those of "
+            "the data set, name them with --labels"
+        )
 
 
 class Task(NamedTuple):

@@ -256,7 +256,7 @@ def _check(path: Path) -> tuple[int, bytes]:
         file.seek(max(0, size - PROBE_BYTES))
         last = file.read().rpartition(b"\n")[2]
     # After a power failure, the end may consist of zeros.
-    unfinished = not last.strip(b"\0") or last.startswith(LINE_START if first == last else b"{")
+    unfinished = not last.strip(b"\0") or last.startswith(b"{")
     ours = first.startswith(LINE_START) and (first == last or _is_object(first))
     if size and not ((ours or not first.strip(b"\0")) and (unfinished or _is_object(last))):
         raise UsageError(

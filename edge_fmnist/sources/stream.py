@@ -31,7 +31,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 MISMATCHES = (62, 64)
 MULTIPART = "multipart/x-mixed-replace"
-UNNAMED = ("application/octet-stream", "binary/octet-stream", "text/plain")
+UNSPECIFIC = ("application/octet-stream", "binary/octet-stream", "text/plain")
 # How often an image is requested again.
 SNAPSHOT_FPS = 2.0
 
@@ -101,7 +101,7 @@ class Stream(ChosenSource):
 
     def _first_bytes(self, response: http.client.HTTPResponse, kind: str) -> bytes:
         """Return the first bytes of a response whose type says little; they are read again."""
-        if response.isclosed() or kind not in UNNAMED:
+        if response.isclosed() or kind not in UNSPECIFIC:
             return b""
         try:
             return response.peek(HEADER_BYTES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from http.server import SimpleHTTPRequestHandler
 from typing import Any
 
@@ -24,11 +23,6 @@ class PageHandler(SimpleHTTPRequestHandler):
             super().handle_one_request()
         except ConnectionError:
             self.close_connection = True
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        """Send a file; a browser may leave before its end."""
-        with contextlib.suppress(ConnectionError):
-            super().copyfile(source, outputfile)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Log nothing."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from importlib.metadata import Distribution, distributions
 from typing import Any
@@ -70,6 +71,8 @@ def _required(package: Distribution, installed: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
+    # A reader that leaves, such as head, ends the program without a message.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         print(json.dumps(bill(list(distributions())), indent=2))
     except KeyError:

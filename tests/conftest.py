@@ -343,3 +343,19 @@ def spawn_calls(subprocess_environment: dict[str, str]) -> Callable[..., list[An
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def model_path(make_once: Callable[..., Path]) -> Callable[[str], Path]:
+    """Return a function from the name of a model in make_models.py to its file."""
+    if find_spec("tensorflow") is None:
+        pytest.skip("making small models needs TensorFlow")
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        script = Path(__file__).parent / "edge_fmnist" / "make_models.py"
+        made = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False)
+        assert made.returncode == 0, made.stderr
+
+    folder = make_once("models", make)
+    return lambda name: folder / f"{name}.tflite"

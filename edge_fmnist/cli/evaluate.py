@@ -137,7 +137,7 @@ def _on_photos(folder: Path, split: str | None) -> Task:
         split = DEFAULT_SPLIT
 
     def evaluate_one(classifier: Classifier) -> PhotoEvaluation:
-        return evaluate_photos(classifier, find_photos(folder, split, console.warn, classifier.labels))
+        return evaluate_photos(classifier, find_photos(folder, split, console.warn, classifier.labels), console.warn)
 
     name = folder.resolve().name if split is None else split
     return Task(name, evaluate_one, show_photos)

@@ -44,11 +44,12 @@ def info(
         typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.", show_default=False),
     ] = None,
     same: options.SameModel = None,
+    labels: options.ModelLabels = None,
     json: options.Json = False,
 ) -> None:
     """Show a model's tensors, labels and metadata, and the interpreter that runs it."""
     name = options.one_model(model, same, DEFAULT_MODEL)
-    facts = _facts(name)
+    facts = _facts(name, options.given_labels(labels))
     if json:
         console.emit_json(facts)
         return
@@ -56,7 +57,7 @@ def info(
         console.show_table(title or name, ["", ""], rows, numbers_from=2)
 
 
-def _facts(model: str) -> dict[str, Any]:
+def _facts(model: str, labels: tuple[str, ...] | None) -> dict[str, Any]:
     def tensor(info: Any) -> dict[str, Any]:
         return {
             "dtype": str(info.dtype),
@@ -65,7 +66,7 @@ def _facts(model: str) -> dict[str, Any]:
             "zero_point": info.zero_point,
         }
 
-    classifier = options.load_classifier(model)
+    classifier = options.load_classifier(model, labels=labels)
     return {
         "model": model,
         "bytes": len(read_model(model).content),

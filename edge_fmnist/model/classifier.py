@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,8 @@ PROBABILITY_TOLERANCE = 0.01
 # Flip averaging leaves out the mirror image where the image alone has at least this score. The lowest limit of those
 # tried that changed no answer on the training photographs and 10,000 training images (export/RESULTS.md).
 FLIP_LIMIT = 0.9
+# Interpreters of the process that this one was forked from.
+INHERITED: list[Any] = []
 
 
 class Bound(NamedTuple):
@@ -57,7 +60,8 @@ class Classifier:
     """Classifies clothing with a TensorFlow Lite model: 28x28 images, photographs and frames.
 
     Safe to share between threads: each thread gets its own interpreters, since an interpreter is not thread-safe
-    (gh:tensorflow/tensorflow#26365). Pickling keeps the file's content; unpickling loads it again.
+    (gh:tensorflow/tensorflow#26365). So does a forked process. Pickling keeps the file's content; unpickling loads it
+    again.
 
     Attributes:
         labels: the names of the classes, in the order of the scores.
@@ -70,6 +74,7 @@ class Classifier:
         info: which interpreter and delegate run the model.
         input: dtype, shape and quantization of the input tensor.
         output: the same of the output tensor.
+        input_range: the real values of the input for pixels 0 and 255.
 
     Example:
         >>> import numpy as np
@@ -113,10 +118,14 @@ class Classifier:
             model = ModelBytes(model, "model")
         self._model = model if isinstance(model, ModelBytes) else read_model(model)
         threads = int(threads)
+        if labels is not None and not isinstance(labels, str):
+            # The caller's own list may change before it is pickled.
+            labels = tuple(labels)
         self._options: dict[str, Any] = {"threads": threads, "interpreter": interpreter, "labels": labels}
         self._name = interpreters.choose(interpreter)
         self._local = threading.local()
         self._released: dict[str, Bound] = {}
+        self._process = os.getpid()
         content, source = self._model.content, self._model.source
         self.metadata: Metadata | None = extract(content, source)
         stated = self.metadata.labels if self.metadata else None
@@ -125,13 +134,13 @@ class Classifier:
         self._classes = single.output.elements // single.images
         given = given or associated_labels(content, self._classes, source)
         self.labels: tuple[str, ...] = _used_labels(given or LABELS, self._classes, source)
-        self._range, assumed_range = _input_range(content, self.metadata, single.input)
+        self.input_range, assumed_range = pixel_range(content, self.metadata, single.input)
         try:
-            self._table = input_table(single.input, self._range)
+            self._table = input_table(single.input, self.input_range)
         except ModelError as error:
             raise ModelError(f"{source}: {error}") from error
         assumed = [] if given else [f"{source} has no labels: using Fashion-MNIST's"]
-        low, high = self._range
+        low, high = self.input_range
         assumed += [f"{source} does not state its input range: scaling pixels to {low:g}..{high:g}"] * assumed_range
         self.assumptions: tuple[str, ...] = tuple(assumed)
         calibration = self.metadata.calibration if self.metadata else Calibration()
@@ -317,6 +326,11 @@ class Classifier:
 
     def _bound(self, batch: int) -> Bound:
         """Return this thread's interpreter for a batch size, made on first use."""
+        if self._process != os.getpid():
+            # The threads of an interpreter do not exist in a forked process: to run it, or to delete it, would wait for
+            # them forever.
+            INHERITED.append((self._local, self._released))
+            self._process, self._local, self._released = os.getpid(), threading.local(), {}
         name = f"batch_{batch}"
         bound: Bound | None = getattr(self._local, name, None)
         if bound is None and (bound := self._released.pop(name, None)) is not None:
@@ -413,7 +427,7 @@ def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[st
     if len(labels) != classes:
         raise ModelError(
             f"{source}: expected an output for {len(labels)} labels, got {classes}; name the model's classes with "
-            "--labels FILE or labels=(…)"
+            "labels=(…), or with --labels FILE where a command has it"
         )
     used = len(labels)
     while used > 2 and labels[used - 1] == unused_label(used - 1):
@@ -421,7 +435,7 @@ def _used_labels(labels: tuple[str, ...], classes: int, source: str) -> tuple[st
     return labels[:used]
 
 
-def _input_range(content: bytes, metadata: Metadata | None, tensor: TensorInfo) -> tuple[Range, bool]:
+def pixel_range(content: bytes, metadata: Metadata | None, tensor: TensorInfo) -> tuple[Range, bool]:
     """Return the input values of pixels 0 and 255, and whether they had to be assumed."""
     if metadata and metadata.pixel_scale:
         return (0.0, 255 * metadata.pixel_scale), False

@@ -22,6 +22,8 @@ from edge_fmnist.errors import DataError, ModelError, ModelHashError
 FORMAT = "edge-fmnist-model/1"
 METADATA_NAME = "metadata.json"
 LABELS_NAME = "labels.txt"
+# Hexadecimal digits that identify a photograph.
+HASH_DIGITS = 8
 HASH_KEY = "flatbuffer_sha256"
 # Far above any real metadata, all of its files together; stops a malicious zip from filling memory.
 MAX_BYTES = 1 << 20
@@ -91,6 +93,13 @@ class Metadata:
             return self.labels[: len(LABELS)] != LABELS
         training = self.settings.get("training")
         return isinstance(training, dict) and "photos_sha256" in training and "data_sha256" not in training
+
+    @property
+    def taught_from(self) -> tuple[str, ...]:
+        """The first digits of the hash of each photograph that the model, or one before it, was taught from."""
+        taught = self.settings.get("taught")
+        digits = str(taught.get("photographs_sha256", "")) if isinstance(taught, dict) else ""
+        return tuple(digits[start : start + HASH_DIGITS] for start in range(0, len(digits), HASH_DIGITS))
 
     @property
     def pixel_scale(self) -> float | None:

@@ -313,6 +313,9 @@ def stated_input_range(content: bytes) -> tuple[float, float] | None:
     if code == QUANTIZE and len(graph.tensors[outputs[0]].scales):
         tensor = graph.tensors[outputs[0]]
         (low, high), scale, zero_point = _limits(tensor.type), float(tensor.scales[0]), int(tensor.zero_points[0])
+        if tensor.type == "INT16":
+            # Always symmetric, so that it does not state the lower end.
+            return (0.0, 255.0) if high * scale > 100 else None
         return (low - zero_point) * scale, (high - zero_point) * scale
     if code in (MUL, DIV, SUB):
         constants = [graph.tensors[index] for index in inputs if index != graph.inputs[0]]

@@ -189,7 +189,8 @@ class Avi(Container):
 
     def patches(self, begin: bytes, length: int) -> dict[int, bytes]:
         """See :meth:`Container.patches`: sizes, number of frames, index."""
-        index = _chunk("idx1", *self._index)
+        # Without a last piece that could not be written.
+        index = _chunk("idx1", *self._index[: self.frames])
         number = struct.pack("<I", self.frames)
         return {
             length: index,

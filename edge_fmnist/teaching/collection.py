@@ -33,6 +33,7 @@ from edge_fmnist.model.photos import UNSORTED, class_key, folder_form
 from edge_fmnist.sources.base import Warn, log_warning
 from edge_fmnist.teaching.background import FORMER, TAUGHT
 from edge_fmnist.teaching.photographs import MAX_CLASSES
+from edge_fmnist.vision.picture_files import SUFFIXES
 
 LOG = "collected.jsonl"
 # Names in the folder that no class can have.
@@ -80,7 +81,8 @@ def folder_name(label: str) -> str:
         raise UsageError(f"expected a name of 1 to {MAX_LABEL_LENGTH} characters for the class")
     if name.casefold() in RESERVED or is_unused(name.casefold()):
         raise UsageError(f"{name!r} has another meaning; choose another name for the class, or {NONE!r} for rejects")
-    return name
+    # Another case of it would be an ordinary class.
+    return NONE if name.casefold() == NONE else name
 
 
 class Collection:
@@ -280,5 +282,5 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """Return the files in a folder, without hidden ones; none if there is no such folder."""
-    return sorted(path for path in folder.glob("[!.]*") if path.is_file())
+    """Return the pictures in a folder, by their suffix, without hidden ones; none if there is no such folder."""
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())

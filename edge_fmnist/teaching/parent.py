@@ -7,6 +7,7 @@ needed: tflite-runtime does not have it.
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from edge_fmnist.errors import ModelError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.flatbuffer import DAMAGE, Table
 from edge_fmnist.model.metadata import embed, without_metadata
-from edge_fmnist.model.registry import ModelBytes
+from edge_fmnist.model.registry import ModelBytes, shipped_models
 from edge_fmnist.model.tflite_graph import DEQUANTIZE, FULLY_CONNECTED, QUANTIZE, TYPES
 
 # Fields of the schema's tables.
@@ -44,6 +45,8 @@ class Parent:
         classes: number of its classes.
         size: number of features, the values before its last layer.
         photos_sha256: of the photographs that it was trained with, from its metadata; None if there are none.
+        taught_from: of its metadata: hashes of the photographs that it was taught from.
+        original_sha256: of the file that the first of these models was; its own if it was not taught.
     """
 
     def __init__(self, model: str | Path | ModelBytes) -> None:
@@ -55,6 +58,11 @@ class Parent:
         self.settings: dict[str, Any] = dict(metadata.settings) if metadata else {"output": "logits"}
         training = self.settings.get("training")
         self.photos_sha256 = training.get("photos_sha256") if isinstance(training, dict) else None
+        taught = self.settings.get("taught")
+        taught = taught if isinstance(taught, dict) else {}
+        own = hashlib.sha256(self.classifier.content).hexdigest()
+        self.original_sha256 = str(taught.get("original_sha256", taught.get("parent_sha256", own)))
+        self.taught_from = metadata.taught_from if metadata else ()
         self._flatbuffer = without_metadata(self.classifier.content)
         try:
             self._find_last_layer()
@@ -96,6 +104,11 @@ class Parent:
         self._features, self._weights, self._bias = (tensors[i] for i in inputs)
         self._outputs = [tensors[i] for i in outputs]
         self.classes, self.size = map(int, self._weights.numbers(SHAPE, "<i4"))
+
+    def original(self) -> Parent | None:
+        """Return the shipped model that this one was taught from, perhaps in several steps; None if it was another."""
+        names = (each.name for each in shipped_models().values() if each.sha256 == self.original_sha256)
+        return next(map(Parent, names), None)
 
     def weights(self) -> np.ndarray:
         """Return the weights of the last layer, float32, shape (classes, features + 1); the last column is the bias."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, UNKNOWN, is_unused
+from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, NONE, UNKNOWN, is_unused
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
-from edge_fmnist.model.photos import subfolders
+from edge_fmnist.model.photos import pixels_hash, subfolders
 from edge_fmnist.vision.picture_files import Warn, list_pictures
 from edge_fmnist.vision.read_image import read_image
 
@@ -137,10 +136,12 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         )
     for name in files:
         strange = len(name) > MAX_LABEL_LENGTH or not name.isprintable() or name != name.strip()
-        if strange or name == UNKNOWN or is_unused(name):
+        plain = name.casefold()
+        if strange or plain == UNKNOWN or is_unused(plain) or plain == NONE != name:
             raise DataError(
                 f"{folder}: the folder {name!r} cannot be the name of a class; expected at most {MAX_LABEL_LENGTH} "
-                "printable characters without spaces at either end; 'unknown' and 'unused NUMBER' have another meaning"
+                "printable characters without spaces at either end; 'unknown' and 'unused NUMBER' have another meaning,"
+                f" the folder of things to reject is {NONE!r}"
             )
     return files
 
@@ -151,8 +152,7 @@ def _read(path: Path) -> tuple[str, np.ndarray | None]:
 
     picture = read_image(path)
     garment = preprocess(picture)
-    digest = hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).hexdigest()
-    return digest, garment.image if garment.found else None
+    return pixels_hash(picture), garment.image if garment.found else None
 
 
 def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, warn: Warn) -> np.ndarray:

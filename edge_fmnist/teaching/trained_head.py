@@ -14,7 +14,7 @@ from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.metadata import HASH_DIGITS, embed
 from edge_fmnist.model.photos import right_labels
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.teaching.fit import FOLDS, Regression, cross_validate, folds_of
@@ -32,8 +32,6 @@ LOST_RATE = 0.05
 ENOUGH_PHOTOGRAPHS = 20
 # The parent's metadata that a taught file does not keep.
 NO_LONGER_TRUE = ("accuracy", "io", "training")
-# Hexadecimal digits that identify a photograph in the metadata.
-DIGITS = 8
 
 
 def labels_of(folders: Sequence[str], kept: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -96,10 +94,21 @@ class TrainedHead:
         self._count(np.bincount(places, photographs.missed, len(self.labels)).astype(int))
 
     def _centre(self) -> np.ndarray:
-        """Return what the weights are drawn to: the parent's for classes that it has, else 0."""
-        known, weights = self.parent.classifier.labels, self.parent.weights()
+        """Return what the weights are drawn to: the parent's for classes that it has, else 0.
+
+        The weights of a parent that was taught from some of these photographs know them, so cross-validation would find
+        an accuracy that new ones do not have. Those of the original model take their place; if it is not shipped, 0 for
+        classes with photographs.
+        """
+        source, learned = self.parent, np.array([], int)
+        if not self._new().all():
+            original = self.parent.original()
+            source, learned = (original, learned) if original else (source, self.targets)
+        known, weights = source.classifier.labels, source.weights()
         centre = np.zeros((len(self.labels), weights.shape[1]), np.float32)
         for index, label in enumerate(self.labels):
+            if index in learned:
+                continue
             if same := (label,) if label in known else right_labels(label, known):
                 centre[index] = weights[[known.index(each) for each in same]].mean(axis=0)
         return centre
@@ -168,6 +177,7 @@ class TrainedHead:
     def file(self, name: str) -> bytes:
         """Return the bytes of the taught model's file."""
         parent, former = self.parent, self.parent.settings.get("parameters")
+        hashes = (digest[:HASH_DIGITS] for digest in self.photographs.hashes)
         more = (len(self.labels) - parent.classes) * (parent.size + 1)
         settings: dict[str, Any] = {
             "name": name,
@@ -176,8 +186,9 @@ class TrainedHead:
             "taught": {
                 "parent": parent.settings.get("name", parent.source),
                 "parent_sha256": hashlib.sha256(parent.classifier.content).hexdigest(),
+                "original_sha256": parent.original_sha256,
                 "photographs": dict(Counter(self.labels[target] for target in self.targets)),
-                "photographs_sha256": "".join(digest[:DIGITS] for digest in self.photographs.hashes),
+                "photographs_sha256": "".join(dict.fromkeys((*hashes, *parent.taught_from))),
                 "cross_validated_accuracy": round(self.accuracy, 6),
                 "strength": self._strength,
             },
@@ -205,12 +216,13 @@ class TrainedHead:
             seconds=seconds,
         )
 
+    def _new(self) -> np.ndarray:
+        """Return of which photographs the parent was not taught, bool, shape (N,)."""
+        return np.array([digest[:HASH_DIGITS] not in self.parent.taught_from for digest in self.photographs.hashes])
+
     def _comparison(self) -> BeforeAfter | None:
         """Return the accuracy of both models on photographs that the parent was not taught from."""
-        taught = self.parent.settings.get("taught")
-        known = str(taught.get("photographs_sha256", "")) if isinstance(taught, dict) else ""
-        hashes = {known[start : start + DIGITS] for start in range(0, len(known), DIGITS)}
-        new = np.array([digest[:DIGITS] not in hashes for digest in self.photographs.hashes])
+        new = self._new()
         if not new.any():
             return None
         targets, predicted = self.targets[new], self.parent.classifier.predict_batch(self.photographs.images[new])

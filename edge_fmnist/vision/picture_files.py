@@ -41,6 +41,8 @@ SIGNATURES = tuple(
     )
 )
 HEADER_BYTES = 64
+# A part of a glob that stands for any number of folders.
+RECURSIVE = re.compile(r"(?:^|/)\*\*(?:/+\*\*)*(?:/+|$)")
 # Suffixes that promise a picture: such a file in a folder is never left out, so that a damaged one is reported.
 SUFFIXES = frozenset(
     ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
@@ -78,13 +80,30 @@ def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
             raise SourceError(f"{argument}: no pictures in this folder")
         yield from map(str, pictures)
     elif glob.has_magic(argument):
-        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - takes absolute patterns too
-        files = [match for match in matches if Path(match).is_file()]
+        files = [match for match in sorted(matches(argument)) if Path(match).is_file()]
         if not files:
             raise SourceError(f"{argument}: no file matches this pattern")
         yield from files
     else:
         yield argument
+
+
+def matches(pattern: str) -> set[str]:
+    """Return the paths that a glob matches; ``**`` stands for any folders, but follows no link to one.
+
+    ``glob.glob`` would follow them, also in circles, and list the same files several times.
+    """
+    parts = RECURSIVE.split(pattern, maxsplit=1)
+    if len(parts) == 1:
+        return set(glob.glob(pattern))  # noqa: PTH207 - takes absolute patterns too
+    start, rest = parts
+    found: set[str] = set()
+    for root in glob.glob(start) if start else ["/" if pattern.startswith("/") else ""]:  # noqa: PTH207
+        for folder, names, _ in os.walk(root or os.curdir):
+            names[:] = [name for name in names if not name.startswith(".")]
+            inside = folder if root else folder.removeprefix(os.curdir).removeprefix("/")
+            found |= matches(os.path.join(glob.escape(inside), rest or "*"))  # noqa: PTH118
+    return found
 
 
 def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:

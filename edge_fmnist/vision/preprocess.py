@@ -101,10 +101,10 @@ def to_8_bits(picture: np.ndarray) -> np.ndarray:
     Raises:
         ImageError: another dtype.
     """
-    if not isinstance(picture, np.ndarray) or picture.dtype not in (np.uint8, np.uint16):
+    if not isinstance(picture, np.ndarray) or picture.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         got = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ImageError(f"expected an image of uint8 or uint16, got {got}")
-    if picture.dtype == np.uint16 and picture.size and picture.max() > 255:
+    if picture.dtype.itemsize == 2 and picture.size and picture.max() > 255:
         return (picture >> 8).astype(np.uint8)
     return picture.astype(np.uint8, copy=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,16 @@ def test_all_variants_agree(variants: dict[str, BenchmarkVariant], batch: int) -
         agreement = np.mean(np.concatenate(outputs).argmax(axis=1) == expected[:60])
         # The reference has the weights' quantization but not that of activations.
         assert agreement == 1.0 if name != "litert-float32" else agreement > 0.8, name
+
+
+@pytest.mark.parametrize("name", ["range_255_float_io", "range_255_uint8", "range_signed_int8"])
+def test_all_variants_take_pixels_as_the_classifier_does(model_path: Callable[[str], Path], name: str) -> None:
+    path = model_path(name)
+    expected = Classifier(path).predict_batch(PICTURES).indexes
+    for variant in edge_variants(str(path)):
+        run = variant.open(threads=1, batch=1)
+        agreement = np.mean([run(picture[None]).argmax() for picture in PICTURES] == expected)
+        assert agreement > 0.8, variant.name
 
 
 def test_the_reference_has_the_layers_of_the_model_in_float32(reference: bytes) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist.model import processor
+from edge_fmnist.model.measure import peak_memory_bytes
 from edge_fmnist_bench import machine, protocol, validity
 
 LIMITS = protocol.Validity(load=0.5, steal=0.02, spread=1.5, slowdown=0.9)
@@ -132,3 +134,8 @@ def test_a_quiet_or_unknown_machine_passes_all_checks() -> None:
     unknown = {"load": None, "megahertz": None, "throttled": None, "ticks": None}
     assert validity.marks(result(), LIMITS) == []
     assert validity.marks(result(before=unknown, after=unknown, single={"p90_us": None}), LIMITS) == []
+
+
+def test_peak_memory_is_in_bytes() -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert peak_memory_bytes() == pytest.approx(peak, rel=0.01)

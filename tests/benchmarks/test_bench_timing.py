@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_fmnist.model.measure import take_turns
 from edge_fmnist_bench import timing
 from edge_fmnist_bench.protocol import Bootstrap, Offline, Paced, SingleStream
 from edge_fmnist_bench.timing import Samples
@@ -101,3 +102,16 @@ def test_a_ratio_survives_noise_that_is_shared() -> None:
 
 def test_no_ratio_without_samples() -> None:
     assert timing.ratio(("a", Samples()), ("b", rounds(np.ones(3))), BOOTSTRAP, 0) is None
+
+
+def test_what_failed_is_not_called_again() -> None:
+    called: list[str] = []
+
+    def take(name: str) -> None:
+        called.append(name)
+        if name == "damaged":
+            raise ValueError(f"call {called.count(name)}")
+
+    failures = take_turns(["whole", "damaged"], 3, 0, take)
+    assert sorted(called) == ["damaged", "whole", "whole", "whole"]
+    assert str(failures["damaged"]) == "call 1"

@@ -6,13 +6,11 @@ import hashlib
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from email.message import Message
 from http.client import HTTPConnection
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -43,22 +41,6 @@ COAT = (
     (0.28, 0.62),
     (0.2, 0.3),
 )
-
-
-@pytest.fixture(scope="session")
-def model_path(make_once: Callable[..., Path]) -> Callable[[str], Path]:
-    """Return a function from the name of a model in make_models.py to its file."""
-    if find_spec("tensorflow") is None:
-        pytest.skip("making small models needs TensorFlow")
-
-    def make(folder: Path) -> None:
-        folder.mkdir()
-        script = Path(__file__).with_name("make_models.py")
-        made = subprocess.run([sys.executable, str(script), str(folder)], capture_output=True, text=True, check=False)
-        assert made.returncode == 0, made.stderr
-
-    folder = make_once("models", make)
-    return lambda name: folder / f"{name}.tflite"
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 Network = Callable[[Any], Any]
 IMAGES = (None, 28, 28, 1)
+INT16_ACTIVATIONS = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
 
 def weights(*shape: int, scale: float, seed: int) -> Any:
@@ -50,7 +51,13 @@ def samples(low: float, high: float) -> Iterator[list[Any]]:
 
 
 def convert(
-    network: Network, kind: Any = None, *, shape: tuple[int | None, ...] = IMAGES, low: float = 0, high: float = 1
+    network: Network,
+    kind: Any = None,
+    *,
+    shape: tuple[int | None, ...] = IMAGES,
+    low: float = 0,
+    high: float = 1,
+    operators: Any = tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
 ) -> bytes:
     """Return a model.
 
@@ -60,13 +67,14 @@ def convert(
         shape: of the input.
         low: the value of black for calibration.
         high: the value of white for calibration.
+        operators: that a quantized model may have.
     """
     function = tf.function(network).get_concrete_function(tf.TensorSpec(shape, tf.float32))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function])
     if kind is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: samples(low, high)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.target_spec.supported_ops = [operators]
         converter.inference_input_type = converter.inference_output_type = kind
     return bytes(converter.convert())
 
@@ -117,6 +125,8 @@ def main(folder: Path) -> None:
         "shape_n_784": convert(logits, shape=(None, 784)),
         "shape_4_28_28_1": convert(logits, shape=(4, 28, 28, 1)),
         "range_255_uint8": convert(lambda pixels: logits(pixels / 255), tf.uint8, high=255),
+        "range_255_float_io": convert(lambda pixels: logits(pixels / 255), tf.float32, high=255),
+        "activations_int16": convert(logits, tf.float32, operators=INT16_ACTIVATIONS),
         "range_255_float": convert(lambda pixels: logits(pixels / 255)),
         "range_signed_int8": convert(lambda pixels: logits((pixels + 1) / 2), tf.int8, low=-1),
         "range_signed_uint8": convert(lambda pixels: logits((pixels + 1) / 2), tf.uint8, low=-1),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import pickle
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +94,35 @@ def test_results_and_images_stay_as_they_are(classifier: Classifier, images: np.
     np.testing.assert_array_equal(images, given)
 
 
+# The classifier of a forked process.
+FORKED: list[Classifier] = []
+
+
+def predicted_after_fork(image: np.ndarray) -> str:
+    return FORKED[0].predict(image).label
+
+
 def test_views_in_any_order_work(classifier: Classifier, images: np.ndarray) -> None:
     flipped = images[:40, :, ::-1]
     expected = classifier.predict_batch(np.ascontiguousarray(flipped)).scores
     np.testing.assert_array_equal(classifier.predict_batch(flipped).scores, expected)
     np.testing.assert_array_equal(classifier.predict(flipped[0]).scores, expected[0])
+
+
+def test_a_pickled_classifier_has_the_labels_it_was_given(images: np.ndarray) -> None:
+    labels = list(LABELS)
+    classifier = Classifier("nano", labels=labels)
+    labels.reverse()
+    assert pickle.loads(pickle.dumps(classifier)).predict(images[0]).label == classifier.predict(images[0]).label
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("name", ["nano", "nano4"])
+def test_a_classifier_works_in_a_forked_process(name: str, images: np.ndarray) -> None:
+    classifier = Classifier(name, threads=2)
+    expected = classifier.predict(images[0])
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), lambda: FORKED.append(classifier)) as pool:
+        assert pool.submit(predicted_after_fork, images[0]).result(20) == expected.label
 
 
 def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, images: np.ndarray) -> None:
@@ -346,3 +371,43 @@ def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: n
     np.testing.assert_allclose(predictions.scores.sum(axis=1), 1, atol=1e-5)
     assert {choice.label for choice in classifier.predict(images[0]).top(10)} == {"a", "b"}
     assert classifier.values(images)[0].shape == (300, 10)
+
+
+def test_fewer_labels_than_the_file_has_classes(describe_model: Describe) -> None:
+    # The rest would silently become unused outputs.
+    with pytest.raises(ModelError, match="expected an output for 3 labels, got 10"):
+        Classifier(describe_model(), labels=("a", "b", "c"))
+
+
+def test_another_model_keeps_the_threads(model_path: Models) -> None:
+    classifier = Classifier(model_path("logits_uint8"), threads=2)
+    assert classifier.load_other(model_path("logits_int8")).info.threads == 2
+
+
+def test_a_released_interpreter_is_used_by_one_thread_only(
+    model_path: Models, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier, used, invoke = Classifier(model_path("logits_uint8")), list[int](), Classifier._invoke
+
+    def note(self: Classifier, bound: Any, views: np.ndarray) -> np.ndarray:
+        used.append(id(bound.interpreter))
+        return invoke(self, bound, views)
+
+    monkeypatch.setattr(Classifier, "_invoke", note)
+    classifier.release()
+    threads = [threading.Thread(target=classifier.predict, args=(images[0],)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    classifier.predict(images[0])
+    assert len(set(used)) == 3
+
+
+def test_a_pil_image_is_turned_upright(photograph: Path, tmp_path: Path) -> None:
+    pil = pytest.importorskip("PIL.Image")
+    exif = pil.Exif()
+    exif[0x0112] = 6
+    with pil.open(photograph) as upright:
+        upright.transpose(pil.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    with pil.open(tmp_path / "turned.png") as turned:
+        np.testing.assert_array_equal(read_pixels(turned), cv2.imread(str(photograph)))

@@ -271,3 +271,11 @@ def test_a_missing_library_of_the_system_is_one_message(capsys: pytest.CaptureFi
     assert error.count("\n") == 1
     assert missing in error
     assert "opencv-python-headless" in error
+
+
+def test_samples_replace_no_other_files(run_cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "bag.png").write_bytes(b"my only copy")
+    result = run_cli("samples", "--output", tmp_path, code=2)
+    assert "bag.png: another file of this name exists" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bag.png"]
+    assert (tmp_path / "bag.png").read_bytes() == b"my only copy"

@@ -79,6 +79,14 @@ def test_info(run_cli: RunCli, shipped: Path) -> None:
         assert facts["input"]["zero_point"] == (0 if name == "edge" else -128)
 
 
+def test_info_of_a_file_with_other_classes(run_cli: RunCli, model_path: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\ne\n", "utf-8")
+    arguments = ("models", "info", model_path("five_classes"))
+    assert "expected an output for 10 labels, got 5" in run_cli(*arguments, code=1).stderr
+    facts = json.loads(run_cli(*arguments, "--labels", tmp_path / "labels.txt", "--json").stdout)
+    assert facts["labels"] == ["a", "b", "c", "d", "e"]
+
+
 def test_info_of_a_file_without_metadata(run_cli: RunCli, model_path: Callable[[str], Path]) -> None:
     path = model_path("logits_float")
     result = run_cli("models", "info", path, "--json")

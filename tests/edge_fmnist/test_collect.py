@@ -306,6 +306,13 @@ def test_the_page_stores_and_undoes(page: Page, make_result: MakeResult) -> None
     assert np.abs(stored.astype(int) - make_result().frame.picture).mean() < 15
 
 
+def test_the_strip_offers_no_class_that_only_a_former_model_has(page: Page, make_result: MakeResult) -> None:
+    former = (*(f"class {index}" for index in range(8)), "Coat", "Bag")
+    page.collection.add_unsorted(capture(make_result(label="class 3", labels=former)))
+    (entry,) = page.web.ask("/collect.json").json()["strip"]
+    assert {*entry["best"]} <= {"Coat", "Bag"}
+
+
 def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: MakeResult) -> None:
     page.collection.add_unsorted(capture(make_result(label="Coat", score=0.5)))
     page.collector.write(make_result(label="Bag", score=0.8))
@@ -378,3 +385,50 @@ def test_without_collect_the_page_has_none_of_it(page_class: Any) -> None:
             answer = web.ask(path)
             assert answer.status == status
             assert b"collect.js" not in answer.body
+
+
+def test_rejects_are_one_class_whatever_the_case(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    assert [collection.add(frame(index), name) for index, name in enumerate(("None", "NONE", "none"))] == ["none"] * 3
+
+
+def test_other_files_are_not_counted(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    collection.add(frame(), "hat")
+    (tmp_path / "hat" / "Thumbs.db").touch()
+    assert collection.counts() == {"hat": 1}
+
+
+def test_the_log_says_what_was_taken_back(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    collection.add(frame(), "hat")
+    collection.undo()
+    stored, undone = log(tmp_path)
+    assert (undone["file"], undone["undone"]) == (stored["file"], True)
+
+
+def test_the_strip_has_no_answers_of_a_former_model(tmp_path: Path, make_result: MakeResult) -> None:
+    collector = Collector(Collection(tmp_path), interval=0)
+    collector.write(make_result(size=(200, 150)))
+    assert len(collector.recent()) == 1
+    other = tuple(f"class {index}" for index in range(10))
+    collector.write(make_result(1, size=(150, 200), labels=other))
+    assert all(set(each.answer["scores"]) <= set(other) for each in collector.recent().values())
+
+
+def test_the_limit_of_the_folder_is_in_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def collection(*arguments: Any) -> Collection:
+        made.append(arguments)
+        return Collection(*arguments)
+
+    monkeypatch.setattr("edge_fmnist.teaching.collection.Collection", collection)
+    list(live([Scene(64, 48).draw(3.0)], model="nano", collect=tmp_path, collect_below=0.5, collect_max_mb=2.5))
+    assert made[0][:3] == (tmp_path, 500, 2_500_000)
+
+
+@pytest.mark.parametrize("serve", [None, False])
+def test_to_collect_needs_a_page_or_a_score(tmp_path: Path, serve: bool | None) -> None:
+    with pytest.raises(UsageError, match="collect: needs --serve or --collect-below"):
+        live([], model="nano", collect=tmp_path, serve=serve)

@@ -51,6 +51,13 @@ def test_what_a_float_file_does_not_state_is_assumed(model_path: Models) -> None
     )
 
 
+def test_activations_of_16_bits_do_not_state_where_black_is(model_path: Models, images: np.ndarray) -> None:
+    classifier = Classifier(model_path("activations_int16"), labels=LABELS)
+    assert "does not state its input range: scaling pixels to 0..1" in classifier.assumptions[0]
+    expected = Classifier(model_path("logits_float")).predict_batch(images).scores
+    np.testing.assert_allclose(classifier.predict_batch(images).scores, expected, atol=0.05)
+
+
 @pytest.mark.parametrize("shape", ["28_28", "1_28_28", "n_784", "4_28_28_1"])
 def test_input_shapes(model_path: Models, images: np.ndarray, shape: str) -> None:
     expected = Classifier(model_path("logits_float")).predict_batch(images[:135]).scores
@@ -91,7 +98,7 @@ def test_many_classes(model_path: Models, images: np.ndarray) -> None:
             "expected a model with input (1, 28, 28, 1) or another of 784 values an image, got (1, 32, 32, 1)",
         ),
         ("input_int32", "expected an input tensor of float32, or of quantized uint8 or int8, got int32"),
-        ("five_classes", "expected an output for 10 labels, got 5; name the model's classes with --labels FILE"),
+        ("five_classes", "expected an output for 10 labels, got 5; name the model's classes with labels=(…)"),
         ("select_tf", "needs the TensorFlow operators FlexMatrixInverse, which TensorFlow Lite does not have"),
         ("two_inputs", "expected a model with one input, got 2"),
         ("whole_numbers", "expected scores, got an output of whole numbers without a scale"),
@@ -315,3 +322,8 @@ def test_no_mutation_ends_the_process(tmp_path: Path, images: np.ndarray, hashed
         expected = [Classifier(ModelBytes(content, "m")).predict(images[0]).label.split() for content in contents]
         others = [answer for number, answer in enumerate(answers) if answer != expected[number % 4]]
         assert {name for name, *_ in others} <= {"ModelError", "ModelHashError"}
+
+
+def test_labels_are_preferred_to_other_texts_of_tflite_metadata(model_path: Models) -> None:
+    texts = {"a.txt": "\n".join("0123456789"), "labels.txt": "\n".join("abcdefghij")}
+    assert Classifier(with_files(model_path("logits_uint8"), **texts)).labels == tuple("abcdefghij")

@@ -257,3 +257,14 @@ def test_a_still_scene_costs_a_fifth_at_most(kind: str, request: pytest.FixtureR
         if share <= 0.2:
             break
     assert share <= 0.2
+
+
+def test_the_maximum_rate_is_kept_while_it_idles(make: Make) -> None:
+    loop, _ = make(Camera(), idle_fps=20, max_fps=5)
+    repeated = []
+    for result in loop:
+        if result.stages.classify == 0:
+            repeated.append(time.perf_counter())
+            if len(repeated) == 4:
+                break
+    assert repeated[-1] - repeated[0] > 3 / 5 - 0.1

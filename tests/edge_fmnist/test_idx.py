@@ -86,3 +86,8 @@ def test_gzip_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.Monke
     path.write_bytes(gzip.compress(bytes((1 << 20) + 1)))
     with pytest.raises(DataError, match="unpacks to more than 1 MiB"):
         read_bytes(path)
+
+
+def test_content_that_is_too_long() -> None:
+    with pytest.raises(DataError, match="some-file: truncated or damaged: expected 2 x 3 x 4 = 24 bytes, got 25"):
+        parse_idx(idx_bytes() + b"\0", dimensions=3, name="some-file")

@@ -22,8 +22,9 @@ from PIL import Image
 import edge_fmnist
 from edge_fmnist import LABELS, Classifier, LiveLoop, LiveResult, Prediction, live
 from edge_fmnist.errors import EdgeFmnistError, SinkError, SourceError, UsageError
-from edge_fmnist.pipeline import reader_thread
+from edge_fmnist.pipeline import reader_thread, stats
 from edge_fmnist.pipeline.observer import Observer
+from edge_fmnist.pipeline.results import Stages
 from edge_fmnist.pipeline.settings import LiveSettings, options
 from edge_fmnist.sources.base import Source
 
@@ -462,3 +463,24 @@ def test_live_serves_a_page(caplog: pytest.LogCaptureFixture) -> None:
 def test_warnings_go_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert list(live(FakeSource([grey(255)]), model="edge")) == []
     assert [(record.name, record.levelname) for record in caplog.records] == [("edge_fmnist", "WARNING")]
+
+
+def test_percentiles_are_over_the_last_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "WINDOW", 10)
+    meter = stats.Meter()
+    for number in range(25):
+        meter.add("Coat", Stages(float(number), 0.0, 0.0), 0.0)
+    assert meter.stats(0, 1.0, {}).milliseconds["preprocess"].p50 == 19.5
+
+
+def test_a_loop_of_python_goes_on_without_its_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise SinkError("the disk is full")
+
+    monkeypatch.setattr("edge_fmnist.sinks.jsonl.JsonLines.write", fail)
+    warnings: list[str] = []
+    count = 0
+    for _ in live([grey(COAT)] * 30, model="nano", jsonl=tmp_path / "out.jsonl", warn=warnings.append):
+        count += 1
+        time.sleep(0.01)
+    assert (count, warnings) == (30, ["the disk is full"])

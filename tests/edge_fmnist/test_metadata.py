@@ -262,3 +262,17 @@ def test_probabilities_have_no_temperature() -> None:
     assert extracted(model(1)).calibration.threshold == 0.3
     with pytest.raises(ModelError, match=r"^model: expected temperature 1 with output 'probabilities', .* got 1.5$"):
         extract(model(1.5), "model")
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "own"),
+    [
+        (LABELS, {}, False),
+        (LABELS, {"training": {"data_sha256": ["1", "2"], "photos_sha256": "3"}}, False),
+        (("a", "b"), {"training": {"photos_sha256": "3"}}, True),
+        ((*LABELS, "hat"), {"taught": {}}, False),
+        (("hat", "none"), {"taught": {}}, True),
+    ],
+)
+def test_classes_of_a_user(labels: tuple[str, ...], settings: dict[str, Any], own: bool) -> None:
+    assert extracted(embed(FLATBUFFER, {"output": "logits", **settings}, labels)).own_classes == own

@@ -15,7 +15,7 @@ import pytest
 from edge_fmnist import Classifier, LiveResult, live
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.metadata import embed
+from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.predictions import Prediction
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.pipeline import model_watch
@@ -175,3 +175,44 @@ def test_a_swap_takes_less_than_a_frame_lasts() -> None:
         swap.join()
     assert loop.classifier.source == "edge"
     assert max(np.diff(times)[15:]) < 1 / 30
+
+
+def test_a_file_that_is_written_again_unchanged_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, taken = tmp_path / "mine.tflite", list[Classifier]()
+    path.write_bytes(shipped_models()["nano"].path.read_bytes())
+    loop = live([Scene(320, 240).draw(3.0)], model=path, watch_model=True)
+    monkeypatch.setattr(loop, "swap", taken.append)
+    watch = model_watch.ModelWatch(str(path), loop, lambda _: None)
+    watch._take()
+    assert taken == []
+    path.write_bytes(relabelled("nano"))
+    watch._take()
+    assert [classifier.labels for classifier in taken] == [OTHER]
+
+
+def test_what_a_replaced_file_does_not_state_is_a_warning(tmp_path: Path) -> None:
+    path, warnings = tmp_path / "mine.tflite", list[str]()
+    path.write_bytes(shipped_models()["nano"].path.read_bytes())
+    loop = live([Scene(320, 240).draw(3.0)], model=path, watch_model=True)
+    path.write_bytes(without_metadata(path.read_bytes()))
+    model_watch.ModelWatch(str(path), loop, warnings.append)._take()
+    assert f"{path} has no labels: using Fashion-MNIST's" in warnings
+
+
+def test_a_file_that_is_being_copied_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The file grows, is complete, and stays as it is.
+    sizes, taken = iter([1, 2, 3, 3, 3]), list[int]()
+    stamps: list[int] = []
+
+    def stamp(path: str) -> tuple[int, int, int]:
+        stamps.append(next(sizes, 0))
+        if not stamps[-1]:
+            watch.stop()
+        return 0, stamps[-1] or 3, 0
+
+    monkeypatch.setattr(model_watch, "INTERVAL", 0)
+    monkeypatch.setattr(model_watch, "_stamp", stamp)
+    watch = model_watch.ModelWatch("mine.tflite", live([Scene(320, 240).draw(3.0)], model="nano"), lambda _: None)
+    monkeypatch.setattr(watch, "_take", lambda: taken.append(len(stamps)))
+    watch._run()
+    assert taken == [4]

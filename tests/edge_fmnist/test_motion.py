@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -95,3 +96,8 @@ def test_after_forgetting_the_next_frame_is_news(scene: np.ndarray) -> None:
     detector.reset()
     assert not detector.idle
     assert not detector.update(scene, 1.1)
+
+
+@pytest.mark.parametrize("size", [(320, 240), (1280, 960)])
+def test_the_same_scene_in_another_size_is_motion(scene: np.ndarray, size: tuple[int, int]) -> None:
+    assert not is_still_after(scene, cv2.resize(scene, size, interpolation=cv2.INTER_AREA))

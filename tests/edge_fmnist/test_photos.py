@@ -55,7 +55,7 @@ class ByShape(Classifier):
     """Takes what is tall for trousers and all else for a bag."""
 
     def __init__(self, score: float = 0.9, threshold: float = 0.5, labels: tuple[str, ...] = LABELS) -> None:
-        self.score, self.threshold, self.labels = score, threshold, labels
+        self.score, self.threshold, self.labels, self.metadata = score, threshold, labels, None
 
     def predict(self, image: np.ndarray) -> Prediction:
         tall = np.count_nonzero(image.any(axis=1)) > np.count_nonzero(image.any(axis=0))
@@ -306,3 +306,10 @@ def test_none_is_no_score_of_a_garment() -> None:
     rejected = Prediction(NONE, 0, 0.9, scores, 0.1, labels, 0.5)
     known = Prediction("jeans", 1, 0.9, scores[::-1], 0.1, labels, 0.5)
     assert [PhotoResult(NONE, (), prediction).score for prediction in (rejected, known, None)] == [0.0, 0.9, 0.0]
+
+
+def test_unknown_is_right_for_a_folder_of_rejects_of_a_model_that_has_them(picture: Picture, tmp_path: Path) -> None:
+    picture("photos/none/a.png", wide())
+    picture("photos/Bag/a.png", wide())
+    found = find_photos(tmp_path / "photos", labels=("Bag", NONE))
+    assert [(photo.garment, photo.labels) for photo in found] == [("Bag", ("Bag",)), (NONE, ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -82,3 +83,17 @@ def test_times_and_no_garment(make: Make) -> None:
     assert output.smoothed.label is None
     assert min(output.stages.preprocess, output.stages.classify, output.stages.smooth) >= 0
     assert output.stages.total < 1000
+
+
+def test_a_refreshed_mask_that_is_worse_is_not_used(
+    make: Make, grey_preprocessing: list[Garment | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = make(refresh_interval=3)
+    preprocess = pipeline._preprocess
+
+    def worse(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:
+        garment = preprocess(picture, previous, small)
+        return replace(garment, confidence=0.8 if previous else 0.3)
+
+    monkeypatch.setattr(pipeline, "_preprocess", worse)
+    assert [pipeline.run(grey(4), 0).garment.confidence for _ in range(4)] == [0.3, 0.8, 0.8, 0.8]

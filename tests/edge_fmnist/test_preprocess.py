@@ -473,3 +473,15 @@ def test_each_pixel_of_a_smaller_picture_is_the_mean(size: tuple[int, int], targ
     for picture in (scene, scene[..., 0], scene[::-1, ::-1]):
         means = cv2.resize(picture.astype(float), target, interpolation=cv2.INTER_AREA)
         assert np.abs(area_resized(picture, target) - means).max() < 0.51
+
+
+def test_a_faint_shadow_is_not_part_of_a_cut_out_garment() -> None:
+    picture = cut_out(0)
+    shadow = picture.copy()
+    shadow[100:118, 20:150, 3] = np.maximum(shadow[100:118, 20:150, 3], 60)
+    assert preprocess(shadow).box == pytest.approx(preprocess(picture).box, abs=3)
+
+
+def test_transparent_pixels_of_a_28x28_image_are_black_and_those_of_a_photograph_white() -> None:
+    assert to_bgr(np.zeros((28, 28, 4), np.uint8)).max() == 0
+    assert to_bgr(np.zeros((29, 28, 4), np.uint8)).min() == 255

@@ -379,6 +379,22 @@ def test_heic_in_a_folder_without_its_extra_is_counted(folder: Path, monkeypatch
     assert "1 HEIC (needs the extra edge-fmnist[heif])" in warnings[0]
 
 
+def test_a_glob_follows_no_links_to_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "coats/b.jpg", "coats/long/c.jpg", ".hidden/d.jpg"):
+        (tmp_path / "shop" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shop" / name).write_bytes(b"\xff\xd8\xff")
+    for place in (".", "coats"):
+        (tmp_path / "shop" / place / "loop").symlink_to(tmp_path / "shop")
+    (tmp_path / "link").symlink_to(tmp_path / "shop")
+    everything = ["a.jpg", "coats/b.jpg", "coats/long/c.jpg"]
+    monkeypatch.chdir(tmp_path)
+    for start in ("shop", "link", str(tmp_path / "shop")):
+        for end in ("**", "**/*.jpg", "**/**/*"):
+            assert list(find_pictures(f"{start}/{end}")) == [f"{start}/{name}" for name in everything]
+    assert list(find_pictures("**/coats/**/*.jpg")) == ["shop/coats/b.jpg", "shop/coats/long/c.jpg"]
+    assert list(find_pictures("shop/*.jpg")) == ["shop/a.jpg"]
+
+
 def test_files_and_globs(folder: Path) -> None:
     assert found(folder / "d[1].jfif")[0] == ["d[1].jfif"]
     assert found(f"{folder}/[a-b]*")[0] == ["a", "b.png"]

@@ -275,3 +275,11 @@ def test_occupied_bins_give_the_same_as_the_whole_histogram(seconds: float, extr
 def test_lab_colours_are_those_of_opencv() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (2048, 1024, 3), dtype=np.uint8)
     np.testing.assert_array_equal(bgr_to_lab(picture), cv2.cvtColor(picture, cv2.COLOR_BGR2LAB))
+
+
+def test_what_is_around_a_small_mask_with_a_hole_is_no_hole() -> None:
+    mask = np.zeros((96, 96), np.uint8)
+    cv2.circle(mask, (48, 48), 8, 255, cv2.FILLED)
+    whole = segmentation._cleaned(mask)
+    mask[47:50, 47:50] = 0
+    np.testing.assert_array_equal(segmentation._cleaned(mask), whole)

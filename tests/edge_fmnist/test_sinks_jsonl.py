@@ -291,3 +291,12 @@ def test_no_standard_output(monkeypatch: pytest.MonkeyPatch, closed: object) -> 
     monkeypatch.setattr(sys, "stdout", closed)
     with pytest.raises(SinkError, match="standard output is closed"):
         JsonLines("-")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_no_other_file_is_pushed_out_by_a_rotation(tmp_path: Path, number: int) -> None:
+    other = tmp_path / f"out.jsonl.{number}"
+    other.write_text("my only copy\n", "utf-8")
+    with pytest.raises(UsageError, match=rf"out\.jsonl\.{number}: expected JSON Lines of this program"):
+        JsonLines(tmp_path / "out.jsonl", max_bytes=4096, keep=2)
+    assert other.read_text("utf-8") == "my only copy\n"

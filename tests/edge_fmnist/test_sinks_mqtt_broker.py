@@ -15,7 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
 
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
@@ -26,6 +27,7 @@ from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, Traffic
 from edge_fmnist.sinks.mqtt.messages import MessageFactory
+from edge_fmnist.sinks.mqtt.queue import MqttMessage
 
 MakeResult = Callable[..., LiveResult]
 Publish = Callable[..., MqttPublisher]
@@ -520,3 +522,62 @@ def test_without_a_broker_the_command_goes_on_and_warns_once(
     assert result.stderr.count("no connection to the MQTT broker") == 1
     assert "20 results" in result.stderr
     assert "messages could not be delivered" in result.stderr
+
+
+@pytest.fixture
+def unconnected(publish: Publish, closed_port: str) -> tuple[MqttPublisher, list[tuple[str, int]]]:
+    """Return a publisher whose threads have ended, and what it is told to publish: topic and quality of service."""
+    publisher, published = publish(int(closed_port.rpartition(":")[2].strip("/"))), list[tuple[str, int]]()
+    publisher.close()
+
+    def note(topic: str, _payload: bytes, qos: int, retain: bool) -> SimpleNamespace:
+        published.append((topic, qos))
+        return SimpleNamespace(mid=len(published))
+
+    publisher._client = cast(Client, SimpleNamespace(publish=note))
+    publisher._warnings.clear()
+    publisher._away = False
+    return publisher, published
+
+
+SUCCESS = cast(Any, SimpleNamespace(is_failure=False))
+
+
+def test_new_messages_wait_for_repeated_ones(
+    unconnected: tuple[MqttPublisher, list[tuple[str, int]]],
+) -> None:
+    publisher, published = unconnected
+    publisher._in_flight[7] = MqttMessage(f"{PREFIX}/state", b"1", retain=True)
+    publisher._on_connect(cast(Any, None), None, None, SUCCESS, None)
+    publisher._queue.put(MqttMessage(f"{PREFIX}/state", b"2", retain=True))
+    publisher._publish_due()
+    assert (f"{PREFIX}/state", 1) not in published
+    publisher._on_publish(cast(Any, None), None, 7)
+    publisher._publish_due()
+    assert published[-1] == (f"{PREFIX}/state", 1)
+
+
+def test_messages_dropped_before_an_interruption_are_not_counted(
+    unconnected: tuple[MqttPublisher, list[tuple[str, int]]],
+) -> None:
+    publisher, _ = unconnected
+    publisher._queue.dropped = 5
+    publisher._lost("gone")
+    publisher._queue.dropped = 7
+    publisher._on_connect(cast(Any, None), None, None, SUCCESS, None)
+    assert publisher._warnings[-1].endswith("0 messages queued, 2 dropped")
+
+
+def test_each_time_that_a_broker_acknowledges_nothing_is_warned_about(
+    unconnected: tuple[MqttPublisher, list[tuple[str, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.publisher.ACKNOWLEDGE_TIMEOUT", -1.0)
+    publisher, _ = unconnected
+    publisher._on_connect(cast(Any, None), None, None, SUCCESS, None)
+    for number in (7, 8):
+        publisher._in_flight[number] = MqttMessage(f"{PREFIX}/state", b"1", retain=True)
+        publisher._publish_due()
+        publisher._publish_due()
+        publisher._on_publish(cast(Any, None), None, number)
+        publisher._publish_due()
+    assert sum("acknowledged no message" in warning for warning in publisher._warnings) == 2

@@ -199,3 +199,27 @@ def test_files_are_reopened_before_the_next_result(gate: Gate, make_result: Make
     sink.write(make_result(0, size=(16, 16)))
     sink.close()
     assert gate.steps == ["reopened", 0, "closed"]
+
+
+def test_what_was_dropped_makes_room(gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queued, "MAX_BYTES", 3 * 16 * 16 * 3)
+    sink = QueuedSink("file", lambda: gate)
+    sink.write(make_result(0, size=(16, 16)))
+    assert gate.entered.wait(5)
+    for index in range(1, 7):
+        sink.write(make_result(index, size=(16, 16)))
+    gate.open.set()
+    sink.close()
+    assert gate.steps == [0, 4, 5, 6, "closed"]
+
+
+def test_the_first_error_is_the_one_reported(gate: Gate, make_result: MakeResult) -> None:
+    def fail() -> None:
+        raise SinkError("cannot be closed either")
+
+    gate.error, gate.close = SinkError("the disk is full"), fail  # type: ignore[method-assign]
+    gate.open.set()
+    sink = QueuedSink("file", lambda: gate)
+    sink.write(make_result(size=(16, 16)))
+    with pytest.raises(SinkError, match="the disk is full"):
+        sink.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from edge_fmnist.pipeline.results import Frame, LiveResult
 from edge_fmnist.sinks import video
 from edge_fmnist.sinks.annotate import annotate
 from edge_fmnist.sinks.base import Sink
+from edge_fmnist.sinks.containers import Matroska
 from edge_fmnist.sinks.video import VideoRecorder, letterbox
 
 MakeResult = Callable[..., LiveResult]
@@ -321,3 +323,10 @@ def test_a_path_that_is_not_utf8_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="OpenCV opens videos with UTF-8 paths only"):
         VideoRecorder(tmp_path / os.fsdecode(b"x\xff.mp4"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_pictures_that_need_no_others_are_marked_in_matroska() -> None:
+    configured, following = b"\0\0\1\xb0key", b"\0\0\1\xb6next"
+    piece = Matroska((16, 16), 25).piece([configured, following, following])
+    # A block: its ID, 8 bytes of length, number of the track, 2 bytes of time, flags.
+    assert re.findall(rb"\xa3\x01.{7}\x81..(.)\x00\x00\x01", piece, re.DOTALL) == [b"\x80", b"\0", b"\0"]

@@ -455,3 +455,36 @@ def test_nothing_leaks(tmp_path: Path, serve: Callable[..., str], write_video: C
     while any(map(operator.gt, resources(), before)) and time.perf_counter() < deadline:
         time.sleep(0.01)
     assert not any(map(operator.gt, resources(), before))
+
+
+def test_auto_prefers_the_camera_of_a_raspberry_pi(
+    picamera2: Install, capture: Install, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picamera2()
+    capture()
+    monkeypatch.setattr(cameras, "list_cameras", lambda: [device])
+    assert opened(parse_source("auto")).name == "picamera"
+
+
+def test_a_region_in_pixels_is_that_of_the_large_picture_of_picamera(picamera2: Install) -> None:
+    scene = cv2.resize(Scene(320, 240).draw(3.0), (1280, 960))
+    low = cv2.cvtColor(Scene(320, 240).draw(3.0), cv2.COLOR_BGR2YUV_I420)
+    picamera2(main=scene, lores=low)
+    running = live(source="picamera", model="edge", width=1280, height=960, roi="400,0,800,960", frames=1)
+    (result,) = running
+    assert result.frame.picture.shape[:2] == result.garment.frame_shape == (960, 800)
+    assert result.garment.found
+    assert result.garment.mask.shape == (96, 80)
+
+
+def test_picamera_is_opened_by_its_number(picamera2: Install) -> None:
+    fake = picamera2(cameras=({"Num": 2, "Id": "/base/i2c@1/imx219@10"},))
+    source = opened(parse_source("picamera"))
+    source.close()
+    assert fake.calls[0] == ("open", 2)
+
+
+def test_the_low_resolution_stream_of_picamera_has_an_even_height(picamera2: Install) -> None:
+    fake = picamera2()
+    opened(parse_source("picamera", CaptureSettings(width=1280, height=716))).close()
+    assert fake.calls[1][3] == {"size": (320, 180), "format": "YUV420"}

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.request import parse_http_list, parse_keqv_list
 
 import cv2
@@ -571,3 +573,32 @@ def test_an_image_that_is_not_named_so_is_requested_again(server: Callable[..., 
     assert values(source, 2) == [60, 60]
     source.close()
     assert len(running.requests) == 2
+
+
+def test_a_password_does_not_follow_a_redirect_to_another_server(server: Callable[..., Server], opened: Open) -> None:
+    other = server(answering(HEADER, part(jpeg(40))))
+
+    def script(connection: socket.socket) -> None:
+        answer = f"302 Found\r\nLocation: {other.url}" if len(first.requests) > 1 else f"401 Unauthorized\r\n{BASIC}"
+        connection.sendall(f"HTTP/1.0 {answer}\r\n\r\n".encode())
+
+    first = server(script)
+    opened(first.url.replace("://", "://user:secret@"))
+    assert b"Authorization: Basic" in first.requests[1]
+    assert b"Authorization" not in b"".join(other.requests)
+
+
+@pytest.mark.parametrize(("length", "picture"), [(1000, True), (None, False)])
+def test_a_jpeg_of_no_length_may_be_the_first_of_a_stream(length: int | None, picture: bool) -> None:
+    response: Any = SimpleNamespace(length=length, isclosed=lambda: False, peek=lambda _: jpeg())
+    stream = parse_source("http://camera.local/stream")
+    assert stream._is_picture(response, "application/octet-stream") is picture  # type: ignore[attr-defined]
+
+
+def test_a_short_boundary_may_occur_within_an_image(server: Callable[..., Server], opened: Open) -> None:
+    # A comment with the boundary in it.
+    image = jpeg(60)
+    image = image[:2] + b"\xff\xfe\0\x07a--bc" + image[2:]
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"
+    one = b"--b\r\nContent-Type: image/jpeg\r\n\r\n" + image + b"\r\n"
+    assert values(opened(server(answering(head, one, one, one)).url), 2) == [60, 60]

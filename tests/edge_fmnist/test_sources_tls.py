@@ -18,6 +18,8 @@ import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources import CaptureSettings, parse_source
+from edge_fmnist.sources.capture import OPTIONS_VARIABLE, open_ffmpeg
+from edge_fmnist.sources.tls import ffmpeg_options
 
 
 class TlsServer:
@@ -183,3 +185,24 @@ def test_a_file_name_that_ffmpeg_cannot_be_given(serve: Serve, certificate: Path
     server = serve(refusal)
     with pytest.raises(UsageError, match=r"whose name has no ; and \|"):
         first_frame(f"rtsps://localhost:{server.port}/x", ca=odd)
+
+
+def test_an_address_is_compared_by_a_name_without_a_wildcard(certificate: Path) -> None:
+    shown: Any = {
+        "subjectAltName": (("DNS", "*.example.org"), ("DNS", "camera.example.org"), ("IP Address", "192.0.2.7"))
+    }
+    assert ffmpeg_options(certificate, "192.0.2.7", shown)["verifyhost"] == "camera.example.org"
+    shown = {"subjectAltName": (("DNS", "*.example.org"), ("IP Address", "192.0.2.7"))}
+    assert "verifyhost" not in ffmpeg_options(certificate, "192.0.2.7", shown)
+
+
+@pytest.mark.parametrize("before", [None, "rtsp_transport;udp"])
+def test_the_options_of_a_source_are_not_those_of_the_next(monkeypatch: pytest.MonkeyPatch, before: str | None) -> None:
+    monkeypatch.delenv(OPTIONS_VARIABLE, raising=False)
+    if before is not None:
+        monkeypatch.setenv(OPTIONS_VARIABLE, before)
+    given: list[str] = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: given.append(os.environ[OPTIONS_VARIABLE]))
+    open_ffmpeg("https://camera.local/stream", 1, {"tls_verify": "1"})
+    assert given[0].endswith("|tls_verify;1")
+    assert os.environ.get(OPTIONS_VARIABLE) == before

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import cv2
+import flatbuffers
 import numpy as np
 import pytest
 
@@ -25,12 +27,13 @@ from edge_fmnist import (
 )
 from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.data.samples import bag, t_shirt, trouser
-from edge_fmnist.model.metadata import embed
-from edge_fmnist.model.registry import read_model
-from edge_fmnist.model.tflite_graph import read_graph
+from edge_fmnist.model.metadata import embed, without_metadata
+from edge_fmnist.model.photos import evaluate_photos, find_photos
+from edge_fmnist.model.registry import read_model, shipped_models
+from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist.pipeline.smoothing import Smoother
 from edge_fmnist.teaching.parent import Parent
-from edge_fmnist.teaching.photographs import rehearsal
+from edge_fmnist.teaching.photographs import read_photographs, rehearsal
 from edge_fmnist.vision.read_image import read_image
 
 # Stands for a model that is there already.
@@ -93,6 +96,15 @@ def test_a_taught_file_knows_its_classes(taught: Taught, photos: Path) -> None:
     assert taught.notice is None
 
 
+def test_an_evaluation_on_what_was_taught_is_warned_about(taught: Taught, photos: Path, tmp_path: Path) -> None:
+    warnings, classifier = list[str](), Classifier(taught.path)
+    evaluate_photos(classifier, find_photos(photos, labels=taught.labels), warnings.append)
+    assert [f"was taught from {3 * EACH} of these {3 * EACH} photographs" in each for each in warnings] == [True]
+    write(tmp_path / "photos", "jeans", bag)
+    evaluate_photos(classifier, find_photos(tmp_path / "photos", labels=taught.labels), warnings.append)
+    assert len(warnings) == 1
+
+
 def test_it_stays_an_ordinary_int8_file(taught: Taught) -> None:
     parent, content = read_model(PARENT).content, taught.path.read_bytes()
     former, graph = read_graph(parent, PARENT), read_graph(content, "taught")
@@ -119,6 +131,10 @@ def test_a_taught_file_can_be_taught(taught: Taught, photos: Path, tmp_path: Pat
             (folder / place.name / path.name).write_bytes(path.read_bytes())
     known = edge_fmnist.teach(folder, tmp_path / "same.tflite", model=taught.path)
     assert known.comparison is None
+    # As from the original: weights that were fitted to the photographs would make them too easy.
+    np.testing.assert_array_equal(Parent(known.path).weights(), Parent(taught.path).weights())
+    settings = Classifier(known.path).metadata.settings["taught"]  # type: ignore[union-attr]
+    assert settings["original_sha256"] == shipped_models()[PARENT].sha256 != settings["parent_sha256"]
     write(folder, "handbag", bag)
     more = edge_fmnist.teach(folder, tmp_path / "more.tflite", model=taught.path)
     assert more.labels == ("cross", "handbag", "jeans", "tee")
@@ -251,6 +267,11 @@ def reserved_name(folder: Path) -> None:
     write(folder, "tee", t_shirt)
 
 
+def other_case(folder: Path) -> None:
+    write(folder, "None", trouser)
+    write(folder, "tee", t_shirt)
+
+
 def nothing(folder: Path) -> None:
     folder.mkdir()
 
@@ -263,6 +284,7 @@ def nothing(folder: Path) -> None:
         (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
         (nothing_found, DataError, "no garment found in any of its 2 photographs"),
         (reserved_name, DataError, "the folder 'unknown' cannot be the name of a class"),
+        (other_case, DataError, "the folder 'None' cannot be .* the folder of things to reject is 'none'"),
         (unused_name, DataError, "the folder 'unused 1' cannot be the name of a class"),
         (space_at_the_end, DataError, "the folder 'jeans ' cannot be the name of a class"),
         (nothing, DataNotFoundError, "expected a folder of photographs for each class in it, got none"),
@@ -337,3 +359,73 @@ def test_the_command(run_cli: Callable[..., Any], photos: Path, tmp_path: Path) 
     assert described["classes"][0]["accuracy"] == described["classes"][0]["right"] / EACH
     evaluated = json.loads(run_cli("evaluate", output, "--photos", photos, "--json").stdout)
     assert (evaluated[0]["images"], evaluated[0]["top1"]) == (3 * EACH, 1)
+
+
+def test_a_threshold_leaves_room_for_the_next_photograph(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.choose_threshold", lambda *_: 0.97)
+    assert edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT).threshold == 0.6
+
+
+def test_without_an_error_scores_are_not_sharpened(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.fit_temperature", lambda *_: 0.2)
+    result = edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT)
+    assert (result.accuracy, result.temperature) == (1, 1)
+
+
+def test_a_reject_without_a_garment_is_recognized(photos: Path, tmp_path: Path) -> None:
+    write(tmp_path / "photos", "jeans", trouser)
+    none = write(tmp_path / "photos", "none", cross)
+    cv2.imwrite(str(none / "empty.png"), np.full((100, 100, 3), 255, np.uint8))
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    rejects = result.classes[1]
+    assert (rejects.label, rejects.photographs, rejects.missed) == ("none", EACH + 1, 1)
+    assert rejects.right == result.confusion[1][1] + 1
+
+
+def test_a_taught_file_states_its_number_of_parameters(taught: Taught) -> None:
+    former, parent = Parent(PARENT).settings["parameters"], Parent(PARENT)
+    assert Parent(taught.path).settings["parameters"] == former - (10 - 3) * (parent.size + 1)
+
+
+def test_frames_that_show_nearly_the_same_are_held_out_together(tmp_path: Path) -> None:
+    write(tmp_path / "jeans", "jeans", trouser)
+    rng = np.random.default_rng(0)
+    for path in list((tmp_path / "jeans" / "jeans").iterdir()):
+        noisy = np.clip(read_image(path) + rng.normal(0, 4, (280, 280, 3)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(path.with_name(f"again {path.name}")), noisy)
+    found = read_photographs(tmp_path / "jeans", 1, lambda *_: None, lambda _: None)
+    assert len(found.images) == 2 * EACH
+    # The copies come first: "again 0.png".
+    assert (found.groups[:EACH] == found.groups[EACH:]).sum() >= 4
+
+
+def test_a_class_whose_photographs_are_all_alike_is_still_spread_over_the_folds(tmp_path: Path) -> None:
+    still = write(tmp_path / "photos", "tee", t_shirt, 1) / "0.png"
+    picture = read_image(still)
+    for brightness in range(1, 5):
+        cv2.imwrite(str(still.with_name(f"{brightness}.png")), picture - np.uint8(brightness))
+    found = read_photographs(tmp_path / "photos", 1, lambda *_: None, lambda _: None)
+    assert len(set(found.groups.tolist())) == 5
+
+
+@pytest.mark.parametrize("change", ["activation", "shared"])
+def test_a_last_layer_that_cannot_be_replaced_alone(photos: Path, tmp_path: Path, change: str) -> None:
+    model = file_schema().ModelT.InitFromPackedBuf(without_metadata(read_model(PARENT).content), 0)
+    (graph,) = model.subgraphs
+    layer = next(each for each in graph.operators if type(each.builtinOptions).__name__ == "FullyConnectedOptionsT")
+    if change == "activation":
+        layer.builtinOptions.fusedActivationFunction = 1
+    else:
+        # Another tensor has the same bias.
+        other = copy.deepcopy(graph.tensors[layer.inputs[2]])
+        graph.tensors.append(other)
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path = tmp_path / "parent.tflite"
+    path.write_bytes(embed(bytes(builder.Output()), {"output": "logits"}, LABELS))
+    with pytest.raises(ModelError, match="only such a layer can be replaced"):
+        edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=path)

@@ -11,6 +11,7 @@ from edge_fmnist.errors import ModelError
 from edge_fmnist.model.quantization import (
     TensorInfo,
     are_probabilities,
+    choose_output,
     dequantize,
     input_range,
     input_table,
@@ -161,3 +162,8 @@ def test_normalize() -> None:
     result = normalize(np.array([[0.25, 0.25], [0.0, 0.0], [0.1, 0.3]], np.float32))
     assert result.dtype == np.float32
     np.testing.assert_allclose(result, [[0.5, 0.5], [0.5, 0.5], [0.25, 0.75]], rtol=1e-6)
+
+
+def test_an_output_behind_a_reshape_has_the_shape_of_one_image_before_the_first_run() -> None:
+    features, scores = (TensorInfo(index, (1, size), np.dtype(np.float32), 0, 0) for index, size in ((0, 16), (1, 10)))
+    assert choose_output([features, scores], 128, 10, "model") == scores

@@ -86,3 +86,8 @@ def test_url_for_all_networks_can_be_opened_elsewhere() -> None:
         url = url_of(listener, "0.0.0.0")
         assert url.endswith(f":{listener.getsockname()[1]}/")
         assert "//0.0.0.0" not in url
+
+
+@pytest.mark.parametrize(("host", "local"), [("::ffff:127.0.0.1", True), ("::ffff:192.168.1.5", False)])
+def test_addresses_of_ipv4_on_a_socket_of_both(host: str, local: bool) -> None:
+    assert is_local(host) is local

@@ -243,3 +243,17 @@ def test_behind_a_proxy(name: str, path: str, foreign: Any, certificate: Path, t
             assert "Secure" in attributes
         with ask("/events", Cookie=cookie) as events:
             assert events.readline() == b"event: heartbeat\n"
+
+
+def test_a_proxy_on_this_machine_has_more_than_eight_connections(page: Any) -> None:
+    with ExitStack() as stack:
+        watching = [stack.enter_context(connect(page)) for _ in range(connections.MAX_PER_ADDRESS + 2)]
+        for connection in watching:
+            connection.sendall(REQUEST.replace(b"healthz", b"frame.jpg?after=0") + b"\r\n")
+        # Let the server read them.
+        assert seconds_for_health(page) < 1
+        for connection in watching:
+            connection.settimeout(0.01)
+            # Neither dropped nor refused.
+            with pytest.raises(TimeoutError):
+                connection.recv(1)

@@ -118,3 +118,10 @@ def test_a_damaged_calibration_says_what_to_do(run: Run, value: Any) -> None:
     run.write_json(FILE, value)
     with pytest.raises(RunError, match=r"calibration\.json: expected a temperature above 0 .*run train with --resume"):
         recorded(run)
+
+
+@pytest.mark.parametrize("lost", [0.0, 0.05, 0.25, 0.5])
+def test_threshold_rejects_no_more_than_the_requested_share(lost: float) -> None:
+    # Of few predictions, one more is much more than the share.
+    hits = np.linspace(0.3, 0.9, 11)
+    assert (hits < choose_threshold(hits, lost)).mean() <= lost

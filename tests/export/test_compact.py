@@ -8,6 +8,7 @@ import pytest
 from ai_edge_litert.tools.flatbuffer_utils import convert_object_to_bytearray
 
 from edge_fmnist.model import interpreter
+from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist_export.quantize.compact import compact
@@ -136,3 +137,11 @@ def test_tensors_that_share_data_keep_their_own_quantization() -> None:
     assert after[places[0]].buffer == after[places[1]].buffer
     for place, tensor in zip(places, (first, second), strict=True):
         np.testing.assert_array_equal(after[place].quantization.scale, tensor.quantization.scale)
+
+
+def test_weights_are_aligned_as_the_schema_requires(smaller: bytes) -> None:
+    # Kernels read them in place.
+    buffers = Table.root(smaller).tables(4)
+    places = [buffer.target(0) + 4 for buffer in buffers if len(buffer.numbers(0, "u1"))]
+    assert len(places) > 10
+    assert {place % 16 for place in places} == {0}

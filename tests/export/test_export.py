@@ -144,6 +144,11 @@ def test_exporting_again_gives_the_same_bytes(
     }
 
 
+def test_no_drop_is_allowed_by_what_is_no_number(export_run: Command, tmp_path: Path) -> None:
+    answer = export_run("--float32", "--max-drop", "nan", "--output", tmp_path, code=1)
+    assert (answer.json, list(tmp_path.iterdir())) == ([], [])
+
+
 def test_files_that_fail_replace_nothing_and_are_all_named(export_run: Command, tmp_path: Path) -> None:
     path = tmp_path / "tiny-float32.tflite"
     path.write_bytes(b"the old model")

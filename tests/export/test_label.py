@@ -20,6 +20,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.errors import ModelError
+from edge_fmnist_export.bulk.pool import Pool
+
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -224,6 +227,33 @@ def test_a_heading_that_is_not_utf8(photos: Path, tmp_path: Path, cli: Cli) -> N
     output = tmp_path / "labels"
     assert cli("label", tmp_path / "excel.csv", "-o", output, "--workers", "1").exit_code == 0
     assert rows(output)[0]["gr\\xf6\\xdfe"] == "1"
+
+
+def test_rows_that_do_not_fit_their_heading(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    rows_ = b"path,name,price\nphotos/1.png,Gr\xfcn,1\nphotos/2.png,x,12,50\nphotos/3.png,Gr\xc3\xbcn,1\n"
+    (tmp_path / "excel.csv").write_bytes(rows_)
+    result = cli("label", tmp_path / "excel.csv", "-o", tmp_path / "labels", "--workers", "1")
+    assert result.exit_code == 0
+    assert "excel.csv: 1 rows have more cells than the heading" in result.stderr
+    assert "excel.csv: 1 rows are not UTF-8" in result.stderr
+
+
+def test_a_value_that_arrow_cannot_read_back(tmp_path: Path, cli: Cli) -> None:
+    flags = pyarrow.ExtensionArray.from_storage(pyarrow.bool8(), pyarrow.array([1], pyarrow.int8()))
+    parquet.write_table(pyarrow.table({"path": ["1.png"], "flag": flags}), tmp_path / "catalogue.parquet")
+    result = cli("label", tmp_path / "catalogue.parquet", "-o", tmp_path / "labels")
+    assert (result.exit_code, "cannot be carried through" in result.stderr) == (3, True), result.stderr
+
+
+def test_files_that_a_killed_run_had_not_finished_are_removed(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    output = tmp_path / "labels"
+    output.mkdir()
+    ours = (".part-000000.parquet.abc123_x.parquet", "..manifest.new.12345678.new", ".job.json.abcdefgh.json")
+    others = (".notes.txt", ".notes.txt.12345678.txt")
+    for name in (*ours, *others):
+        (output / name).touch()
+    assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
+    assert {path.name for path in output.glob(".*")} == {*others}
 
 
 def test_a_value_that_python_does_not_have(tmp_path: Path, cli: Cli) -> None:
@@ -455,3 +485,62 @@ def test_maps_in_a_table_are_carried_through(photos: Path, tmp_path: Path, cli: 
     result = cli("label", tmp_path / "catalogue.parquet", "-o", tmp_path / "labels", "--workers", "1")
     assert result.exit_code == 0, result.stderr
     assert rows(tmp_path / "labels")[0]["sizes"] == [("s", 1), ("gr\xf6\xdfe", 2)]
+
+
+def test_photographs_of_a_last_partition_that_is_smaller_are_counted(photos: Path, tmp_path: Path) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels"), partition_size=4))
+    with closing(plan):
+        assert plan.photographs == 6
+        assert replace(plan, done=frozenset({0, 1})).photographs_done == 6
+
+
+def test_a_photograph_alone_is_tried_twice(tmp_path: Path) -> None:
+    (tmp_path / "paths.txt").write_text("0.png\n1.png\n")
+    plan = prepare(LabelOptions(str(tmp_path / "paths.txt"), str(tmp_path / "labels")))
+
+    class Unlucky(Scripted):
+        """Workers that are lost three times in a row, whatever they read."""
+
+        losses = 3
+
+        def submit(self, task: Task) -> Future[Any]:
+            self.losses -= 1
+            if self.losses < 0:
+                return super().submit(task)
+            future: Future[Any] = Future()
+            future.set_exception(BrokenExecutor("SIGKILL"))
+            return future
+
+    with closing(plan):
+        Engine(Unlucky(Labeller(plan.spec)), plan, lambda _: None).run()
+    assert [row["status"] for row in rows(tmp_path / "labels")] == ["unreadable"] * 2
+
+
+def test_a_model_that_fails_ends_the_job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError("edge: failed while running, so the file is damaged")
+
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
+    with closing(plan):
+        monkeypatch.setattr("edge_fmnist.model.classifier.Classifier.predict", fail)
+        with pytest.raises(ModelError, match="so the file is damaged"):
+            Labeller(plan.spec).run(plan.manifest.task(0))
+    assert rows(tmp_path / "labels") == []
+
+
+def test_a_worker_that_was_ended_is_replaced(photos: Path, tmp_path: Path) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
+    with closing(plan), Pool(plan.spec, 1) as pool:
+        task = plan.manifest.task(0)
+        with pytest.raises(BrokenExecutor, match="no result within 0 s"):
+            pool.submit(task).result()
+        counts, _ = pool.submit(replace(task, seconds=60.0)).result()
+        assert counts.total() == 6
+
+
+def test_another_size_of_partitions_is_refused(photos: Path, tmp_path: Path) -> None:
+    options = LabelOptions(str(photos), str(tmp_path / "labels"), partition_size=2)
+    prepare(options).close()
+    prepare(replace(options, partition_size=None)).close()
+    with pytest.raises(UsageError, match="a job with --partition-size 2, not 3"):
+        prepare(replace(options, partition_size=3))

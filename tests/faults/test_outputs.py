@@ -142,3 +142,26 @@ def test_what_killed_snapshots_left_is_removed(tmp_path: Path, results: list[Liv
         path.touch()
     Snapshots(tmp_path).close()
     assert sorted(tmp_path.iterdir()) == others
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_piece_that_cannot_be_written_leaves_no_trace(
+    tmp_path: Path, results: list[LiveResult], suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+
+    def half(file: int, content: memoryview, position: int) -> int:
+        pwrite(file, content[: len(content) // 2], position)
+        raise OSError(5, "Input/output error")
+
+    kept, cut = tmp_path / f"kept{suffix}", tmp_path / f"cut{suffix}"
+    with VideoRecorder(kept, FPS) as sink:
+        written(sink, results[:10])
+    sink = VideoRecorder(cut, FPS)
+    assert written(sink, results[:10]) == 10
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", half)
+        assert written(sink, results[10:20]) < 10
+    sink.close()
+    assert frames(cut) == 10
+    assert cut.read_bytes() == kept.read_bytes()

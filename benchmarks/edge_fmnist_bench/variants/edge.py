@@ -12,7 +12,7 @@ import numpy as np
 
 from edge_fmnist.errors import EdgeFmnistError, InterpreterError
 from edge_fmnist.model import interpreter as interpreters
-from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.classifier import Classifier, pixel_range
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
 from edge_fmnist.model.registry import ModelBytes, read_model, shipped_models
@@ -151,13 +151,16 @@ class Float32Variant(InterpreterVariant):
             reference = ModelBytes(float32_reference(read.content, read.source), f"{read.source} as float32")
         except EdgeFmnistError as error:
             raise VariantError(str(error)) from error
-        return bare_loop(reference, self._interpreter, threads=threads, batch=batch)
+        return bare_loop(reference, self._interpreter, threads=threads, batch=batch, original=read)
 
 
-def bare_loop(model: ModelBytes, interpreter: str, *, threads: int, batch: int) -> Runner:
+def bare_loop(
+    model: ModelBytes, interpreter: str, *, threads: int, batch: int, original: ModelBytes | None = None
+) -> Runner:
     """Return the minimal code that runs a model in an installed interpreter: no checks, no labels, no softmax.
 
-    A model that does not take 28x28 images runs on inputs generated once.
+    A model that does not take 28x28 images runs on inputs generated once. ``original`` is the model that this one is a
+    reference of, which states the range of its input.
 
     Raises:
         VariantError: the model does not take this batch size, or inputs cannot be generated.
@@ -172,7 +175,7 @@ def bare_loop(model: ModelBytes, interpreter: str, *, threads: int, batch: int) 
         (given,) = inputs
         if (fixed := math.prod(given.shape) // PIXELS) != batch:
             raise VariantError(f"{model.source} takes {fixed} images at a time, not {batch}")
-        table = input_table(given)
+        table = input_table(given, _input_values(original or model, given if original is None else None))
 
         def run(images: np.ndarray) -> np.ndarray:
             set_tensor(given.index, (images if table is None else table[images]).reshape(given.shape))
@@ -191,6 +194,12 @@ def bare_loop(model: ModelBytes, interpreter: str, *, threads: int, batch: int) 
         return dequantize(get_tensor(output.index).reshape(1, -1), output)
 
     return run_generated
+
+
+def _input_values(model: ModelBytes, given: TensorInfo | None) -> tuple[float, float]:
+    """Return the input values of pixels 0 and 255, as the classifier takes them; ``given`` is the input, if known."""
+    values, _ = pixel_range(model.content, extract(model.content, model.source), given or tensors(model)[0][0])
+    return values
 
 
 def generated_input(tensor: TensorInfo, source: str) -> np.ndarray:

@@ -117,7 +117,7 @@ class CollectPage:
                     "id": number,
                     "label": printable_values(answer["label"]),
                     "score": answer["score"],
-                    "best": [printable(name) for name in list(answer["scores"])[:2]],
+                    "best": [printable(name) for name in answer["scores"] if class_key(name) in names][:2],
                 }
                 for number, answer in strip[:MAX_IN_STRIP]
             ],

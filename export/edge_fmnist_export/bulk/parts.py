@@ -17,7 +17,7 @@ from itertools import accumulate, chain, islice
 from typing import Any
 
 from edge_fmnist.data.files import as_utf8
-from edge_fmnist.errors import SinkError
+from edge_fmnist.errors import SinkError, SourceError
 from edge_fmnist_export.bulk.files import Folder
 from edge_fmnist_export.bulk.sources import Photo, PhotoSource
 
@@ -193,7 +193,10 @@ def _manifest_writer(layout: Layout, stream: Any) -> Iterator[Callable[[list[Pho
 
         def write(group: list[Photo]) -> None:
             columns = zip(*((os.fsencode(path), *values) for path, values in group), strict=True)
-            arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
+            try:
+                arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
+            except (OverflowError, pyarrow.ArrowException) as error:
+                raise SourceError(f"a column has a value that cannot be carried through ({error})") from error
             writer.write_batch(pyarrow.record_batch(arrays, schema))
 
         yield write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ SUMMARY = "summary.json"
 MANIFESTS = ("manifest.parquet", "manifest.jsonl")
 # The manifest while it is written. Hidden files are ignored where the folder has to be empty.
 NEW_MANIFEST = ".manifest.new"
+# Of a file that is being written (edge_fmnist.data.files.moved_into_place).
+TEMPORARY = re.compile(r"\.(.+)\.\w{8}(\.\w+)?")
 JOB_KEYS: dict[str, type] = {
     **dict.fromkeys(("options", "models", "versions"), dict),
     **dict.fromkeys(("format", "base"), str),
@@ -143,6 +146,8 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
     }
     with ExitStack() as opened:
         opened.enter_context(folder.locked())
+        for name in filter(_is_unfinished, folder.names()):
+            folder.remove(name)
         if restart or JOB not in folder.names():
             job = _plan(folder, options, job, restart, warn)
         else:
@@ -191,6 +196,12 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
 
 def _is_ours(name: str) -> bool:
     return name in (JOB, SUMMARY, *MANIFESTS) or PART.fullmatch(name) is not None
+
+
+def _is_unfinished(name: str) -> bool:
+    """Return whether a file is what a run that was killed had not yet moved into place."""
+    written = TEMPORARY.fullmatch(name)
+    return written is not None and (written[1] == NEW_MANIFEST or _is_ours(written[1]))
 
 
 def _holds_job(folder: Folder, names: Sequence[str]) -> bool:

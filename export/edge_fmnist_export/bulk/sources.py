@@ -16,7 +16,7 @@ from typing import Any
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture
+from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture, matches
 from edge_fmnist_export.bulk.files import filesystem, is_uri
 
 TABLES = (".csv", ".tsv", ".parquet")
@@ -70,17 +70,16 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     if column is not None and suffix not in TABLES:
         raise UsageError(f"--column is for CSV and Parquet files, not for {source}")
     if is_uri(source):
-        return _at_uri(source, name, suffix, column)
+        return _at_uri(source, name, suffix, column, warn)
     if os.path.isdir(source):  # noqa: PTH112 - False for names that are too long
         return _pictures(os.getcwd(), _walk(source, skip, warn))  # noqa: PTH109
     if os.path.isfile(source):  # noqa: PTH113
         if suffix not in TABLES + LISTS and is_picture(source):
             return _pictures(os.getcwd(), [source])  # noqa: PTH109
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
-        return _in_file(lambda: open(source, "rb"), source, suffix, column, folder)  # noqa: PTH123
+        return _in_file(lambda: open(source, "rb"), source, suffix, column, folder, warn)  # noqa: PTH123
     if glob.has_magic(source):
-        found = sorted(glob.iglob(source, recursive=True))  # noqa: PTH207
-        return _pictures(os.getcwd(), filter(os.path.isfile, found))  # noqa: PTH109
+        return _pictures(os.getcwd(), filter(os.path.isfile, sorted(matches(source))))  # noqa: PTH109
     if is_special(source):
         raise SourceError(f"{source}: expected a folder or a regular file")
     raise SourceError(f"{source}: no such file or folder")
@@ -118,7 +117,7 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
         warn(f"{folder}: {others} files skipped that are not pictures")
 
 
-def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSource:
+def _at_uri(source: str, name: str, suffix: str, column: str | None, warn: Warn) -> PhotoSource:
     system, path = filesystem(source)
     from pyarrow import fs
 
@@ -137,11 +136,13 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None) -> PhotoSou
         return _pictures(source, (name.rstrip("/") + each for each in shown))
     folder = name.rpartition("/")[0] + source[len(name) :]
     if suffix in TABLES + LISTS:
-        return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder)
+        return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder, warn)
     return _pictures(folder, [name])
 
 
-def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | None, folder: str) -> PhotoSource:
+def _in_file(
+    opened: Callable[[], Any], source: str, suffix: str, column: str | None, folder: str, warn: Warn
+) -> PhotoSource:
     """Return the photographs of a list or table, whose relative paths start from its folder."""
     if suffix in JSON:
         raise SourceError(f"{source}: JSON is not read; expected a text file with one path a line, CSV or Parquet")
@@ -153,7 +154,7 @@ def _in_file(opened: Callable[[], Any], source: str, suffix: str, column: str | 
         schema, rows = _parquet(opened, source)
         names, types = schema.names, schema.types
     else:
-        rows = _csv_rows(opened, source, suffix)
+        rows = _csv_rows(opened, source, suffix, warn)
         names = next(rows, ())
     if len(names) != len(set(names)):
         raise SourceError(f"{source}: two columns of the same name; expected different names")
@@ -214,18 +215,24 @@ def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
 
-def _csv_rows(opened: Callable[[], Any], source: str, suffix: str) -> Iterator[Sequence[str]]:
-    """Yield the heading, then the rows; those that are too short or too long are no reason to stop."""
+def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -> Iterator[Sequence[str]]:
+    """Yield the heading, then the rows; of those that do not fit it, or are not UTF-8, one warning tells the number."""
     lines = _lines(opened, source)
     heading = next(lines, "")
     names = QUOTED.sub("", heading)
     delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=names.count)
     # Strict: a quote that is not closed would swallow the rows after it.
     table = csv.reader(chain([heading], lines), delimiter=delimiter, strict=True)
-    width = 0
+    width, longer, foreign = 0, 0, 0
     try:
         for row in filter(None, table):
             width = width or len(row)
+            longer += len(row) > width
+            foreign += not "".join(row).isascii() and any("\udc80" <= letter <= "\udcff" for letter in "".join(row))
             yield [*row, *[""] * (width - len(row))][:width]
     except csv.Error as error:
         raise SourceError(f"{source}: line {table.line_num}: {error}") from error
+    if longer:
+        warn(f"{source}: {longer} rows have more cells than the heading, and the rest is dropped; quote such cells")
+    if foreign:
+        warn(f"{source}: {foreign} rows are not UTF-8; their letters become \\x and two digits; save it as UTF-8")

@@ -270,7 +270,8 @@ def run_representative(run: Run, train: Split, count: int) -> Representative:
 
 
 def _check_drop(kind: str, parity: Parity, max_drop: float) -> None:
-    if parity.drop_points > max_drop:
+    # NaN allows nothing.
+    if not parity.drop_points <= max_drop:
         raise CheckError(
             f"{kind}: accuracy fell by {parity.drop_points:.2f} points, from {parity.float_top1:.2%} (float) to "
             f"{parity.top1:.2%}; --max-drop allows {max_drop:g}. Nothing was written"

@@ -43,8 +43,6 @@ PROBABILITY_TOLERANCE = 0.01
 # Flip averaging leaves out the mirror image where the image alone has at least this score. The lowest limit of those
 # tried that changed no answer on the training photographs and 10,000 training images (export/RESULTS.md).
 FLIP_LIMIT = 0.9
-# Interpreters of the process that this one was forked from.
-INHERITED: list[Any] = []
 
 
 class Bound(NamedTuple):
@@ -60,8 +58,8 @@ class Classifier:
     """Classifies clothing with a TensorFlow Lite model: 28x28 images, photographs and frames.
 
     Safe to share between threads: each thread gets its own interpreters, since an interpreter is not thread-safe
-    (gh:tensorflow/tensorflow#26365). So does a forked process. Pickling keeps the file's content; unpickling loads it
-    again.
+    (gh:tensorflow/tensorflow#26365). So does a process that is forked from the only thread that used it; with several
+    threads, prefer ``spawn``. Pickling keeps the file's content; unpickling loads it again.
 
     Attributes:
         labels: the names of the classes, in the order of the scores.
@@ -208,6 +206,7 @@ class Classifier:
 
         Making an interpreter takes longer than running it: about 10 ms for ``camera``.
         """
+        self._leave_inherited()
         self._released = dict(vars(self._local))
         vars(self._local).clear()
 
@@ -324,13 +323,22 @@ class Classifier:
             for start in range(0, len(images), bound.images):
                 yield self._invoke(bound, images[start : start + bound.images])
 
+    def _leave_inherited(self) -> None:
+        """In a forked process, leave alone the interpreters that it inherits: their threads do not exist in it.
+
+        To run or delete one would wait for these threads, also at the end of the process.
+        """
+        if self._process != os.getpid():
+            import ctypes
+
+            inherited = [*vars(self._local).values(), *self._released.values()]
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(inherited))
+            self._local, self._released = threading.local(), {}
+            self._process = os.getpid()
+
     def _bound(self, batch: int) -> Bound:
         """Return this thread's interpreter for a batch size, made on first use."""
-        if self._process != os.getpid():
-            # The threads of an interpreter do not exist in a forked process: to run it, or to delete it, would wait for
-            # them forever.
-            INHERITED.append((self._local, self._released))
-            self._process, self._local, self._released = os.getpid(), threading.local(), {}
+        self._leave_inherited()
         name = f"batch_{batch}"
         bound: Bound | None = getattr(self._local, name, None)
         if bound is None and (bound := self._released.pop(name, None)) is not None:

@@ -331,7 +331,7 @@ def evaluate_photos(classifier: Classifier, photos: Sequence[Photo], warn: Warn 
             background.append(PhotoResult(GROUND, (), predicted(preprocess(strip))))
     if seen:
         warn(
-            f"{classifier.source} was taught from {seen} of these {len(photos)} photographs: new ones are recognized "
+            f"{classifier.source} was taught from {seen} of these {len(answers)} photographs: new ones are recognized "
             "less often; edge-fmnist teach states the accuracy on those that were held out"
         )
     return summarize(answers + background, classifier.threshold, unreadable)

@@ -46,6 +46,8 @@ SAME_BITS = 6
 HASH_NOISE = 4
 MAX_HASHES = 5000
 RESERVE_BYTES = 32 << 20
+# A file without a suffix may be a picture.
+PICTURES = SUFFIXES | {".heic", ".heif", ".jp2", ""}
 NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 
 
@@ -202,7 +204,7 @@ class Collection:
     def _class_folder(self, label: str) -> Path:
         """Return the folder of a class: an existing one whatever its case, or a new one."""
         name, folders = folder_name(label), self._classes()
-        same = next((path for path in folders if class_key(path.name) == class_key(name)), None)
+        same = next((path for path in folders if name != NONE and class_key(path.name) == class_key(name)), None)
         if same is None and len(folders) >= MAX_CLASSES:
             raise UsageError(f"expected at most {MAX_CLASSES} classes")
         return same or self.folder / name
@@ -283,4 +285,4 @@ def _remove_if_empty(folder: Path) -> None:
 
 def _pictures(folder: Path) -> list[Path]:
     """Return the pictures in a folder, by their suffix, without hidden ones; none if there is no such folder."""
-    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in folder.glob("[!.]*") if path.suffix.lower() in PICTURES and path.is_file())

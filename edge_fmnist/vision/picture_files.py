@@ -88,21 +88,27 @@ def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
         yield argument
 
 
-def matches(pattern: str) -> set[str]:
-    """Return the paths that a glob matches; ``**`` stands for any folders, but follows no link to one.
+def matches(pattern: str, top: str | None = None) -> set[str]:
+    """Return the paths that a glob matches, relative to a folder; ``**`` stands for any folders, but follows no links.
 
-    ``glob.glob`` would follow them, also in circles, and list the same files several times.
+    ``glob.glob`` would follow links to folders, also in circles, and list the same files several times.
     """
     parts = RECURSIVE.split(pattern, maxsplit=1)
     if len(parts) == 1:
-        return set(glob.glob(pattern))  # noqa: PTH207 - takes absolute patterns too
+        return set(glob.glob(pattern, root_dir=top))  # noqa: PTH207 - takes absolute patterns too
     start, rest = parts
+    if not rest and pattern.endswith("/"):
+        # Folders only.
+        return set()
+    roots = glob.glob(start, root_dir=top) if start else ["/" if pattern.startswith("/") else ""]  # noqa: PTH207
     found: set[str] = set()
-    for root in glob.glob(start) if start else ["/" if pattern.startswith("/") else ""]:  # noqa: PTH207
-        for folder, names, _ in os.walk(root or os.curdir):
+    for root in roots:
+        begin = os.path.join(top or "", root) or os.curdir  # noqa: PTH118
+        for folder, names, _ in os.walk(begin):
             names[:] = [name for name in names if not name.startswith(".")]
-            inside = folder if root else folder.removeprefix(os.curdir).removeprefix("/")
-            found |= matches(os.path.join(glob.escape(inside), rest or "*"))  # noqa: PTH118
+            below = os.path.relpath(folder, begin)
+            inside = root if below == os.curdir else os.path.join(root, below)  # noqa: PTH118
+            found |= {os.path.join(inside, match) for match in matches(rest or "*", folder)}  # noqa: PTH118
     return found
 
 

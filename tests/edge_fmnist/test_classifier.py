@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import pickle
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +95,24 @@ def test_results_and_images_stay_as_they_are(classifier: Classifier, images: np.
     np.testing.assert_array_equal(images, given)
 
 
-# The classifier of a forked process.
-FORKED: list[Classifier] = []
-
-
-def predicted_after_fork(image: np.ndarray) -> str:
-    return FORKED[0].predict(image).label
+# The forked process ends as any other: interpreters whose threads do not exist in it are not deleted.
+FORK = """
+import os, signal, sys
+import numpy as np
+from edge_fmnist import Classifier
+classifier, image = Classifier(sys.argv[1], threads=2), np.eye(28, dtype=np.uint8)
+label = classifier.predict(image).label
+if sys.argv[2]:
+    classifier.release()
+child = os.fork()
+if not child:
+    signal.alarm(20)
+    if sys.argv[2]:
+        classifier.release()
+    print("same" if classifier.predict(image).label == label else "different", flush=True)
+    sys.exit()
+print(os.waitpid(child, 0)[1])
+"""
 
 
 def test_views_in_any_order_work(classifier: Classifier, images: np.ndarray) -> None:
@@ -116,13 +129,17 @@ def test_a_pickled_classifier_has_the_labels_it_was_given(images: np.ndarray) ->
     assert pickle.loads(pickle.dumps(classifier)).predict(images[0]).label == classifier.predict(images[0]).label
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("name", ["nano", "nano4"])
-def test_a_classifier_works_in_a_forked_process(name: str, images: np.ndarray) -> None:
-    classifier = Classifier(name, threads=2)
-    expected = classifier.predict(images[0])
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork"), lambda: FORKED.append(classifier)) as pool:
-        assert pool.submit(predicted_after_fork, images[0]).result(20) == expected.label
+@pytest.mark.parametrize("released", [False, True])
+def test_a_classifier_works_in_a_forked_process_and_it_ends(name: str, released: bool) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, name, "released" * released],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert answer.stdout.split() == ["same", "0"], answer.stderr
 
 
 def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, images: np.ndarray) -> None:

@@ -390,13 +390,17 @@ def test_without_collect_the_page_has_none_of_it(page_class: Any) -> None:
 def test_rejects_are_one_class_whatever_the_case(tmp_path: Path) -> None:
     collection = Collection(tmp_path)
     assert [collection.add(frame(index), name) for index, name in enumerate(("None", "NONE", "none"))] == ["none"] * 3
+    # Of an earlier version.
+    (tmp_path / "none").rename(tmp_path / "None")
+    assert collection.add(frame(3), "none") == "none"
 
 
 def test_other_files_are_not_counted(tmp_path: Path) -> None:
     collection = Collection(tmp_path)
     collection.add(frame(), "hat")
-    (tmp_path / "hat" / "Thumbs.db").touch()
-    assert collection.counts() == {"hat": 1}
+    for name in ("Thumbs.db", "IMG_1.HEIC"):
+        (tmp_path / "hat" / name).touch()
+    assert collection.counts() == {"hat": 2}
 
 
 def test_the_log_says_what_was_taken_back(tmp_path: Path) -> None:

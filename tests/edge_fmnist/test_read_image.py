@@ -393,6 +393,8 @@ def test_a_glob_follows_no_links_to_folders(tmp_path: Path, monkeypatch: pytest.
             assert list(find_pictures(f"{start}/{end}")) == [f"{start}/{name}" for name in everything]
     assert list(find_pictures("**/coats/**/*.jpg")) == ["shop/coats/b.jpg", "shop/coats/long/c.jpg"]
     assert list(find_pictures("shop/*.jpg")) == ["shop/a.jpg"]
+    with pytest.raises(SourceError, match="no file matches"):
+        list(find_pictures("shop/**/"))
 
 
 def test_files_and_globs(folder: Path) -> None:

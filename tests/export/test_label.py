@@ -230,12 +230,15 @@ def test_a_heading_that_is_not_utf8(photos: Path, tmp_path: Path, cli: Cli) -> N
 
 
 def test_rows_that_do_not_fit_their_heading(photos: Path, tmp_path: Path, cli: Cli) -> None:
-    rows_ = b"path,name,price\nphotos/1.png,Gr\xfcn,1\nphotos/2.png,x,12,50\nphotos/3.png,Gr\xc3\xbcn,1\n"
-    (tmp_path / "excel.csv").write_bytes(rows_)
-    result = cli("label", tmp_path / "excel.csv", "-o", tmp_path / "labels", "--workers", "1")
-    assert result.exit_code == 0
-    assert "excel.csv: 1 rows have more cells than the heading" in result.stderr
-    assert "excel.csv: 1 rows are not UTF-8" in result.stderr
+    table = b"path,name,price\nphotos/1.png,Gr\xfcn,1\nphotos/2.png,x,12,50\nphotos/3.png,Gr\xc3\xbcn,1,\n"
+    (tmp_path / "excel.csv").write_bytes(table)
+    for options in ((), ("--limit", "3")):
+        result = cli(
+            "label", tmp_path / "excel.csv", "-o", tmp_path / "labels", "--workers", "1", "--restart", *options
+        )
+        assert result.exit_code == 0
+        assert "excel.csv: 1 rows have more cells than the heading" in result.stderr
+        assert "excel.csv: 1 lines are not UTF-8" in result.stderr
 
 
 def test_a_value_that_arrow_cannot_read_back(tmp_path: Path, cli: Cli) -> None:
@@ -249,11 +252,19 @@ def test_files_that_a_killed_run_had_not_finished_are_removed(photos: Path, tmp_
     output = tmp_path / "labels"
     output.mkdir()
     ours = (".part-000000.parquet.abc123_x.parquet", "..manifest.new.12345678.new", ".job.json.abcdefgh.json")
-    others = (".notes.txt", ".notes.txt.12345678.txt")
+    others = (".notes.txt", ".notes.txt.12345678.txt", ".job.json.original", ".job.json.20260101")
     for name in (*ours, *others):
         (output / name).touch()
     assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
     assert {path.name for path in output.glob(".*")} == {*others}
+
+
+def test_nothing_is_removed_from_a_folder_that_is_refused(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    for name in ("notes.txt", ".job.json.abcdefgh.json"):
+        (tmp_path / name).touch()
+    before = sorted(tmp_path.iterdir())
+    assert cli("label", photos, "-o", tmp_path).exit_code == 2
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_value_that_python_does_not_have(tmp_path: Path, cli: Cli) -> None:

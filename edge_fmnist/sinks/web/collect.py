@@ -96,7 +96,7 @@ class CollectPage:
         counts = self._collection.counts()
         # Classes of the model first, then new ones, rejects last.
         names: dict[str, str] = {}
-        for name in (*self._labels(), *(name for name in counts if name != NONE), NONE):
+        for name in (*self._labels(), *(name for name in counts if name.casefold() != NONE), NONE):
             names.setdefault(class_key(name), name)
         numbers = {class_key(name): count for name, count in counts.items()}
         unsorted = self._collection.unsorted()

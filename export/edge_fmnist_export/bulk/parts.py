@@ -193,10 +193,12 @@ def _manifest_writer(layout: Layout, stream: Any) -> Iterator[Callable[[list[Pho
 
         def write(group: list[Photo]) -> None:
             columns = zip(*((os.fsencode(path), *values) for path, values in group), strict=True)
-            try:
-                arrays = [pyarrow.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
-            except (OverflowError, pyarrow.ArrowException) as error:
-                raise SourceError(f"a column has a value that cannot be carried through ({error})") from error
+            arrays = []
+            for each, field in zip(columns, schema, strict=True):
+                try:
+                    arrays.append(pyarrow.array(each, field.type))
+                except (OverflowError, pyarrow.ArrowException) as error:
+                    raise SourceError(f"column {field.name!r}: a value cannot be carried through ({error})") from error
             writer.write_batch(pyarrow.record_batch(arrays, schema))
 
         yield write

@@ -29,7 +29,7 @@ MANIFESTS = ("manifest.parquet", "manifest.jsonl")
 # The manifest while it is written. Hidden files are ignored where the folder has to be empty.
 NEW_MANIFEST = ".manifest.new"
 # Of a file that is being written (edge_fmnist.data.files.moved_into_place).
-TEMPORARY = re.compile(r"\.(.+)\.\w{8}(\.\w+)?")
+TEMPORARY = re.compile(r"\.(.+(\.\w+))\.[a-z0-9_]{8}\2")
 JOB_KEYS: dict[str, type] = {
     **dict.fromkeys(("options", "models", "versions"), dict),
     **dict.fromkeys(("format", "base"), str),
@@ -146,12 +146,12 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
     }
     with ExitStack() as opened:
         opened.enter_context(folder.locked())
-        for name in filter(_is_unfinished, folder.names()):
-            folder.remove(name)
         if restart or JOB not in folder.names():
             job = _plan(folder, options, job, restart, warn)
         else:
             job = _resumed(folder, options, job, warn)
+        for name in filter(_is_unfinished, folder.names()):
+            folder.remove(name)
         try:
             manifest = Manifest(folder, job["format"], tuple(job["columns"]), job["group"], job["partition_size"])
         except (OSError, ValueError) as error:

@@ -25,6 +25,8 @@ JSON = (".json", ".jsonl", ".ndjson")
 PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
+# A byte that is not UTF-8, as Python has it in text.
+FOREIGN = re.compile("[\udc80-\udcff]")
 # Names in the heading of a CSV file that may contain delimiters.
 QUOTED = re.compile(r'"[^"]*"')
 # Arrow types of a column of paths.
@@ -216,7 +218,7 @@ def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
 
 
 def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -> Iterator[Sequence[str]]:
-    """Yield the heading, then the rows; of those that do not fit it, or are not UTF-8, one warning tells the number."""
+    """Yield the heading, then the rows; a warning tells how many have more cells, or letters that are not UTF-8."""
     lines = _lines(opened, source)
     heading = next(lines, "")
     names = QUOTED.sub("", heading)
@@ -227,12 +229,13 @@ def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -
     try:
         for row in filter(None, table):
             width = width or len(row)
-            longer += len(row) > width
-            foreign += not "".join(row).isascii() and any("\udc80" <= letter <= "\udcff" for letter in "".join(row))
+            longer += any(row[width:])
+            foreign += FOREIGN.search("".join(row)) is not None
             yield [*row, *[""] * (width - len(row))][:width]
     except csv.Error as error:
         raise SourceError(f"{source}: line {table.line_num}: {error}") from error
-    if longer:
-        warn(f"{source}: {longer} rows have more cells than the heading, and the rest is dropped; quote such cells")
-    if foreign:
-        warn(f"{source}: {foreign} rows are not UTF-8; their letters become \\x and two digits; save it as UTF-8")
+    finally:
+        if longer:
+            warn(f"{source}: {longer} rows have more cells than the heading, and the rest is dropped; quote such cells")
+        if foreign:
+            warn(f"{source}: {foreign} lines are not UTF-8; except in paths, such letters become \\x and two digits")

@@ -72,7 +72,6 @@ class Classifier:
         info: which interpreter and delegate run the model.
         input: dtype, shape and quantization of the input tensor.
         output: the same of the output tensor.
-        input_range: the real values of the input for pixels 0 and 255.
 
     Example:
         >>> import numpy as np
@@ -132,13 +131,13 @@ class Classifier:
         self._classes = single.output.elements // single.images
         given = given or associated_labels(content, self._classes, source)
         self.labels: tuple[str, ...] = _used_labels(given or LABELS, self._classes, source)
-        self.input_range, assumed_range = pixel_range(content, self.metadata, single.input)
+        values, assumed_range = pixel_range(content, self.metadata, single.input)
         try:
-            self._table = input_table(single.input, self.input_range)
+            self._table = input_table(single.input, values)
         except ModelError as error:
             raise ModelError(f"{source}: {error}") from error
         assumed = [] if given else [f"{source} has no labels: using Fashion-MNIST's"]
-        low, high = self.input_range
+        low, high = values
         assumed += [f"{source} does not state its input range: scaling pixels to {low:g}..{high:g}"] * assumed_range
         self.assumptions: tuple[str, ...] = tuple(assumed)
         calibration = self.metadata.calibration if self.metadata else Calibration()

@@ -46,6 +46,7 @@ class Parent:
         size: number of features, the values before its last layer.
         photos_sha256: of the photographs that it was trained with, from its metadata; None if there are none.
         taught_from: of its metadata: hashes of the photographs that it was taught from.
+        sha256: of its file.
         original_sha256: of the file that the first of these models was; its own if it was not taught.
     """
 
@@ -60,8 +61,8 @@ class Parent:
         self.photos_sha256 = training.get("photos_sha256") if isinstance(training, dict) else None
         taught = self.settings.get("taught")
         taught = taught if isinstance(taught, dict) else {}
-        own = hashlib.sha256(self.classifier.content).hexdigest()
-        self.original_sha256 = str(taught.get("original_sha256", taught.get("parent_sha256", own)))
+        self.sha256 = hashlib.sha256(self.classifier.content).hexdigest()
+        self.original_sha256 = str(taught.get("original_sha256", taught.get("parent_sha256", self.sha256)))
         self.taught_from = metadata.taught_from if metadata else ()
         self._flatbuffer = without_metadata(self.classifier.content)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -73,6 +72,8 @@ class TrainedHead:
         self.labels, named = labels_of(photographs.labels, kept)
         places = np.array([self.labels.index(label) for label in named])
         self.targets = places[photographs.targets]
+        seen = frozenset(parent.taught_from)
+        self._new = np.array([digest[:HASH_DIGITS] not in seen for digest in photographs.hashes])
         images, targets = photographs.images, self.targets
         if add:
             old, old_targets = rehearsal(self.labels)
@@ -100,10 +101,9 @@ class TrainedHead:
         an accuracy that new ones do not have. Those of the original model take their place; if it is not shipped, 0 for
         classes with photographs.
         """
-        source, learned = self.parent, np.array([], int)
-        if not self._new().all():
-            original = self.parent.original()
-            source, learned = (original, learned) if original else (source, self.targets)
+        knows = not self._new.all()
+        original = self.parent.original() if knows else None
+        source, learned = original or self.parent, self.targets if knows and original is None else ()
         known, weights = source.classifier.labels, source.weights()
         centre = np.zeros((len(self.labels), weights.shape[1]), np.float32)
         for index, label in enumerate(self.labels):
@@ -185,7 +185,7 @@ class TrainedHead:
             "parameters": former + more if isinstance(former, int) else None,
             "taught": {
                 "parent": parent.settings.get("name", parent.source),
-                "parent_sha256": hashlib.sha256(parent.classifier.content).hexdigest(),
+                "parent_sha256": parent.sha256,
                 "original_sha256": parent.original_sha256,
                 "photographs": dict(Counter(self.labels[target] for target in self.targets)),
                 "photographs_sha256": "".join(dict.fromkeys((*hashes, *parent.taught_from))),
@@ -216,13 +216,9 @@ class TrainedHead:
             seconds=seconds,
         )
 
-    def _new(self) -> np.ndarray:
-        """Return of which photographs the parent was not taught, bool, shape (N,)."""
-        return np.array([digest[:HASH_DIGITS] not in self.parent.taught_from for digest in self.photographs.hashes])
-
     def _comparison(self) -> BeforeAfter | None:
         """Return the accuracy of both models on photographs that the parent was not taught from."""
-        new = self._new()
+        new = self._new
         if not new.any():
             return None
         targets, predicted = self.targets[new], self.parent.classifier.predict_batch(self.photographs.images[new])

@@ -61,16 +61,20 @@ def test_every_result_in_order_then_closed(gate: Gate, make_result: MakeResult) 
     assert sink.dropped == 0
 
 
+def fill(sink: QueuedSink, gate: Gate, make_result: MakeResult, count: int) -> None:
+    """Give a sink whose file is blocked by the first result this many small ones."""
+    for index in range(count):
+        sink.write(make_result(index, size=(16, 16)))
+        assert gate.entered.wait(5)
+
+
 def test_a_blocked_sink_drops_its_oldest_results_and_says_so(
     gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queued, "MAX_ITEMS", 3)
     warnings: list[str] = []
     sink = QueuedSink("file", lambda: gate, warn=warnings.append)
-    sink.write(make_result(0, size=(16, 16)))
-    assert gate.entered.wait(5)
-    for index in range(1, 10):
-        sink.write(make_result(index, size=(16, 16)))
+    fill(sink, gate, make_result, 10)
     assert sink.dropped == 6
     assert warnings == ["file: too slow or blocked, so results are dropped; the count follows at the end"]
     gate.open.set()
@@ -82,10 +86,7 @@ def test_a_blocked_sink_drops_its_oldest_results_and_says_so(
 def test_the_queue_is_limited_in_bytes(gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queued, "MAX_BYTES", 2 * 16 * 16 * 3)
     sink = QueuedSink("file", lambda: gate)
-    sink.write(make_result(0, size=(16, 16)))
-    assert gate.entered.wait(5)
-    for index in range(1, 5):
-        sink.write(make_result(index, size=(16, 16)))
+    fill(sink, gate, make_result, 5)
     sink.write(make_result(5, size=(640, 480)))  # larger than the limit, but it is the only one
     gate.open.set()
     sink.close()
@@ -204,10 +205,7 @@ def test_files_are_reopened_before_the_next_result(gate: Gate, make_result: Make
 def test_what_was_dropped_makes_room(gate: Gate, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queued, "MAX_BYTES", 3 * 16 * 16 * 3)
     sink = QueuedSink("file", lambda: gate)
-    sink.write(make_result(0, size=(16, 16)))
-    assert gate.entered.wait(5)
-    for index in range(1, 7):
-        sink.write(make_result(index, size=(16, 16)))
+    fill(sink, gate, make_result, 7)
     gate.open.set()
     sink.close()
     assert gate.steps == [0, 4, 5, 6, "closed"]

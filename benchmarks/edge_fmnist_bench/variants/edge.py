@@ -151,16 +151,18 @@ class Float32Variant(InterpreterVariant):
             reference = ModelBytes(float32_reference(read.content, read.source), f"{read.source} as float32")
         except EdgeFmnistError as error:
             raise VariantError(str(error)) from error
-        return bare_loop(reference, self._interpreter, threads=threads, batch=batch, original=read)
+        # The reference does not state them.
+        values = _input_values(read, tensors(read)[0][0])
+        return bare_loop(reference, self._interpreter, threads=threads, batch=batch, values=values)
 
 
 def bare_loop(
-    model: ModelBytes, interpreter: str, *, threads: int, batch: int, original: ModelBytes | None = None
+    model: ModelBytes, interpreter: str, *, threads: int, batch: int, values: tuple[float, float] | None = None
 ) -> Runner:
     """Return the minimal code that runs a model in an installed interpreter: no checks, no labels, no softmax.
 
-    A model that does not take 28x28 images runs on inputs generated once. ``original`` is the model that this one is a
-    reference of, which states the range of its input.
+    A model that does not take 28x28 images runs on inputs generated once. ``values`` are the input values of pixels 0
+    and 255; None takes those that the model states.
 
     Raises:
         VariantError: the model does not take this batch size, or inputs cannot be generated.
@@ -175,7 +177,7 @@ def bare_loop(
         (given,) = inputs
         if (fixed := math.prod(given.shape) // PIXELS) != batch:
             raise VariantError(f"{model.source} takes {fixed} images at a time, not {batch}")
-        table = input_table(given, _input_values(original or model, given if original is None else None))
+        table = input_table(given, values or _input_values(model, given))
 
         def run(images: np.ndarray) -> np.ndarray:
             set_tensor(given.index, (images if table is None else table[images]).reshape(given.shape))
@@ -185,10 +187,10 @@ def bare_loop(
         return run
     if batch != 1 and (len(inputs) != 1 or inputs[0].shape[:1] != (batch,)):
         raise VariantError(f"{model.source} does not take batches of {batch}")
-    values = [(given.index, generated_input(given, model.source)) for given in inputs]
+    generated = [(given.index, generated_input(given, model.source)) for given in inputs]
 
     def run_generated(_: np.ndarray) -> np.ndarray:
-        for index, value in values:
+        for index, value in generated:
             set_tensor(index, value)
         invoke()
         return dequantize(get_tensor(output.index).reshape(1, -1), output)
@@ -196,10 +198,9 @@ def bare_loop(
     return run_generated
 
 
-def _input_values(model: ModelBytes, given: TensorInfo | None) -> tuple[float, float]:
-    """Return the input values of pixels 0 and 255, as the classifier takes them; ``given`` is the input, if known."""
-    values, _ = pixel_range(model.content, extract(model.content, model.source), given or tensors(model)[0][0])
-    return values
+def _input_values(model: ModelBytes, given: TensorInfo) -> tuple[float, float]:
+    """Return the values of an input tensor for pixels 0 and 255, as the classifier takes them."""
+    return pixel_range(model.content, extract(model.content, model.source), given)[0]
 
 
 def generated_input(tensor: TensorInfo, source: str) -> np.ndarray:

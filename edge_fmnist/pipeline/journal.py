@@ -36,7 +36,8 @@ def line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        # No exponent: a service runs for weeks.
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
     text = str(value)
     # JSON's escapes keep a line break in a file name from starting a new line.
     return text if BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)

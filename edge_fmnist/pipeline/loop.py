@@ -19,7 +19,7 @@ from edge_fmnist.pipeline.results import Frame, LiveResult, Stages, opaque
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by
 from edge_fmnist.pipeline.stats import LiveStats, Meter
 from edge_fmnist.pipeline.stills import StillClassifier, model_for
-from edge_fmnist.sources.base import Source, Warn, guarded, log_warning
+from edge_fmnist.sources.base import NO_PICTURE, Source, Warn, guarded, log_warning
 from edge_fmnist.vision.motion import MotionDetector
 
 # Seconds between two checks whether to stop while no frame arrives.
@@ -362,7 +362,8 @@ class LiveLoop:
             self._wake()
             self._meter.unusable += 1
             if self._meter.unusable == 1:
-                self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({error})")
+                reason = (self.source.problem if frame.picture is NO_PICTURE else None) or error
+                self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({reason})")
         return self._last
 
     def _adjusted(self, frame: Frame) -> Frame:

@@ -7,13 +7,14 @@ only this thread does.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -60,6 +61,14 @@ class Retry:
         return float(min(self.longest_delay, self.first_delay * 2 ** min(failures - 1, 16)))
 
 
+class _Watched(NamedTuple):
+    """Since when the source is read or reopened, and the seconds that it may take."""
+
+    since: float
+    timeout: float
+    opening: bool
+
+
 class ReaderThread:
     """Opens, reads, reopens and closes a source in one thread.
 
@@ -101,7 +110,7 @@ class ReaderThread:
         self._opened = self._ended = False
         self._error: Exception | None = None
         self._begin, self._stop, self._awake = threading.Event(), threading.Event(), threading.Event()
-        self._reading_since: float | None = None
+        self._watched: _Watched | None = None
         self._stalled = False
         self._failures = 0
         self._lost_at = self._back_at = self._paced_from = 0.0
@@ -211,17 +220,18 @@ class ReaderThread:
     def _stall_timeout(self) -> float:
         return self._source.read_timeout + STALL_MARGIN if self._given_timeout is None else self._given_timeout
 
-    def _timed(self, call: Callable[[], T]) -> T:
-        """Read or skip a frame, watched by :meth:`_check_stall`; a frame that comes late is used."""
-        self._stalled, self._reading_since = False, time.perf_counter()
+    def _timed(self, call: Callable[[], T], *, opening: bool = False) -> T:
+        """Reopen the source, or read or skip a frame, watched by :meth:`_check_stall`; a frame that is late is used."""
+        timeout = (self._source.open_timeout or math.inf) + STALL_MARGIN if opening else self._stall_timeout
+        self._stalled, self._watched = False, _Watched(time.perf_counter(), timeout, opening)
         arrived: T | None = None
         try:
             arrived = guarded(self._source, call)
             return arrived
         finally:
-            self._reading_since = None
+            self._watched = None
             if self._stalled and (arrived is None or arrived is False):
-                raise SourceError(f"{self._source.name}: no frame for {self._stall_timeout:g} s")
+                raise SourceError(f"{self._source.name}: no frame for {timeout:g} s")
 
     def _read_frame(self) -> bool:
         """Read or skip a frame; return False at the end of the source."""
@@ -289,7 +299,7 @@ class ReaderThread:
             if self._stop.wait(self._retry.delay(self._failures)):
                 return
             try:
-                guarded(self._source, self._source.open)
+                self._timed(self._source.open, opening=True)
             except UsageError:
                 raise
             except Exception as again:
@@ -301,15 +311,15 @@ class ReaderThread:
 
     def _check_stall(self) -> None:
         """Interrupt a read that takes too long, so that the source counts as lost."""
-        since = self._reading_since
-        if since is None:
+        watched = self._watched
+        if watched is None:
             return
-        waited = time.perf_counter() - since
-        if waited >= self._stall_timeout + CLOSE_TIMEOUT and self._stalled:
+        waited = time.perf_counter() - watched.since
+        if waited >= watched.timeout + CLOSE_TIMEOUT and self._stalled and not watched.opening:
             raise SourceError(
                 f"{self._source.name}: no frame for {waited:.0f} s, and the device does not respond; "
                 "unplug it, plug it in again and restart"
             )
-        if waited >= self._stall_timeout and not self._stalled:
+        if waited >= watched.timeout and not self._stalled:
             self._stalled = True
             self._source.interrupt()

@@ -61,6 +61,8 @@ class Option:
                 raise UsageError(f"expected text, got {value!r}", setting=setting)
             if isinstance(value, str | Path) and "\0" in str(value):
                 raise UsageError(f"expected text without a NUL character, got {value!r}", setting=setting)
+            if self.type is Path and value == "":
+                raise UsageError("expected a path, got an empty text", setting=setting)
             return
         expected = "a whole number" if self.type is int else "a number"
         if isinstance(value, bool) or not isinstance(value, numbers.Integral if self.type is int else numbers.Real):

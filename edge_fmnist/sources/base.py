@@ -68,6 +68,7 @@ class Source(ABC):
         read_timeout: seconds after which a read has failed: the source's own limit, and its pause between frames.
         small: the frame read last at low resolution, uint8, shape (h, w, 3), BGR, in which the garment is then found;
             None for a source that delivers one resolution.
+        problem: why the last frame without a picture has none; None if there was no such frame.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Source(ABC):
     open_timeout: float | None = None
     read_timeout: float = READ_TIMEOUT
     small: np.ndarray | None = None
+    problem: str | None = None
 
     @abstractmethod
     def open(self) -> None:
@@ -156,7 +158,8 @@ class ChosenSource(Source):
     def read(self) -> np.ndarray | None:
         """See :meth:`Source.read`."""
         source = self._opened()
-        picture, self.small = source.read(), source.small
+        picture = source.read()
+        self.small, self.problem = source.small, source.problem
         return picture
 
     def skip(self) -> bool:

@@ -134,14 +134,11 @@ class CaptureSource(Source):
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        import cv2
-
         self.close()
         self._capture = self.connect()
         self.frames_read = 0
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
-        self.fps = fps if 0 < fps <= MAX_FPS else None
         try:
+            self.fps = self.frame_rate(self._capture)
             self._first = self.read()
         except SourceError as error:
             self.close()
@@ -149,6 +146,13 @@ class CaptureSource(Source):
         if self._first is None:
             self.close()
             raise SourceError(f"{self.name}: no frame can be decoded; the file may be damaged")
+
+    def frame_rate(self, capture: cv2.VideoCapture) -> float | None:
+        """Return the frames per second that a capture states; None if that is no frame rate."""
+        import cv2
+
+        fps = capture.get(cv2.CAP_PROP_FPS)
+        return fps if 0 < fps <= MAX_FPS else None
 
     def read(self) -> np.ndarray | None:
         """See :meth:`Source.read`."""

@@ -43,11 +43,13 @@ class FrameIterator(Source):
         if frame is END:
             return None
         if isinstance(frame, str | bytes | PathLike) or hasattr(frame, "read"):
+            self.problem = f"expected an array or a PIL image, got {type(frame).__name__}"
             return NO_PICTURE
         try:
             # A copy, since a generator may use one array for all frames. Tensors of other libraries have __array__.
             return np.array(frame if hasattr(frame, "__array__") else read_pixels(frame))
-        except ImageError:
+        except ImageError as error:
+            self.problem = str(error)
             return NO_PICTURE
 
     def close(self) -> None:

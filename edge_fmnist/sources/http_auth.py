@@ -7,12 +7,14 @@ import hashlib
 import http.client
 import os
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, quote, unquote
 
 # By preference, RFC 7616 and RFC 2617.
@@ -41,7 +43,11 @@ def split_credentials(parts: SplitResult) -> tuple[str, Credentials | None]:
 
 
 def request(
-    url: str, credentials: Credentials | None, timeout: float, tls: ssl.SSLContext | None = None
+    url: str,
+    credentials: Credentials | None,
+    timeout: float,
+    tls: ssl.SSLContext | None = None,
+    connected: Callable[[socket.socket], None] = lambda _: None,
 ) -> http.client.HTTPResponse:
     """Return the response to a GET request, following redirects.
 
@@ -52,12 +58,13 @@ def request(
         credentials: for a server that asks for them; None if there are none.
         timeout: seconds for each operation of the socket.
         tls: for ``https://``; None verifies certificates with the authorities of the system.
+        connected: called with the socket of each connection, before anything is sent.
 
     Raises:
         OSError: no connection, or an HTTP error status (``urllib.error.HTTPError``).
         http.client.HTTPException: not an HTTP response.
     """
-    opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=tls))
+    opener = urllib.request.build_opener(_Http(connected), _Https(connected, tls))
     try:
         response: http.client.HTTPResponse = opener.open(url, timeout=timeout)
     except urllib.error.HTTPError as error:
@@ -73,6 +80,35 @@ def request(
         retry.add_unredirected_header("Authorization", header)
         response = opener.open(retry, timeout=timeout)
     return response
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, connected: Callable[[socket.socket], None]) -> None:
+        super().__init__()
+        self._connected = connected
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_announced(http.client.HTTPConnection, self._connected), req)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, connected: Callable[[socket.socket], None], tls: ssl.SSLContext | None) -> None:
+        super().__init__()
+        self._connected, self._tls = connected, tls
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_announced(http.client.HTTPSConnection, self._connected), req, context=self._tls)
+
+
+def _announced(kind: type[http.client.HTTPConnection], connected: Callable[[socket.socket], None]) -> Any:
+    """Return a constructor of connections that pass on their socket once they are connected."""
+
+    class Announced(kind):  # type: ignore[misc, valid-type]
+        def connect(self) -> None:
+            super().connect()
+            connected(self.sock)
+
+    return Announced
 
 
 def _same_server(first: str, second: str) -> bool:

@@ -8,22 +8,18 @@ server refused.
 from __future__ import annotations
 
 import http.client
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import suppress
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
-from edge_fmnist.sources.base import Source, Warn, log_warning
+from edge_fmnist.sources.base import NO_PICTURE, Source
 from edge_fmnist.vision.read_image import decode_picture
 
 MAX_IMAGE_BYTES = 64 << 20
 MAX_LINE_BYTES = 1 << 16
 # Between two images, where only a line break is expected.
 MAX_PREAMBLE_BYTES = 1 << 20
-# Damaged images are skipped, but this many in a row are not a stream.
+# Damaged images are unusable frames, but this many in a row are not a stream.
 MAX_DAMAGED = 10
 # The end marker of a JPEG and the line break that servers add.
 JPEG_END = b"\xff\xd9\r\n"
@@ -31,38 +27,27 @@ JPEG_END = b"\xff\xd9\r\n"
 MIN_BOUNDARY = 5
 
 
-def connection_of(response: http.client.HTTPResponse) -> socket.socket:
-    """Return a handle of a response's connection; the response releases its own when the server disconnects."""
-    return socket.socket(fileno=os.dup(response.fileno()))
-
-
-def shut_down(connection: socket.socket) -> None:
-    """End reads that wait for bytes of a connection, in other threads too."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
-
-
 class MjpegStream(Source):
-    """The images of a multipart response, whose frame size may change. It cannot be reopened."""
+    """The images of a multipart response, whose frame size may change. It cannot be reopened, nor interrupted."""
 
     pausable = False
 
-    def __init__(self, response: http.client.HTTPResponse, name: str, warn: Warn = log_warning) -> None:
+    def __init__(self, response: http.client.HTTPResponse, name: str) -> None:
         """Take over a response whose headers have been read; ``name`` is for messages."""
         self.name = name
         self._response = response
-        self._connection = connection_of(response)
-        self._warn = warn
-        self._warned = False
+        self._damaged = 0
         self._boundary = b""
         self._first: np.ndarray | None = None
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        self._first = self.read()
+        while (picture := self.read()) is NO_PICTURE:
+            pass
+        self._first = picture
 
     def read(self) -> np.ndarray:
-        """See :meth:`Source.read`.
+        """See :meth:`Source.read`; a damaged image becomes an unusable frame.
 
         Raises:
             SourceError: the stream ended, stalled, or sends something else.
@@ -72,37 +57,34 @@ class MjpegStream(Source):
             return first
         from edge_fmnist.vision.preprocess import to_frame
 
-        for content in self._parts():
-            try:
-                return to_frame(decode_picture(content, self.name))
-            except ImageError as error:
-                if not self._warned:
-                    self._warned = True
-                    self._warn(f"damaged frames are skipped; the first: {error}")
-        raise self._no_images()
+        try:
+            picture = to_frame(decode_picture(self._next_content(), self.name))
+        except ImageError as error:
+            self.problem = str(error)
+            self._damaged += 1
+            if self._damaged == MAX_DAMAGED:
+                raise SourceError(f"{self.name}: {MAX_DAMAGED} parts in a row that are not images") from error
+            return NO_PICTURE
+        self._damaged = 0
+        return picture
 
     def skip(self) -> bool:
         """See :meth:`Source.skip`."""
         first, self._first = self._first, None
-        if first is not None:
-            return True
-        for _ in self._parts():
-            return True
-        raise self._no_images()
+        if first is None:
+            self._next_content()
+        return True
 
-    def _no_images(self) -> SourceError:
-        return SourceError(f"{self.name}: {MAX_DAMAGED} parts in a row that are not images")
-
-    def _parts(self) -> Iterator[bytes]:
-        """Yield the contents of the next few parts."""
-        for _ in range(MAX_DAMAGED):
+    def _next_content(self) -> bytes:
+        """Return the content of the next part that is not empty."""
+        # Some servers send an empty part, or only a line break, to keep the connection open.
+        content = b""
+        while not content.strip():
             try:
                 content = self._next_part()
             except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
                 raise SourceError(f"{self.name}: the stream broke off ({error or type(error).__name__})") from error
-            # Some servers send an empty part, or only a line break, to keep the connection open.
-            if content.strip():
-                yield content
+        return content
 
     def _next_part(self) -> bytes:
         boundary = self._skip_to_boundary()
@@ -160,8 +142,3 @@ class MjpegStream(Source):
     def close(self) -> None:
         """See :meth:`Source.close`."""
         self._response.close()
-        self._connection.close()
-
-    def interrupt(self) -> None:
-        """Shut the connection down, which ends a read that waits for bytes."""
-        shut_down(self._connection)

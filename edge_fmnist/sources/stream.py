@@ -7,8 +7,8 @@ import socket
 import ssl
 import threading
 import urllib.error
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
@@ -18,7 +18,7 @@ from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.sources.base import NO_PICTURE, READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
-from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream, connection_of, shut_down
+from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream
 from edge_fmnist.sources.tls import client_context, ffmpeg_options
 from edge_fmnist.vision.picture_files import HEADER_BYTES, PICTURE_FORMATS, identify
 from edge_fmnist.vision.read_image import decode_picture
@@ -58,7 +58,7 @@ class Stream(ChosenSource):
         self.name = redacted(url)
         self.settings = settings
         self.open_timeout = settings.timeout
-        self._warn = warn
+        self._connection: socket.socket | None = None
         self._tls: ssl.SSLContext | None = None
         if self._parts.scheme in ENCRYPTED:
             try:
@@ -86,7 +86,7 @@ class Stream(ChosenSource):
         if kind.startswith("image/") or self._is_picture(response, kind):
             return PolledImage(response, self._request, self.name, self.settings.fps or SNAPSHOT_FPS)
         if self._is_mjpeg(response, kind):
-            return MjpegStream(response, self.name, self._warn)
+            return MjpegStream(response, self.name)
         response.close()
         options = {} if self._tls is None else self._try_connection()
         return FfmpegStream(self._url, self.name, self.settings.timeout, f"its Content-Type is {kind}", options)
@@ -112,12 +112,23 @@ class Stream(ChosenSource):
     def _request(self) -> http.client.HTTPResponse:
         try:
             url, credentials = split_credentials(self._parts)
-            return request(url, credentials, self.settings.timeout, self._tls)
+            return request(url, credentials, self.settings.timeout, self._tls, self._connected)
         except urllib.error.HTTPError as error:
             error.close()
             raise SourceError(f"{self.name}: {_status(error)}") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
+
+    def _connected(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def interrupt(self) -> None:
+        """Shut the connection down: a server that sends slowly never exceeds its timeout."""
+        if self._connection is not None:
+            # Not that of a TLS socket, which would end the encryption that another thread is reading.
+            with suppress(OSError):
+                socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
+        super().interrupt()
 
     def _connect_rtsp(self) -> Source:
         hint = "check the path, the user name and the password"
@@ -148,12 +159,17 @@ class FfmpegStream(CaptureSource):
 
     def connect(self) -> cv2.VideoCapture:
         """See :meth:`CaptureSource.connect`."""
+        import cv2
+
         capture = open_ffmpeg(self._url, self._timeout, self._options)
         if not capture.isOpened():
             capture.release()
             raise SourceError(
                 f"{self.name}: the server answers, but not with a stream that can be decoded ({self._reason})"
             )
+        if self._url.startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
+            capture.release()
+            raise SourceError(f"{self.name}: a video file, not a live stream; download it and give its path")
         return capture
 
 
@@ -181,7 +197,6 @@ class PolledImage(Source):
         self._response: http.client.HTTPResponse | None = response
         self._request_again = request_again
         self._closed = threading.Event()
-        self._connection: socket.socket | None = None
         self._first: np.ndarray | None = None
         self._damaged = 0
 
@@ -205,6 +220,7 @@ class PolledImage(Source):
             self._damaged += 1
             if self._closed.is_set() or self._damaged == MAX_DAMAGED:
                 raise SourceError(f"{error} ({self._damaged} in a row)") from error
+            self.problem = str(error)
             return NO_PICTURE
         self._damaged = 0
         return picture
@@ -214,20 +230,11 @@ class PolledImage(Source):
 
         response, self._response = self._response or self._request_again(), None
         try:
-            with response, self._interruptible(response):
+            with response:
                 content = response.read(MAX_IMAGE_BYTES)
             return to_frame(decode_picture(content, self.name))
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
-
-    @contextmanager
-    def _interruptible(self, response: http.client.HTTPResponse) -> Iterator[None]:
-        """Let :meth:`interrupt` shut the connection down: a server that sends slowly never exceeds its timeout."""
-        if response.isclosed():
-            yield
-            return
-        with connection_of(response) as self._connection:
-            yield
 
     def close(self) -> None:
         """See :meth:`Source.close`."""
@@ -236,10 +243,8 @@ class PolledImage(Source):
             self._response.close()
 
     def interrupt(self) -> None:
-        """See :meth:`Source.interrupt`."""
+        """Do not wait for the next request."""
         self._closed.set()
-        if self._connection is not None:
-            shut_down(self._connection)
 
 
 def _checked(url: str) -> SplitResult:

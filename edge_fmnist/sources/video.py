@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # Containers without a frame count have it estimated from their duration; below this share frames are missing.
 COMPLETE_SHARE = 0.95
 NO_FRAME = "no frame can be decoded; the file may be damaged"
+# FFmpeg takes the clock of a file with uneven frames, as browsers and phones write it, for its frame rate: 120 or 1000.
+# So the rate is measured over the first frames, unless both are about the same.
+MEASURED_FRAMES, SAME_SHARE = 30, 0.9
+DEFAULT_FPS = 30.0
 UNREADABLE = "not a video or image that can be decoded, or damaged"
 
 
@@ -42,14 +46,40 @@ class VideoFile(CaptureSource):
             raise SourceError(f"{self.name}: no such file")
         if not path.is_file():
             raise SourceError(f"{self.name}: not a regular file, expected a video file")
+        capture = self._capture_of(path)
+        self._expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._ended = False
+        return capture
+
+    def _capture_of(self, path: Path) -> cv2.VideoCapture:
         # FFmpeg takes text before a colon for a protocol, except in an absolute path.
         capture = open_ffmpeg(str(path.absolute()), self.open_timeout or 0)
         if not capture.isOpened():
             capture.release()
             raise SourceError(f"{self.name}: {_undecodable(path, UNREADABLE)}")
-        self._expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self._ended = False
         return capture
+
+    def frame_rate(self, capture: cv2.VideoCapture) -> float:
+        """See :meth:`CaptureSource.frame_rate`; measured if the time stamps of the first frames say something else."""
+        stated, measured = super().frame_rate(capture), self._measured_rate()
+        if measured is None:
+            return stated or DEFAULT_FPS
+        if stated is not None and SAME_SHARE < measured / stated < 1 / SAME_SHARE:
+            return stated
+        # The number of frames may have been derived from the rate.
+        self._expected = 0.0
+        return measured
+
+    def _measured_rate(self) -> float | None:
+        import cv2
+
+        capture = self._capture_of(Path(self.name))
+        times: list[float] = []
+        while len(times) <= MEASURED_FRAMES and capture.grab():
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        capture.release()
+        seconds = max(times, default=0.0) - min(times, default=0.0)
+        return (len(times) - 1) / seconds if seconds > 0 else None
 
     def on_end(self) -> None:
         """End the video, with one warning if frames are missing.

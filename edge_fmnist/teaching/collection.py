@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import threading
@@ -108,15 +109,20 @@ class Collection:
         self._max_frames, self._max_bytes = max_frames, max_bytes
         self._warn, self._full = warn, False
         self._lock = threading.RLock()
-        # What undo does: the file, and where it came from.
+        # What undo takes back: the file, and where it came from.
         self._done: list[tuple[Path, Path | None]] = []
         if self.folder.exists() and not self.folder.is_dir():
             raise UsageError(f"{folder}: expected a folder to collect in, got a file", setting="collect")
         with self._changing():
             self.folder.mkdir(parents=True, exist_ok=True)
             lines = self._lines()
-        hashes = [str(line.get("hash")) for line in lines]
-        self._hashes = deque((int(text, 16) for text in hashes if re.fullmatch("[0-9a-f]{16}", text)), MAX_HASHES)
+        hashes: dict[str, int] = {}
+        for line in lines:
+            if re.fullmatch("[0-9a-f]{16}", text := str(line.get("hash"))):
+                hashes[line["file"]] = int(text, 16)
+            elif line.get("undone"):
+                hashes.pop(line["file"], None)
+        self._hashes = deque(hashes.items(), MAX_HASHES)
         answers = [(line["file"], line.get("answer")) for line in lines]
         self._answers = {file: answer for file, answer in answers if _is_answer(answer)}
 
@@ -162,7 +168,9 @@ class Collection:
                 self._move(path, source)
             else:
                 path.unlink(missing_ok=True)
-                self._log({"file": self._relative(path), "undone": True})
+                name = self._relative(path)
+                self._hashes = deque((known for known in self._hashes if known[0] != name), MAX_HASHES)
+                self._log({"file": name, "undone": True})
             _remove_if_empty(path.parent)
             return path.parent.name
 
@@ -174,7 +182,7 @@ class Collection:
     def add_unsorted(self, frame: CollectedFrame) -> bool:
         """Store a frame that is in no class yet; return False if it looks like a stored one, or the folder is full."""
         with self._changing():
-            if any(similar(frame.hash, known) for known in self._hashes):
+            if any(similar(frame.hash, known) for _, known in self._hashes):
                 return False
             files = _pictures(self.folder / UNSORTED)
             size = sum(path.stat().st_size for path in files)
@@ -226,7 +234,7 @@ class Collection:
             path.unlink(missing_ok=True)
             _remove_if_empty(folder)
             raise
-        self._hashes.append(frame.hash)
+        self._hashes.append((self._relative(path), frame.hash))
         self._answers[self._relative(path)] = frame.answer
         return path
 
@@ -249,8 +257,11 @@ class Collection:
 
     def _log(self, facts: dict[str, Any], when: datetime | None = None) -> None:
         when = when or datetime.now(timezone.utc)
-        with (self.folder / LOG).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": when.isoformat(timespec="milliseconds"), **facts}) + "\n")
+        line = json.dumps({"time": when.isoformat(timespec="milliseconds"), **facts}) + "\n"
+        with (self.folder / LOG).open("ab+") as file:
+            # A power cut or a full disk may have left a part of a line.
+            torn = file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n"
+            file.write(b"\n" * bool(torn) + line.encode())
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the lines of the log; those that are damaged, such as by a power cut, are left out."""

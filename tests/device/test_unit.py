@@ -74,7 +74,7 @@ def test_hardening_leaves_cameras_and_watchdog_usable() -> None:
 
 def test_command_of_the_unit_accepts_the_settings_file(run_cli: Callable[..., Any], tmp_path: Path) -> None:
     command = settings_of(UNIT)["ExecStart"][0].split()[1:]
-    assert command == ["live", "--serve", "--config", "/etc/edge-fmnist.toml"]
+    assert command == ["live", "--config", "/etc/edge-fmnist.toml"]
     shutil.copy(SETTINGS, tmp_path)
     command[-1] = str(tmp_path / SETTINGS.name)
     result = run_cli(*command, "--source", "demo", "--serve", "127.0.0.1:0", "--frames", 2, "--log", "journal")

@@ -116,6 +116,16 @@ def test_undo_takes_back_each_step_and_leaves_no_empty_class(tmp_path: Path) -> 
     assert not (tmp_path / "hat").exists()
 
 
+def test_a_frame_that_was_undone_may_be_stored_again(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    for _ in range(2):
+        collection.add(frame(1), "hat")
+        assert not collection.add_unsorted(frame(1))
+        collection.undo()
+    assert Collection(tmp_path).add_unsorted(frame(1))
+    assert collection.add_unsorted(frame(1))
+
+
 def test_a_file_of_the_same_name_is_kept(tmp_path: Path) -> None:
     collection = Collection(tmp_path)
     for folder in ("hat", "unsorted"):
@@ -202,6 +212,18 @@ def test_a_damaged_log_loses_no_photograph(tmp_path: Path) -> None:
         ("20270115T080001250.jpg", 0.9),
     ]
     assert not collection.add_unsorted(frame(1))
+
+
+def test_a_torn_line_of_the_log_costs_no_other(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    collection.add(frame(1), "hat")
+    path = tmp_path / "collected.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    collection.add_unsorted(frame(2, 0.3))
+    again = Collection(tmp_path)
+    assert [answer["score"] for _, answer in again.unsorted()] == [0.3]
+    assert not again.add_unsorted(frame(2))
+    assert len(path.read_bytes().splitlines()) == 2
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

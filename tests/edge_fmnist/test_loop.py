@@ -320,6 +320,7 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"collect": "photos"}, "collect: needs --serve or --collect-below"),
         ({"insecure": "no"}, "insecure: expected True or False, got 'no'"),
         ({"jsonl": False}, "jsonl: expected text, got False"),
+        *[({name: ""}, f"{name}: expected a path, got an empty text") for name in ("snapshot", "collect", "ca")],
         ({"save": "a\0.mp4"}, "save: expected text without a NUL character"),
         ({"frames": 2.0}, r"frames: expected a whole number, got 2\.0"),
         ({"collect_below": 0.5}, "collect_below: needs --collect"),

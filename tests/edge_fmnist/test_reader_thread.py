@@ -273,6 +273,41 @@ def test_a_source_says_how_long_a_read_may_take(
     assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.1 s)"]
 
 
+class Reopening(FakeSource):
+    """Loses its first frame's connection; blocks when it is reopened until it is interrupted."""
+
+    open_timeout = 0.01
+
+    def __init__(self) -> None:
+        super().__init__([1, LOST, 2])
+        self.woken = threading.Event()
+
+    def open(self) -> None:
+        super().open()
+        if len(self.opened_at) == 2:
+            self.woken.wait(10)
+
+    def interrupt(self) -> None:
+        self.woken.set()
+
+
+def test_reopening_that_takes_too_long_is_interrupted_and_tried_again(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader_thread, "STALL_MARGIN", 0.05)
+    source = Reopening()
+    assert [frame.index for frame in drain(start(source))] == [0, 1]
+    assert len(source.opened_at) == 3
+
+
+def test_a_device_that_opens_slowly_is_waited_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader_thread, "STALL_MARGIN", 0.05)
+    monkeypatch.setattr(Reopening, "interrupt", lambda _: None)
+    source = Reopening()
+    threading.Timer(0.5, source.woken.set).start()
+    assert [frame.index for frame in drain(start(source))] == [0, 1]
+
+
 def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> None:
     source = Stuck(interruptible=False)
     reader = start(source, stall_timeout=0.05)

@@ -25,6 +25,7 @@ MAIN = "from edge_fmnist.cli.app import main; main()"
     ("fields", "line"),
     [
         ({"label": "Coat", "score": 0.93456}, "<6>event=e label=Coat score=0.9346"),
+        ({"seconds": 86412.34, "rate": 0.0}, "<6>event=e seconds=86412.3 rate=0"),
         ({"label": "T-shirt/top", "previous": None}, "<6>event=e label=T-shirt/top"),
         ({"a": 'say "x=1"'}, r'<6>event=e a="say \"x=1\""'),
         ({"a": "x\n<3>event=error"}, r'<6>event=e a="x\n<3>event=error"'),

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
+from edge_fmnist.sinks.containers import Matroska
 from edge_fmnist.sources import parse_source
 from edge_fmnist.sources.base import CaptureSettings, Source
 from edge_fmnist.sources.camera import AutoCamera, Camera
@@ -101,6 +102,30 @@ def test_video_knows_its_rate_and_waits_for_its_reader(tmp_path: Path, noisy_vid
     assert source.fps == 25
     assert source.frame_name == source.name == str(tmp_path / "a.avi")
     source.close()
+
+
+@pytest.mark.parametrize(("steps", "fps"), [((26, 41, 33), 30.0), ((52, 82, 66), 15.0)])
+def test_video_of_a_browser_has_the_rate_of_its_time_stamps(
+    tmp_path: Path, warnings: list[str], steps: tuple[int, int, int], fps: float
+) -> None:
+    times = [round(sum(steps) / 3 * frame) + (frame % 3 == 1) * (steps[0] - steps[2]) for frame in range(91)]
+
+    class Uneven(Matroska):
+        def _milliseconds(self, frames: int) -> int:
+            return times[frames]
+
+    packets = [cv2.imencode(".jpg", np.full((48, 64, 3), number, np.uint8))[1].tobytes() for number in range(90)]
+    container = Uneven((64, 48), 30)
+    begin = container.begin(packets[0]).replace(b"V_MPEG4/ISO/ASP", b"V_MJPEG".ljust(15, b"\0"))
+    # Without the duration of a frame.
+    path = tmp_path / "video.mkv"
+    path.write_bytes(begin.replace(b"\x23\xe3\x83", b"\x23\xe3\x84") + container.add(packets))
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) >= 2 * fps
+    source = parse_source(str(path), warn=warnings.append)
+    source.open()
+    assert source.fps == pytest.approx(fps, rel=0.02)
+    assert len(remaining(source)) == 90
+    assert warnings == []
 
 
 def test_video_opened_again_starts_over(tmp_path: Path, noisy_video: Callable[..., Path]) -> None:

@@ -21,8 +21,10 @@ import cv2
 import numpy as np
 import pytest
 
+from edge_fmnist.api import live
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
+from edge_fmnist.sinks.containers import Matroska
 from edge_fmnist.sources import mjpeg, parse_source
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED
@@ -204,21 +206,39 @@ def test_frames_of_any_size_and_format(server: Callable[..., Server], opened: Op
     assert shapes == [(24, 32, 3), (16, 48, 3), (8, 8, 3)]
 
 
-def test_damaged_pictures_are_skipped_with_one_warning(
-    server: Callable[..., Server], opened: Open, warnings: list[str]
-) -> None:
-    parts = [part(content) for content in (jpeg(10), b"no picture", jpeg(20), b"none either", jpeg(30))]
-    assert values(opened(server(sending(*parts)).url), 3) == [10, 20, 30]
+def test_damaged_pictures_are_unusable_frames(server: Callable[..., Server], opened: Open) -> None:
+    parts = [part(content) for content in (b"not yet", jpeg(10), b"no picture", jpeg(20)[:-40], jpeg(30))]
+    source = opened(server(sending(*parts)).url)
+    frames = [frame for frame in (source.read() for _ in range(4)) if frame is not None]
+    assert [round(float(frame.mean())) if frame.size else None for frame in frames] == [10, None, None, 30]
+    assert re.fullmatch(r"http://127.*damaged JPEG.*", str(source.problem))
+
+
+def test_unusable_frames_of_a_stream_are_counted_and_explained_once(server: Callable[..., Server]) -> None:
+    def script(connection: socket.socket) -> None:
+        connection.sendall(HEADER)
+        for number in range(100_000):
+            connection.sendall(part(jpeg(60)[: -40 if number % 2 else None]))
+            time.sleep(0.01)
+
+    warnings: list[str] = []
+    loop = live(server(script).url, model="nano", seconds=1, warn=warnings.append)
+    results = list(loop)
+    assert loop.stats.unusable > 2
+    assert loop.stats.seen >= len(results) + loop.stats.unusable
     assert len(warnings) == 1
-    assert warnings[0].startswith("damaged frames are skipped; the first: http://127.0.0.1")
+    assert re.search("skipped, further ones without a message .*damaged JPEG", warnings[0])
 
 
 def test_a_stream_of_anything_but_pictures(server: Callable[..., Server], opened: Open) -> None:
     with pytest.raises(SourceError, match=f"{mjpeg.MAX_DAMAGED} parts in a row that are not images"):
         opened(server(sending(*([part(b"text")] * 20))).url)
-    source = opened(server(sending(part(jpeg()), part(b"") * 20)).url)
-    assert source.skip()
-    with pytest.raises(SourceError, match="10 parts in a row that are not images"):
+
+
+def test_empty_parts_keep_a_stream_open(server: Callable[..., Server], opened: Open) -> None:
+    source = opened(server(sending(part(jpeg(10)), part(b"") * 40, part(jpeg(20)), part(b"") * 40)).url)
+    assert values(source, 2) == [10, 20]
+    with pytest.raises(SourceError, match="the server closed the connection"):
         source.skip()
 
 
@@ -333,6 +353,30 @@ def test_headers_that_trickle_do_not_block(server: Callable[..., Server], monkey
     assert time.perf_counter() - started < 4
     ended.set()
     reader.close()
+
+
+@pytest.mark.parametrize("start", [b"", HEADER])
+def test_a_stream_that_trickles_when_it_is_reopened(
+    server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    monkeypatch.setattr("edge_fmnist.pipeline.reader_thread.STALL_MARGIN", 0.1)
+
+    def script(connection: socket.socket) -> None:
+        if len(running.requests) == 2:
+            connection.sendall(start)
+            while True:
+                connection.sendall(b"X")
+                time.sleep(0.05)
+        connection.sendall(HEADER + part(jpeg(10)))
+
+    running = server(script)
+    reader = ReaderThread(parse_source(running.url, CaptureSettings(timeout=0.3)), retry=Retry(first_delay=0.01))
+    reader.open()
+    deadline = time.perf_counter() + 10
+    while len(running.requests) < 3 and time.perf_counter() < deadline:
+        reader.next(0.05)
+    reader.close()
+    assert len(running.requests) >= 3
 
 
 @pytest.mark.parametrize("scheme", ["http", "rtsp"])
@@ -500,13 +544,21 @@ def test_an_image_that_drips_is_interrupted_and_reopened(server: Callable[..., S
     assert "no frame for 0.3 s" in lost[0]
 
 
-def test_video_over_http_is_read_by_ffmpeg(
+def test_other_video_over_http_is_read_by_ffmpeg(server: Callable[..., Server], opened: Open) -> None:
+    packets = [jpeg(number * 10, (64, 48)) for number in range(5)]
+    container = Matroska((64, 48), 25)
+    begin = container.begin(packets[0]).replace(b"V_MPEG4/ISO/ASP", b"V_MJPEG".ljust(15, b"\0"))
+    header = b"HTTP/1.0 200 OK\r\nContent-Type: video/x-matroska\r\n\r\n"
+    source = opened(server(answering(header, begin, container.add(packets))).url)
+    assert values(source, 3) == pytest.approx([0, 10, 20], abs=4)
+
+
+def test_a_video_file_over_http_is_refused(
     serve: Callable[..., str], tmp_path: Path, opened: Open, write_video: Callable[..., Path]
 ) -> None:
-    frames = [np.full((48, 64, 3), number * 10, np.uint8) for number in range(5)]
-    path = write_video(tmp_path / "clip.avi", frames)
-    source = opened(serve({"clip.avi": path.read_bytes()}) + "clip.avi")
-    assert values(source, 3) == pytest.approx([0, 10, 20], abs=4)
+    path = write_video(tmp_path / "clip.avi", [np.full((48, 64, 3), 10, np.uint8)] * 5)
+    with pytest.raises(SourceError, match="a video file, not a live stream; download it"):
+        opened(serve({"clip.avi": path.read_bytes()}) + "clip.avi")
 
 
 def test_nothing_leaks(server: Callable[..., Server]) -> None:

@@ -151,7 +151,7 @@ def test_motion_jpeg(body: bytes) -> None:
     sender.start()
     response = http.client.HTTPResponse(client)
     response.begin()
-    stream = MjpegStream(response, "camera", lambda _: None)
+    stream = MjpegStream(response, "camera")
     lost = False
     for _ in range(10):
         try:

@@ -253,7 +253,7 @@ class Classifier:
         check_images(image, 2)
         started = time.perf_counter_ns()
         bound = self._bound(1)
-        scores = self._scores(image[None], lambda views: self._invoke(bound, views))[0]
+        scores = self._scores(np.asarray(image)[None], lambda views: self._invoke(bound, views))[0]
         index = int(scores.argmax())
         milliseconds = (time.perf_counter_ns() - started) / 1e6
         label, score = self.labels[index], float(scores[index])

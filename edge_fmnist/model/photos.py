@@ -127,7 +127,7 @@ def class_key(name: str) -> str:
 
 def right_labels(folder: str, labels: Sequence[str]) -> tuple[str, ...]:
     """Return which labels of a model are right for the photographs of a folder; none where "unknown" is right."""
-    if folder == NONE:
+    if class_key(folder) == NONE:
         return ()
     named = tuple(label for label in labels if class_key(label) == class_key(folder))
     return named or tuple(label for label in GARMENTS.get(class_key(folder), ()) if label in labels)

@@ -37,7 +37,9 @@ def opaque(frame: Frame) -> Frame:
         return frame
     from edge_fmnist.vision.preprocess import to_bgr
 
-    return replace(frame, picture=to_bgr(frame.picture))
+    picture = to_bgr(frame.picture)
+    picture.flags.writeable = False
+    return replace(frame, picture=picture)
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,8 +179,8 @@ class LiveSettings:
         str | None,
         Option(
             str,
-            "Further host names that the page answers to, separated by commas: of a proxy, or in DNS. IP addresses and "
-            "this machine's own names are always accepted.",
+            "Further host names that the page answers to, separated by commas: of a proxy, or in DNS. Accepted without "
+            "it: localhost; if the page listens beyond this machine, IP addresses and this machine's own names.",
             metavar="NAME",
         ),
     ] = None

@@ -73,7 +73,7 @@ class VideoRecorder(Sink):
 
         Args:
             path: ends in ``.mp4`` (MPEG-4), ``.mkv`` (MPEG-4) or ``.avi`` (Motion JPEG).
-            fps: playback frame rate; None, or a value outside 1 to 240, measures it over the first ten frames.
+            fps: playback frame rate; None, or a value outside 0.01 to 1000, measures it over the first ten frames.
             segment: seconds after which the next file is started; None records one file.
             warn: receives a message about a file of a killed run.
 

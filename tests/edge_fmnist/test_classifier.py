@@ -224,6 +224,13 @@ def test_pil_images_that_cannot_be_read(classifier: Classifier, photograph: Path
             classifier(picture)
 
 
+def test_a_matrix_is_an_array_like_any_other(classifier: Classifier, images: np.ndarray) -> None:
+    matrix = images[0].view(np.matrix)
+    expected = classifier.predict(images[0]).label
+    assert classifier.predict(matrix).label == expected
+    assert classifier(matrix).label == expected  # type: ignore[union-attr]
+
+
 def test_pil_images_of_other_packages(classifier: Classifier, photograph: Path) -> None:
     picture = Image.open(photograph)
     picture.__class__ = type("HeifImageFile", (type(picture),), {"__module__": "pillow_heif"})

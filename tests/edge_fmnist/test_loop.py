@@ -405,6 +405,9 @@ def test_frames_are_copied_and_those_of_results_read_only(tmp_path: Path) -> Non
         with pytest.raises(ValueError, match="read-only"):
             result.frame.picture[:] = 0
     assert [result.frame.picture[0, 0, 0] for result in results] == [10, 20, 30]
+    (result,) = live([np.zeros((40, 30, 4), np.uint8)], model="edge")
+    with pytest.raises(ValueError, match="read-only"):
+        result.frame.picture[:] = 0
     with live(frames(), model="edge") as loop:
         next(iter(loop))
     assert ended == [True, True]

@@ -23,6 +23,7 @@ from edge_fmnist.model.photos import (
     evaluate_photos,
     find_photos,
     ground,
+    right_labels,
     summarize,
 )
 
@@ -313,3 +314,8 @@ def test_unknown_is_right_for_a_folder_of_rejects_of_a_model_that_has_them(pictu
     picture("photos/Bag/a.png", wide())
     found = find_photos(tmp_path / "photos", labels=("Bag", NONE))
     assert [(photo.garment, photo.labels) for photo in found] == [("Bag", ("Bag",)), (NONE, ())]
+
+
+@pytest.mark.parametrize("folder", ["none", "None", "NONE"])
+def test_nothing_is_right_for_rejects(folder: str) -> None:
+    assert right_labels(folder, (folder, "Coat")) == ()

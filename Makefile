@@ -16,7 +16,7 @@ HEADLESS = $(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	$(BIN)/python $(PIP) --force-reinstall --no-deps opencv-python-headless; }
 # Test processes at once, of up to 1.3 GB each.
 WORKERS ?= 2
-PYTEST := EDGE_FMNIST_TFLITE_RUNTIME=$(CURDIR)/$(OLD_VENV)/bin/python $(BIN)/python -m pytest \
+PYTEST := EDGE_FMNIST_TFLITE_RUNTIME="$(CURDIR)/$(OLD_VENV)/bin/python" $(BIN)/python -m pytest \
 	--numprocesses $(WORKERS)
 
 .PHONY: demo install torch test test-slow test-all soak check constraints format clean

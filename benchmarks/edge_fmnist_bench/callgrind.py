@@ -37,6 +37,8 @@ STAGES = PARTS["frame"]
 TOLERANCE = 0.05
 # Of the frame: builds of one Python version differ by 6 % in `smooth`, which is 0.2 % of a frame.
 NEGLIGIBLE = 0.001
+# Largest usable count.
+MOST = 2**63
 FRAMES, CALLS = 10, 20
 SIZE = (640, 480)
 # callgrind is about fifty times slower than the processor.
@@ -138,7 +140,7 @@ def read(path: Path) -> Document:
     missing = f"no such file; write it with --instructions --gate {path} --update-baseline"
     found = read_schema(path, SCHEMA, ("counts", "no counts of `edge-fmnist bench --instructions`"), missing)
     counts = found.get("instructions")
-    usable = isinstance(counts, dict) and all(type(count) is int and count > 0 for count in counts.values())
+    usable = isinstance(counts, dict) and all(type(count) is int and 0 < count < MOST for count in counts.values())
     if not usable or not isinstance(found.get("kind"), dict):
         raise DataError(f"{path}: expected kind and instructions, with positive integers, got {counts!r}")
     return found
@@ -147,13 +149,16 @@ def read(path: Path) -> Document:
 def compare(counts: Document, baseline: Document) -> list[GateRow]:
     """Compare counts with a baseline: within 5 % in both directions, since a sudden gain needs an explanation too.
 
-    A change of at most 0.1 % of the frame is always within the limits. Counts of other libraries, another Python or
-    another architecture are not compared.
+    A change of at most 0.1 % of the frame is always within the limits. Counts of other libraries, another Python,
+    another architecture or other frames are not compared.
     """
+    here, there = (
+        {**found["kind"], "size": found.get("size"), "frames": found.get("frames")} for found in (counts, baseline)
+    )
     differences = [
-        f"{key} {baseline['kind'].get(key, 'none')} in the baseline, {counts['kind'].get(key, 'none')} here"
-        for key in sorted({*counts["kind"], *baseline["kind"]})
-        if counts["kind"].get(key) != baseline["kind"].get(key)
+        f"{key} {there.get(key, 'none')} in the baseline, {here.get(key, 'none')} here"
+        for key in sorted({*here, *there})
+        if here.get(key) != there.get(key)
     ]
     note = f"{'; '.join(differences)}: --update-baseline" if differences else ""
     negligible = NEGLIGIBLE * counts["instructions"]["frame"]

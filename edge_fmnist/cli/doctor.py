@@ -14,6 +14,7 @@ import typer
 
 from edge_fmnist import __version__
 from edge_fmnist.cli import console, options
+from edge_fmnist.errors import DataNotFoundError
 from edge_fmnist.extras import EXTRAS, OPENCV_HINT, missing
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model, shipped_models
 
@@ -66,7 +67,7 @@ def report() -> dict[str, Any]:
         "interpreter": attempt("interpreter", _interpreter),
         "interpreters_installed": interpreter.installed(),
         "opencv": attempt("OpenCV", _opencv),
-        "data": _data(),
+        "data": attempt("data", _data) or {"found": False, "why": "it cannot be used"},
         "models": models,
         "extras": {extra: not missing(modules) for extra, modules in EXTRAS.items()},
     }
@@ -98,12 +99,22 @@ def _opencv() -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    from edge_fmnist.data.dataset import find_data
+    """Return where the data set is; none is no problem, a damaged or unusable one is.
+
+    Raises:
+        DataError: it is.
+        DataNotFoundError: the folder in the environment variable has no data set.
+    """
+    from edge_fmnist.data import dataset
 
     try:
-        return {"found": True, "folder": str(find_data())}
-    except Exception as error:
+        folder = dataset.find_data()
+    except DataNotFoundError as error:
+        if dataset.named_folder() is not None:
+            raise
         return {"found": False, "why": str(error)}
+    dataset.load("test")
+    return {"found": True, "folder": str(folder)}
 
 
 def _show(facts: dict[str, Any]) -> None:

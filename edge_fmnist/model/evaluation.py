@@ -53,8 +53,8 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """Unweighted mean of F1 over the classes."""
-        return float(np.mean([metrics.f1 for metrics in self.classes]))
+        """Unweighted mean of F1 over the classes of the images and the predictions."""
+        return float(np.mean([metrics.f1 for metrics in self.classes if metrics.support or metrics.predicted]))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON, with a histogram of the predicted classes."""

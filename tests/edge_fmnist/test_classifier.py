@@ -228,7 +228,7 @@ def test_a_matrix_is_an_array_like_any_other(classifier: Classifier, images: np.
     matrix = images[0].view(np.matrix)
     expected = classifier.predict(images[0]).label
     assert classifier.predict(matrix).label == expected
-    assert classifier(matrix).label == expected  # type: ignore[union-attr]
+    assert classifier(matrix).label == expected
 
 
 def test_pil_images_of_other_packages(classifier: Classifier, photograph: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import check_outputs, check_replaceable
 from edge_fmnist_export.baselines.methods import BASELINES, find_baseline
@@ -69,7 +70,8 @@ def baseline(
     with _progress(name) as progress:
         result = runner.run(chosen, train, test, settings, progress)
         progress("writing", 0, None)
-        results = record.write(folder, result, settings, train, test)
+        with interrupted_later():
+            results = record.write(folder, result, settings, train, test)
     if json:
         console.emit_json({"folder": str(folder), **results})
     else:

@@ -52,13 +52,19 @@ def report(
     extras.require("report", "the report", MODULES)
     from edge_fmnist.data.files import check_outputs, check_replaceable
     from edge_fmnist_export.report.builder import PAGE, SUMMARY, build_report, choose_sections
-    from edge_fmnist_export.report.report_input import find_input
+    from edge_fmnist_export.report.report_input import EXPORT_RECORD, export_files, find_input
+    from edge_fmnist_export.report.store import RECORD
 
     names = choose_sections(only or [], skip or [])
     found = find_input(options.one_model(model, same, DEFAULT_MODEL), run)
     folder = output or REPORTS / found.name
     check_outputs(folders=[folder])
     check_replaceable(folder, [PAGE, SUMMARY], SUMMARY, "model_sha256")
+    if found.model is None and found.run is not None:
+        check_replaceable(folder, export_files(found.run), EXPORT_RECORD, "run_sha256")
+    for section in names:
+        place = folder / section
+        check_replaceable(place, [path.name for path in place.glob("*")], RECORD, "key")
     console.say(f"Report on {found.name}, {len(names)} sections, in {folder}")
     with _progress(len(names)) as progress, console.quiet_native_log():
         context = _context(found, folder, data, labels, seed, threads, progress)

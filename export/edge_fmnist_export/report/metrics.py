@@ -37,7 +37,7 @@ class ClassificationMetrics:
 
     Attributes:
         top1: top-1 accuracy, 0 to 1.
-        macro: unweighted averages over the classes.
+        macro: unweighted averages over the classes of targets and predictions.
         weighted: averages over the classes, weighted by their images.
         confusion: int64, shape (classes, classes), rows true, columns predicted.
         log_loss: mean negative log-likelihood of the true class, in nats; None without probabilities.
@@ -103,7 +103,7 @@ def measure(
             raise DataError(f"expected each {name} to be 0 to {len(labels) - 1}, got {values.min()} to {values.max()}")
     if probabilities is not None and probabilities.shape != (len(targets), len(labels)):
         raise DataError(f"expected probabilities of shape {(len(targets), len(labels))}, got {probabilities.shape}")
-    indexes = range(len(labels))
+    indexes, present = range(len(labels)), np.union1d(targets, predicted)
     each = metrics.precision_recall_fscore_support(targets, predicted, labels=indexes, zero_division=0)
     confusion = metrics.confusion_matrix(targets, predicted, labels=indexes).astype(np.int64)
     loss = None
@@ -112,7 +112,7 @@ def measure(
         rows = probabilities.astype(np.float64)
         loss = float(metrics.log_loss(targets, rows / rows.sum(axis=1, keepdims=True), labels=indexes))
     macro, weighted = (
-        metrics.precision_recall_fscore_support(targets, predicted, labels=indexes, average=average, zero_division=0)
+        metrics.precision_recall_fscore_support(targets, predicted, average=average, zero_division=0)
         for average in ("macro", "weighted")
     )
     return ClassificationMetrics(
@@ -127,7 +127,7 @@ def measure(
         confusion=confusion,
         log_loss=loss,
         report=metrics.classification_report(
-            targets, predicted, labels=indexes, target_names=list(labels), digits=4, zero_division=0
+            targets, predicted, labels=present, target_names=[labels[i] for i in present], digits=4, zero_division=0
         ),
     )
 

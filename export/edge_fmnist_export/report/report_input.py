@@ -13,9 +13,10 @@ from typing import Any
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import ModelError, ModelNotFoundError, UsageError
-from edge_fmnist.model.metadata import extract
+from edge_fmnist.model.metadata import Calibration, Metadata, extract
 from edge_fmnist.model.registry import read_model, shipped_models
-from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
+from edge_fmnist_export.training import calibration
+from edge_fmnist_export.training.run_folder import Run, exported_record, open_run, shipped_runs
 
 REPRESENTATIVE_IMAGES = 500
 # Files of a run that determine the exported model and the content of the report.
@@ -48,9 +49,13 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
         ModelNotFoundError: ``wanted`` is none of these.
         RunNotFoundError: ``run`` is neither a folder nor a checkpoint.
         RunError: a folder that is not a run.
-        UsageError: a model of other classes than those of a data set.
+        UsageError: a model of other classes than those of a data set, or of another run.
     """
     named = open_run(run) if run is not None else None
+    if named is not None and (wanted in shipped_models() or Path(wanted).is_file()):
+        metadata = extract(read_model(wanted).content, wanted)
+        if metadata is not None and "training" in metadata.settings and not is_run_of(named, metadata):
+            raise UsageError(f"--run {run}: {wanted} was not exported from this run, as its metadata shows")
     if wanted in shipped_models():
         return ReportInput(wanted, wanted, named or (open_run(wanted) if wanted in shipped_runs() else None))
     path = Path(wanted)
@@ -68,6 +73,25 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
     )
 
 
+def is_run_of(run: Run, metadata: Metadata | None) -> bool:
+    """Return whether a model file with this metadata was exported from a run.
+
+    The training record and the calibration distinguish runs of the same name.
+
+    Raises:
+        RunError: the run is damaged.
+    """
+    settings = {} if metadata is None else metadata.settings
+    training = settings.get("training")
+    stated = Calibration() if metadata is None else metadata.calibration
+    found = calibration.recorded(run)
+    fitted = Calibration() if found is None else Calibration(float(found["temperature"]), float(found["threshold"]))
+    named = settings.get("name") == run.recipe.name
+    return (
+        named and run.record() == (exported_record(training) if isinstance(training, dict) else {}) and fitted == stated
+    )
+
+
 def run_sha256(run: Run | None) -> str | None:
     """Return a hash of the files of a run that the report depends on; None without a run."""
     if run is None:
@@ -78,6 +102,11 @@ def run_sha256(run: Run | None) -> str | None:
         if path.is_file():
             digest.update(f"{name} {file_sha256(path)}\n".encode())
     return digest.hexdigest()
+
+
+def export_files(run: Run) -> tuple[str, str]:
+    """Return the names of the files that :func:`exported` writes: the model, and its record."""
+    return f"{run.recipe.name}-{run.integer_format}.tflite", EXPORT_RECORD
 
 
 def exported(run: Run, folder: Path, train: Split) -> Path:
@@ -91,7 +120,7 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
         CheckError: the exported file failed a check.
     """
     kind = run.integer_format
-    path, record = folder / f"{run.recipe.name}-{kind}.tflite", folder / EXPORT_RECORD
+    path, record = (folder / name for name in export_files(run))
     # Post-training quantization depends on the images, too.
     known = {"run_sha256": run_sha256(run), "data_sha256": list(train.sha256) if kind != "int8" else None}
     if _is_current(path, record, known):

@@ -62,7 +62,7 @@ def check_folder(folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder}: expected a folder, got a file; choose another with --output")
-    if folder.is_dir() and not (folder / JOURNAL).is_file() and any(folder.iterdir()):
+    if folder.is_dir() and not (folder / JOURNAL).is_file() and any(path.name != LOCK for path in folder.iterdir()):
         raise UsageError(f"{folder}: not empty, and has no {JOURNAL}; choose another folder with --output")
 
 
@@ -88,13 +88,14 @@ def open_study(folder: Path, settings: dict[str, Any]) -> optuna.Study:
         if "settings" not in study.user_attrs:
             study.enqueue_trial(space.trial_parameters(space.FIRST))
             study.set_user_attr("settings", settings)
-    except (ValueError, LookupError, TypeError) as error:
+        before = study.user_attrs["settings"]
+        changed = [key for key in settings if settings[key] != before.get(key)]
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise RunError(
             f"{path}: expected the journal of a search, but it is damaged ({error!r}); "
             "restore the file, or start a new search with another --output"
         ) from error
-    before = study.user_attrs["settings"]
-    if changed := [key for key in settings if settings[key] != before.get(key)]:
+    if changed:
         differences = "; ".join(f"{key} was {before.get(key)}, now {settings[key]}" for key in changed)
         raise RunError(
             f"{folder}: contains a search with other settings ({differences}); "

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import ModelError
+from edge_fmnist.errors import ModelError, RunError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.registry import DEFAULT_MODEL
@@ -55,6 +55,9 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
     """Return, for JSON, the properties of the int8 file in a run folder, from its metadata and the run's metrics.
 
     None if the file is missing, damaged, or was evaluated on other test images.
+
+    Raises:
+        RunError: the run folder is damaged.
     """
     path = folder / MODEL
     try:
@@ -65,8 +68,11 @@ def finished_file(folder: Path, test: Split) -> dict[str, Any] | None:
     accuracy = metadata.settings.get("accuracy", {}) if metadata else {}
     if metadata is None or accuracy.get("data_sha256") != list(test.sha256):
         return None
-    metrics = open_run(folder).read_json("metrics.json", {})
-    phases = [metrics[name] for name in (train_recipe.FLOAT, train_recipe.QAT)]
+    metrics = train_recipe.read_metrics(open_run(folder))
+    names = (train_recipe.FLOAT, train_recipe.QAT)
+    if missing := [name for name in names if name not in metrics]:
+        raise RunError(f"{folder / 'metrics.json'}: without the phase {missing[0]}; delete {folder} to train it again")
+    phases = [metrics[name] for name in names]
     return {
         "sha256": hashlib.sha256(content).hexdigest(),
         "test_sha256": accuracy["data_sha256"],

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    Strict,
     ValidationError,
     field_validator,
     model_validator,
@@ -37,6 +38,8 @@ def _renamed(name: str, former: str) -> Any:
     return Field(validation_alias=AliasChoices(name, former))
 
 
+# TOML has arrays, not tuples.
+AN_ARRAY = Strict(False)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # As the option --seed.
@@ -45,9 +48,9 @@ Architecture = Annotated[str, AfterValidator(_known)]
 
 
 class Section(BaseModel):
-    """Base class of all parts of a recipe: immutable, unknown keys are errors."""
+    """Base class of all parts of a recipe: immutable; unknown keys and values of another type are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataSettings(Section):
@@ -88,7 +91,7 @@ class Augmentation(Section):
     shift: Annotated[int, Field(ge=0, le=14)] = 0
     flip: bool = False
     erasing: Share = 0.0
-    erasing_area: tuple[Share, Share] = (0.02, 0.25)
+    erasing_area: Annotated[tuple[Share, Share], AN_ARRAY] = (0.02, 0.25)
     dropping: Share = 0.0
     leaking: Share = 0.0
 
@@ -124,7 +127,7 @@ class PhotoSettings(Section):
     views: Annotated[int, Field(ge=0)] = 0
     unknown: Share = 0.5
     false_reject_rate: Annotated[Share, _renamed("false_reject_rate", "lost")] = 0.05
-    classes: tuple[str, ...] = ()
+    classes: Annotated[tuple[str, ...], AN_ARRAY] = ()
 
     @model_validator(mode="after")
     def _has_views(self) -> PhotoSettings:
@@ -148,7 +151,7 @@ class DistillSettings(Section):
             cached logits.
     """
 
-    teachers: tuple[str, ...] = ()
+    teachers: Annotated[tuple[str, ...], AN_ARRAY] = ()
     weight: Annotated[float, Field(gt=0, le=1)] = 0.9
     temperature: Positive = 2.0
     views: Annotated[int, Field(gt=0)] = 16

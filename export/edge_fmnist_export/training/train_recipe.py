@@ -77,7 +77,12 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
     if run.recipe.distill.teachers:
         origin["teachers_sha256"] = hashes(run.recipe)
     _check_same_origin(run, origin)
-    metrics = _read_object(run, "metrics.json")
+    metrics = read_metrics(run)
+    if run.has(QAT) and not run.has(FLOAT):
+        raise RunError(
+            f"{run.weights_path(FLOAT)}: missing, although the {QAT} phase, which started from it, is finished; "
+            "restore the file, or train again with another --output"
+        )
     if missing := [name for name in _phases(run.recipe) if run.has(name) and name not in metrics]:
         raise RunError(
             f"{run.folder / 'metrics.json'}: missing, or without the phase {missing[0]}, whose weights exist; "
@@ -91,7 +96,7 @@ def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path
             run.write_json("run.json", {"seed": run.recipe.seed, **origin, **environment()})
         _train_phases(run, training_data, listener)
     run.checkpoint.unlink(missing_ok=True)
-    return _read_metrics(run)
+    return read_metrics(run)
 
 
 def check_runs(recipe: Recipe, data: Split | None) -> None:
@@ -198,7 +203,12 @@ def _read_object(run: Run, name: str) -> dict[str, Any]:
     return value
 
 
-def _read_metrics(run: Run) -> dict[str, Any]:
+def read_metrics(run: Run) -> dict[str, Any]:
+    """Return a run's metrics of each finished phase.
+
+    Raises:
+        RunError: the file is damaged.
+    """
     metrics = _read_object(run, "metrics.json")
     shown = ("parameters", "epochs", "best_epoch", "validation_accuracy", "seconds")
     if damaged := [name for name, m in metrics.items() if not (isinstance(m, dict) and all(key in m for key in shown))]:

@@ -13,10 +13,10 @@ import numpy as np
 from edge_fmnist.data.labels import filled
 from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
-from edge_fmnist.model.metadata import Calibration
 from edge_fmnist.model.quantization import softmax
+from edge_fmnist_export.report.report_input import is_run_of
 from edge_fmnist_export.training import calibration
-from edge_fmnist_export.training.run_folder import Run, exported_record, open_run, shipped_runs
+from edge_fmnist_export.training.run_folder import Run, open_run, shipped_runs
 
 RUNS = Path("runs")
 
@@ -107,22 +107,14 @@ def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
         RunError: a run folder is damaged.
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
-    training = settings.get("training")
-    recorded = exported_record(training) if isinstance(training, dict) else {}
-    stated = Calibration() if classifier.metadata is None else classifier.metadata.calibration
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:
         if (place / "recipe.toml").is_file():
             run = open_run(place)
-            if run.record() == recorded and _calibration(run) == stated:
+            if is_run_of(run, classifier.metadata):
                 return run
     raise UsageError(
         f"{name}: the float model of this file was not found among the shipped checkpoints or in {RUNS}/; "
         + (f"give the run with {option}" if option else "give the run folder instead of the file")
     )
-
-
-def _calibration(run: Run) -> Calibration:
-    found = calibration.recorded(run)
-    return Calibration() if found is None else Calibration(float(found["temperature"]), float(found["threshold"]))

@@ -172,9 +172,3 @@ def test_data_of_another_set_than_the_model(
 ) -> None:
     images, targets = np.zeros((1, 28, 28), np.uint8), np.zeros(1, np.uint8)
     assert of_another_set(None if recorded is None else list(recorded), name, Split(images, targets, given)) is another
-
-
-def test_the_first_label_without_a_class_is_refused(make_idx: Callable[..., Path]) -> None:
-    folder = make_idx(test_labels=np.arange(40) % 11)
-    with pytest.raises(DataError, match="label 10 at position 10 is outside the classes 0 to 9"):
-        load("test", folder)

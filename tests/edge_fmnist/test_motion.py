@@ -85,10 +85,6 @@ def test_a_demonstration_moves_all_the_time() -> None:
     assert not any(detector.update(moving.draw(number / 10), number / 10) for number in range(60))
 
 
-def test_frames_of_another_size_are_motion(scene: np.ndarray) -> None:
-    assert not is_still_after(scene, scene[:240])
-
-
 def test_after_forgetting_the_next_frame_is_news(scene: np.ndarray) -> None:
     detector = MotionDetector(settle=1)
     detector.update(scene, 0)

@@ -66,14 +66,10 @@ def test_input_shapes(model_path: Models, images: np.ndarray, shape: str) -> Non
     np.testing.assert_allclose(classifier.predict(images[0]).scores, expected[0], atol=1e-5)
 
 
-def test_a_model_for_one_image_takes_batches(model_path: Models, images: np.ndarray) -> None:
-    classifier = Classifier(model_path("fixed_batch"))
-    expected = [classifier.predict(image).scores for image in images[:130]]
-    np.testing.assert_allclose(classifier.predict_batch(images[:130]).scores, expected, atol=1e-5)
-
-
-def test_a_model_that_states_any_batch_and_takes_one_image(model_path: Models, images: np.ndarray) -> None:
-    classifier = Classifier(model_path("open_batch_of_one"))
+# The second states any batch.
+@pytest.mark.parametrize("name", ["fixed_batch", "open_batch_of_one"])
+def test_a_model_for_one_image_takes_batches(model_path: Models, images: np.ndarray, name: str) -> None:
+    classifier = Classifier(model_path(name))
     expected = [classifier.predict(image).scores for image in images[:130]]
     np.testing.assert_allclose(classifier.predict_batch(images[:130]).scores, expected, atol=1e-5)
 
@@ -136,8 +132,8 @@ def with_files(path: Path, **files: str) -> ModelBytes:
 
 
 def test_labels_of_tflite_metadata(model_path: Models) -> None:
-    digits = [f"digit {i}" for i in range(10)]
-    files = {"notes": "ten\nclasses\n", "labels": "\n".join(digits), "labels_de": "\n".join(map(str, range(10)))}
+    digits, others = [f"digit {i}" for i in range(10)], "\n".join(map(str, range(10)))
+    files = {"notes": "ten\nclasses\n", "a": others, "labels_de": others, "labels": "\n".join(digits)}
     assert Classifier(with_files(model_path("logits_uint8"), **files)).labels == tuple(digits)
     five = Classifier(with_files(model_path("five_classes"), labels="a\r\nb\r\nc\r\nd\r\ne\r\n"))
     assert five.labels == ("a", "b", "c", "d", "e")
@@ -322,8 +318,3 @@ def test_no_mutation_ends_the_process(tmp_path: Path, images: np.ndarray, hashed
         expected = [Classifier(ModelBytes(content, "m")).predict(images[0]).label.split() for content in contents]
         others = [answer for number, answer in enumerate(answers) if answer != expected[number % 4]]
         assert {name for name, *_ in others} <= {"ModelError", "ModelHashError"}
-
-
-def test_labels_are_preferred_to_other_texts_of_tflite_metadata(model_path: Models) -> None:
-    texts = {"a.txt": "\n".join("0123456789"), "labels.txt": "\n".join("abcdefghij")}
-    assert Classifier(with_files(model_path("logits_uint8"), **texts)).labels == tuple("abcdefghij")

@@ -60,6 +60,14 @@ def write(folder: Path, name: str, draw: Callable[[], np.ndarray], count: int = 
     return place
 
 
+def write_still(folder: Path) -> None:
+    """Write five photographs of a T-shirt that nobody moved, which differ in brightness alone."""
+    still = write(folder, "tee", t_shirt, 1) / "0.png"
+    picture = read_image(still)
+    for brightness in range(1, 5):
+        cv2.imwrite(str(still.with_name(f"{brightness}.png")), picture - np.uint8(brightness))
+
+
 def predicted(classifier: Classifier, path: Path) -> Prediction:
     """Return the prediction for a photograph in which a garment is found."""
     prediction = classifier(path)
@@ -124,11 +132,7 @@ def test_the_same_photographs_give_the_same_bytes(taught: Taught, photos: Path, 
 
 
 def test_a_taught_file_can_be_taught(taught: Taught, photos: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
-    for place in photos.iterdir():
-        (folder / place.name).mkdir(parents=True)
-        for path in place.iterdir():
-            (folder / place.name / path.name).write_bytes(path.read_bytes())
+    folder = Path(shutil.copytree(photos, tmp_path / "photos"))
     known = edge_fmnist.teach(folder, tmp_path / "same.tflite", model=taught.path)
     assert known.comparison is None
     # As from the original: weights that were fitted to the photographs would make them too easy.
@@ -211,10 +215,7 @@ def test_a_class_that_the_parent_has_starts_from_its_weights(tmp_path: Path) -> 
 
 def test_frames_of_one_thing_that_nobody_moved_are_warned_about(tmp_path: Path) -> None:
     write(tmp_path / "photos", "jeans", trouser)
-    still = write(tmp_path / "photos", "tee", t_shirt, 1) / "0.png"
-    picture = read_image(still)
-    for brightness in range(1, 5):
-        cv2.imwrite(str(still.with_name(f"{brightness}.png")), picture - np.uint8(brightness))
+    write_still(tmp_path / "photos")
     result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
     assert [text.partition(",")[0] for text in result.warnings] == ["tee: its photographs show nearly the same"]
 
@@ -252,24 +253,14 @@ def nothing_found(folder: Path) -> None:
         cv2.imwrite(str(folder / name / "0.png"), np.full((100, 100, 3), 255, np.uint8))
 
 
-def unused_name(folder: Path) -> None:
-    write(folder, "unused 1", trouser)
-    write(folder, "tee", t_shirt)
+def named(label: str) -> Callable[[Path], None]:
+    """Return a function that makes a folder of this name beside another."""
 
+    def make(folder: Path) -> None:
+        write(folder, label, trouser)
+        write(folder, "tee", t_shirt)
 
-def space_at_the_end(folder: Path) -> None:
-    write(folder, "jeans ", trouser)
-    write(folder, "tee", t_shirt)
-
-
-def reserved_name(folder: Path) -> None:
-    write(folder, "unknown", trouser)
-    write(folder, "tee", t_shirt)
-
-
-def other_case(folder: Path) -> None:
-    write(folder, "None", trouser)
-    write(folder, "tee", t_shirt)
+    return make
 
 
 def nothing(folder: Path) -> None:
@@ -283,10 +274,10 @@ def nothing(folder: Path) -> None:
         (too_few, DataError, "expected at least 3 different photographs of each class .*; tee has 2"),
         (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
         (nothing_found, DataError, "no garment found in any of its 2 photographs"),
-        (reserved_name, DataError, "the folder 'unknown' cannot be the name of a class"),
-        (other_case, DataError, "the folder 'None' cannot be .* the folder of things to reject is 'none'"),
-        (unused_name, DataError, "the folder 'unused 1' cannot be the name of a class"),
-        (space_at_the_end, DataError, "the folder 'jeans ' cannot be the name of a class"),
+        (named("unknown"), DataError, "the folder 'unknown' cannot be the name of a class"),
+        (named("None"), DataError, "the folder 'None' cannot be .* the folder of things to reject is 'none'"),
+        (named("unused 1"), DataError, "the folder 'unused 1' cannot be the name of a class"),
+        (named("jeans "), DataError, "the folder 'jeans ' cannot be the name of a class"),
         (nothing, DataNotFoundError, "expected a folder of photographs for each class in it, got none"),
         (lambda folder: None, DataNotFoundError, "got no folder"),
     ],
@@ -404,10 +395,7 @@ def test_frames_that_show_nearly_the_same_are_held_out_together(tmp_path: Path) 
 
 
 def test_a_class_whose_photographs_are_all_alike_is_still_spread_over_the_folds(tmp_path: Path) -> None:
-    still = write(tmp_path / "photos", "tee", t_shirt, 1) / "0.png"
-    picture = read_image(still)
-    for brightness in range(1, 5):
-        cv2.imwrite(str(still.with_name(f"{brightness}.png")), picture - np.uint8(brightness))
+    write_still(tmp_path / "photos")
     found = read_photographs(tmp_path / "photos", 1, lambda *_: None, lambda _: None)
     assert len(set(found.groups.tolist())) == 5
 

@@ -163,9 +163,8 @@ def photograph(picture: Callable[..., Path], make_result: Callable[..., Any]) ->
 
 
 def test_a_picture_of_any_kind(classifier: Classifier, photograph: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
     pixels = cv2.imread(str(photograph))
-    with photograph.open("rb") as file, pil.open(photograph) as opened:
+    with photograph.open("rb") as file, Image.open(photograph) as opened:
         content = photograph.read_bytes()
         kinds: list[Any] = [photograph, str(photograph), content, io.BytesIO(content), file, opened]
         kinds += [opened.convert("RGBA"), pixels, cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA)]
@@ -176,31 +175,29 @@ def test_a_picture_of_any_kind(classifier: Classifier, photograph: Path) -> None
 
 
 def test_a_small_image_is_used_as_it_is(classifier: Classifier, images: np.ndarray) -> None:
-    pil = pytest.importorskip("PIL.Image")
     image = images[0]
     expected = classifier.predict(image).scores
-    for kind in (image, image[..., None], image.astype(np.uint16) * 257, pil.fromarray(image), np.dstack([image] * 3)):
+    deep, colour = image.astype(np.uint16) * 257, np.dstack([image] * 3)
+    for kind in (image, image[..., None], deep, Image.fromarray(image), colour):
         result: Any = classifier(kind)
         np.testing.assert_array_equal(result.scores, expected)
 
 
 def test_pil_images_of_other_depths(classifier: Classifier, images: np.ndarray, tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
     expected = classifier.predict(images[0]).scores
-    deep: Any = classifier(pil.fromarray(images[0].astype(np.int32) * 257))
+    deep: Any = classifier(Image.fromarray(images[0].astype(np.int32) * 257))
     np.testing.assert_array_equal(deep.scores, expected)
     whole = images[0].astype(np.int32)
     for values in (images[0].astype(np.float32) / 255, whole - 1, whole << 9):
         with pytest.raises(ImageError, match=r"expected a PIL image of 8 or 16 bits, got mode [FI]"):
-            classifier(pil.fromarray(values))
+            classifier(Image.fromarray(values))
 
 
 def test_a_transparent_colour_of_a_pil_image(tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
     grey = np.full((40, 40), 255, np.uint8)
     grey[10:30, 10:30] = 90
-    pil.fromarray(grey).save(tmp_path / "grey.png", transparency=255)
-    with pil.open(tmp_path / "grey.png") as opened:
+    Image.fromarray(grey).save(tmp_path / "grey.png", transparency=255)
+    with Image.open(tmp_path / "grey.png") as opened:
         np.testing.assert_array_equal(read_pixels(opened), read_image(tmp_path / "grey.png"))
 
 
@@ -429,10 +426,9 @@ def test_a_released_interpreter_is_used_by_one_thread_only(
 
 
 def test_a_pil_image_is_turned_upright(photograph: Path, tmp_path: Path) -> None:
-    pil = pytest.importorskip("PIL.Image")
-    exif = pil.Exif()
+    exif = Image.Exif()
     exif[0x0112] = 6
-    with pil.open(photograph) as upright:
-        upright.transpose(pil.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    with pil.open(tmp_path / "turned.png") as turned:
+    with Image.open(photograph) as upright:
+        upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
         np.testing.assert_array_equal(read_pixels(turned), cv2.imread(str(photograph)))

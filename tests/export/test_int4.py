@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model import interpreter
-from edge_fmnist.model.registry import read_model
+from edge_fmnist.model.classifier import Classifier
+from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import CONV_2D, IDENTIFIER, check_model, file_schema, read_graph
 from edge_fmnist_export.quantize.compact import compact
 from edge_fmnist_export.quantize.int4 import CONV_2D_VERSION, int4_weights
@@ -55,14 +55,8 @@ def reduced(rounded: bytes) -> bytes:
 
 
 def outputs(content: bytes) -> np.ndarray:
-    images = np.random.default_rng(1).integers(0, 256, (64, 28, 28, 1), dtype=np.uint8)
-    runner, given, taken = interpreter.create(content, name="ai-edge-litert", threads=1, batch=1, source="test")
-    results = []
-    for image in images:
-        runner.set_tensor(given["index"], image[None])
-        runner.invoke()
-        results.append(runner.get_tensor(taken["index"])[0].astype(int))
-    return np.array(results)
+    images = np.random.default_rng(1).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    return Classifier(ModelBytes(content, "test")).outputs(images)[0].astype(int)
 
 
 def test_two_weights_share_a_byte(rounded: bytes, reduced: bytes) -> None:

@@ -38,11 +38,6 @@ class Notifier:
         """Return a notifier for the manager that started this process, if it asked for notifications."""
         return cls(environment.get("NOTIFY_SOCKET"))
 
-    @property
-    def active(self) -> bool:
-        """Whether a manager listens."""
-        return self._address is not None
-
     def ready(self) -> None:
         """Report that the service has started."""
         self._send("READY=1")

@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -142,6 +143,23 @@ def make_idx(tmp_path: Path) -> Callable[..., Path]:
 def small_data(make_idx: Callable[..., Path]) -> Path:
     """Return a folder with a small made data set: 60 train and 40 test images."""
     return make_idx()
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[..., str]:
+    """Return a function that finds a program; without it the test is skipped, or fails if EDGE_FMNIST_REQUIRE_…=1."""
+
+    def find(program: str, package: str, name: str = "") -> str:
+        # Debian has servers in /usr/sbin, where only root looks for programs.
+        path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+        if path is None:
+            missing, required = f"{program} is not installed: apt install {package}", name or package.upper()
+            if os.environ.get(f"EDGE_FMNIST_REQUIRE_{required}") == "1":
+                pytest.fail(f"EDGE_FMNIST_REQUIRE_{required}=1, but {missing}")
+            pytest.skip(missing)
+        return path
+
+    return find
 
 
 @pytest.fixture(scope="session")

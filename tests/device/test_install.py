@@ -9,9 +9,9 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -335,15 +335,9 @@ def test_help_lists_every_option(machine: Machine) -> None:
         assert f"  {option} " in result.stdout
 
 
-def test_scripts_pass_shellcheck() -> None:
-    program = shutil.which("shellcheck")
-    if program is None:
-        if os.environ.get("EDGE_FMNIST_REQUIRE_SHELLCHECK") == "1":
-            pytest.fail("EDGE_FMNIST_REQUIRE_SHELLCHECK=1, but shellcheck is not installed: apt install shellcheck")
-        pytest.skip("shellcheck is not installed")
-    result = subprocess.run(
-        [program, *map(str, DEVICE.rglob("*.sh"))], capture_output=True, text=True, timeout=60, check=False
-    )
+def test_scripts_pass_shellcheck(need: Callable[..., str]) -> None:
+    command = [need("shellcheck", "shellcheck"), *map(str, DEVICE.rglob("*.sh"))]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stdout
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 DEVICE = Path(__file__).parents[2] / "device"
 UNIT = DEVICE / "edge-fmnist.service"
 SETTINGS = DEVICE / "edge-fmnist.toml"
@@ -19,15 +17,10 @@ SETTINGS = DEVICE / "edge-fmnist.toml"
 MAX_EXPOSURE = 1.5
 
 
-def analyze(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run systemd-analyze. Without systemd the test is skipped, unless EDGE_FMNIST_REQUIRE_SYSTEMD=1."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        if os.environ.get("EDGE_FMNIST_REQUIRE_SYSTEMD") == "1":
-            pytest.fail("EDGE_FMNIST_REQUIRE_SYSTEMD=1, but systemd-analyze is not installed: apt install systemd")
-        pytest.skip("systemd-analyze is not installed")
+def analyze(need: Callable[..., str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze."""
     environment = {**os.environ, "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "LC_ALL": "C.UTF-8"}
-    words = [program, *map(str, arguments)]
+    words = [need("systemd-analyze", "systemd"), *map(str, arguments)]
     return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
@@ -39,7 +32,7 @@ def settings_of(unit: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_unit_is_valid(tmp_path: Path) -> None:
+def test_unit_is_valid(need: Callable[..., str], tmp_path: Path) -> None:
     # Like the installer: a copy with the path of a program that exists.
     program = tmp_path / "edge-fmnist"
     program.write_text("#!/bin/sh\n", "utf-8")
@@ -48,14 +41,14 @@ def test_unit_is_valid(tmp_path: Path) -> None:
     text, count = re.subn(r"(?m)^ExecStart=[^ ]*", f"ExecStart={program}", UNIT.read_text("utf-8"))
     assert count == 1
     copy.write_text(text, "utf-8")
-    result = analyze("verify", copy)
+    result = analyze(need, "verify", copy)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     copy.write_text(text.replace("WatchdogSec=", "WatchdogSeconds="), "utf-8")
-    assert "WatchdogSeconds" in analyze("verify", copy).stderr
+    assert "WatchdogSeconds" in analyze(need, "verify", copy).stderr
 
 
-def test_unit_is_hardened() -> None:
-    result = analyze("security", "--offline=true", "--no-pager", UNIT)
+def test_unit_is_hardened(need: Callable[..., str]) -> None:
+    result = analyze(need, "security", "--offline=true", "--no-pager", UNIT)
     match = re.search(r"Overall exposure level for .*: ([0-9.]+)", result.stdout)
     assert match, result.stderr
     assert float(match[1]) <= MAX_EXPOSURE

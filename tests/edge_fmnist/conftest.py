@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,13 +63,11 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def certificate(need: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a PEM file with a private key and its self-signed certificate for localhost."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("openssl is not installed; on Debian: apt install openssl")
     path = tmp_path_factory.mktemp("certificate") / "server.pem"
-    command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    command = [need("openssl", "openssl"), "req", "-x509", "-nodes", "-days", "2"]
+    command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
     command += ["-keyout", str(path), "-out", str(path), "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost"]
     subprocess.run(command, check=True, capture_output=True)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -40,17 +39,6 @@ DRAIN_TIMEOUT = "edge_fmnist.sinks.mqtt.publisher.DRAIN_TIMEOUT"
 RECONNECT_DELAYS = "edge_fmnist.sinks.mqtt.publisher.RECONNECT_DELAYS"
 
 
-def tool(name: str) -> str:
-    """Return the path of a program of the system; skip where it is missing, fail where the machine must have it."""
-    path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if path is None:
-        missing = f"{name} is not installed; on Debian: apt install mosquitto openssl"
-        if os.environ.get("EDGE_FMNIST_REQUIRE_MOSQUITTO") == "1":
-            pytest.fail(f"EDGE_FMNIST_REQUIRE_MOSQUITTO=1, but {missing}")
-        pytest.skip(missing)
-    return path
-
-
 def until(condition: Callable[[], Any]) -> None:
     """Poll another process, or counters without an event."""
     end = time.monotonic() + PATIENCE
@@ -62,7 +50,8 @@ def until(condition: Callable[[], Any]) -> None:
 class Mosquitto:
     """A broker in a process of its own, at a port of its own, that can be stopped and started again."""
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, program: str, folder: Path, *settings: str) -> None:
+        self.program = program
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -74,7 +63,7 @@ class Mosquitto:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen([tool("mosquitto"), "-c", str(self.config)], stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([self.program, "-c", str(self.config)], stderr=subprocess.DEVNULL)
         until(self._accepts)
 
     def _accepts(self) -> bool:
@@ -91,15 +80,14 @@ class Mosquitto:
 
 
 @pytest.fixture
-def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+def mosquitto(need: Callable[..., str], tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Return a function that makes a broker with these settings, not yet started."""
-    brokers: list[Mosquitto] = []
+    program, brokers = need("mosquitto", "mosquitto"), list[Mosquitto]()
 
     def make(*settings: str) -> Mosquitto:
-        brokers.append(Mosquitto(tmp_path, *(settings or ("allow_anonymous true",))))
+        brokers.append(Mosquitto(program, tmp_path, *(settings or ("allow_anonymous true",))))
         return brokers[-1]
 
-    tool("mosquitto")
     yield make
     for broker in brokers:
         broker.stop()
@@ -348,10 +336,10 @@ def test_a_broker_that_is_never_available(
 
 
 @pytest.fixture
-def password_broker(mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
+def password_broker(need: Callable[..., str], mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> Mosquitto:
     """Return a broker that accepts one user; started."""
     passwords = tmp_path / "passwords"
-    command = [tool("mosquitto_passwd"), "-b", "-c", str(passwords), "camera", SECRET]
+    command = [need("mosquitto_passwd", "mosquitto"), "-b", "-c", str(passwords), "camera", SECRET]
     subprocess.run(command, check=True, capture_output=True)
     broker = mosquitto("allow_anonymous false", f"password_file {passwords}")
     broker.start()

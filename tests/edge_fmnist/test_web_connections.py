@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -183,11 +182,6 @@ def caddy(port: int, own_port: int, certificate: Path, folder: Path) -> list[str
 @contextmanager
 def proxy(name: str, port: int, certificate: Path, folder: Path) -> Iterator[Connect]:
     """Run nginx or Caddy with TLS and the configuration of the documentation in front of a port."""
-    if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None:
-        missing = f"{name} is not installed: apt install {name}"
-        if os.environ.get(f"EDGE_FMNIST_REQUIRE_{name.upper()}") == "1":
-            pytest.fail(f"EDGE_FMNIST_REQUIRE_{name.upper()}=1, but {missing}")
-        pytest.skip(missing)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         own_port = probe.getsockname()[1]
     command = {"nginx": nginx, "caddy": caddy}[name](port, own_port, certificate, folder)
@@ -221,7 +215,10 @@ def proxy(name: str, port: int, certificate: Path, folder: Path) -> Iterator[Con
 @pytest.mark.parametrize(
     ("name", "path", "foreign"), [("nginx", "/camera", (400, b"This page do")), ("caddy", "", (200, b""))]
 )
-def test_behind_a_proxy(name: str, path: str, foreign: Any, certificate: Path, tmp_path: Path) -> None:
+def test_behind_a_proxy(
+    need: Callable[..., str], name: str, path: str, foreign: Any, certificate: Path, tmp_path: Path
+) -> None:
+    need(name, name)
     with ExitStack() as stack:
         page = stack.enter_context(closing(WebPage(port=0, access=Access.of("127.0.0.1", "camera.example.org"))))
         connect_to_proxy = stack.enter_context(proxy(name, urlsplit(page.url).port or 0, certificate, tmp_path))

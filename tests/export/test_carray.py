@@ -7,9 +7,7 @@ import ctypes
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
 import struct
 import subprocess
 import sys
@@ -48,14 +46,10 @@ class Compiled:
 
 
 @pytest.fixture(scope="session")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled]:
+def compiled(need: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Compiled]:
     """Return a function that writes a model's C files and compiles them to a library."""
     for compiler in ("cc", "c++"):
-        if shutil.which(compiler) is None:
-            message = f"no {compiler}: apt install g++"
-            if os.environ.get("EDGE_FMNIST_REQUIRE_COMPILER") == "1":
-                pytest.fail(message)
-            pytest.skip(message)
+        need(compiler, "g++", "COMPILER")
 
     def make(model: ModelBytes, name: str, compiler: tuple[str, ...]) -> Compiled:
         folder, prefix = tmp_path_factory.mktemp("c"), identifier(name)

@@ -134,6 +134,13 @@ def test_other_libraries_are_not_compared() -> None:
     assert "numpy 1.0 in the baseline" in rows[0].note
 
 
+@pytest.mark.parametrize(("key", "value"), [("size", [320, 240]), ("frames", 3)])
+def test_other_frames_are_not_compared(key: str, value: Any) -> None:
+    rows = callgrind.compare(counts(), {**counts(), key: value})
+    assert {row.status for row in rows} == {"not compared"}
+    assert f"{key} {value} in the baseline" in rows[0].note
+
+
 def test_a_stage_that_the_baseline_lacks_fails() -> None:
     rows = callgrind.compare(counts(), counts(instructions={"frame": 1000}))
     assert [row.status for row in rows] == ["same", "missing", "missing", "missing"]
@@ -147,6 +154,7 @@ def test_a_stage_that_the_baseline_lacks_fails() -> None:
         ('{"schema": "other/1"}', DataError, "expected counts of schema 'edge-fmnist-instructions/1', got 'other/1'"),
         ("[]", DataError, "got None"),
         (json.dumps(counts(instructions={"frame": float("nan")})), DataError, "with positive integers"),
+        (json.dumps(counts(instructions={"frame": 10**400})), DataError, "with positive integers"),
         (json.dumps(counts(kind=None)), DataError, "expected kind and instructions"),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.metadata import version
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist import extras
+from edge_fmnist.data import dataset
 from edge_fmnist.model import interpreter
 
 RunCli = Callable[..., Any]
@@ -54,6 +56,30 @@ def test_missing_data_is_not_a_problem(run_cli: RunCli, shipped: Path) -> None:
     assert "edge-fmnist data" in facts["data"]["why"]
     assert facts["problems"] == []
     assert "not found: " in run_cli("doctor").stdout
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "t10k-images-idx3-ubyte").write_bytes(b""), "data: "),
+        (lambda folder: next(folder.glob("t10k-images*")).unlink(), "not a data set folder"),
+        (shutil.rmtree, "no such folder"),
+    ],
+)
+def test_a_folder_that_was_named_must_be_usable(
+    run_cli: RunCli, shipped: Path, data: Path, damage: Callable[[Path], object], message: str
+) -> None:
+    damage(data)
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert facts["data"]["found"] is False
+    assert message in "".join(facts["problems"])
+
+
+@pytest.mark.usefixtures("no_data_installed")
+def test_damaged_data_of_the_cache_is_a_problem(run_cli: RunCli, shipped: Path, small_data: Path) -> None:
+    shutil.copytree(small_data, dataset.user_cache(), dirs_exist_ok=True)
+    facts = json.loads(run_cli("doctor", "--json", code=1).stdout)
+    assert "wrong hash" in "".join(facts["problems"])
 
 
 def test_a_changed_model(run_cli: RunCli, shipped: Path, data: Path) -> None:

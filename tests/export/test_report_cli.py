@@ -51,6 +51,26 @@ def test_files_of_somebody_else_are_not_replaced(cli: Cli, model: Path, small_da
     assert (tmp_path / "index.html").read_text("utf-8") == "mine"
 
 
+def test_files_in_the_folder_of_a_section_are_not_replaced(
+    cli: Cli, model: Path, small_data: Path, tmp_path: Path
+) -> None:
+    for name, content in {"history.csv": "mine", "section.json": '{"mine": 1}'}.items():
+        path = tmp_path / "training" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, "utf-8")
+        done = cli("report", model, "--data", small_data, "--output", tmp_path, *SHORT)
+        assert (done.exit_code, path.read_text("utf-8")) == (2, content)
+        assert "training: holds other files (history.csv" in done.stderr or "section.json" in done.stderr
+
+
+@pytest.mark.parametrize("run", ["nano", "max"])
+def test_a_run_of_another_model_is_refused(cli: Cli, model: Path, small_data: Path, tmp_path: Path, run: str) -> None:
+    for wanted in ("edge", model):
+        done = cli("report", wanted, "--run", run, "--data", small_data, "--output", tmp_path / "out", *SHORT)
+        assert done.exit_code == 2
+        assert f"--run {run}: {wanted} was not exported from this run" in done.stderr
+
+
 def test_human_readable_output(
     run_cli: Cli, model: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +170,12 @@ def test_a_run_is_exported_and_compared_with_its_float_model(
     run_command: Callable[..., Any], tiny_run: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     options = ("--data", tiny_data, "--output", tmp_path / "out", "--only", "data", *SHORT, "--json")
+    mine = tmp_path / "out" / "tiny-int8.tflite"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    assert "holds other files (tiny-int8.tflite)" in run_command("report", tiny_run, *options, code=2).stderr
+    assert mine.read_bytes() == b"mine"
+    mine.unlink()
     first = run_command("report", tiny_run, *options)
     sections = first.json["sections"]
     assert Path(first.json["model"]) == tmp_path / "out" / "tiny-int8.tflite"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from edge_fmnist.errors import DataError
+from edge_fmnist.model.evaluation import confusion_matrix, summarize
 from edge_fmnist_export.report.confidence import coverage, reliability
 from edge_fmnist_export.report.duplicates import FARTHEST, near_pairs, repeated, shared
 from edge_fmnist_export.report.metrics import Confused, measure
@@ -192,3 +194,11 @@ def test_numbers_behind_a_verdict() -> None:
     step = RISING[-1] - RISING[-2]
     assert verdict.trend == pytest.approx(step / np.mean(RISING[-5:]))
     assert "epoch 10 and ended 50.0% higher" in verdict.sentences()
+
+
+def test_classes_that_nothing_has_are_not_averaged() -> None:
+    targets = np.array([0, 1, 1, 2], np.uint8)
+    found = measure(targets, targets.astype(np.int64), LABELS)
+    assert (found.macro.f1, len(found.classes)) == (1, len(LABELS))
+    assert len(re.findall("(?m)^ +[abcd] ", found.report)) == 3
+    assert summarize(confusion_matrix(targets, targets, 4), LABELS, 1.0).macro_f1 == 1

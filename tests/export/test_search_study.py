@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist.errors import CheckError, RunError
+from edge_fmnist.errors import CheckError, RunError, UsageError
 from edge_fmnist_export.architectures.residual import parse
 from edge_fmnist_export.search import space
 from edge_fmnist_export.search.study import (
@@ -17,6 +17,7 @@ from edge_fmnist_export.search.study import (
     LOCK,
     Candidate,
     candidate_seconds,
+    check_folder,
     failures,
     measured_candidates,
     open_study,
@@ -156,7 +157,13 @@ def test_an_exhausted_space_ends_the_search(tmp_path: Path, monkeypatch: pytest.
     assert search(tmp_path, 9) == []
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00\n\n", b"[]\n", b"{}\n", b'{"op_code": 0, "study_n\n{}\n'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"\xff\xfe\x00\n\n", b"[]\n", b"{}\n", b'{"op_code": 0, "study_n\n{}\n'),
+        b'{"op_code": 99, "worker_id": "x"}\n',
+    ],
+)
 def test_a_damaged_journal_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / JOURNAL
     path.write_bytes(content)
@@ -184,3 +191,17 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
 )
 def test_limits(name: str, within: bool) -> None:
     assert space.within_limits(parse(name)) == within
+
+
+def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    open_study(tmp_path, SETTINGS).set_user_attr("settings", 5)
+    with pytest.raises(RunError, match="expected the journal of a search"):
+        open_study(tmp_path, SETTINGS)
+
+
+def test_a_lock_alone_is_no_search(tmp_path: Path) -> None:
+    (tmp_path / LOCK).touch()
+    check_folder(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UsageError, match="not empty, and has no"):
+        check_folder(tmp_path)

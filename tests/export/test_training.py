@@ -206,6 +206,15 @@ def test_a_damaged_history_ends_a_resumed_run(resume: Command, copied: Path, con
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("content", ['{"float": {}}', '{"float": null}'])
+def test_damaged_metrics_are_named_before_training(resume: Command, copied: Path, content: str) -> None:
+    (copied / "qat.npz").unlink()
+    (copied / "metrics.json").write_text(content)
+    assert "metrics.json: damaged in the phase float" in resume(copied, code=1).stderr
+    assert not (copied / "checkpoint.npz").exists()
+
+
+@pytest.mark.slow
 def test_resuming_calibrates_a_run_from_an_earlier_version(
     resume: Command, copied: Path, photo_run: Path, run_command: Command, tmp_path: Path
 ) -> None:
@@ -229,8 +238,9 @@ def test_resuming_calibrates_a_run_from_an_earlier_version(
     [
         ("calibration.json", '{"temperature": 1}', "calibration.json: expected a temperature above 0"),
         ("metrics.json", None, "metrics.json: missing, or without the phase float"),
-        ("metrics.json", '{"float": {}}', "metrics.json: missing, or without the phase qat"),
-        ("metrics.json", '{"float": {}, "qat": {}}', "metrics.json: damaged in the phase float"),
+        ("metrics.json", "{}", "metrics.json: missing, or without the phase float"),
+        ("metrics.json", '{"float": {}}', "metrics.json: damaged in the phase float"),
+        ("float.npz", None, "float.npz: missing, although the qat phase, which started from it, is finished"),
         ("run.json", "[]", "run.json: expected a JSON object, got list"),
         ("run.json", '{"data_sha256": ["a", "b"]}', "was started with other files of the data set"),
         ("run.json", '{"photos_sha256": "a"}', "was started with other files of the photographs"),

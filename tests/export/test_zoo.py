@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist.data import dataset
-from edge_fmnist.errors import UsageError
+from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist.model.registry import read_model
 from edge_fmnist_export.search import zoo
 from edge_fmnist_export.search.zoo import PUBLISHED, zoo_page
@@ -52,6 +52,10 @@ def test_a_network_is_exported_once_and_again_when_its_file_is_damaged(
     assert found == ["lenet5", 59_086, 200, [2, 2], model.stat().st_size]
     assert 0 < network["ratio"] < 100
     assert network["met"] == (network["top1"] >= 0.9126)
+    for damaged in ("{}", "[]", '{"float": null}'):
+        (run / "metrics.json").write_text(damaged, "utf-8")
+        with pytest.raises(RunError, match=r"metrics\.json: (without the phase float|expected|damaged)"):
+            zoo.finished_networks(tmp_path, test, read_model("nano").content)
 
 
 def test_every_published_network_has_a_recipe_of_its_architecture() -> None:
@@ -74,6 +78,17 @@ def test_a_page_keeps_what_is_around_the_table(tmp_path: Path) -> None:
     assert "| `cnn-1` | 1,234 | 56,789 | not given |" in text
     assert text.count("| `mlp-128` |") == text.count("| `lenet5` |") == 1
     assert f"- `lenet5`: {PUBLISHED['lenet5'][1]}" in text
+
+
+@pytest.mark.parametrize("content", ['{"name": "mine"}', "[]", "nonsense"])
+def test_a_json_file_of_somebody_else_is_not_replaced(tmp_path: Path, content: str) -> None:
+    page = tmp_path / "package.md"
+    page.write_text(zoo_page(page, ROWS), "utf-8")
+    (tmp_path / "package.json").write_text(content, "utf-8")
+    with pytest.raises(UsageError, match=r"package\.json: exists, and is not of an earlier table"):
+        zoo_page(page, ROWS)
+    (tmp_path / "package.json").write_text('{"networks": []}', "utf-8")
+    zoo_page(page, ROWS)
 
 
 def test_the_page_of_the_repository_has_the_markers() -> None:

@@ -207,7 +207,7 @@ def ablation_page(path: Path, recipe: Recipe, epochs: int, results: Sequence[Var
         f"The standard error of one run is {100 * error:.2f} points: smaller differences are not significant.",
     ]
     command = "python -m edge_fmnist_export.search.ablation"
-    return page_with(path, "ablation", command, "\n".join(lines), "# Ablation study")
+    return page_with(path, "ablation", command, "\n".join(lines), "# Ablation study", "variants")
 
 
 def train_variants(

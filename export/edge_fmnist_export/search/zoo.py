@@ -145,4 +145,4 @@ def zoo_page(path: Path, networks: Sequence[dict[str, Any]]) -> str:
         *(f"- `{row['name']}`: {row['source']}" for row in networks),
     ]
     new_page = "# The zoo\n\nNetworks of published projects, trained with the recipes of the same name."
-    return page_with(path, "zoo", "edge-fmnist zoo", "\n".join(lines), new_page)
+    return page_with(path, "zoo", "edge-fmnist zoo", "\n".join(lines), new_page, "networks")

@@ -99,10 +99,10 @@ def _opencv() -> dict[str, Any]:
 
 
 def _data() -> dict[str, Any]:
-    """Return where the data set is; none is no problem, a damaged or unusable one is.
+    """Return where the data set is; none is no problem.
 
     Raises:
-        DataError: it is.
+        DataError: its test images are damaged.
         DataNotFoundError: the folder in the environment variable has no data set.
     """
     from edge_fmnist.data import dataset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from itertools import zip_longest
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +40,11 @@ class LiveCommand(TyperCommand):
             for arg, after in zip_longest(args, args[1:], fillvalue="-")
         ]
         try:
+            # The type of a path would make an empty one the current folder.
+            for word, after in pairwise([*words, "-"]):
+                name = word.removeprefix("--").removesuffix("=").replace("-", "_")
+                if name in PATHS and (after == "" or word.endswith("=")):
+                    options()[name].check("", name)
             rest = super().parse_args(ctx, words)
         except EdgeFmnistError as error:
             raise _located(ctx, error, None) from error
@@ -55,6 +60,7 @@ class LiveCommand(TyperCommand):
             raise _located(ctx, error, ctx.params["log"]) from error
 
 
+PATHS = [name for name, option in options().items() if option.type is Path]
 # The class that the command line makes the command of.
 COMMAND_CLASS = LiveCommand
 

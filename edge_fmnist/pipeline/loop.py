@@ -359,11 +359,13 @@ class LiveLoop:
             # A region outside the first frame is a wrong setting; outside a later one, that frame has another size.
             if isinstance(error, UsageError) and not self._meter.results:
                 raise
-            self._wake()
+            if frame.picture is not NO_PICTURE:
+                self._wake()
             self._meter.unusable += 1
             if self._meter.unusable == 1:
                 reason = (self.source.problem if frame.picture is NO_PICTURE else None) or error
                 self._warn(f"{frame.name}: frame {frame.index} skipped, further ones without a message ({reason})")
+            return None
         return self._last
 
     def _adjusted(self, frame: Frame) -> Frame:

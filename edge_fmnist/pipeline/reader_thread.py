@@ -20,7 +20,7 @@ import numpy as np
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import Source, guarded
+from edge_fmnist.sources.base import NO_PICTURE, Source, guarded
 
 T = TypeVar("T")
 
@@ -233,6 +233,10 @@ class ReaderThread:
             if self._stalled and (arrived is None or arrived is False):
                 raise SourceError(f"{self._source.name}: no frame for {timeout:g} s")
 
+    def _open(self) -> bool:
+        self._source.open()
+        return True
+
     def _read_frame(self) -> bool:
         """Read or skip a frame; return False at the end of the source."""
         interval = self._interval
@@ -262,7 +266,8 @@ class ReaderThread:
             self._keep_pace(self._source.fps or SLIDE_SHOW_FPS)
         captured = time.perf_counter()
         with self._changed:
-            if picture is not None:
+            # One that cannot be used is no newer picture.
+            if picture is not None and (self._newest is None or picture is not NO_PICTURE):
                 self._newest = Frame(picture, self.seen, captured, name or self._source.name, self._source.small)
             self.seen += 1
             self._changed.notify_all()
@@ -299,7 +304,7 @@ class ReaderThread:
             if self._stop.wait(self._retry.delay(self._failures)):
                 return
             try:
-                self._timed(self._source.open, opening=True)
+                self._timed(self._open, opening=True)
             except UsageError:
                 raise
             except Exception as again:

@@ -180,7 +180,7 @@ class LiveSettings:
         Option(
             str,
             "Further host names that the page answers to, separated by commas: of a proxy, or in DNS. Accepted without "
-            "it: localhost; if the page listens beyond this machine, IP addresses and this machine's own names.",
+            "it: localhost; if the page listens beyond this machine, all IP addresses and this machine's own names.",
             metavar="NAME",
         ),
     ] = None

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError
 from edge_fmnist.sources.base import NO_PICTURE, Source
+from edge_fmnist.vision.picture_files import HEADER_BYTES, PICTURE_FORMATS, identify
 from edge_fmnist.vision.read_image import decode_picture
 
 MAX_IMAGE_BYTES = 64 << 20
@@ -28,7 +29,7 @@ MIN_BOUNDARY = 5
 
 
 class MjpegStream(Source):
-    """The images of a multipart response, whose frame size may change. It cannot be reopened, nor interrupted."""
+    """The images of a multipart response, whose frame size may change. It cannot be reopened."""
 
     pausable = False
 
@@ -76,7 +77,7 @@ class MjpegStream(Source):
         return True
 
     def _next_content(self) -> bytes:
-        """Return the content of the next part that is not empty."""
+        """Return the content of the next part that is not empty and may be an image."""
         # Some servers send an empty part, or only a line break, to keep the connection open.
         content = b""
         while not content.strip():
@@ -90,9 +91,11 @@ class MjpegStream(Source):
         boundary = self._skip_to_boundary()
         headers = http.client.parse_headers(self._response)
         length = headers.get("Content-Length", "").strip()
-        if length.isdecimal() and int(length):
-            return self._read_exactly(int(length))
-        return self._read_to(boundary)
+        content = self._read_exactly(int(length)) if length.isdecimal() and int(length) else self._read_to(boundary)
+        if "Content-Type" not in headers or headers.get_content_maintype() == "image":
+            return content
+        # Some servers send measurements between the images.
+        return content if identify(content[:HEADER_BYTES]) in PICTURE_FORMATS else b""
 
     def _skip_to_boundary(self) -> bytes:
         """Return the next line that is a boundary."""
@@ -142,3 +145,6 @@ class MjpegStream(Source):
     def close(self) -> None:
         """See :meth:`Source.close`."""
         self._response.close()
+
+    def interrupt(self) -> None:
+        """Do nothing: the stream shuts the connection down."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from edge_fmnist.errors import SourceError
 from edge_fmnist.sources.base import CaptureSettings, Warn, log_warning
-from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
+from edge_fmnist.sources.capture import MAX_FPS, CaptureSource, open_ffmpeg
 from edge_fmnist.vision.picture_files import identify
 
 if TYPE_CHECKING:
@@ -16,9 +19,12 @@ if TYPE_CHECKING:
 # Containers without a frame count have it estimated from their duration; below this share frames are missing.
 COMPLETE_SHARE = 0.95
 NO_FRAME = "no frame can be decoded; the file may be damaged"
-# FFmpeg takes the clock of a file with uneven frames, as browsers and phones write it, for its frame rate: 120 or 1000.
-# So the rate is measured over the first frames, unless both are about the same.
-MEASURED_FRAMES, SAME_SHARE = 30, 0.9
+# FFmpeg takes the clock of a file with uneven frames, as browsers and phones record it, for its frame rate: 60, 120 or
+# 1000. Higher rates than this are compared with the time between the first frames.
+PLAUSIBLE_FPS = 45.0
+# So many times the measured rate, it is no frame rate.
+LARGEST_RATIO = 1.5
+MEASURED_FRAMES, MEASURED_SECONDS = 120, 1.0
 DEFAULT_FPS = 30.0
 UNREADABLE = "not a video or image that can be decoded, or damaged"
 
@@ -60,26 +66,30 @@ class VideoFile(CaptureSource):
         return capture
 
     def frame_rate(self, capture: cv2.VideoCapture) -> float:
-        """See :meth:`CaptureSource.frame_rate`; measured if the time stamps of the first frames say something else."""
-        stated, measured = super().frame_rate(capture), self._measured_rate()
-        if measured is None:
-            return stated or DEFAULT_FPS
-        if stated is not None and SAME_SHARE < measured / stated < 1 / SAME_SHARE:
+        """See :meth:`CaptureSource.frame_rate`; measured where the file's own cannot be right."""
+        stated = super().frame_rate(capture)
+        if stated is not None and stated <= PLAUSIBLE_FPS:
             return stated
+        measured = self._measured_rate()
+        if measured is None or (stated is not None and stated < LARGEST_RATIO * measured):
+            return stated or DEFAULT_FPS
         # The number of frames may have been derived from the rate.
         self._expected = 0.0
         return measured
 
     def _measured_rate(self) -> float | None:
+        """Return the rate by the median time between two of the first frames, in a capture of its own."""
         import cv2
 
         capture = self._capture_of(Path(self.name))
         times: list[float] = []
-        while len(times) <= MEASURED_FRAMES and capture.grab():
+        end = time.perf_counter() + MEASURED_SECONDS
+        while len(times) <= MEASURED_FRAMES and time.perf_counter() < end and capture.grab():
             times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         capture.release()
-        seconds = max(times, default=0.0) - min(times, default=0.0)
-        return (len(times) - 1) / seconds if seconds > 0 else None
+        times.sort()
+        interval = median(later - earlier for earlier, later in pairwise(times)) if len(times) > 1 else 0.0
+        return 1 / interval if interval * MAX_FPS >= 1 else None
 
     def on_end(self) -> None:
         """End the video, with one warning if frames are missing.

@@ -44,8 +44,6 @@ class BackgroundTeacher:
         self._report: dict[str, Any] | None = None
         self._error: str | None = None
         self._former: Classifier | None = None
-        # Whether FORMER is that model: not if another file was there when a shipped model was replaced.
-        self._exchangeable = True
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values: ``state`` (idle, teaching, taught), seconds, report, error, and the models."""
@@ -99,9 +97,7 @@ class BackgroundTeacher:
                 raise UsageError("nothing was taught yet")
             former = self._loop.classifier
             content = read_model(self._folder / CANDIDATE).content
-            taught = self._folder / TAUGHT
-            self._exchangeable = not taught.exists() or os.path.realpath(former.source) == os.path.realpath(taught)
-            self._loop.swap(former.load_other(ModelBytes(content, str(taught))))
+            self._loop.swap(former.load_other(ModelBytes(content, str(self._folder / TAUGHT))))
             self._report, self._former = None, former
             self._move((TAUGHT, FORMER), (CANDIDATE, TAUGHT))
             self._tidy()
@@ -113,8 +109,7 @@ class BackgroundTeacher:
                 raise UsageError("there is no former model")
             former, self._former = self._former, self._loop.classifier
             self._loop.swap(former)
-            if self._exchangeable:
-                self._move((TAUGHT, EXCHANGED), (FORMER, TAUGHT), (EXCHANGED, FORMER))
+            self._move((TAUGHT, EXCHANGED), (FORMER, TAUGHT), (EXCHANGED, FORMER))
 
     def _wait(self, process: subprocess.Popen[str]) -> None:
         output, errors = process.communicate()

@@ -258,10 +258,11 @@ class Collection:
     def _log(self, facts: dict[str, Any], when: datetime | None = None) -> None:
         when = when or datetime.now(timezone.utc)
         line = json.dumps({"time": when.isoformat(timespec="milliseconds"), **facts}) + "\n"
-        with (self.folder / LOG).open("ab+") as file:
+        path = self.folder / LOG
+        with path.open("ab") as file:
             # A power cut or a full disk may have left a part of a line.
-            torn = file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n"
-            file.write(b"\n" * bool(torn) + line.encode())
+            torn = file.tell() > 0 and not _ends_with(path, b"\n")
+            file.write(b"\n" * torn + line.encode())
 
     def _lines(self) -> list[dict[str, Any]]:
         """Return the lines of the log; those that are damaged, such as by a power cut, are left out."""
@@ -273,6 +274,12 @@ class Collection:
                     if isinstance(line, dict) and isinstance(line.get("file"), str):
                         lines.append(line)
         return lines
+
+
+def _ends_with(path: Path, byte: bytes) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == byte
 
 
 def _is_answer(value: Any) -> bool:

@@ -96,19 +96,6 @@ def test_a_discarded_model_does_not_come_back(teacher: BackgroundTeacher, teach:
         assert [content(tmp_path, name) for name in ("taught.tflite", "taught.former.tflite")] == [None, model]
 
 
-def test_an_older_model_that_was_not_in_use_is_not_brought_back(
-    teacher: BackgroundTeacher, teach: Teach, loop: LiveLoop, tmp_path: Path
-) -> None:
-    older = tmp_path / "taught.tflite"
-    older.write_bytes(shipped_models()["max"].path.read_bytes())
-    teach(copy("edge"))
-    teacher.use()
-    for source in ("nano", str(older)):
-        teacher.restore()
-        assert loop.classifier.source == source
-        assert [content(tmp_path, name) for name in ("taught.tflite", "taught.former.tflite")] == ["edge", "max"]
-
-
 def test_a_damaged_file_is_not_used(teacher: BackgroundTeacher, teach: Teach, loop: LiveLoop, tmp_path: Path) -> None:
     teach("""echo damaged > "$output"; echo '{}'""")
     with pytest.raises(EdgeFmnistError, match=r"taught\.tflite"):

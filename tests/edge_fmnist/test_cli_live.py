@@ -335,6 +335,8 @@ def test_unusable_frames(live: RunCli, folder: Path) -> None:
         (["--rotate", "45"], "--rotate: expected 0, 90, 180 or 270 degrees"),
         (["--roi", "9000,0,5,5"], "--roi: the region from x 9000"),
         (["--serve", "a b"], "--serve a b: expected HOST:PORT"),
+        (["--snapshot", ""], "--snapshot: expected a path, got an empty text"),
+        (["--collect=", "--serve"], "--collect: expected a path, got an empty text"),
         (["--save", "out.txt"], "--save: out.txt: expected a video file"),
         (["--save", "a.mkv", "--jsonl", "./a.mkv"], "--jsonl: ./a.mkv: is given as --save, too"),
         (["--save", "m.mp4", "--model", "./m.mp4"], "--save: m.mp4: is given as --model, too"),

@@ -14,7 +14,7 @@ from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.pipeline import reader_thread
 from edge_fmnist.pipeline.reader_thread import DRIVER_QUEUE, ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import Source
+from edge_fmnist.sources.base import NO_PICTURE, Source
 
 QUICK = Retry(first_delay=0.001, longest_delay=0.01, steady=0)
 LOST = SourceError("camera: unplugged")
@@ -142,6 +142,18 @@ def test_the_newest_frame_wins_and_one_thread_does_everything(start: Start) -> N
     assert [frame.index for frame in drain(reader)] == [3]
     assert source.threads == {"edge-fmnist-reader"}
     assert source.closed == 1
+
+
+def test_an_unusable_frame_replaces_no_picture(start: Start) -> None:
+    source = FakeFile([1, 2])
+    pictures = iter([np.full((4, 6, 3), 1, np.uint8), NO_PICTURE, None])
+    source.read = lambda: next(pictures)  # type: ignore[method-assign]
+    reader = start(source)
+    assert reader.next(0) is None
+    until(lambda: reader.seen == 2)
+    frame = reader.next(5)
+    assert frame is not None
+    assert frame.picture.shape == (4, 6, 3)
 
 
 def test_nothing_is_read_before_the_first_frame_is_asked_for(start: Start) -> None:
@@ -280,14 +292,17 @@ class Reopening(FakeSource):
 
     def __init__(self) -> None:
         super().__init__([1, LOST, 2])
-        self.woken = threading.Event()
+        self.woken, self.interrupted = threading.Event(), False
 
     def open(self) -> None:
         super().open()
         if len(self.opened_at) == 2:
             self.woken.wait(10)
+            if self.interrupted:
+                raise LOST
 
     def interrupt(self) -> None:
+        self.interrupted = True
         self.woken.set()
 
 
@@ -304,8 +319,9 @@ def test_a_device_that_opens_slowly_is_waited_for(start: Start, monkeypatch: pyt
     monkeypatch.setattr(reader_thread, "STALL_MARGIN", 0.05)
     monkeypatch.setattr(Reopening, "interrupt", lambda _: None)
     source = Reopening()
-    threading.Timer(0.5, source.woken.set).start()
+    threading.Timer(0.8, source.woken.set).start()
     assert [frame.index for frame in drain(start(source))] == [0, 1]
+    assert len(source.opened_at) == 2
 
 
 def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> None:

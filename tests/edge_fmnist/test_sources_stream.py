@@ -26,7 +26,7 @@ from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.sinks.containers import Matroska
 from edge_fmnist.sources import mjpeg, parse_source
-from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
+from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED
 from edge_fmnist.sources.stream import redacted
 from edge_fmnist.vision.read_image import decode_picture
@@ -233,6 +233,27 @@ def test_unusable_frames_of_a_stream_are_counted_and_explained_once(server: Call
 def test_a_stream_of_anything_but_pictures(server: Callable[..., Server], opened: Open) -> None:
     with pytest.raises(SourceError, match=f"{mjpeg.MAX_DAMAGED} parts in a row that are not images"):
         opened(server(sending(*([part(b"text")] * 20))).url)
+
+
+def test_other_parts_between_the_images_are_left_out(server: Callable[..., Server], opened: Open) -> None:
+    other = part(b'{"degrees": 21}').replace(b"image/jpeg", b"application/json")
+    plain = part(jpeg(20)).replace(b"image/jpeg", b"text/plain")
+    assert values(opened(server(sending(part(jpeg(10)), other, plain, *[other] * 20, part(jpeg(30)))).url), 3) == [
+        10,
+        20,
+        30,
+    ]
+
+
+def test_interrupting_leaves_the_response_to_its_reader(server: Callable[..., Server], opened: Open) -> None:
+    source = opened(server(sending(part(jpeg(10)), part(jpeg(20))[:-100], then=silence)).url)
+    values(source, 1)
+    assert isinstance(source, ChosenSource)
+    assert isinstance(source.chosen, mjpeg.MjpegStream)
+    source.chosen.interrupt()
+    threading.Timer(0.05, source.interrupt).start()
+    with pytest.raises(SourceError, match="in the middle of an image"):
+        source.read()
 
 
 def test_empty_parts_keep_a_stream_open(server: Callable[..., Server], opened: Open) -> None:

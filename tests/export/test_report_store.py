@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edge_fmnist.data.files import check_replaceable
 from edge_fmnist_export.report.base import ReportFigure, ReportSection, ReportTable, Tile
 from edge_fmnist_export.report.store import RECORD, BuiltSection, drawn, load, save
 
@@ -71,3 +72,20 @@ def test_old_files_of_the_section_are_removed_and_others_are_kept(tmp_path: Path
     save(built(figures=[ReportFigure("two", SVG, "Two.")], tables=[]), folder, KEY)
     assert {path.name for path in folder.iterdir()} == {RECORD, "two.svg", "note.txt"}
     assert outside.read_text() == "mine"
+
+
+def test_a_section_that_was_not_written_whole_shows_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: Path, text: str) -> None:
+        raise OSError("no space left")
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr("edge_fmnist_export.report.store.write_text", fails)
+            with pytest.raises(OSError, match="no space left"):
+                save(built(), tmp_path, KEY)
+        assert load("result", tmp_path, KEY) is None
+        check_replaceable(tmp_path, [path.name for path in tmp_path.iterdir()], RECORD, "key")
+        save(built(), tmp_path, KEY)
+        assert load("result", tmp_path, KEY) is not None

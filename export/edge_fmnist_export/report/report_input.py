@@ -129,6 +129,8 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist_export.quantize.exporting import Exporter, run_representative
 
+    # Shows whose file it is if the export does not come to its end.
+    write_json(record, {**known, "model_sha256": None})
     representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind != "int8" else None
     # A report on a file with a large accuracy drop is useful, so the drop is not limited.
     written = Exporter(run, representative=representative).export(kind, path, max_drop=math.inf)

@@ -81,6 +81,8 @@ def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_old(folder)
+    # Without the key it is never loaded, and shows whose files these are if the rest cannot be written.
+    write_json(folder / RECORD, {"key": None})
     section, figures = built.section, []
     for figure in section.figures:
         content = bytes(figure.content)  # type: ignore[arg-type] # drawn
@@ -100,7 +102,7 @@ def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
         "tiles": [asdict(tile) for tile in section.tiles],
         "seconds": built.seconds,
     }
-    # Written last: if it exists, so do all other files.
+    # Written last: with the key, all other files exist.
     write_json(folder / RECORD, record)
 
 
@@ -145,7 +147,7 @@ def _remove_old(folder: Path) -> None:
         names += [f"{entry['name']}{suffix}" for entry in record["tables"] for suffix in (".csv", ".json")]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    for name in [*names, RECORD]:
+    for name in names:
         # Only the last part: a changed record must not remove files elsewhere.
         (folder / Path(name).name).unlink(missing_ok=True)
 

@@ -112,7 +112,10 @@ class Run:
         Raises:
             RunError: the file is damaged.
         """
-        return exported_record(self.read_json("run.json", {}))
+        found = self.read_json("run.json", {})
+        if not isinstance(found, dict):
+            raise RunError(f"{self.folder / 'run.json'}: expected a JSON object, got {type(found).__name__}")
+        return exported_record(found)
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""

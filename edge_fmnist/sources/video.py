@@ -78,7 +78,7 @@ class VideoFile(CaptureSource):
         return measured
 
     def _measured_rate(self) -> float | None:
-        """Return the rate by the median time between two of the first frames, in a capture of its own."""
+        """Return the rate by the time between the first frames, in a capture of its own."""
         import cv2
 
         capture = self._capture_of(Path(self.name))
@@ -88,8 +88,11 @@ class VideoFile(CaptureSource):
             times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
         capture.release()
         times.sort()
-        interval = median(later - earlier for earlier, later in pairwise(times)) if len(times) > 1 else 0.0
-        return 1 / interval if interval * MAX_FPS >= 1 else None
+        intervals = [later - earlier for earlier, later in pairwise(times)]
+        # Without pauses.
+        usual = [interval for interval in intervals if interval <= 2 * median(intervals)]
+        seconds = sum(usual)
+        return len(usual) / seconds if seconds * MAX_FPS >= len(usual) > 0 else None
 
     def on_end(self) -> None:
         """End the video, with one warning if frames are missing.

@@ -159,17 +159,12 @@ class FfmpegStream(CaptureSource):
 
     def connect(self) -> cv2.VideoCapture:
         """See :meth:`CaptureSource.connect`."""
-        import cv2
-
         capture = open_ffmpeg(self._url, self._timeout, self._options)
         if not capture.isOpened():
             capture.release()
             raise SourceError(
                 f"{self.name}: the server answers, but not with a stream that can be decoded ({self._reason})"
             )
-        if self._url.startswith("http") and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0:
-            capture.release()
-            raise SourceError(f"{self.name}: a video file, not a live stream; download it and give its path")
         return capture
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import sys
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
+from typer.models import TyperPath
 
 from edge_fmnist.api import make_loop
 from edge_fmnist.cli import config, console
@@ -22,6 +23,15 @@ from edge_fmnist.pipeline.settings import LiveSettings, Option, options
 from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.pipeline.systemd import Notifier
 from edge_fmnist.sinks.outputs import Outputs
+
+
+class PathType(TyperPath):
+    """The type of options with a path. Typer alone reads an empty one as the current folder."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Convert a value; errors as :meth:`Option.check`."""
+        options()[param.name].check(value, param.name)
+        return super().convert(value, param, ctx)
 
 
 class LiveCommand(TyperCommand):
@@ -40,11 +50,6 @@ class LiveCommand(TyperCommand):
             for arg, after in zip_longest(args, args[1:], fillvalue="-")
         ]
         try:
-            # The type of a path would make an empty one the current folder.
-            for word, after in pairwise([*words, "-"]):
-                name = word.removeprefix("--").removesuffix("=").replace("-", "_")
-                if name in PATHS and (after == "" or word.endswith("=")):
-                    options()[name].check("", name)
             rest = super().parse_args(ctx, words)
         except EdgeFmnistError as error:
             raise _located(ctx, error, None) from error
@@ -60,7 +65,6 @@ class LiveCommand(TyperCommand):
             raise _located(ctx, error, ctx.params["log"]) from error
 
 
-PATHS = [name for name, option in options().items() if option.type is Path]
 # The class that the command line makes the command of.
 COMMAND_CLASS = LiveCommand
 
@@ -137,7 +141,8 @@ def _parameter(name: str, option: Option, default: object) -> inspect.Parameter:
     flags = [f"--{name.replace('_', '-')}", *([option.flag] if option.flag else [])]
     shown = default is not None and default is not False
     typed = option.type if default is not None else option.type | None
-    info = typer.Option(*flags, help=option.help, metavar=option.metavar, show_default=shown)
+    kind = PathType() if option.type is Path else None
+    info = typer.Option(*flags, help=option.help, metavar=option.metavar, show_default=shown, click_type=kind)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[typed, info])
 
 

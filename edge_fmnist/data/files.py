@@ -90,6 +90,15 @@ def as_utf8(value: Any) -> Any:
     return list(map(as_utf8, value)) if isinstance(value, list) else value
 
 
+def has_key(path: Path, key: str) -> bool:
+    """Return whether a JSON file holds an object with a key."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and key in found
+
+
 def check_replaceable(folder: Path, files: Iterable[str], mark: str, key: str) -> None:
     """Check that files to be written to a folder replace none but earlier results.
 
@@ -99,11 +108,7 @@ def check_replaceable(folder: Path, files: Iterable[str], mark: str, key: str) -
         UsageError: a file of somebody else has one of the names.
     """
     taken = [name for name in files if (folder / name).exists()]
-    try:
-        ours = not taken or key in json.loads((folder / mark).read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
-        ours = False
-    if not ours:
+    if taken and not has_key(folder / mark, key):
         raise UsageError(
             f"{folder}: holds other files ({taken[0]}); expected an empty folder, or one with earlier results"
         )

@@ -44,7 +44,7 @@ def read_pixels(picture: Any) -> np.ndarray:
         ImageError: it cannot be read, or is not a picture.
     """
     if isinstance(picture, np.ndarray):
-        # Without the rules of a subclass, such as that a matrix always has two axes.
+        # A plain array: np.matrix, for example, always has two axes.
         return np.asarray(picture)
     if any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(picture).__mro__):
         try:

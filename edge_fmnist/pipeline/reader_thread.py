@@ -62,7 +62,7 @@ class Retry:
 
 
 class _Watched(NamedTuple):
-    """Since when the source is read or reopened, and the seconds that it may take."""
+    """A read or reopening in progress: when it started, and how many seconds it may take."""
 
     since: float
     timeout: float
@@ -266,7 +266,7 @@ class ReaderThread:
             self._keep_pace(self._source.fps or SLIDE_SHOW_FPS)
         captured = time.perf_counter()
         with self._changed:
-            # One that cannot be used is no newer picture.
+            # An unusable frame does not replace a picture that waits.
             if picture is not None and (self._newest is None or picture is not NO_PICTURE):
                 self._newest = Frame(picture, self.seen, captured, name or self._source.name, self._source.small)
             self.seen += 1

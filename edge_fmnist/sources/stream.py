@@ -125,7 +125,7 @@ class Stream(ChosenSource):
     def interrupt(self) -> None:
         """Shut the connection down: a server that sends slowly never exceeds its timeout."""
         if self._connection is not None:
-            # Not that of a TLS socket, which would end the encryption that another thread is reading.
+            # Not SSLSocket.shutdown(), which drops the TLS state that another thread may be reading with.
             with suppress(OSError):
                 socket.socket.shutdown(self._connection, socket.SHUT_RDWR)
         super().interrupt()

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 # Containers without a frame count have it estimated from their duration; below this share frames are missing.
 COMPLETE_SHARE = 0.95
 NO_FRAME = "no frame can be decoded; the file may be damaged"
-# FFmpeg takes the clock of a file with uneven frames, as browsers and phones record it, for its frame rate: 60, 120 or
-# 1000. Higher rates than this are compared with the time between the first frames.
+# For videos with a variable frame rate, as browsers and phones record them, FFmpeg may report the time base of the
+# file, such as 60, 120 or 1000. Reported rates above this are checked against the time stamps of the first frames.
 PLAUSIBLE_FPS = 45.0
-# So many times the measured rate, it is no frame rate.
+# A reported rate of at least this many times the measured rate is replaced by the measured rate.
 LARGEST_RATIO = 1.5
 MEASURED_FRAMES, MEASURED_SECONDS = 120, 1.0
 DEFAULT_FPS = 30.0
@@ -66,7 +66,7 @@ class VideoFile(CaptureSource):
         return capture
 
     def frame_rate(self, capture: cv2.VideoCapture) -> float:
-        """See :meth:`CaptureSource.frame_rate`; measured where the file's own cannot be right."""
+        """See :meth:`CaptureSource.frame_rate`; measured if the rate that FFmpeg reports is implausible."""
         stated = super().frame_rate(capture)
         if stated is not None and stated <= PLAUSIBLE_FPS:
             return stated
@@ -78,7 +78,7 @@ class VideoFile(CaptureSource):
         return measured
 
     def _measured_rate(self) -> float | None:
-        """Return the rate by the time between the first frames, in a capture of its own."""
+        """Measure the frame rate from the time stamps of the first frames, in a second capture; None without them."""
         import cv2
 
         capture = self._capture_of(Path(self.name))
@@ -89,7 +89,7 @@ class VideoFile(CaptureSource):
         capture.release()
         times.sort()
         intervals = [later - earlier for earlier, later in pairwise(times)]
-        # Without pauses.
+        # Ignore pauses.
         usual = [interval for interval in intervals if interval <= 2 * median(intervals)]
         seconds = sum(usual)
         return len(usual) / seconds if seconds * MAX_FPS >= len(usual) > 0 else None

@@ -260,7 +260,7 @@ class Collection:
         line = json.dumps({"time": when.isoformat(timespec="milliseconds"), **facts}) + "\n"
         path = self.folder / LOG
         with path.open("ab") as file:
-            # A power cut or a full disk may have left a part of a line.
+            # A power cut or a full disk may have left an incomplete line.
             torn = file.tell() > 0 and not _ends_with(path, b"\n")
             file.write(b"\n" * torn + line.encode())
 

@@ -52,17 +52,16 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
         UsageError: a model of other classes than those of a data set, or of another run.
     """
     named = open_run(run) if run is not None else None
-    if named is not None and (wanted in shipped_models() or Path(wanted).is_file()):
-        metadata = extract(read_model(wanted).content, wanted)
-        if metadata is not None and "training" in metadata.settings and not is_run_of(named, metadata):
-            raise UsageError(f"--run {run}: {wanted} was not exported from this run, as its metadata shows")
-    if wanted in shipped_models():
-        return ReportInput(wanted, wanted, named or (open_run(wanted) if wanted in shipped_runs() else None))
-    path = Path(wanted)
-    if path.is_file():
+    path, shipped = Path(wanted), wanted in shipped_models()
+    if shipped or path.is_file():
         metadata = extract(read_model(wanted).content, wanted)
         _check_classes(wanted, metadata is not None and metadata.own_classes)
-        return ReportInput(path.stem, wanted, named)
+        recorded = metadata is not None and "training" in metadata.settings
+        if named is not None and recorded and not is_run_of(named, metadata):
+            raise UsageError(f"--run {run}: {wanted} was not exported from this run, as its metadata shows")
+        if shipped and named is None and wanted in shipped_runs():
+            named = open_run(wanted)
+        return ReportInput(wanted if shipped else path.stem, wanted, named)
     if path.is_dir() or wanted in shipped_runs():
         found = open_run(wanted)
         _check_classes(wanted, bool(found.recipe.photos.classes))
@@ -86,10 +85,8 @@ def is_run_of(run: Run, metadata: Metadata | None) -> bool:
     stated = Calibration() if metadata is None else metadata.calibration
     found = calibration.recorded(run)
     fitted = Calibration() if found is None else Calibration(float(found["temperature"]), float(found["threshold"]))
-    named = settings.get("name") == run.recipe.name
-    return (
-        named and run.record() == (exported_record(training) if isinstance(training, dict) else {}) and fitted == stated
-    )
+    recorded = exported_record(training) if isinstance(training, dict) else {}
+    return settings.get("name") == run.recipe.name and run.record() == recorded and fitted == stated
 
 
 def run_sha256(run: Run | None) -> str | None:
@@ -129,7 +126,7 @@ def exported(run: Run, folder: Path, train: Split) -> Path:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist_export.quantize.exporting import Exporter, run_representative
 
-    # Shows whose file it is if the export does not come to its end.
+    # Written first, so that an interrupted export can be repeated: the record marks the file as ours.
     write_json(record, {**known, "model_sha256": None})
     representative = run_representative(run, train, REPRESENTATIVE_IMAGES) if kind != "int8" else None
     # A report on a file with a large accuracy drop is useful, so the drop is not limited.

@@ -81,7 +81,7 @@ def save(built: BuiltSection, folder: Path, key: dict[str, Any]) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     _remove_old(folder)
-    # Without the key it is never loaded, and shows whose files these are if the rest cannot be written.
+    # Marks the folder as ours, so that an interrupted report can be repeated; load() ignores it without the key.
     write_json(folder / RECORD, {"key": None})
     section, figures = built.section, []
     for figure in section.figures:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ import typer
 from edge_fmnist.cli import console
 from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.data.dataset import Split
+from edge_fmnist.data.files import has_key
 from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.training import backend, train_recipe
@@ -72,19 +72,10 @@ def resumable(folder: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _has(path: Path, key: str) -> bool:
-    """Return whether a JSON file has an object with a key."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and key in found
-
-
 def page_with(path: Path, name: str, command: str, content: str, new_page: str, key: str) -> str:
     """Return a Markdown page with new content between its two markers.
 
-    ``key`` is one of the object in the JSON file beside it.
+    ``key`` is in the JSON file beside the page, which is written with it.
 
     Raises:
         UsageError: Not the name of a Markdown file, not readable, or a page without the markers; or another JSON file
@@ -93,7 +84,7 @@ def page_with(path: Path, name: str, command: str, content: str, new_page: str, 
     begin, end = f"<!-- {name}: made by {command}, do not edit below -->", f"<!-- {name}: do not edit above -->"
     markdown.check_name(path)
     plain = path.with_suffix(".json")
-    if plain.exists() and not (path.exists() and _has(plain, key)):
+    if plain.exists() and not (path.exists() and has_key(plain, key)):
         raise UsageError(f"{plain}: exists, and is not of an earlier table; name another page with --table")
     try:
         page = path.read_text("utf-8") if path.exists() else f"{new_page}\n\n{begin}\n{end}\n"

@@ -38,8 +38,8 @@ def _renamed(name: str, former: str) -> Any:
     return Field(validation_alias=AliasChoices(name, former))
 
 
-# TOML has arrays, not tuples.
-AN_ARRAY = Strict(False)
+# TOML has no tuples.
+ALLOW_LIST = Strict(False)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # As the option --seed.
@@ -91,7 +91,7 @@ class Augmentation(Section):
     shift: Annotated[int, Field(ge=0, le=14)] = 0
     flip: bool = False
     erasing: Share = 0.0
-    erasing_area: Annotated[tuple[Share, Share], AN_ARRAY] = (0.02, 0.25)
+    erasing_area: Annotated[tuple[Share, Share], ALLOW_LIST] = (0.02, 0.25)
     dropping: Share = 0.0
     leaking: Share = 0.0
 
@@ -127,7 +127,7 @@ class PhotoSettings(Section):
     views: Annotated[int, Field(ge=0)] = 0
     unknown: Share = 0.5
     false_reject_rate: Annotated[Share, _renamed("false_reject_rate", "lost")] = 0.05
-    classes: Annotated[tuple[str, ...], AN_ARRAY] = ()
+    classes: Annotated[tuple[str, ...], ALLOW_LIST] = ()
 
     @model_validator(mode="after")
     def _has_views(self) -> PhotoSettings:
@@ -151,7 +151,7 @@ class DistillSettings(Section):
             cached logits.
     """
 
-    teachers: Annotated[tuple[str, ...], AN_ARRAY] = ()
+    teachers: Annotated[tuple[str, ...], ALLOW_LIST] = ()
     weight: Annotated[float, Field(gt=0, le=1)] = 0.9
     temperature: Positive = 2.0
     views: Annotated[int, Field(gt=0)] = 16

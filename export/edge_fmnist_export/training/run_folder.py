@@ -106,16 +106,24 @@ class Run:
         except (OSError, ValueError) as error:
             raise RunError(f"{path}: not readable as JSON ({error})") from error
 
+    def read_object(self, name: str) -> dict[str, Any]:
+        """Return the object in a JSON file of the run; empty without the file.
+
+        Raises:
+            RunError: the file is damaged, or holds something else.
+        """
+        value = self.read_json(name, {})
+        if not isinstance(value, dict):
+            raise RunError(f"{self.folder / name}: expected a JSON object, got {type(value).__name__}")
+        return value
+
     def record(self) -> dict[str, Any]:
         """Return what the metadata of exported files says about training: ``run.json`` without ``NOT_EXPORTED``.
 
         Raises:
             RunError: the file is damaged.
         """
-        found = self.read_json("run.json", {})
-        if not isinstance(found, dict):
-            raise RunError(f"{self.folder / 'run.json'}: expected a JSON object, got {type(found).__name__}")
-        return exported_record(found)
+        return exported_record(self.read_object("run.json"))
 
     def write_json(self, name: str, value: Any) -> None:
         """Write a JSON file of the run."""

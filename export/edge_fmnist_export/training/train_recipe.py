@@ -181,7 +181,7 @@ def _phases(recipe: Recipe) -> list[str]:
 
 def _check_same_origin(run: Run, origin: dict[str, Any]) -> None:
     """Check that a run is resumed with the data it was started with, as far as that is recorded."""
-    before = _read_object(run, "run.json")
+    before = run.read_object("run.json")
     kinds = {
         "data_sha256": "files of the data set",
         "labels": "labels",
@@ -196,20 +196,13 @@ def _check_same_origin(run: Run, origin: dict[str, Any]) -> None:
             )
 
 
-def _read_object(run: Run, name: str) -> dict[str, Any]:
-    value = run.read_json(name, {})
-    if not isinstance(value, dict):
-        raise RunError(f"{run.folder / name}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
 def read_metrics(run: Run) -> dict[str, Any]:
     """Return a run's metrics of each finished phase.
 
     Raises:
         RunError: the file is damaged.
     """
-    metrics = _read_object(run, "metrics.json")
+    metrics = run.read_object("metrics.json")
     shown = ("parameters", "epochs", "best_epoch", "validation_accuracy", "seconds")
     if damaged := [name for name, m in metrics.items() if not (isinstance(m, dict) and all(key in m for key in shown))]:
         raise RunError(f"{run.folder / 'metrics.json'}: damaged in the phase {damaged[0]}; expected {', '.join(shown)}")

@@ -13,7 +13,7 @@ python=
 output=
 installer=no
 fresh=no
-cache=${EDGE_FMNIST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/edge-fmnist}
+cache=${EDGE_FMNIST_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/edge-fmnist}
 
 usage() {
     cat <<END

@@ -71,9 +71,12 @@ fail() {
 }
 
 # Run a command; with --dry-run, only print it.
-run() {
+attempt() {
     if [ "$dry_run" = yes ]; then echo "would run: $*"; else "$@"; fi
 }
+
+# The same, and stop if it fails.
+run() { attempt "$@" || fail 1 "this command failed: $*"; }
 
 # Set the action, or fail if there is another one.
 choose() {
@@ -204,6 +207,10 @@ check_service() {
     for file in "$NAME.service" "$NAME.toml" "$NAME.logrotate"; do
         [ -f "$here/$file" ] || fail 3 "--service: $here/$file: no such file; run install.sh in the checkout"
     done
+    # ProtectHome= in the unit.
+    case $prefix in
+    /home/* | /root/* | /run/user/*) fail 2 "--service: the service cannot read $prefix; choose a folder in /opt or /srv" ;;
+    esac
     owner=$(unit_program)
     [ -z "$owner" ] || [ "$owner" = "$command" ] || [ ! -x "$owner" ] ||
         fail 1 "--service: $UNIT already runs $owner; uninstall that first, or omit --service"
@@ -221,7 +228,7 @@ packages() {
 
 is_installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 
-# Install missing packages. All new ones are recorded first, for --uninstall.
+# Install missing packages. All new ones are recorded first, for --uninstall, and those that failed are removed again.
 apt_install() {
     missing=
     for package in "$@"; do is_installed "$package" || missing="$missing $package"; done
@@ -230,14 +237,17 @@ apt_install() {
         return 0
     fi
     run apt-get update -q
-    if [ "$picamera2" = yes ] && ! run apt-cache show python3-picamera2 >/dev/null; then
+    if [ "$picamera2" = yes ] && ! attempt apt-cache show python3-picamera2 >/dev/null; then
         fail 1 "no package python3-picamera2 (Raspberry Pi OS has it); for a USB camera use --no-picamera2"
     fi
     # shellcheck disable=SC2086 # one word per package
     set -- install -q -y --no-install-recommends $missing
     [ "$dry_run" = yes ] || apt-get -s "$@" | awk '/^Inst [^ ]+ \(/ { print $2 }' >>"$prefix/packages"
     # A daemon that it starts must not keep the lock.
-    run env DEBIAN_FRONTEND=noninteractive apt-get "$@" 9<&-
+    if attempt env DEBIAN_FRONTEND=noninteractive apt-get "$@" 9<&-; then return 0; fi
+    while read -r name; do if is_installed "$name"; then echo "$name"; fi; done <"$prefix/packages" >"$prefix/packages.new"
+    mv "$prefix/packages.new" "$prefix/packages"
+    fail 1 "apt-get could not install$missing"
 }
 
 # Delete all environments but the active and the previous one: old versions, and leftovers of failed updates.
@@ -264,7 +274,7 @@ build_environment() {
     if [ "$dry_run" = no ] && [ -f "$here/$NAME.service" ]; then
         sed "s|^ExecStart=[^ ]*|ExecStart=$command|" "$here/$NAME.service" >"$new/$NAME.service"
     fi
-    run "$new/bin/$NAME" doctor || fail 1 "the new version has the problems above; nothing was changed"
+    attempt "$new/bin/$NAME" doctor || fail 1 "the new version has the problems above; nothing was changed"
 }
 
 pip() { run "$new/bin/python" -m pip --quiet --disable-pip-version-check --no-cache-dir "$@"; }
@@ -398,7 +408,7 @@ update_service() {
         return 0
     fi
     run systemctl daemon-reload
-    if [ "$service" = yes ] || [ $was_running = yes ]; then run systemctl restart "$NAME.service" || restart_failed; fi
+    if [ "$service" = yes ] || [ $was_running = yes ]; then attempt systemctl restart "$NAME.service" || restart_failed; fi
 }
 
 restart_failed() {
@@ -511,7 +521,9 @@ uninstall_all() {
     if owns_unit; then remove_service; fi
     if owns_link; then run rm -f "$LINK"; fi
     remove_packages
-    run rm -rf "$prefix"
+    run rm -rf "$prefix"/env-* "$prefix"/*.new "$prefix/venv" "$prefix/previous" "$prefix/packages" "$prefix/.$NAME"
+    [ ! -d "$prefix" ] || run rmdir --ignore-fail-on-non-empty "$prefix"
+    [ "$dry_run" = yes ] || [ ! -d "$prefix" ] || say "kept $prefix, which contains other files"
     remove_settings
     [ "$dry_run" = yes ] || say "uninstalled from $prefix"
 }

@@ -285,7 +285,7 @@ class LiveLoop:
             frame = reader.next(POLL) if self._due() else None
             if frame is not None:
                 yield frame
-            self._observer.turn(self._state(reader.seen > seen))
+            self._observer.turn(self._state(reader.seen > seen or reader.pausing))
             seen = reader.seen
 
     def _all_frames(self) -> Iterator[Frame]:

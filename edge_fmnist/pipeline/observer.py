@@ -15,7 +15,7 @@ class State(Enum):
     IDLE = "idle"
     """Frames arrive without motion, and the last result is repeated."""
     WAITING = "waiting"
-    """No frame has arrived since the last call."""
+    """No frame has arrived since the last call, though one is due."""
     LOST = "lost"
     """The source was lost and is being reopened."""
 

@@ -124,6 +124,12 @@ class ReaderThread:
         """Whether the source has ended and its last frame was returned; errors are raised by :meth:`next`."""
         return self._ended and self._newest is None and self._error is None
 
+    @property
+    def pausing(self) -> bool:
+        """Whether the next frame is not due yet, at the rate of the source."""
+        fps = self._source.fps
+        return fps is not None and fps > 0 and time.perf_counter() - self._decoded_at < 1 / fps
+
     def open(self) -> None:
         """Open the source in the thread; frames are read from the first call of :meth:`next`.
 
@@ -320,7 +326,9 @@ class ReaderThread:
         if watched is None:
             return
         waited = time.perf_counter() - watched.since
-        if waited >= watched.timeout + CLOSE_TIMEOUT and self._stalled and not watched.opening:
+        # Only a driver blocks forever: a network stream has timeouts, though looking up a name may add to them.
+        blocked = self._source.pausable and not watched.opening
+        if waited >= watched.timeout + CLOSE_TIMEOUT and self._stalled and blocked:
             raise SourceError(
                 f"{self._source.name}: no frame for {waited:.0f} s, and the device does not respond; "
                 "unplug it, plug it in again and restart"

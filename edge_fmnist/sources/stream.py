@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import ssl
 import threading
+import time
 import urllib.error
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -32,15 +34,18 @@ DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 MISMATCHES = (62, 64)
 MULTIPART = "multipart/x-mixed-replace"
 UNSPECIFIC = ("application/octet-stream", "binary/octet-stream", "text/plain")
+# As in rtsp://HOST/user=admin_password=…_channel=1; the password may contain any character.
+PASSWORD_IN_PATH = re.compile(r"((?:password|passwd|pwd)=).*", re.IGNORECASE)
 # How often an image is requested again.
 SNAPSHOT_FPS = 2.0
 
 
 def redacted(url: str) -> str:
-    """Return a URL for messages: without user name, password and query, which may hold another password."""
+    """Return a URL for messages: without user name, password and query, and without what may be another password."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="***" if parts.query else "", fragment="").geturl()
+    path = PASSWORD_IN_PATH.sub(r"\1***", parts.path)
+    return parts._replace(netloc=host, path=path, query="***" if parts.query else "", fragment="").geturl()
 
 
 class Stream(ChosenSource):
@@ -53,8 +58,9 @@ class Stream(ChosenSource):
     pausable = False
 
     def __init__(self, url: str, settings: CaptureSettings, warn: Warn = log_warning) -> None:
-        self._url = url
         self._parts = _checked(url)
+        # FFmpeg knows schemes in lower case only.
+        self._url = self._parts.scheme + url[len(self._parts.scheme) :]
         self.name = redacted(url)
         self.settings = settings
         self.open_timeout = settings.timeout
@@ -159,9 +165,12 @@ class FfmpegStream(CaptureSource):
 
     def connect(self) -> cv2.VideoCapture:
         """See :meth:`CaptureSource.connect`."""
+        started = time.perf_counter()
         capture = open_ffmpeg(self._url, self._timeout, self._options)
         if not capture.isOpened():
             capture.release()
+            if time.perf_counter() - started >= self._timeout:
+                raise SourceError(f"{self.name}: no answer in time")
             raise SourceError(
                 f"{self.name}: the server answers, but not with a stream that can be decoded ({self._reason})"
             )
@@ -246,6 +255,8 @@ def _checked(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
+        # http://USER:1/2@HOST: the password is not what it seems to be.
+        usable = usable and (parts.port is None or "@" in parts.netloc or "@" not in url)
     except ValueError:
         usable = False
     if not usable or any(character.isspace() or not character.isprintable() for character in url):
@@ -260,7 +271,8 @@ def _checked(url: str) -> SplitResult:
 def _status(error: urllib.error.HTTPError) -> str:
     if error.code == http.client.UNAUTHORIZED:
         return "the server rejects the user name or password: give them as http://USER:PASSWORD@HOST/…"
-    return f"the server answers {error.code} {error.reason}"
+    # The reason of a redirect loop has several lines.
+    return f"the server answers {error.code} {str(error.reason).partition(chr(10))[0].rstrip(': .')}"
 
 
 def _reason(error: Exception) -> str:
@@ -270,6 +282,10 @@ def _reason(error: Exception) -> str:
         problem, other = cause.verify_message.rstrip("."), cause.verify_code in MISMATCHES
         hint = "use a name that it is valid for" if other else "give its authority with --ca FILE"
         return f"its certificate cannot be verified ({problem}); {hint}, or accept any certificate with --insecure"
+    if isinstance(cause, ssl.SSLError):
+        return f"cannot be reached over TLS ({(cause.reason or 'failed').replace('_', ' ').lower()})"
+    if isinstance(cause, UnicodeError):
+        return "cannot be reached (not a valid host name)"
     if isinstance(cause, TimeoutError):
         return "no answer in time"
     if isinstance(cause, OSError):

@@ -174,6 +174,7 @@ def test_unsuitable_machine(machine: Machine, commands: dict[str, str], message:
         (("--prefix", "/"), 2, "expected an absolute path"),
         (("--prefix", "/opt/a b"), 2, "letters, digits"),
         (("--prefix", "/opt/../etc"), 2, "letters, digits"),
+        (("--service", "--prefix", "/home/pi/edge-fmnist"), 2, "the service cannot read /home/pi"),
         (("--prefix=/usr",), 2, "/usr contains files that do not belong to edge-fmnist"),
         (("--keep-settings",), 2, "only valid with --uninstall"),
         (("--purge", "--keep-settings"), 2, "without --purge"),
@@ -297,6 +298,24 @@ def test_purging_a_folder_without_an_installation_leaves_another(machine: Machin
     assert (result.returncode, "nothing to remove" in result.stdout) == (0, True)
     assert machine.settings.exists()
     assert machine.data.exists()
+
+
+def test_uninstall_keeps_files_of_the_user(machine: Machine) -> None:
+    machine.installed("1")
+    mine = machine.prefix / "photos/mine.jpg"
+    mine.parent.mkdir()
+    mine.touch()
+    result = machine.install("--uninstall")
+    assert (result.returncode, f"kept {machine.prefix}" in result.stdout) == (0, True)
+    assert [path for path in machine.prefix.rglob("*") if path.is_file()] == [mine]
+
+
+def test_packages_that_were_not_installed_are_not_purged(machine: Machine) -> None:
+    machine.command("apt-get", 'case "$*" in *-s*) echo "Inst libcap-dev (1)" ;; update*) ;; *) exit 100 ;; esac')
+    machine.command("dpkg-query", "exit 1")
+    result = machine.install("--wheel", machine.wheel("1"))
+    assert (result.returncode, "error: apt-get could not install python3-venv" in result.stderr) == (1, True)
+    assert (machine.prefix / "packages").read_text("utf-8") == ""
 
 
 def test_other_spellings_of_the_prefix(machine: Machine, tmp_path: Path) -> None:

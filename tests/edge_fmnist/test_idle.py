@@ -169,18 +169,20 @@ def test_a_lost_source_is_reported_and_its_next_frame_classified(make: Make) -> 
     assert State.LOST in recorder.states
 
 
-def test_silence_is_reported(make: Make) -> None:
+@pytest.mark.parametrize(("fps", "fewest"), [(None, 2), (1.5, 0)])
+def test_silence_is_reported_unless_the_source_is_slow(make: Make, fps: float | None, fewest: int) -> None:
     class Silent(Camera):
         def read(self) -> np.ndarray:
             if self.reads == 3:
                 self._closed.wait(0.5)
             return super().read()
 
-    recorder = Recorder()
-    loop, _ = make(Silent(), frames=6, observer=recorder)
+    recorder, source = Recorder(), Silent()
+    source.fps = fps
+    loop, _ = make(source, frames=6, observer=recorder)
     list(loop)
     # About ten times a second.
-    assert 2 <= recorder.states.count(State.WAITING) < 60
+    assert fewest <= recorder.states.count(State.WAITING) < 30 * fewest + 1
 
 
 def test_the_maximum_rate_drops_frames_of_a_camera_and_none_of_a_file(make: Make) -> None:

@@ -332,6 +332,15 @@ def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> N
     source.woken.set()
 
 
+def test_a_stream_whose_read_takes_long_is_reopened(start: Start, messages: Messages) -> None:
+    source = Stuck(interruptible=False)
+    source.pausable = False
+    # As long as looking up a name may take, which cannot be interrupted.
+    threading.Timer(0.8, source.woken.set).start()
+    assert [frame.index for frame in drain(start(source, stall_timeout=0.05))] == [0, 1]
+    assert len(messages.lost) == 1
+
+
 def test_closing_does_not_wait_for_a_blocked_read(start: Start) -> None:
     source = Stuck(interruptible=False)
     reader = start(source)

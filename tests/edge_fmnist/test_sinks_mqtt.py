@@ -174,6 +174,8 @@ def test_health_from_start_to_stall(factory: MessageFactory, clock: Any, make_re
     assert health(STALLED_AFTER - 5) == "stalled"
     list(factory.for_result(make_result(1, size=(28, 28))))
     assert health() == "running"
+    list(factory.for_result(make_result(2, size=(28, 28), fps=0.1)))
+    assert [health(STALLED_AFTER + 1), health(STALLED_AFTER)] == ["running", "stalled"]
 
 
 def test_a_connection_begins_with_discovery_and_ends_offline(factory: MessageFactory) -> None:

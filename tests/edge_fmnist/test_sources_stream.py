@@ -594,7 +594,11 @@ def test_nothing_leaks(server: Callable[..., Server]) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://", "http://host:port/", "http://host:99999/", "ftp://host/x", "http://ho st/", "rtsp://[::1/x"],
+    [
+        *("http://", "http://host:port/", "http://host:99999/", "ftp://host/x", "http://ho st/", "rtsp://[::1/x"),
+        # A password with a slash.
+        "http://user:123/secret@host/video",
+    ],
 )
 def test_a_url_that_cannot_be_used(url: str) -> None:
     with pytest.raises(UsageError, match="source: this URL cannot be used; expected http://HOST"):
@@ -609,6 +613,7 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
     [
         ("rtsp://admin:secret@10.0.0.2:554/live", "rtsp://10.0.0.2:554/live"),
         ("http://cam/video?user=a&pwd=b#c", "http://cam/video?***"),
+        ("rtsp://cam/user=admin_password=a_b_channel=1", "rtsp://cam/user=admin_password=***"),
     ],
 )
 def test_redacted(url: str, shown: str) -> None:

@@ -184,6 +184,15 @@ def test_health_from_start_to_stall(page: Any, make_result: MakeResult, monkeypa
     assert health() == (503, "stalled")
 
 
+def test_a_slow_source_is_healthy(page: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("STALLED_AFTER", "UNHEALTHY_AFTER"):
+        monkeypatch.setattr(web_app, limit, 0.0)
+    page.write(make_result(1, fps=0.02))
+    get_result(page, "/result.json")
+    answer = page.ask("/healthz")
+    assert (answer.status, answer.json()["state"]) == (200, "running")
+
+
 def test_unknown_paths_and_methods(idle_page: Any) -> None:
     assert idle_page.ask("/absent").status == 404
     assert idle_page.ask("/../pyproject.toml").status == 404

@@ -91,7 +91,9 @@ class MessageFactory:
     def _state(self) -> Health:
         if self._latest is None:
             return "starting"
-        return "running" if self._clock() - self._received_at < STALLED_AFTER else "stalled"
+        fps = self._latest.fps
+        limit = max(STALLED_AFTER, 2 / fps if fps else 0.0)
+        return "running" if self._clock() - self._received_at < limit else "stalled"
 
     def _health(self, dropped: int, state: Health | None = None) -> MqttMessage:
         self._published_health, self._health_at = state or self._state(), self._clock()

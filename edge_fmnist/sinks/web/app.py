@@ -32,6 +32,7 @@ STATIC = {
 # With --collect, also:
 COLLECT = {"/collect.js": ("collect.js", "text/javascript"), "/collect.css": ("collect.css", "text/css")}
 LONG_POLL = 10.0
+# Seconds without a result, or twice the usual time between two results.
 STALLED_AFTER = 2.0
 UNHEALTHY_AFTER = 10.0
 
@@ -90,16 +91,18 @@ class Endpoints:
         return _no_result() if published is None else JSONResponse(streams.as_dict(published))
 
     async def health(self, _: Request) -> Response:
-        """``/healthz``: 200 while results arrive, 503 after ten seconds without one; ages in milliseconds."""
+        """``/healthz``: 200 while results arrive, 503 after ten seconds, or twice the usual time, without one; ages in milliseconds."""
         age = self._latest.age()
-        started = self._latest.published is not None
+        published = self._latest.published
+        fps = published.result.fps if published else 0.0
+        usual = 2 / fps if fps else 0.0
         facts = {
-            "state": ("running" if age < STALLED_AFTER else "stalled") if started else "starting",
+            "state": ("running" if age < max(STALLED_AFTER, usual) else "stalled") if published else "starting",
             "age": round(age * 1000),
             "viewers": self._viewers.count,
             "viewers_limit": self._viewers.limit,
         }
-        return JSONResponse(facts, 503 if age > UNHEALTHY_AFTER else 200)
+        return JSONResponse(facts, 503 if age > max(UNHEALTHY_AFTER, usual) else 200)
 
     async def metrics(self, _: Request) -> Response:
         """``/metrics``: counters and timings in the Prometheus text format."""

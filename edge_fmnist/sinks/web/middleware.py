@@ -86,7 +86,7 @@ class SecurityMiddleware:
         if not self._access.token or path in PUBLIC:
             return None
         given = request.query_params.get("token")
-        if given is not None and self._access.admits(given):
+        if given is not None and self._access.admits(given.strip()):
             return self._keep(request) if path == "/" and request.method == "GET" else None
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._access.admits(bearer.strip()):

@@ -28,6 +28,10 @@ async function change(order) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(order),
     });
+    // A proxy, or the check of the token, answers without JSON.
+    if (response.headers.get("Content-Type") !== "application/json") {
+      return say(`Nothing was stored, the server answers ${response.status}`, true);
+    }
     const answer = await response.json();
     if (!response.ok) return say(answer.error, true);
     say(answer.said);

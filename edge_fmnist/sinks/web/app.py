@@ -91,7 +91,7 @@ class Endpoints:
         return _no_result() if published is None else JSONResponse(streams.as_dict(published))
 
     async def health(self, _: Request) -> Response:
-        """``/healthz``: 200 while results arrive, 503 after ten seconds, or twice the usual time, without one; ages in milliseconds."""
+        """``/healthz``: 200 while results arrive, 503 after a time without one; ages in milliseconds."""
         age = self._latest.age()
         published = self._latest.published
         fps = published.result.fps if published else 0.0

@@ -48,7 +48,7 @@ HASH_NOISE = 4
 MAX_HASHES = 5000
 RESERVE_BYTES = 32 << 20
 # A file without a suffix may be a picture.
-PICTURES = SUFFIXES | {".heic", ".heif", ".jp2", ""}
+PICTURES = SUFFIXES | {".heic", ".heif", ""}
 NO_ANSWER: dict[str, Any] = {"label": None, "score": 0.0, "scores": {}}
 
 

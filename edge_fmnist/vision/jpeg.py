@@ -7,7 +7,8 @@ import struct
 
 # The entropy-coded data of a JPEG ends at the first marker that is neither a stuffed zero nor a restart, or at the fill
 # bytes before it.
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+_END_OF_SCAN = re.compile(rb"(?<!\xff)\xff+[^\x00\xd0-\xd7\xff]")
+_FILL_BYTES = re.compile(rb"\xff+")
 _EOI = b"\xff\xd9"
 # Follows the data in place of the end marker: then libjpeg asks for more where it would fill up a damaged picture.
 _PADDING = b"\x55" * 16
@@ -32,7 +33,7 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
             raise ValueError("no marker where one is expected")
         marker = data[position + 1]
         if marker == 0xFF:
-            position += 1
+            position = _FILL_BYTES.match(data, position).end() - 1  # type: ignore[union-attr]
             continue
         if marker == 0xD9:
             break

@@ -45,7 +45,11 @@ HEADER_BYTES = 64
 RECURSIVE = re.compile(r"(?:^|/)\*\*(?:/+\*\*)*(?:/+|$)")
 # Suffixes that promise a picture: such a file in a folder is never left out, so that a damaged one is reported.
 SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jpe .jpeg .jpg .mpo .pbm .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+    f".{suffix}"
+    for suffix in (
+        *("avif", "bmp", "gif", "j2c", "j2k", "jfif", "jp2", "jpe", "jpeg", "jpf", "jpg", "jpx", "mpo"),
+        *("pbm", "pgm", "png", "pnm", "ppm", "tif", "tiff", "webp"),
+    )
 )
 
 # Receives problems that do not end the work, such as one unreadable picture among many.

@@ -158,7 +158,15 @@ def read_bytes(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[bytes
     if source == STDIN:
         return read_limited(lambda: contextlib.nullcontext(sys.stdin.buffer), STDIN), STDIN
     name = os.fspath(source)
+    with contextlib.suppress(OSError, ValueError):
+        # Before memory is taken for it.
+        if os.path.getsize(source) > MAX_BYTES:  # noqa: PTH202
+            raise _too_large(name)
     return read_limited(lambda: open(source, "rb"), name), name  # noqa: PTH123 - closed by read_limited
+
+
+def _too_large(name: str) -> ImageError:
+    return ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
 
 
 def read_limited(
@@ -185,7 +193,7 @@ def read_limited(
     if not isinstance(data, bytes):
         raise ImageError(f"{name}: expected a file opened in binary mode, got {type(data).__name__}")
     if len(data) > MAX_BYTES:
-        raise ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB; save the picture smaller")
+        raise _too_large(name)
     return data
 
 
@@ -205,7 +213,7 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
             image.reduce = reduction
         channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
         pixels = (size[0] >> reduction) * (size[1] >> reduction)
-        _check_memory(source, size, pixels * BYTES_PER_PIXEL.get(kind, channels))
+        _check_memory(source, size, max(pixels, _tile_pixels(image)) * BYTES_PER_PIXEL.get(kind, channels))
         if kind != "WebP":
             image.load()
     orientation = _orientation(image)
@@ -227,8 +235,8 @@ def _orientation(image: Any) -> int:
 
 def _jpeg_2000_bits(data: bytes) -> int:
     """Return the bits of a colour of a JPEG 2000 picture; T.800, annex A.5.1: Ssiz in the marker segment SIZ."""
-    marker = data.find(b"\xff\x51")
-    return (data[marker + 40] & 0x7F) + 1 if 0 <= marker < len(data) - 40 else 8
+    marker = data.find(b"\xff\x4f\xff\x51") + 2
+    return (data[marker + 40] & 0x7F) + 1 if 2 <= marker < len(data) - 40 else 8
 
 
 def _jpeg_2000_reduction(data: bytes, factor: int) -> int:
@@ -236,7 +244,7 @@ def _jpeg_2000_reduction(data: bytes, factor: int) -> int:
 
     Format: ITU-T T.800, annex A.6.1: the number of decomposition levels in the marker segment COD.
     """
-    marker = data.find(b"\xff\x52")
+    marker = data.find(b"\xff\x52", data.find(b"\xff\x4f\xff\x51"))
     levels = data[marker + 9] if 0 <= marker < len(data) - 9 else 0
     return min(levels, max(1, factor).bit_length() - 1)
 
@@ -266,6 +274,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 _SIDEWAYS = (5, 6, 7, 8)
 # Tags of TIFF 6.0.
 _BITS_PER_SAMPLE, _COMPRESSION, _PHOTOMETRIC_INTERPRETATION, _PLANAR_CONFIGURATION = 258, 259, 262, 284
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 
 
 def _open(data: bytes, kind: str) -> ImageFile.ImageFile:
@@ -290,6 +299,12 @@ def counts_from_white(image: Any) -> bool:
             "an uncompressed TIFF of 16 bits with separate colour planes cannot be decoded; save it interleaved"
         )
     return bool(tags.get(_PHOTOMETRIC_INTERPRETATION) == 0)
+
+
+def _tile_pixels(image: Any) -> int:
+    """Return the pixels of a tile of a TIFF, which may be larger than the picture; 0 without tiles."""
+    tags = getattr(image, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
 
 
 def _open_heif(data: bytes) -> Any:
@@ -339,13 +354,13 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     mode, size = "RGBA" if image.has_transparency_data else "RGB", image.size
     array = _reduced_array(image, mode, edge)
     bits = _jpeg_2000_bits(data) if image.format == "JPEG2000" else 16
-    # Pillow takes the high byte of 16-bit colours of PNG; here the values are 0..255, in the low byte.
-    low_byte = image.format == "PNG" and data[24] == 16 and not array.any()
+    # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
+    low_byte = _has_16_bits(image, data) and not array[..., :3].any()
     # In JPEG 2000, Pillow rounds white to 256, which becomes black.
     overflows = image.format == "JPEG2000" and bits > 8
-    if image.mode == "RGB" and (low_byte or overflows):
+    if (image.mode in ("RGB", "RGBA") and low_byte) or (image.mode == "RGB" and overflows):
         image.close()
-        array = _reduced_array(_load_deep(data, size, bits), mode, edge)
+        array = _reduced_array(_load_deep(data, size, bits, image.mode), mode, edge)
     if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
@@ -353,17 +368,25 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     return array[..., :3] if mode == "RGBA" and array[..., 3].min() == 255 else array
 
 
-def _load_deep(data: bytes, size: tuple[int, int], bits: int) -> Image.Image:
-    """Return a PNG or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
+def _has_16_bits(image: Image.Image, data: bytes) -> bool:
+    """Return whether a PNG or TIFF, opened by Pillow, has 16 bits a colour."""
+    bits = (data[24],) if image.format == "PNG" else getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
+    return min(bits) == 16
+
+
+def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Image.Image:
+    """Return a PNG, TIFF or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
     import cv2
     import PIL.Image
 
     from edge_fmnist.vision.preprocess import to_8_bits
 
     _check_memory("picture", size, size[0] * size[1] * 9)
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits))
-    return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    flags = cv2.IMREAD_UNCHANGED if mode == "RGBA" else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits)
+    colours = cv2.cvtColor(to_8_bits(pixels[..., :3]), cv2.COLOR_BGR2RGB)
+    # Alpha may have another range.
+    return PIL.Image.fromarray(np.dstack([colours, *(to_8_bits(pixels[..., k]) for k in range(3, pixels.shape[2]))]))
 
 
 def _reduced_array(image: Image.Image, mode: str, edge: int) -> np.ndarray:

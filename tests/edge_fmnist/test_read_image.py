@@ -6,6 +6,7 @@ import io
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,16 @@ def test_transparency_is_black_in_a_28x28_image(kind: str) -> None:
     assert np.array_equal(read > 0, image[..., 3] > 0)
 
 
-@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("factor", [np.uint16(1), np.uint16(257)], ids=["0..255", "0..65535"])
-def test_16_bit_images(colour: bool, factor: np.uint16) -> None:
+def test_16_bit_images(suffix: str, channels: int, factor: np.uint16) -> None:
     image = np.asarray(cv2.imread(str(CASES / "28x28-boot.png"), cv2.IMREAD_GRAYSCALE))
     deep = image.astype(np.uint16) * factor
-    content = cv2.imencode(".png", cv2.cvtColor(deep, cv2.COLOR_GRAY2BGR) if colour else deep)[1].tobytes()
+    picture = np.dstack([deep] * channels)
+    # The last of four channels is alpha.
+    picture[..., 3:] = 65535
+    content = cv2.imencode(suffix, picture)[1].tobytes()
     assert np.array_equal(read_image(content), image)
 
 
@@ -447,3 +452,19 @@ def test_a_tiff_of_16_bits_with_separate_planes_is_refused() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
 def test_damaged_exif_does_not_matter(kind: str) -> None:
     assert read_image(encoded(kind, SMOOTH, exif=b"Exif\0\0damaged")).shape == SMOOTH.shape
+
+
+def test_a_jpeg_that_ends_in_erased_flash_is_damaged_at_once() -> None:
+    content = encoded("JPEG")
+    started = time.process_time()
+    with pytest.raises(ImageError, match="damaged JPEG"):
+        read_image(content[: len(content) // 2] + b"\xff" * 100_000)
+    # Quadratic time was 25 s.
+    assert time.process_time() - started < 5
+
+
+def test_a_tile_larger_than_the_picture_counts() -> None:
+    tags = {256: 40, 257: 30, 258: 8, 259: 1, 262: 1, 277: 1, 322: 16_000, 323: 16_000, 324: 8, 325: 1}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    with pytest.raises(ImageError, match="would take 256 MB to decode"):
+        read_image(struct.pack("<4sIH", b"II*\0", 8, len(tags)) + directory + bytes(4))

@@ -30,10 +30,12 @@ parquet = pytest.importorskip("pyarrow.parquet")
 from edge_fmnist.errors import RunError, SourceError, UsageError  # noqa: E402
 from edge_fmnist_export.bulk import plan  # noqa: E402
 from edge_fmnist_export.bulk.engine import GRACE, Engine  # noqa: E402
+from edge_fmnist_export.bulk.files import read_photos  # noqa: E402
 from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions  # noqa: E402
 from edge_fmnist_export.bulk.parts import Task, write_manifest  # noqa: E402
 from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
 from edge_fmnist_export.bulk.ray_workers import label_task  # noqa: E402
+from edge_fmnist_export.bulk.sources import open_source  # noqa: E402
 
 Cli = Callable[..., Any]
 
@@ -162,7 +164,13 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
     assert "not empty" in refused.stderr
 
 
-@pytest.mark.parametrize("names", [("job.json", "index.html"), ("manifest.parquet",), ("manifest.webmanifest",)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        *(("job.json", "index.html"), ("manifest.parquet",), ("manifest.webmanifest",)),
+        *(("part-000000.parquet",), ("part-000000.jsonl", "job.json")),
+    ],
+)
 @pytest.mark.parametrize("options", [(), ("--restart",)])
 def test_files_of_others_are_neither_deleted_nor_replaced(
     photos: Path, tmp_path: Path, cli: Cli, names: tuple[str, ...], options: tuple[str, ...]
@@ -174,6 +182,30 @@ def test_files_of_others_are_neither_deleted_nor_replaced(
     result = cli("label", photos, "-o", output, *options)
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert {path.name: path.read_text() for path in output.iterdir()} == dict.fromkeys(names, '{"mine": 1}')
+
+
+def test_results_are_not_labelled_into_their_own_folder(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    output = tmp_path / "labels"
+    assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    refused = cli("label", output / "part-000000.parquet", "-o", output, "--restart")
+    assert (refused.exit_code, "would be replaced by the results" in refused.stderr) == (2, True)
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+
+
+def test_a_folder_by_uri_is_the_folder(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "my photos"
+    photos.rename(folder)
+    (folder / "0.png").rename(folder / "a%20b.png")
+    plain, by_uri = (list(open_source(name, None, None, pytest.fail).rows) for name in (str(folder), folder.as_uri()))
+    assert by_uri == plain
+    assert by_uri[0][0].endswith("my photos/1.png")
+
+
+def test_unusual_images_are_named(tmp_path: Path, cli: Cli, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cv2.imwrite(str(tmp_path / "white.png"), np.full((28, 28), 255, np.uint8))
+    assert cli("label", tmp_path / "white.png", "-o", tmp_path / "labels", "--workers", "1").exit_code == 0
+    assert "white.png: bright border" in capfd.readouterr().err
 
 
 def test_restart_keeps_other_files_and_deletes_nothing_before_the_source_is_read(
@@ -418,6 +450,19 @@ def test_google_cloud_storage(store: str, tmp_path: Path, cli: Cli) -> None:
         found = rows(tmp_path / "labels")
         assert [row["status"] for row in found] == ["ok", "ok", "ok", "undecodable", "ok", "ok"][:total]
     assert found[0]["path"] == "gs://anonymous@shop/photos/0.png"
+
+
+@pytest.mark.slow
+def test_a_folder_of_a_store_with_a_space_and_other_files(store: str, tmp_path: Path, photos: Path) -> None:
+    folder = tmp_path / "my photos"
+    folder.mkdir()
+    (photos / "0.png").rename(folder / "a%20b.png")
+    (folder / "notes").touch()
+    warnings: list[str] = []
+    source = open_source(f"gs://anonymous@shop/my%20photos?{store}", None, None, warnings.append)
+    assert [path for path, _ in source.rows] == ["gs://anonymous@shop/my photos/a%20b.png"]
+    assert isinstance(next(read_photos(["gs://anonymous@shop/my photos/a%20b.png"], source.base)), bytes)
+    assert "1 files skipped" in warnings[0]
 
 
 def test_two_runs_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:

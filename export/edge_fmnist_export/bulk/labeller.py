@@ -75,6 +75,7 @@ class Labeller:
                 f"{output}: not shared by the node {node} ({error}); use a network folder, s3:// or gs://"
             ) from error
         self._classifier = StillClassifier(spec.options.model, self._load)
+        self._warned = False
 
     def _load(self, name: str) -> Classifier:
         options = self._options
@@ -96,12 +97,16 @@ class Labeller:
         return counted(rows) if task.whole else rows, time.monotonic() - started
 
     def _row(self, number: int, path: str, data: bytes | EdgeFmnistError) -> Row:
+        from edge_fmnist.vision.preprocess import convention_warning
         from edge_fmnist.vision.read_image import decode_still
 
         if isinstance(data, EdgeFmnistError):
             return failed_row(number, path, "unreadable", str(data))
         try:
             still = decode_still(data, path)
+            if not self._warned and (unusual := convention_warning(still.pixels)):
+                self._warned = True
+                console.warn(f"{as_utf8(path)}: {unusual}")
             answer = self._classifier.answer(still.pixels)
         except ModelError:
             raise

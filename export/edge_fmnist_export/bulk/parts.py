@@ -153,6 +153,19 @@ class Layout:
         return stream.getvalue()
 
 
+def is_part(folder: Folder, name: str) -> bool:
+    """Return whether a file is a part, by its columns, and not only named like one."""
+    try:
+        with folder.open(name) as stream:
+            if name.endswith(".jsonl"):
+                return bool(json.loads(stream.readline()).keys() >= COLUMNS.keys())
+            import pyarrow.parquet
+
+            return bool({*pyarrow.parquet.ParquetFile(stream).schema_arrow.names} >= COLUMNS.keys())
+    except (AttributeError, ImportError, OSError, ValueError):
+        return False
+
+
 def _renamed(name: str, taken: set[str]) -> str:
     while name in taken:
         name = f"{PREFIX}{name}"

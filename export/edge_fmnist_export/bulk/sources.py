@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special
@@ -67,6 +68,8 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
         UsageError: a column for what is not a table, or a glob in a URI.
         MissingExtraError: a Parquet file or a URI, and pyarrow is not installed.
     """
+    if source.startswith("file://"):
+        source = unquote(urlsplit(source).path)
     name = source.partition("?")[0] if is_uri(source) else source
     suffix = Path(name).suffix.lower()
     if column is not None and suffix not in TABLES:
@@ -121,6 +124,9 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
 
 def _at_uri(source: str, name: str, suffix: str, column: str | None, warn: Warn) -> PhotoSource:
     system, path = filesystem(source)
+    query = source[len(name) :]
+    # As the store names it: a URI may have %20 for a space.
+    name = f"{'/'.join(name.split('/')[:3])}/{path.partition('/')[2]}".rstrip("/")
     from pyarrow import fs
 
     try:
@@ -134,9 +140,12 @@ def _at_uri(source: str, name: str, suffix: str, column: str | None, warn: Warn)
     if kind == fs.FileType.Directory:
         found = system.get_file_info(fs.FileSelector(path, recursive=True))
         below = sorted(info.path[len(path.rstrip("/")) :] for info in found if info.is_file)
-        shown = (each for each in below if "/." not in each and each.lower().endswith(PICTURES))
-        return _pictures(source, (name.rstrip("/") + each for each in shown))
-    folder = name.rpartition("/")[0] + source[len(name) :]
+        shown = [each for each in below if "/." not in each]
+        pictures = [each for each in shown if each.lower().endswith(PICTURES)]
+        if others := len(shown) - len(pictures):
+            warn(f"{source}: {others} files skipped whose names do not end as those of pictures")
+        return _pictures(name + query, (name + each for each in pictures))
+    folder = name.rpartition("/")[0] + query
     if suffix in TABLES + LISTS:
         return _in_file(lambda: system.open_input_file(path), source, suffix, column, folder, warn)
     return _pictures(folder, [name])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -124,7 +123,12 @@ class BackgroundTeacher:
                     self._error = lines[-1] if lines else f"teaching ended with exit code {process.returncode}"
 
     def _tidy(self) -> None:
-        shutil.rmtree((self._folder / CANDIDATE).parent, ignore_errors=True)
+        # Nothing else: a folder of this name may be the user's. The pattern includes what was not written to its end.
+        candidate = self._folder / CANDIDATE
+        with contextlib.suppress(OSError):
+            for path in candidate.parent.glob(f"*{candidate.name}*"):
+                path.unlink()
+            candidate.parent.rmdir()
 
     def _move(self, *moves: tuple[str, str]) -> None:
         """Move files; a source that does not exist (a shipped model) removes the target: no old model is left."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.data.labels import MAX_LABELS
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.flatbuffer import DAMAGE, Table
@@ -105,6 +106,11 @@ class Parent:
         self._features, self._weights, self._bias = (tensors[i] for i in inputs)
         self._outputs = [tensors[i] for i in outputs]
         self.classes, self.size = map(int, self._weights.numbers(SHAPE, "<i4"))
+        if self.size > MAX_LABELS:
+            raise ModelError(
+                f"{self.source}: expected at most {MAX_LABELS} values before the last layer, got {self.size:,}; "
+                "use a model with pooling before it"
+            )
 
     def original(self) -> Parent | None:
         """Return the shipped model that this one was taught from, perhaps in several steps; None if it was another."""

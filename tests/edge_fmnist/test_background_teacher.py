@@ -96,6 +96,14 @@ def test_a_discarded_model_does_not_come_back(teacher: BackgroundTeacher, teach:
         assert [content(tmp_path, name) for name in ("taught.tflite", "taught.former.tflite")] == [None, model]
 
 
+def test_files_of_the_user_beside_the_candidate_stay(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
+    (tmp_path / ".new").mkdir()
+    (tmp_path / ".new/notes.txt").touch()
+    teach("""echo part > "$(dirname "$output")/.taught.tflite.abcdefgh.tflite"; echo > "$output"; echo '{}'""")
+    teacher.cancel()
+    assert [path.name for path in (tmp_path / ".new").iterdir()] == ["notes.txt"]
+
+
 def test_a_damaged_file_is_not_used(teacher: BackgroundTeacher, teach: Teach, loop: LiveLoop, tmp_path: Path) -> None:
     teach("""echo damaged > "$output"; echo '{}'""")
     with pytest.raises(EdgeFmnistError, match=r"taught\.tflite"):

@@ -124,6 +124,10 @@ def test_a_frame_that_was_undone_may_be_stored_again(tmp_path: Path) -> None:
         collection.undo()
     assert Collection(tmp_path).add_unsorted(frame(1))
     assert collection.add_unsorted(frame(1))
+    collection.add(frame(2), "hat")
+    collection.add(frame(3), "hat")
+    collection.undo()
+    assert not collection.add_unsorted(frame(2))
 
 
 def test_a_file_of_the_same_name_is_kept(tmp_path: Path) -> None:

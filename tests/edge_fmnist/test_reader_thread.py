@@ -288,7 +288,7 @@ def test_a_source_says_how_long_a_read_may_take(
 class Reopening(FakeSource):
     """Loses its first frame's connection; blocks when it is reopened until it is interrupted."""
 
-    open_timeout = 0.01
+    open_timeout, read_timeout = 0.01, 60.0
 
     def __init__(self) -> None:
         super().__init__([1, LOST, 2])
@@ -400,6 +400,7 @@ def rested(start: Start, source: Steady, interval: float) -> tuple[ReaderThread,
     return reader, source.count - before[0], source.skipped - before[1]
 
 
+@pytest.mark.alone
 def test_a_resting_camera_is_not_read_and_old_frames_are_skipped(start: Start) -> None:
     reader, count, skipped = rested(start, Steady(), 0.3)
     assert (count, skipped) == (DRIVER_QUEUE + 1, DRIVER_QUEUE)

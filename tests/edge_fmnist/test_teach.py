@@ -144,6 +144,11 @@ def test_a_taught_file_can_be_taught(taught: Taught, photos: Path, tmp_path: Pat
     assert more.labels == ("cross", "handbag", "jeans", "tee")
     assert more.comparison is not None
     assert more.comparison.photographs == EACH
+    # Of both, since neither may be used to evaluate it.
+    for name, draw in (("bag", bag), ("cross", cross)):
+        write(tmp_path / "new", name, draw)
+    later = edge_fmnist.teach(tmp_path / "new", tmp_path / "later.tflite", model=taught.path)
+    assert {*Parent(taught.path).taught_from} < {*Parent(later.path).taught_from}
 
 
 def test_added_classes_leave_the_former_ones(photos: Path, tmp_path: Path) -> None:

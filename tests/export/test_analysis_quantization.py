@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ def test_rounding_weights_per_channel_is_exact_to_half_a_step(rng: np.random.Gen
     step = np.abs(kernel).max(axis=(0, 1, 2)) / 127
     assert (difference <= step / 2 * 1.001).all()
     assert difference[0] < difference[1] / 10
+    assert np.unique(rounded_weights(kernel, (0, 1, 2), 7)[..., 0]).size <= 15
     # One step for both loses the small channel.
     assert np.abs(rounded_weights(kernel, (0, 1, 2, 3)) - kernel)[..., 0].max() > 10 * difference[0]
 
@@ -82,6 +84,15 @@ def test_the_last_activation_is_the_output_of_the_file(rng: np.random.Generator)
     assert steps.max() < 8
 
 
+def test_pixels_have_the_range_and_shape_of_the_model(
+    model_path: Callable[[str], Path], rng: np.random.Generator
+) -> None:
+    path = model_path("range_255_float")
+    image = rng.integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    last = file_activations(path.read_bytes(), image, "model")[-1]
+    np.testing.assert_allclose(last.values[0], Classifier.load(path).outputs(image)[0][0], rtol=1e-4, atol=1e-4)
+
+
 def test_weights_are_those_of_the_file() -> None:
     found = file_activations(read_model("edge").content, np.zeros((1, 28, 28), np.uint8), "edge")
     weighted = [one for one in found if one.operator in ("CONV_2D", "FULLY_CONNECTED")]
@@ -92,6 +103,12 @@ def test_weights_are_those_of_the_file() -> None:
         assert len(one.weights.scales) == channels
         assert max(-one.weights.low, one.weights.high) <= 128 * max(one.weights.scales)
         assert one.weights.low < 0 < one.weights.high
+
+
+def test_weights_of_four_bits_have_fewer_steps() -> None:
+    found = file_activations(read_model("nano4").content, np.zeros((1, 28, 28), np.uint8), "nano4")
+    first, *others, last = (one.weights.limit for one in found if one.weights)
+    assert (first, {*others}, last) == (127, {7}, 127)
 
 
 def test_a_file_that_is_not_a_model_is_refused() -> None:
@@ -141,7 +158,7 @@ def test_costs_are_measured_and_small(analysed: QuantizationAnalysis) -> None:
 
 
 def made_layer(index: int, **changes: Any) -> LayerQuantization:
-    weights, output = OperatorWeights(-1.0, 0.5, (0.004, 0.008)), (0.02, -128)
+    weights, output = OperatorWeights(-1.0, 0.5, (0.004, 0.008), 127), (0.02, -128)
     layer = LayerQuantization(index, "CONV_2D", f"relu_{index}", (7, 7, 4), weights, *output, snr=25.0, own_snr=40.0)
     layer = replace(layer, divergence=0.001 * index, points_lost=0.1, agreement=0.999)
     return replace(layer, **changes)

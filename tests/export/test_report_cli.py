@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edge_fmnist import extras
-from edge_fmnist.model.registry import shipped_models
+from edge_fmnist.model.registry import read_model, shipped_models
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +97,10 @@ def test_another_data_set_is_reported(cli: Cli, model: Path, small_data: Path, t
     warning = "edge: accuracy is measured on another data set than it was trained on"
     assert warning in cli("report", "edge", *options).stderr.replace("\n", " ")
     assert warning not in cli("report", model, *options).stderr.replace("\n", " ")
+    # Without a run, the file's metadata counts.
+    copy = tmp_path / "copy.tflite"
+    copy.write_bytes(read_model("edge").content)
+    assert "copy: accuracy is measured on another" in cli("report", copy, *options).stderr.replace("\n", " ")
 
 
 def test_labels_replace_the_class_names(cli: Cli, model: Path, small_data: Path, tmp_path: Path) -> None:

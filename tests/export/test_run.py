@@ -102,6 +102,10 @@ def test_a_file_of_an_earlier_version_leads_to_its_run() -> None:
     missing = r"^edge\.tflite: the float model of this file was not found"
     with pytest.raises(UsageError, match=missing):
         run_of(file(Calibration(1.5)), "edge.tflite")
+    settings["taught"] = {}
+    with pytest.raises(UsageError, match="a taught model has no float model"):
+        run_of(file(calibration), "edge.tflite")
+    del settings["taught"]
     record["seed"] += 1
     with pytest.raises(UsageError, match=missing):
         run_of(file(calibration), "edge.tflite")

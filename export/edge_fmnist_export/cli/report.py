@@ -106,14 +106,17 @@ def _context(
 
     names = options.given_labels(labels)
     train, test = dataset.load("train", data), dataset.load("test", data)
-    if found.run is not None:
-        options.warn_of_other_data(found.name, recorded_data(found.run), "train", train)
     model = found.model
     if model is None and found.run is not None:
         progress.preparing("exporting the run as int8")
         model = str(report_input.exported(found.run, folder, train))
     # By name if possible, so that the hash of a shipped file is verified.
     classifier = Classifier.load(str(model), threads=threads, labels=names)
+    if found.run is not None:
+        recorded = recorded_data(found.run)
+    else:
+        recorded = classifier.metadata.training_data if classifier.metadata else None
+    options.warn_of_other_data(found.name, recorded, "train", train)
     shipped = shipped_models().get(str(model))
     return ReportContext(
         name=found.name,
@@ -126,6 +129,7 @@ def _context(
         output=folder,
         seed=seed,
         progress=progress.section_progress,
+        given_labels=names,
     )
 
 

@@ -92,6 +92,7 @@ class ReportContext:
         run: the training run of the file, with its history and float weights; None if unknown.
         output: folder of the report.
         progress: called with the progress of the section.
+        given_labels: names of the classes from the user, in place of the file's.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ReportContext:
     output: Path
     seed: int = 0
     progress: ShareProgress = no_progress
+    given_labels: tuple[str, ...] | None = None
 
     @functools.cached_property
     def predictions(self) -> Predictions:

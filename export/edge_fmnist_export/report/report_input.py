@@ -56,7 +56,7 @@ def find_input(wanted: str, run: str | None = None) -> ReportInput:
     if shipped or path.is_file():
         metadata = extract(read_model(wanted).content, wanted)
         _check_classes(wanted, metadata is not None and metadata.own_classes)
-        recorded = metadata is not None and "training" in metadata.settings
+        recorded = metadata is not None and not {"training", "taught"}.isdisjoint(metadata.settings)
         if named is not None and recorded and not is_run_of(named, metadata):
             raise UsageError(f"--run {run}: {wanted} was not exported from this run, as its metadata shows")
         if shipped and named is None and wanted in shipped_runs():

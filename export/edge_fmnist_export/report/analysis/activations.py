@@ -10,24 +10,30 @@ import numpy as np
 
 from edge_fmnist.errors import InterpreterError, ModelError
 from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.classifier import pixel_range
+from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.quantization import TensorInfo, input_table
 from edge_fmnist_export.training.batches import scaled
 
 # Operators that change only the type or the shape.
 WITHOUT_ARITHMETIC = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE"})
 WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+# Weights are symmetric, so -128 and -8 are not used (TensorFlow Lite 8-bit quantization specification).
+INT8_LIMIT, INT4_LIMIT = 127, 7
 
 
 @dataclass(frozen=True, eq=False)
 class OperatorWeights:
     """Smallest and largest weight of an operator, dequantized, and its quantization scales.
 
-    There is one scale for each channel or one in all, and none for float weights.
+    There is one scale for each channel or one in all, and none for float weights. ``limit`` is the largest step: 127 of
+    weights of 8 bits, 7 of those of 4 bits.
     """
 
     low: float
     high: float
     scales: tuple[float, ...]
+    limit: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +75,8 @@ def file_activations(content: bytes, images: np.ndarray, source: str) -> list[Ac
         interpreter.resize_tensor_input(entry["index"], [len(images), *map(int, entry["shape"][1:])])
         interpreter.allocate_tensors()
         info = TensorInfo.from_details(interpreter.get_input_details()[0])
-        table = input_table(info)
-        interpreter.set_tensor(info.index, (images if table is None else table[images])[..., None])
+        table = input_table(info, pixel_range(content, extract(content, source), info)[0])
+        interpreter.set_tensor(info.index, (images if table is None else table[images]).reshape(info.shape))
         interpreter.invoke()
         details = {int(tensor["index"]): tensor for tensor in interpreter.get_tensor_details()}
         return [
@@ -124,12 +130,14 @@ def _weights(interpreter: Any, tensor: dict[str, Any]) -> OperatorWeights:
     values = interpreter.get_tensor(int(tensor["index"])).astype(np.float32)
     parameters = tensor["quantization_parameters"]
     scales = parameters["scales"]
+    # Interpreters give weights of both kinds as int8.
+    limit = INT4_LIMIT if np.abs(values).max() <= INT4_LIMIT else INT8_LIMIT
     if len(scales):
         # Weights are symmetric: their zero point is 0.
         shape = [1] * values.ndim
         shape[int(parameters["quantized_dimension"]) if len(scales) > 1 else 0] = len(scales)
         values = values * scales.reshape(shape)
-    return OperatorWeights(float(values.min()), float(values.max()), tuple(map(float, scales)))
+    return OperatorWeights(float(values.min()), float(values.max()), tuple(map(float, scales)), limit)
 
 
 def layer_activations(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:

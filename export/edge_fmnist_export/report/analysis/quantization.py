@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist_export.report.analysis.activations import (
+    INT8_LIMIT,
     Activation,
     OperatorWeights,
     file_activations,
@@ -124,6 +125,7 @@ def analyse(
             layer.scale,
             layer.zero_point,
             layer.operator != "FULLY_CONNECTED" if layer.weights and layer.weights.scales else None,
+            layer.weights.limit if layer.weights else INT8_LIMIT,
         )
         for index, layer in enumerate(layers)
         if layer.layer is not None and layer.scale

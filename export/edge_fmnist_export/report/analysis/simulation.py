@@ -1,4 +1,4 @@
-"""Simulate int8 rounding of single layers of a float model, to find the layers that cost accuracy.
+"""Simulate the rounding of single layers of a float model, to find the layers that cost accuracy.
 
 A copy of the float model shares its weights and has a switch behind every layer that an operator of the file
 implements. Switched on, it rounds the layer's output with the scale and zero point of the file, and the layer's
@@ -13,26 +13,26 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist_export.report.analysis.activations import INT8_LIMIT
 from edge_fmnist_export.training.batches import Subset, scaled
 from edge_fmnist_export.training.feeding import outputs
 
 BATCH = 250
 LOW, HIGH = -128, 127
-# Weights are symmetric, so -128 is not used (TensorFlow Lite 8-bit quantization specification).
-WEIGHT_LIMIT = 127
 
 
 @dataclass(frozen=True)
 class LayerRounding:
     """How the output of a Keras layer, by name, is rounded, and whether its weights have a scale per channel.
 
-    ``per_channel`` is None without weights.
+    ``per_channel`` is None without weights; ``limit`` is their largest step.
     """
 
     layer: str
     scale: float
     zero_point: int
     per_channel: bool | None
+    limit: int = INT8_LIMIT
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,17 @@ class RoundingSimulation:
         """Return the effect of rounding these layers, with all others in float."""
         chosen = [rounding for rounding in self._roundings if rounding.layer in layers]
         kernels = [kernel for rounding in chosen if (kernel := _kernel(self._model, rounding)) is not None]
-        before = [np.array(kernel.numpy()) for kernel, _ in kernels]
+        before = [np.array(kernel.numpy()) for kernel, *_ in kernels]
         try:
             for rounding in chosen:
                 self._switches[rounding.layer].assign(1.0)
-            for (kernel, axes), values in zip(kernels, before, strict=True):
-                kernel.assign(rounded_weights(values, axes))
+            for (kernel, axes, limit), values in zip(kernels, before, strict=True):
+                kernel.assign(rounded_weights(values, axes, limit))
             return self._cost(self._log_scores())
         finally:
             for rounding in chosen:
                 self._switches[rounding.layer].assign(0.0)
-            for (kernel, _), values in zip(kernels, before, strict=True):
+            for (kernel, *_), values in zip(kernels, before, strict=True):
                 kernel.assign(values)
 
     def _log_scores(self) -> np.ndarray:
@@ -109,14 +109,14 @@ def rounded_activations(values: np.ndarray, scale: float, zero_point: int) -> np
     return result
 
 
-def rounded_weights(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return weights of any shape, float32, rounded to symmetric int8; ``axes`` share a scale.
+def rounded_weights(kernel: np.ndarray, axes: tuple[int, ...], limit: int = INT8_LIMIT) -> np.ndarray:
+    """Return weights of any shape, float32, rounded to at most ``limit`` steps; ``axes`` share a scale.
 
     With a scale per output channel, rounding is the same before and after folding of batch normalization, which scales
     each channel.
     """
     most = np.abs(kernel).max(axis=axes, keepdims=True)
-    step = np.where(most > 0, most, 1) / np.float32(WEIGHT_LIMIT)
+    step = np.where(most > 0, most, 1) / np.float32(limit)
     result: np.ndarray = (np.round(kernel / step) * step).astype(np.float32)
     return result
 
@@ -146,8 +146,8 @@ def _switchable(model: Any, roundings: Sequence[LayerRounding]) -> tuple[Any, di
     return copy, {name: layer.switch for name, layer in layers.items()}
 
 
-def _kernel(model: Any, rounding: LayerRounding) -> tuple[Any, tuple[int, ...]] | None:
-    """Return the weights behind a layer's output, and the axes that share a scale; None without weights."""
+def _kernel(model: Any, rounding: LayerRounding) -> tuple[Any, tuple[int, ...], int] | None:
+    """Return the weights behind a layer's output, the axes that share a scale, and the limit; None without weights."""
     if rounding.per_channel is None:
         return None
     layer: Any = model.get_layer(rounding.layer)
@@ -157,7 +157,7 @@ def _kernel(model: Any, rounding: LayerRounding) -> tuple[Any, tuple[int, ...]] 
         layer = source._keras_history.operation
     kernel = layer.kernel
     if not rounding.per_channel:
-        return kernel, tuple(range(len(kernel.shape)))
+        return kernel, tuple(range(len(kernel.shape))), rounding.limit
     # A depthwise kernel has the shape (height, width, channels, multiplier).
     channels = 2 if type(layer).__name__ == "DepthwiseConv2D" else 1
-    return kernel, tuple(range(len(kernel.shape) - channels))
+    return kernel, tuple(range(len(kernel.shape) - channels)), rounding.limit

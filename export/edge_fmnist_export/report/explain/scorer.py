@@ -107,6 +107,10 @@ def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
         RunError: a run folder is damaged.
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
+    if "taught" in settings:
+        raise UsageError(
+            f"{name}: a taught model has no float model; use --method shap, lime or occlusion without --float"
+        )
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:

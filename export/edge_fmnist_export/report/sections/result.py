@@ -59,7 +59,7 @@ def build(context: ReportContext) -> ReportSection:
 
 def latency_p50(context: ReportContext) -> float:
     """Return the median latency of one image on one thread of this machine, in milliseconds, after a warm-up."""
-    classifier = Classifier.load(context.model_path)
+    classifier = Classifier.load(context.model_path, labels=context.given_labels)
     images = context.test.images[np.arange(WARM_UP + TIMED) % len(context.test)]
     return float(np.median([classifier.predict(image).milliseconds for image in images][WARM_UP:]))
 

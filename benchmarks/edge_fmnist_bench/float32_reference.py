@@ -8,6 +8,7 @@ float model that was trained.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model.tflite_graph import CONVERSIONS, IDENTIFIER, file_schema, read_graph
 
-INTEGERS = {"INT8": np.int8, "INT32": np.int32}
+INTEGERS = {"INT4": np.int8, "INT8": np.int8, "INT32": np.int32}
 
 
 def float32_reference(content: bytes, source: str) -> bytes:
@@ -77,12 +78,17 @@ def _to_float(model: Any, tensor: Any, schema: Any) -> None:
     if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
         return
     names = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-    integer = INTEGERS.get(names[tensor.type])
+    kind = names[tensor.type]
+    integer = INTEGERS.get(kind)
     tensor.type = schema.TensorType.FLOAT32
     data = model.buffers[tensor.buffer].data
     if data is None or len(data) == 0 or integer is None:
         return
-    values = np.frombuffer(bytes(bytearray(data)), integer).reshape(tensor.shape).astype(np.float32)
+    stored = np.frombuffer(bytes(bytearray(data)), integer)
+    if kind == "INT4":
+        # Two in a byte, the first in the lower half; shifted to and fro for their sign.
+        stored = np.stack([stored << 4 >> 4, stored >> 4], axis=-1).reshape(-1)[: math.prod(tensor.shape)]
+    values = stored.reshape(tensor.shape).astype(np.float32)
     # One scale for all, or one per channel.
     shape = [1] * values.ndim
     if len(quantization.scale) > 1:

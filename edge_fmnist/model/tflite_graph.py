@@ -35,7 +35,7 @@ TYPES = (
 )
 # Values of the schema's enum BuiltinOperator.
 CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE, FULLY_CONNECTED = 3, 4, 6, 9
-MUL, CUSTOM, SUB, DIV, QUANTIZE = 18, 32, 41, 42, 114
+MUL, CUSTOM, SUB, DIV, TRANSPOSE_CONV, QUANTIZE = 18, 32, 41, 42, 67, 114
 # Far above any classifier of 28x28 images; stops a damaged shape from filling memory.
 MAX_TENSOR_BYTES = 256 << 20
 MAX_GRAPH_BYTES = 1 << 30
@@ -131,12 +131,13 @@ class Graph:
 class _RawTensor:
     """A tensor with what its check needs, read from its table."""
 
-    def __init__(self, table: Table, buffers: list[int]) -> None:
+    def __init__(self, table: Table, buffers: list[np.ndarray]) -> None:
         self.table = table
         self.type, item = TYPES[table.number(1, "B")]
         self.shape = tuple(map(int, table.numbers(0, "<i4")))
         self.bytes = math.ceil(math.prod(max(1, size) if size < 0 else size for size in self.shape) * item)
-        self.constant_bytes = buffers[table.number(2, "I")]
+        self.constant = buffers[table.number(2, "I")]
+        self.constant_bytes = len(self.constant)
         quantization = table.table(4)
         self.scales = quantization.numbers(2, "<f4") if quantization else np.empty(0)
         self.zero_points = quantization.numbers(3, "<i8") if quantization else np.empty(0)
@@ -180,7 +181,7 @@ def _limits(integer: str) -> tuple[int, int]:
 class _RawGraph:
     """A subgraph of a file, as its check and :class:`Graph` need it."""
 
-    def __init__(self, table: Table, buffers: list[int], codes: list[tuple[int, str]]) -> None:
+    def __init__(self, table: Table, buffers: list[np.ndarray], codes: list[tuple[int, str]]) -> None:
         self.inputs, self.outputs = _indexes(table, 1), _indexes(table, 2)
         self.tensors = [_RawTensor(tensor, buffers) for tensor in table.tables(0)]
         # Code, name of a custom operator, inputs, outputs.
@@ -215,7 +216,13 @@ class _RawGraph:
         quantized = [tensor for tensor in tensors if tensor.type in ("INT8", "UINT8")]
         if len({len(tensor.scales) > 0 for tensor in quantized}) > 1:
             raise ValueError(f"operator {position} has tensors with and without a quantization scale")
-        scales = [float(tensor.scales[0]) for tensor in quantized if len(tensor.scales) == 1]
+        # The converter gives a constant of zeros, such as the slopes of a PReLU, a tiny scale.
+        scaled = (
+            each
+            for each in quantized
+            if len(each.scales) == 1 and not (each.constant_bytes and not each.constant.any())
+        )
+        scales = [float(tensor.scales[0]) for tensor in scaled]
         if scales and max(scales) > MAX_SCALE_RATIO * min(scales):
             raise ValueError(f"operator {position} has quantization scales from {min(scales):g} to {max(scales):g}")
 
@@ -228,7 +235,7 @@ class _RawModel:
             raise ValueError(f"no {IDENTIFIER.decode()} at its start")
         self.root = Table.root(content)
         # A buffer over 2 GB lies outside of the flatbuffer and is refused by its tensors' sizes.
-        self.buffers = [len(buffer.numbers(0, "u1")) for buffer in self.root.tables(4)]
+        self.buffers = [buffer.numbers(0, "u1") for buffer in self.root.tables(4)]
         codes = [(max(code.number(0, "b"), code.number(3, "i")), code.text(1)) for code in self.root.tables(1)]
         self.graphs = [_RawGraph(graph, self.buffers, codes) for graph in self.root.tables(2)]
 
@@ -372,10 +379,14 @@ def read_graph(content: bytes, source: str) -> Graph:
 
 def _macs(code: int, inputs: tuple[int, ...], outputs: tuple[int, ...], tensors: tuple[Tensor, ...]) -> int:
     """Return the multiply-accumulate operations of one operator; 0 for those without weights."""
-    if code not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED):
+    if code not in (CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, TRANSPOSE_CONV):
         return 0
     weights = tensors[inputs[1]].shape
     if code == FULLY_CONNECTED:
-        return math.prod(weights)
+        # For each row of an image, if it has several.
+        return math.prod(tensors[outputs[0]].shape[1:-1]) * math.prod(weights)
+    if code == TRANSPOSE_CONV:
+        # Each input value is multiplied by a kernel for each output channel.
+        return math.prod(tensors[inputs[2]].shape[1:]) * math.prod(weights[:3])
     # Each output value is a sum over the kernel, for a convolution in all input channels.
     return math.prod(tensors[outputs[0]].shape[1:]) * math.prod(weights[1:] if code == CONV_2D else weights[1:3])

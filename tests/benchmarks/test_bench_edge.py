@@ -71,8 +71,9 @@ def test_the_reference_has_the_layers_of_the_model_in_float32(reference: bytes) 
     assert model.dtypes(made) == {"input": "FLOAT32", "output": "FLOAT32", "layers": ["FLOAT32"]}
 
 
-def test_the_reference_gives_nearly_the_same_outputs(reference: bytes) -> None:
-    classifier = Classifier.load("edge")
+@pytest.mark.parametrize("name", ["edge", "nano4"])
+def test_the_reference_gives_nearly_the_same_outputs(name: str) -> None:
+    classifier, reference = Classifier.load(name), float32_reference(read_model(name).content, name)
     step = classifier.output.scale
     quantized = classifier.outputs(PICTURES)[0].astype(np.float32)
     outputs, _ = Classifier(ModelBytes(reference, "reference")).outputs(PICTURES)

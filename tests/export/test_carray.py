@@ -267,3 +267,8 @@ def test_command_converts_a_run_and_writes_its_c_files(
     assert made["format"] == "int8"
     assert made["arena"]["bytes"] > made["arena"]["activation_bytes"] > 784
     assert made["sha256"] in Path(made["c_array"]["header"]).read_text("utf-8")
+    # Microcontrollers have no kernels for integer weights and float activations.
+    arguments = ("export", tiny_run, "--data", tiny_data, "--c-array", "--dynamic")
+    assert "runs no" in run_command(*arguments, "-o", tmp_path / "X.TFLITE", code=1).stderr
+    assert "runs no" in run_command(*arguments, "--float32", "-o", tmp_path / "both").stderr
+    assert {path.name for path in (tmp_path / "both").glob("*.c")} == {"tiny-float32.c"}

@@ -7,7 +7,7 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import ModelError
+from edge_fmnist.errors import CheckError, ModelError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import ModelBytes, read_model
 from edge_fmnist.model.tflite_graph import CONV_2D, IDENTIFIER, check_model, file_schema, read_graph
@@ -52,6 +52,15 @@ def rounded() -> bytes:
 @pytest.fixture(scope="module")
 def reduced(rounded: bytes) -> bytes:
     return int4_weights(rounded)
+
+
+def test_a_network_without_such_a_convolution(rounded: bytes) -> None:
+    model = model_of(rounded)
+    for code in model.operatorCodes:
+        if code.builtinCode == CONV_2D:
+            code.builtinCode = file_schema().BuiltinOperator.RELU
+    with pytest.raises(CheckError, match="no convolution of more than one channel"):
+        int4_weights(packed(model))
 
 
 def outputs(content: bytes) -> np.ndarray:

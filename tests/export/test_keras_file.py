@@ -12,6 +12,7 @@ import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import load_split
+from edge_fmnist_export.quantize.keras_file import _rescales
 
 Command = Callable[..., Any]
 pytestmark = [
@@ -42,15 +43,23 @@ def trained(keras: Any, tiny_data: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "saved_v1.5"])
+@pytest.mark.parametrize("name", ["mine.keras", "mine.h5", "saved_v1.5", "saved_255"])
 def test_a_keras_classifier_is_quantized_and_checked(
-    keras: Any, trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path, name: str
+    keras: Any,
+    trained: Any,
+    run_command: Command,
+    tiny_data: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
 ) -> None:
     path, written = tmp_path / name, tmp_path / "mine.tflite"
     if name.startswith("mine"):
         trained.save(path)
     else:
-        keras.Sequential([keras.Input((28, 28)), keras.layers.Rescaling(255.0), trained]).export(path, verbose=False)
+        # Its layers cannot be seen, so the test images tell the range of its pixels.
+        scaling = [] if name == "saved_255" else [keras.layers.Rescaling(255.0)]
+        keras.Sequential([keras.Input((28, 28)), *scaling, trained]).export(path, verbose=False)
     answer = run_command("export", path, "--data", tiny_data, "--calibration", 50, "-o", written, "--json")
     (report,) = answer.json
     assert report["format"] == "int8-ptq"
@@ -61,6 +70,8 @@ def test_a_keras_classifier_is_quantized_and_checked(
     assert classifier.metadata.output == "probabilities"
     assert classifier.metadata.settings["source"] == name
     assert classifier.metadata.settings["name"] == name.removesuffix(".keras").removesuffix(".h5")
+    assert ("model of pixels from 0 to 255" in caplog.text) == (name == "saved_255")
+    assert "its classes get the names of Fashion-MNIST's" in answer.stderr
 
 
 def test_a_rescaling_layer_within_a_block_counts(
@@ -72,6 +83,31 @@ def test_a_rescaling_layer_within_a_block_counts(
     keras.Model(inputs, keras.Sequential([keras.Input((28, 28)), block])(inputs)).save(path)
     (report,) = run_command("export", path, "--data", tiny_data, "--calibration", 50, "--json", "-o", tmp_path).json
     assert report["top1"] > 0.8
+
+
+def test_a_rescaling_of_the_logits_does_not_count(keras: Any) -> None:
+    layers = [keras.Input((28, 28)), keras.layers.Flatten(), keras.layers.Dense(10), keras.layers.Rescaling(0.04)]
+    assert not _rescales(keras.Sequential(layers), keras)
+
+
+def test_a_model_of_mixed_precision(keras: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
+    path, options = tmp_path / "mixed.keras", {"dtype": "mixed_float16"}
+    layers = [keras.layers.Conv2D(4, 3, 2, **options), keras.layers.Flatten(), keras.layers.Dense(10, **options)]
+    keras.Sequential([keras.Input((28, 28, 1)), *layers]).save(path)
+    answer = run_command("export", path, "--data", tiny_data, "--float32", "-o", tmp_path / "x.tflite", "--json")
+    assert answer.json[0]["drop_points"] == 0
+
+
+def test_classes_of_other_data_are_not_evaluated(
+    keras: Any, run_command: Command, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_FMNIST_DATA", str(tiny_data))
+    path, labels = tmp_path / "three.keras", tmp_path / "labels.txt"
+    keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(12)]).save(path)
+    labels.write_text("\n".join(f"class {number}" for number in range(12)))
+    answer = run_command("export", path, "--labels", labels, "--float32", "-o", tmp_path / "x.tflite", "--json")
+    assert answer.json[0]["top1"] is None
+    assert "accuracy is not measured, since these are not" in answer.stderr
 
 
 def test_calibration_on_pictures(trained: Any, run_command: Command, tiny_data: Path, tmp_path: Path) -> None:
@@ -108,7 +144,8 @@ def test_models_that_cannot_be_exported(keras: Any, run_command: Command, tiny_d
     for path, code, message in (
         (tmp_path / "none.keras", 3, "no such file"),
         (tmp_path / "damaged.keras", 1, "Keras cannot load it"),
-        (saved("rgb.keras", (96, 96, 3), flatten(), dense(10)), 1, "expected a classifier of 28x28 grey images"),
+        (saved("large.keras", (96, 96, 3), flatten(), dense(10)), 1, "expected a classifier of 28x28 grey images"),
+        (saved("rgb.keras", (28, 28, 3), keras.layers.Conv2D(2, 3), flatten(), dense(10)), 1, "28x28 grey images"),
         (saved("map.keras", (28, 28, 1), keras.layers.Conv2D(2, 3)), 1, "one output of shape (N, classes)"),
         (saved("three.keras", (28, 28, 1), flatten(), dense(3)), 1, "expected 3 labels, got 10"),
         (saved("sigmoid.keras", (28, 28, 1), flatten(), dense(10, "sigmoid")), 1, "as of a sigmoid"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edge_fmnist.errors import DataError
-from edge_fmnist_export.quantize.convert import representative_dataset
+from edge_fmnist_export.quantize.convert import representative_dataset, representative_images
 from edge_fmnist_export.training.batches import Subset
 
 
@@ -34,6 +34,12 @@ def test_the_seed_alone_decides(train: Subset) -> None:
     np.testing.assert_array_equal(first.images, again.images)
     assert first.sha256 == again.sha256 != other.sha256
     assert (first.seed, other.seed) == (1, 2)
+
+
+def test_dark_images_give_the_input_the_whole_range() -> None:
+    images = np.random.default_rng(0).integers(10, 90, (20, 28, 28), dtype=np.uint8)
+    chosen = representative_images(images, 0).images
+    assert (chosen.min(), chosen.max(), (chosen != images).sum()) == (0, 255, 2)
 
 
 def test_too_few_images(train: Subset) -> None:

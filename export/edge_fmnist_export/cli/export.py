@@ -13,7 +13,8 @@ from edge_fmnist import extras
 from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import check_outputs
-from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
+from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import CheckError, DataNotFoundError, ModelError, UsageError
 from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
 
@@ -44,7 +45,9 @@ def export(
     float32: Annotated[bool, typer.Option("--float32", help="float32.")] = False,
     float16: Annotated[bool, typer.Option("--float16", help="float16 weights.")] = False,
     dynamic: Annotated[bool, typer.Option("--dynamic", help="int8 weights, float activations.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="All formats except for --int4.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="All formats that fit; int4 only for runs trained with weight_bits = 4.")
+    ] = False,
     io: Annotated[str, typer.Option(help="Input and output type of int8 files: uint8, int8 or float32.")] = "uint8",
     output: Annotated[
         Path, typer.Option("--output", "-o", help="A folder, or a .tflite file for a single format.")
@@ -113,13 +116,16 @@ def export(
         if images is not None and not {"int8-ptq", "int4"} & {*formats}:
             raise UsageError("--images: only int8 and int4 files are calibrated; expected one of these formats")
     else:
-        formats = formats or [_default_format(run)]
+        if every:
+            # A run has one of the integer formats.
+            formats = list(dict.fromkeys(_integer_format(run) if name == "int8" else name for name in formats))
+        formats = formats or [_integer_format(run).removesuffix("-ptq")]
     names, count = options.given_labels(labels), calibration if {"int8-ptq", "int4"} & {*formats} else None
     if keras_file:
         exporter = _keras_exporter(Path(run), io, data, images, names, count)
     else:
         exporter = _run_exporter(run, io, data, names, count)
-    if output.suffix == ".tflite":
+    if output.suffix.lower() == ".tflite":
         check_outputs(files=[output])
     else:
         check_outputs(folders=[output])
@@ -128,7 +134,13 @@ def export(
         _show(results)
     documents = []
     for result in results:
-        made = outputs.make(str(result.path), result.path.with_suffix(""), quiet=json)
+        try:
+            made = outputs.make(str(result.path), result.path.with_suffix(""), quiet=json)
+        except ModelError as error:
+            if len(results) == 1:
+                raise
+            console.warn(str(error))
+            made = {}
         documents.append(result.as_dict() | made)
         # There is one page, of the first file.
         outputs = replace(outputs, web=None)
@@ -152,16 +164,16 @@ def _is_keras_file(name: str) -> bool:
     return Path(name).suffix.lower() in KERAS_SUFFIXES or (Path(name) / "saved_model.pb").is_file()
 
 
-def _default_format(run: str) -> str:
+def _integer_format(run: str) -> str:
     from edge_fmnist_export.training.run_folder import open_run
 
-    return "int4" if open_run(run).integer_format == "int4" else "int8"
+    return open_run(run).integer_format
 
 
 def _check_output(output: Path, formats: list[str]) -> None:
-    if output.suffix == ".tflite" and len(formats) > 1:
+    if output.suffix.lower() == ".tflite" and len(formats) > 1:
         raise UsageError(f"{output}: one file for {len(formats)} formats; give a folder with --output")
-    if output.suffix in C_SUFFIXES:
+    if output.suffix.lower() in C_SUFFIXES:
         raise UsageError(
             f"{output}: C files are written next to the .tflite file; name that, or a folder, with --output"
         )
@@ -199,8 +211,16 @@ def _keras_exporter(
     """Return the exporter of a Keras file, calibrated on the pictures in ``images`` or on training images."""
     from edge_fmnist_export.quantize.keras_file import KerasFileExporter, images_of
 
+    others = labels is not None and labels != LABELS
+    if data is None and others:
+        console.warn(
+            f"{path}: accuracy is not measured, since these are not Fashion-MNIST's classes"
+            + ("; it is calibrated on Fashion-MNIST, give its own --data or --images" if images is None else "")
+        )
+    if labels is None and (data is not None or images is not None):
+        console.warn(f"{path}: its classes get the names of Fashion-MNIST's; give others with --labels")
     # Without --data, the pictures of --images are all that is known.
-    test = None if images is not None and data is None else _test_split(data)
+    test = None if data is None and (images is not None or others) else _test_split(data)
     pixels = None
     if calibration is not None:
         pixels = dataset.load("train", data).images if images is None else images_of(images)
@@ -228,7 +248,7 @@ def _export_all(
     results, failures = [], []
     for kind in kinds:
         name = f"{exporter.name}-{kind}.tflite"
-        path = output if output.suffix == ".tflite" else output / name
+        path = output if output.suffix.lower() == ".tflite" else output / name
         with console.status(f"exporting {kind}"):
             try:
                 with console.quiet_native_log():

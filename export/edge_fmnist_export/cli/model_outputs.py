@@ -68,7 +68,7 @@ def target_of(name: str, output: Path) -> Path:
     """
     if output.suffix.lower() in CPP_SUFFIXES:
         raise UsageError(f"{output}: expected a folder, or a file that ends in {' or '.join(C_SUFFIXES)}")
-    return output.with_suffix("") if output.suffix in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
+    return output.with_suffix("") if output.suffix.lower() in (*C_SUFFIXES, ".tflite") else output / Path(name).stem
 
 
 def _show(source: str, arena: Arena, graph: Graph) -> None:

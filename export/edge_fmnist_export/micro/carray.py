@@ -28,6 +28,7 @@ from edge_fmnist_export.micro.arena import estimate
 # Kernels read weights in place; the file format aligns them to 16 bytes.
 ALIGNMENT = 16
 BYTES_IN_A_LINE = 16
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 C_TYPES = {"UINT8": "uint8_t", "INT8": "int8_t", "INT16": "int16_t", "INT32": "int32_t", "FLOAT32": "float"}
 # Operators whose method of MicroMutableOpResolver is not named after the words of the operator.
 METHODS = {
@@ -91,7 +92,7 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
 
     Raises:
         UsageError: a name that a C include cannot contain.
-        ModelError: not a model, a damaged one, or one with an unsupported input or output.
+        ModelError: not a model, a damaged one, or one with types that TensorFlow Lite for Microcontrollers lacks.
         InterpreterError: no schema of the file format is installed.
     """
     # Two question marks may begin a trigraph.
@@ -100,6 +101,7 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     structure = read_graph(model.content, model.source)
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
+    _check_types(structure, model.source)
     ends = _ends(model, structure)
     classes = ends[1].shape[-1] if ends[1].shape else 1
     labels = metadata.labels if metadata else associated_labels(model.content, classes, model.source) or ()
@@ -122,6 +124,19 @@ def quoted(text: str) -> str:
     # An octal escape ends after three digits; a hexadecimal one would continue.
     characters = (chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}" for byte in text.encode())
     return '"' + "".join(ESCAPES.get(character, character) for character in characters) + '"'
+
+
+def _check_types(structure: Graph, source: str) -> None:
+    """Refuse float16 weights, and integer weights with float activations: kernels for microcontrollers have neither."""
+    for operator in structure.operators:
+        types = [structure.tensors[index].type for index in operator.inputs if index >= 0]
+        if (operator.name in WEIGHTED and types[0] == "FLOAT32" != types[1]) or (
+            operator.name == "DEQUANTIZE" and types[0] == "FLOAT16"
+        ):
+            raise ModelError(
+                f"{source}: TensorFlow Lite for Microcontrollers runs no {operator.name} of {' and '.join(types[:2])}; "
+                "export it with --int8 or --float32"
+            )
 
 
 def _ends(model: ModelBytes, structure: Graph) -> tuple[_End, _End]:

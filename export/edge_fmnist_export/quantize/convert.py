@@ -59,7 +59,14 @@ def representative_dataset(train: Subset, count: int, seed: int, classes: int | 
 
 
 def representative_images(images: np.ndarray, seed: int) -> Representative:
-    """Return selected images, uint8 (N, 28, 28), as representative dataset; ``seed`` is that of the selection."""
+    """Return selected images, uint8 (N, 28, 28), as representative dataset; ``seed`` is that of the selection.
+
+    The darkest and the brightest pixel of all become 0 and 255: their range becomes that of the file's input.
+    """
+    if len(images) and (images.min() > 0 or images.max() < 255):
+        flat = images.reshape(-1).copy()
+        flat[flat.argmin()], flat[flat.argmax()] = 0, 255
+        images = flat.reshape(images.shape)
     return Representative(images, seed, hashlib.sha256(images.tobytes()).hexdigest())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_fmnist.errors import CheckError
 from edge_fmnist.model.tflite_graph import CONV_2D, file_schema
 from edge_fmnist_export.quantize.compact import compact_model
 
@@ -25,6 +26,7 @@ def int4_weights(content: bytes) -> bytes:
     The first convolution, which sees the image, and the fully connected layer stay int8. Appended data is dropped.
 
     Raises:
+        CheckError: there is no such convolution.
         InterpreterError: no schema of the file format is installed.
     """
     model = file_schema().ModelT.InitFromPackedBuf(content, 0)
@@ -38,6 +40,8 @@ def int4_weights(content: bytes) -> bytes:
         # A layer that is used twice has one kernel and two biases, whose step is that of the input times the weight's.
         kernels.add(operator.inputs[1])
         biases.add(operator.inputs[2])
+    if not kernels:
+        raise CheckError("int4: the network has no convolution of more than one channel; use --int8 or --ptq")
     for index in kernels:
         _replace(model, graph.tensors[index], _packed(np.rint(_values(model, graph.tensors[index], np.int8) / COARSER)))
         graph.tensors[index].type = file_schema().TensorType.INT4

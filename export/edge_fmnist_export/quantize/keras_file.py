@@ -22,11 +22,17 @@ from edge_fmnist_export.training import backend
 SEED = 0
 # Larger than any factor that brings pixels from 0..255 to a usual range; others are part of the network.
 LARGEST_SCALE = 0.05
+# Test images for which both ranges of pixels are tried, and the gain that decides.
+TRIED, MARGIN = 500, 0.1
+EXPECTED_INPUT = "expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)"
 
 
 @interrupted_later()
-def load_classifier(path: Path) -> tuple[Any, int, str]:
+def load_classifier(path: Path, test: Split | None = None) -> tuple[Any, int, str]:
     """Load a Keras classifier for 28x28 images.
+
+    Its pixels are 0 to 255 if it begins with a Rescaling layer, or if it is much more accurate with them on the test
+    images, else 0 to 1.
 
     Returns:
         A Keras 3 model that maps float32 (N, 28, 28, 1), 0 to 1, to float32 (N, classes); the number of classes;
@@ -37,19 +43,48 @@ def load_classifier(path: Path) -> tuple[Any, int, str]:
         ModelError: unreadable, or another input or output.
     """
     keras = backend.keras_on_tensorflow()
-    inputs = keras.Input((28, 28, 1))
-    outputs = _output(_read(path, keras), inputs, path, keras)
-    shape = tuple(getattr(outputs, "shape", ()))
-    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
-        raise ModelError(f"{path}: expected one output of shape (N, classes), got {shape or 'several'}")
-    model = keras.Model(inputs, outputs)
-    values = np.asarray(model.predict_on_batch(np.random.default_rng(0).random((16, 28, 28, 1), np.float32)))
+    inner = _read(path, keras)
+    scales = (255.0, 1.0) if _rescales(inner, keras) else (1.0, 255.0)
+    model, values = _classifier(inner, scales[0], path, keras)
+    if test is not None:
+        other, _ = _classifier(inner, scales[1], path, keras)
+        accuracy, others = (_accuracy(each, test) for each in (model, other))
+        if others > accuracy + MARGIN:
+            model = other
+            log_warning(
+                f"{path}: taken as a model of pixels from 0 to {scales[1]:g}: {others:.0%} of the first test images "
+                f"are right with them, and {accuracy:.0%} with 0 to {scales[0]:g}"
+            )
+    elif path.is_dir() and scales[0] == 1:
+        log_warning(
+            f"{path}: its pixels are taken to be from 0 to 1; with a test split (--data), the range is measured"
+        )
     if not np.isfinite(values).all():
         raise ModelError(f"{path}: its outputs are not finite")
     probabilities = values.min() >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
     if not probabilities and values.min() >= 0 and values.max() <= 1:
         raise ModelError(f"{path}: expected outputs of a softmax, or logits; got values from 0 to 1 as of a sigmoid")
-    return model, int(shape[1]), "probabilities" if probabilities else "logits"
+    return model, values.shape[1], "probabilities" if probabilities else "logits"
+
+
+def _classifier(inner: Any, scale: float, path: Path, keras: Any) -> tuple[Any, np.ndarray]:
+    """Return a model of pixels from 0 to 1, of one of pixels from 0 to ``scale``, and its outputs for random images."""
+    inputs = keras.Input((28, 28, 1))
+    outputs = _output(inner, keras.layers.Rescaling(scale)(inputs) if scale != 1 else inputs, path, keras)
+    shape = tuple(getattr(outputs, "shape", ()))
+    if len(shape) != 2 or shape[1] is None or shape[1] < 2:
+        raise ModelError(f"{path}: expected one output of shape (N, classes), got {shape or 'several'}")
+    model = keras.Model(inputs, outputs)
+    try:
+        return model, np.asarray(model.predict_on_batch(np.random.default_rng(0).random((16, 28, 28, 1), np.float32)))
+    except Exception as error:  # whatever Keras raises for a shape that does not fit after all
+        raise ModelError(f"{path}: {EXPECTED_INPUT}") from error
+
+
+def _accuracy(model: Any, test: Split) -> float:
+    """Return the accuracy on the first test images, 0 to 1."""
+    values = model.predict_on_batch(test.images[:TRIED, ..., None].astype(np.float32) / np.float32(255))
+    return float((np.asarray(values).argmax(axis=1) == test.targets[:TRIED]).mean())
 
 
 def _read(path: Path, keras: Any) -> Any:
@@ -59,15 +94,17 @@ def _read(path: Path, keras: Any) -> Any:
     try:
         if path.is_dir():
             return keras.layers.TFSMLayer(str(path), call_endpoint="serving_default")
-        return keras.models.load_model(path, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever Keras and h5py raise for a damaged or foreign file
         raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {error})") from error
+    for layer in model._flatten_layers():
+        # Weights are float32 also with mixed precision, whose operators TensorFlow Lite lacks.
+        layer.dtype_policy = keras.DTypePolicy("float32")
+    return model
 
 
-def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
-    """Return a model's output for images (N, 28, 28, 1), 0 to 1, in the shape and range that it takes."""
-    # A model with a Rescaling layer takes pixels from 0 to 255.
-    pixels = keras.layers.Rescaling(255.0)(inputs) if _rescales(inner, keras) else inputs
+def _output(inner: Any, pixels: Any, path: Path, keras: Any) -> Any:
+    """Return a model's output for images (N, 28, 28, 1), in the shape that it takes."""
     for shape in ((28, 28, 1), (28, 28), (784,)):
         try:
             outputs = inner(keras.layers.Reshape(shape)(pixels))
@@ -75,16 +112,18 @@ def _output(inner: Any, inputs: Any, path: Path, keras: Any) -> Any:
             continue
         # A SavedModel returns its outputs by name.
         return next(iter(outputs.values())) if isinstance(outputs, dict) and len(outputs) == 1 else outputs
-    raise ModelError(f"{path}: expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)")
+    raise ModelError(f"{path}: {EXPECTED_INPUT}")
 
 
 def _rescales(model: Any, keras: Any) -> bool:
-    """Return whether a model, or one that is a layer of it, has a Rescaling layer for pixels from 0 to 255."""
-    return any(
-        (isinstance(layer, keras.layers.Rescaling) and np.max(np.abs(layer.scale)) <= LARGEST_SCALE)
-        or _rescales(layer, keras)
-        for layer in getattr(model, "layers", [])
-    )
+    """Return whether a model, or one that is a layer of it, begins with a Rescaling of pixels from 0 to 255."""
+    for layer in getattr(model, "layers", []):
+        scales = isinstance(layer, keras.layers.Rescaling) and np.max(np.abs(layer.scale)) <= LARGEST_SCALE
+        if scales or _rescales(layer, keras):
+            return True
+        if layer.weights:
+            return False
+    return False
 
 
 def images_of(folder: Path) -> np.ndarray:
@@ -116,7 +155,7 @@ class KerasFileExporter(Exporter):
             ModelError: unreadable, or another input or output.
             DataError: the number of labels does not fit the model, or the test split's classes do not.
         """
-        model, classes, self._output = load_classifier(path)
+        model, classes, self._output = load_classifier(path, test)
         names = LABELS if labels is None else labels
         if len(names) != classes:
             raise DataError(f"{path}: expected {classes} labels, got {len(names)}; give a file of them with --labels")

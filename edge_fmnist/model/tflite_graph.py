@@ -58,6 +58,7 @@ class Tensor:
         shape: as in the file; an open batch size is 1 or -1.
         constant_bytes: bytes of constant data; 0 for an activation.
         scale: size of one quantization step; None if not quantized, or quantized per channel.
+        zero_point: the value that stands for 0.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Tensor:
     shape: tuple[int, ...]
     constant_bytes: int
     scale: float | None
+    zero_point: int = 0
 
 
 @dataclass(frozen=True)
@@ -365,6 +367,7 @@ def read_graph(content: bytes, source: str) -> Graph:
                 raw.shape,
                 raw.constant_bytes,
                 float(raw.scales[0]) if len(raw.scales) == 1 else None,
+                int(raw.zero_points[0]) if len(raw.zero_points) else 0,
             )
             for raw in graph.tensors
         )

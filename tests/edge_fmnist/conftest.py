@@ -120,6 +120,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
+def warnings() -> list[str]:
+    """Return an empty list, for the function that receives warnings."""
+    return []
+
+
+@pytest.fixture
 def write_video() -> Callable[..., Path]:
     """Return a function that writes frames, uint8, shape (H, W, 3), as a video file, and returns its path."""
 

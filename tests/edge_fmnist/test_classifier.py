@@ -394,12 +394,6 @@ def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: n
     assert classifier.values(images)[0].shape == (300, 10)
 
 
-def test_fewer_labels_than_the_file_has_classes(describe_model: Describe) -> None:
-    # The rest would silently become unused outputs.
-    with pytest.raises(ModelError, match="expected an output for 3 labels, got 10"):
-        Classifier(describe_model(), labels=("a", "b", "c"))
-
-
 def test_another_model_keeps_the_threads(model_path: Models) -> None:
     classifier = Classifier(model_path("logits_uint8"), threads=2)
     assert classifier.load_other(model_path("logits_int8")).info.threads == 2

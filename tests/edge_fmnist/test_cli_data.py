@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,9 @@ MakeIdx = Callable[..., Path]
 Serve = Callable[..., str]
 
 
-def assert_fails(result: Any, exit_code: int, *parts: str) -> None:
-    """Check for one message with ``parts``, the exit code, an empty stdout and no traceback."""
-    assert isinstance(result.exception, SystemExit), result.exception
-    assert result.exit_code == exit_code
-    assert result.stdout == ""
-    assert "Traceback" not in result.stderr
-    [message] = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    for part in parts:
-        assert part in message
-
-
-def test_json_describes_the_data(cli: Cli, small_data: Path) -> None:
-    result = cli("data", "--data", small_data, "--json")
-    assert (result.exit_code, result.stderr) == (0, "")
+def test_json_describes_the_data(run_cli: Cli, small_data: Path) -> None:
+    result = run_cli("data", "--data", small_data, "--json")
+    assert result.stderr == ""
     facts = json.loads(result.stdout)
     assert facts["folder"] == str(small_data)
     assert facts["fashion_mnist"] is False
@@ -44,11 +34,11 @@ def test_json_describes_the_data(cli: Cli, small_data: Path) -> None:
     assert facts["splits"]["test"]["dtype"] == "uint8"
 
 
-def test_json_pixel_statistics_and_hashes(cli: Cli, make_idx: MakeIdx) -> None:
+def test_json_pixel_statistics_and_hashes(run_cli: Cli, make_idx: MakeIdx) -> None:
     images = np.zeros((40, 28, 28), np.uint8)
     images[:10] = 200
     folder = make_idx(test_images=images, gz=False)
-    split = json.loads(cli("data", "--data", folder, "--json").stdout)["splits"]["test"]
+    split = json.loads(run_cli("data", "--data", folder, "--json").stdout)["splits"]["test"]
     assert split["pixels"] == {"min": 0, "max": 200, "mean": 50.0, "std": 86.6025, "zero_share": 0.75}
     names = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
     assert split["sha256"] == [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
@@ -62,30 +52,31 @@ def test_table(run_cli: Cli, small_data: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_data_installed")
-def test_no_download_wanted(cli: Cli) -> None:
-    assert_fails(cli("data", "--no-download"), 3, "Fashion-MNIST was not found in", "apt install")
+def test_no_download_wanted(run_cli: Cli) -> None:
+    result = run_cli("data", "--no-download", code=3)
+    assert re.fullmatch("Error: Fashion-MNIST was not found in .*apt install.*\n", result.stderr)
 
 
 @pytest.mark.usefixtures("no_data_installed")
-def test_downloads_into_the_cache(cli: Cli, published: dict[str, bytes], serve: Serve) -> None:
-    result = cli("data", "--json", "--mirror", serve(published))
-    assert result.exit_code == 0, result.stderr
+def test_downloads_into_the_cache(run_cli: Cli, published: dict[str, bytes], serve: Serve) -> None:
+    result = run_cli("data", "--json", "--mirror", serve(published))
     assert f"Downloaded Fashion-MNIST to {user_cache()}" in result.stderr
     facts = json.loads(result.stdout)
     assert (facts["folder"], facts["fashion_mnist"]) == (str(user_cache()), True)
     assert {path.name: path.read_bytes() for path in user_cache().iterdir()} == published
-    assert "hashes match" in cli("data").output
+    assert "hashes match" in run_cli("data").output
 
 
 @pytest.mark.usefixtures("no_data_installed")
-def test_no_network(cli: Cli, closed_port: str) -> None:
-    assert_fails(cli("data", "--mirror", closed_port), 3, "no mirror delivered", closed_port, "refused", "apt install")
+def test_no_network(run_cli: Cli, closed_port: str) -> None:
+    result = run_cli("data", "--mirror", closed_port, code=3)
+    assert re.search(f"Error: no mirror delivered .*{closed_port}.*refused.*apt install", result.stderr)
     assert list(user_cache().iterdir()) == []
 
 
 @pytest.mark.data
-def test_real_data(cli: Cli, real_data: Path) -> None:
-    facts = json.loads(cli("data", "--data", real_data, "--json").stdout)
+def test_real_data(run_cli: Cli, real_data: Path) -> None:
+    facts = json.loads(run_cli("data", "--data", real_data, "--json").stdout)
     assert facts["fashion_mnist"] is True
     assert facts["splits"]["train"]["counts"] == [6000] * 10
     assert facts["splits"]["test"]["counts"] == [1000] * 10

@@ -17,7 +17,6 @@ from edge_fmnist.data.dataset import (
     SplitName,
     find_data,
     idx_path,
-    is_fashion_mnist,
     load,
     load_split,
     of_another_set,
@@ -124,15 +123,6 @@ def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, 
     with pytest.raises(DataError, match=rf"wrong hash: .* Fashion-MNIST's {IMAGES[split]} .*--data") as caught:
         load(split)
     assert str(folder) in str(caught.value)
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(("split", "count"), [("train", 60_000), ("test", 10_000)])
-def test_real_data(real_data: Path, split: SplitName, count: int) -> None:
-    loaded = load_split(real_data, split, fashion_mnist=True)
-    assert loaded.images.shape == (count, 28, 28)
-    assert np.bincount(loaded.targets).tolist() == [count // 10] * 10
-    assert is_fashion_mnist(loaded)
 
 
 @pytest.mark.data

@@ -113,11 +113,6 @@ def test_a_folder_named_like_a_label_or_a_garment(picture: Picture, tmp_path: Pa
     ]
 
 
-def test_a_split_is_its_own_folder(folder: Path) -> None:
-    assert [photo.garment for photo in find_photos(folder, "train")] == ["dress"]
-    assert find_photos(folder / "train") == find_photos(folder, "train")
-
-
 def test_other_files_and_hidden_folders_are_passed_over(folder: Path) -> None:
     before = find_photos(folder, "validation")
     place = folder / "validation"
@@ -257,14 +252,6 @@ def test_evaluation(folder: Path) -> None:
     result = evaluate_photos(ByShape(), find_photos(folder, "validation"))
     assert (result.images, result.top1, result.false_reject_rate) == (5, 3 / 5, 0)
     assert evaluate_photos(ByShape(score=0.4), find_photos(folder, "validation")).false_reject_rate == 1
-
-
-def test_photographs_that_cannot_be_read_are_skipped_and_reported(folder: Path) -> None:
-    path = folder / "validation" / "pants" / "b.png"
-    path.write_bytes(b"not a picture")
-    result = evaluate_photos(ByShape(), find_photos(folder, "validation"))
-    assert result.images == 4
-    assert [text.partition(":")[0] for text in result.unreadable] == [str(path)]
 
 
 def test_no_photograph_can_be_read(folder: Path) -> None:

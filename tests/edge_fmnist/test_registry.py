@@ -64,13 +64,6 @@ def test_a_missing_file(ship: Ship, describe_model: Describe) -> None:
         read_model("edge")
 
 
-def test_an_unknown_name_lists_what_is_shipped(ship: Ship, describe_model: Describe) -> None:
-    path = describe_model()
-    ship(edge=path, other=path)
-    with pytest.raises(ModelNotFoundError, match=r"^egde: neither .* \(shipped: edge, other\)$"):
-        read_model("egde")
-
-
 @pytest.mark.parametrize("text", ["", "[]", '{"models": {"edge": {"size": 1}}}', None])
 def test_a_damaged_or_missing_registry(ship: Ship, text: str | None) -> None:
     path = ship() / "registry.json"

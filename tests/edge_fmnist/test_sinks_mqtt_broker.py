@@ -171,11 +171,6 @@ def subscribe() -> Iterator[Callable[[int], Subscriber]]:
 
 
 @pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def publish(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> Iterator[Publish]:
     """Return a function that makes a publisher to a port of this machine."""
     for name in ("EDGE_FMNIST_MQTT_USER", "EDGE_FMNIST_MQTT_PASSWORD"):

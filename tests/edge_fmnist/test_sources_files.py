@@ -28,11 +28,6 @@ BRIGHTNESS = range(20, 20 + 10 * FRAMES, 10)
 
 
 @pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
-@pytest.fixture
 def everything(warnings: list[str]) -> Callable[[str | Path], list[np.ndarray]]:
     """Return a function that reads a source from its first frame to its end."""
 

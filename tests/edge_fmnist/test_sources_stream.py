@@ -103,11 +103,6 @@ def server() -> Iterator[Callable[[Script], Server]]:
         one.stop()
 
 
-@pytest.fixture
-def warnings() -> list[str]:
-    return []
-
-
 Open = Callable[..., Source]
 
 
@@ -221,8 +216,12 @@ def test_unusable_frames_of_a_stream_are_counted_and_explained_once(server: Call
             time.sleep(0.01)
 
     warnings: list[str] = []
-    loop = live(server(script).url, model="nano", seconds=1, warn=warnings.append)
-    results = list(loop)
+    loop = live(server(script).url, model="nano", seconds=20, warn=warnings.append)
+    results = []
+    for result in loop:
+        results.append(result)
+        if loop.stats.unusable > 2:
+            loop.stop()
     assert loop.stats.unusable > 2
     assert loop.stats.seen >= len(results) + loop.stats.unusable
     assert len(warnings) == 1

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import struct
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +20,7 @@ from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.metadata import Metadata, associated_labels, extract, without_metadata
 from edge_fmnist.model.registry import ModelBytes
-from edge_fmnist.model.tflite_graph import Graph, file_schema, read_graph
+from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.micro.arena import estimate
 
 # Kernels read weights in place; the file format aligns them to 16 bytes.
@@ -54,13 +52,13 @@ class CFiles:
 
 @dataclass(frozen=True)
 class _End:
-    """A model's input or output: name, C type, shape, quantization (None for floats)."""
+    """A model's input or output: name, C type, shape, quantization (a scale of None for floats)."""
 
     name: str
     c_type: str
     shape: tuple[int, ...]
     scale: float | None
-    zero_point: int | None
+    zero_point: int
 
 
 def write_c_files(model: ModelBytes, target: Path) -> tuple[Path, Path]:
@@ -145,28 +143,20 @@ def _ends(model: ModelBytes, structure: Graph) -> tuple[_End, _End]:
             f"{model.source}: expected a model with one input and one output, "
             f"got {len(structure.inputs)} and {len(structure.outputs)}"
         )
-    try:
-        graph = file_schema().ModelT.InitFromPackedBuf(model.content, 0).subgraphs[0]
-    except (AttributeError, IndexError, MemoryError, OverflowError, TypeError, ValueError, struct.error) as error:
-        raise ModelError(f"{model.source}: a damaged model ({error})") from error
     return (
-        _end("input", graph, structure, structure.inputs[0], model.source),
-        _end("output", graph, structure, structure.outputs[0], model.source),
+        _end("input", structure, structure.inputs[0], model.source),
+        _end("output", structure, structure.outputs[0], model.source),
     )
 
 
-def _end(name: str, graph: Any, structure: Graph, index: int, source: str) -> _End:
+def _end(name: str, structure: Graph, index: int, source: str) -> _End:
     if not 0 <= index < len(structure.tensors):
         raise ModelError(f"{source}: a damaged model: its {name} is tensor {index} of {len(structure.tensors)}")
-    tensor, quantization = structure.tensors[index], graph.tensors[index].quantization
+    tensor = structure.tensors[index]
     if tensor.type not in C_TYPES:
         raise ModelError(f"{source}: expected an {name} of {', '.join(C_TYPES)}, got {tensor.type}")
     shape = tuple(max(size, 1) for size in tensor.shape)
-    if tensor.scale is None:
-        return _End(name, C_TYPES[tensor.type], shape, None, None)
-    zero_points = quantization.zeroPoint
-    zero_point = 0 if zero_points is None or len(zero_points) == 0 else int(zero_points[0])
-    return _End(name, C_TYPES[tensor.type], shape, tensor.scale, zero_point)
+    return _End(name, C_TYPES[tensor.type], shape, tensor.scale, tensor.zero_point)
 
 
 def _provenance(name: str, model: ModelBytes, array: bytes, structure: Graph, metadata: Metadata | None) -> list[str]:

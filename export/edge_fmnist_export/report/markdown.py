@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.files import write_json, write_text
-from edge_fmnist.errors import UsageError
-
-SUFFIX = ".md"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -23,16 +20,6 @@ def with_part(page: str, begin: str, end: str, content: str) -> str | None:
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
     return f"{before}{begin}\n\n{content}\n\n{end}{after}" if begun and ended else None
-
-
-def check_name(path: Path) -> None:
-    """Check that a path ends in ``.md``.
-
-    Raises:
-        UsageError: it does not.
-    """
-    if path.suffix != SUFFIX:
-        raise UsageError(f"{path}: expected the name of a Markdown file (ending in {SUFFIX})")
 
 
 def write_page(path: Path, page: str, document: Any) -> Path:

@@ -82,7 +82,8 @@ def page_with(path: Path, name: str, command: str, content: str, new_page: str, 
             of the same name, which would be replaced.
     """
     begin, end = f"<!-- {name}: made by {command}, do not edit below -->", f"<!-- {name}: do not edit above -->"
-    markdown.check_name(path)
+    if path.suffix != ".md":
+        raise UsageError(f"{path}: expected the name of a Markdown file (ending in .md)")
     plain = path.with_suffix(".json")
     if plain.exists() and not (path.exists() and has_key(plain, key)):
         raise UsageError(f"{plain}: exists, and is not of an earlier table; name another page with --table")

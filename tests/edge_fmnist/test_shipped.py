@@ -21,8 +21,8 @@ from edge_fmnist.sources.demo import CYCLE, Scene
 from edge_fmnist.vision.preprocess import preprocess
 
 # What the project promises: accuracy on Fashion-MNIST's test images, and bytes of the file.
-MIN_TOP1 = {"edge": 0.95, "camera": 0.948, "nano": 0.934, "nano4": 0.937, "max": 0.954}
-MAX_BYTES = {"edge": 128_000, "camera": 512_000, "nano": 24_000, "nano4": 24_576, "max": 512_000}
+MIN_TOP1 = {"edge": 0.95, "edge4": 0.953, "camera": 0.948, "nano": 0.934, "nano4": 0.937, "max": 0.954}
+MAX_BYTES = {"edge": 128_000, "edge4": 128_000, "camera": 512_000, "nano": 24_000, "nano4": 24_576, "max": 512_000}
 MAX_LOST_TOP1 = 0.003
 
 

@@ -46,7 +46,7 @@ from edge_fmnist_export.web.server import PageHandler
 HERE = Path(__file__).parent / "web"
 REQUIRED = os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1"
 PHOTOS = os.environ.get("EDGE_FMNIST_PHOTOS")
-MODELS = ("camera", "edge", "nano", "nano4", "max")
+MODELS = ("camera", "edge", "edge4", "nano", "nano4", "max")
 FRAMES, FPS = 40, 4
 # For the camera model, whose page is tried in full; the others' raw outputs are compared on fewer images.
 IMAGES, FEWER_IMAGES = 10_000, 300

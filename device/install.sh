@@ -125,7 +125,8 @@ check_arguments() {
     prefix=$(realpath -ms "$prefix")
     [ "$prefix" != / ] || fail 2 "--prefix: expected an absolute path other than /, got '$prefix'"
     [ ! -L "$prefix" ] || fail 2 "--prefix: $prefix is a symbolic link; give the folder that it leads to"
-    if [ -n "$(ls -A "$prefix" 2>/dev/null)" ] && [ ! -f "$prefix/.$NAME" ]; then
+    # --purge also deletes settings that an earlier --uninstall kept.
+    if [ "$purge" = no ] && [ -n "$(ls -A "$prefix" 2>/dev/null)" ] && [ ! -f "$prefix/.$NAME" ]; then
         fail 2 "--prefix: $prefix contains files that do not belong to $NAME; choose a new or empty folder"
     fi
     command=$prefix/venv/bin/$NAME
@@ -245,7 +246,12 @@ apt_install() {
     [ "$dry_run" = yes ] || apt-get -s "$@" | awk '/^Inst [^ ]+ \(/ { print $2 }' >>"$prefix/packages"
     # A daemon that it starts must not keep the lock.
     if attempt env DEBIAN_FRONTEND=noninteractive apt-get "$@" 9<&-; then return 0; fi
-    while read -r name; do if is_installed "$name"; then echo "$name"; fi; done <"$prefix/packages" >"$prefix/packages.new"
+    # Also those that are unpacked, but not configured.
+    while read -r name; do
+        if dpkg-query -W -f '${Status}' "$name" 2>/dev/null | grep -Eq ' (installed|unpacked|half-|triggers)'; then
+            echo "$name"
+        fi
+    done <"$prefix/packages" >"$prefix/packages.new"
     mv "$prefix/packages.new" "$prefix/packages"
     fail 1 "apt-get could not install$missing"
 }
@@ -509,11 +515,19 @@ remove_settings() {
     fi
 }
 
+# Files of the user in it stay.
+remove_prefix() {
+    for name in venv previous packages; do run rm -rf "${prefix:?}/$name" "$prefix/$name.new"; done
+    run rm -rf "$prefix"/env-[0-9]* "$prefix/env-old" "$prefix/.$NAME"
+    run rmdir --ignore-fail-on-non-empty "$prefix"
+    [ "$dry_run" = yes ] || [ ! -d "$prefix" ] || say "kept $prefix, which contains other files"
+}
+
 uninstall_all() {
     check_root
     lock
     owner=$(unit_program)
-    # --purge also deletes settings that an earlier --uninstall kept, unless another installation may use them.
+    # Settings that an earlier --uninstall kept are deleted unless another installation may use them.
     if [ ! -e "$prefix/.$NAME" ] && ! owns_unit && { [ "$purge" = no ] || [ -n "$(other_prefixes)" ]; }; then
         say "nothing to remove: not installed in $prefix"
         return 0
@@ -521,9 +535,7 @@ uninstall_all() {
     if owns_unit; then remove_service; fi
     if owns_link; then run rm -f "$LINK"; fi
     remove_packages
-    run rm -rf "$prefix"/env-* "$prefix"/*.new "$prefix/venv" "$prefix/previous" "$prefix/packages" "$prefix/.$NAME"
-    [ ! -d "$prefix" ] || run rmdir --ignore-fail-on-non-empty "$prefix"
-    [ "$dry_run" = yes ] || [ ! -d "$prefix" ] || say "kept $prefix, which contains other files"
+    if [ -e "$prefix/.$NAME" ]; then remove_prefix; fi
     remove_settings
     [ "$dry_run" = yes ] || say "uninstalled from $prefix"
 }

@@ -218,15 +218,15 @@ class _RawGraph:
         quantized = [tensor for tensor in tensors if tensor.type in ("INT8", "UINT8")]
         if len({len(tensor.scales) > 0 for tensor in quantized}) > 1:
             raise ValueError(f"operator {position} has tensors with and without a quantization scale")
+        scaled = [tensor for tensor in quantized if len(tensor.scales) == 1]
         # The converter gives a constant of zeros, such as the slopes of a PReLU, a tiny scale.
-        scaled = (
-            each
-            for each in quantized
-            if len(each.scales) == 1 and not (each.constant_bytes and not each.constant.any())
+        others = [tensor for tensor in scaled if not tensor.constant_bytes or tensor.constant.any()]
+        largest, least = (
+            max((float(each.scales[0]) for each in scaled), default=1.0),
+            min((float(each.scales[0]) for each in others), default=1.0),
         )
-        scales = [float(tensor.scales[0]) for tensor in scaled]
-        if scales and max(scales) > MAX_SCALE_RATIO * min(scales):
-            raise ValueError(f"operator {position} has quantization scales from {min(scales):g} to {max(scales):g}")
+        if scaled and largest > MAX_SCALE_RATIO * least:
+            raise ValueError(f"operator {position} has quantization scales from {least:g} to {largest:g}")
 
 
 class _RawModel:

@@ -321,6 +321,7 @@ class LiveLoop:
 
     def _source_lost(self, message: str) -> None:
         self._lost = True
+        self._meter.lost()
         self._observer.lost(message)
         self._wake()
 

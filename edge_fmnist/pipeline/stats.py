@@ -90,12 +90,16 @@ class Meter:
         self.results += 1
         return {"age": age, "seen": self.seen, "dropped": self.seen - self.taken, "fps": self._rate()}
 
+    def lost(self) -> None:
+        """Do not count the time until the next result as an interval between results."""
+        self._last = None
+
     def _rate(self) -> float:
         """Return results per second, smoothed; 0 for the first."""
         now = time.perf_counter()
         if self._last is None:
             self._last = now
-            return 0.0
+            return 1 / self._interval if self._interval else 0.0
         # Intervals are averaged, not rates: one immediate result would count as thousands per second.
         interval, self._last = now - self._last, now
         # The plain mean at first, so that the first interval does not count for a whole second.

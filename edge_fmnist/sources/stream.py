@@ -36,6 +36,7 @@ MULTIPART = "multipart/x-mixed-replace"
 UNSPECIFIC = ("application/octet-stream", "binary/octet-stream", "text/plain")
 # As in rtsp://HOST/user=admin_password=…_channel=1; the password may contain any character.
 PASSWORD_IN_PATH = re.compile(r"((?:password|passwd|pwd)=).*", re.IGNORECASE)
+PASSWORD_AS_PATH = re.compile("[^@]*@[^@/]+/")
 # How often an image is requested again.
 SNAPSHOT_FPS = 2.0
 
@@ -255,8 +256,8 @@ def _checked(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
-        # http://USER:1/2@HOST: the password is not what it seems to be.
-        usable = usable and (parts.port is None or "@" in parts.netloc or "@" not in url)
+        # As of http://USER:1/2@HOST/…, where the password has a slash and the user seems to be the host.
+        usable = usable and ("." in parts.netloc or PASSWORD_AS_PATH.match(parts.path) is None)
     except ValueError:
         usable = False
     if not usable or any(character.isspace() or not character.isprintable() for character in url):

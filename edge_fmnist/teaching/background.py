@@ -123,11 +123,11 @@ class BackgroundTeacher:
                     self._error = lines[-1] if lines else f"teaching ended with exit code {process.returncode}"
 
     def _tidy(self) -> None:
-        # Nothing else: a folder of this name may be the user's. The pattern includes what was not written to its end.
+        # Nothing else: a folder of this name may be the user's. The pattern is of what was not written to its end.
         candidate = self._folder / CANDIDATE
         with contextlib.suppress(OSError):
-            for path in candidate.parent.glob(f"*{candidate.name}*"):
-                path.unlink()
+            for path in (candidate, *candidate.parent.glob(f".{candidate.name}.????????{candidate.suffix}")):
+                path.unlink(missing_ok=True)
             candidate.parent.rmdir()
 
     def _move(self, *moves: tuple[str, str]) -> None:

@@ -53,6 +53,8 @@ PLUG_INS = {
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
     "WebP": ("WebPImagePlugin", "WebPImageFile"),
 }
+# Bytes for each pixel of a picture of more than 8 bits a colour.
+_DEEP_BYTES = 9
 # Pixels that are converted and averaged at a time.
 _STRIP_PIXELS = 1 << 20
 # Bytes of a baseline JPEG that are decoded at a time, and that may be left over.
@@ -360,7 +362,10 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     overflows = image.format == "JPEG2000" and bits > 8
     if (image.mode in ("RGB", "RGBA") and low_byte) or (image.mode == "RGB" and overflows):
         image.close()
-        array = _reduced_array(_load_deep(data, size, bits, image.mode), mode, edge)
+        colours = _reduced_array(_load_deep(data, size, bits), "RGB", edge)
+        # Alpha may have another range.
+        array = np.dstack([colours, array[..., 3:]]) if array[..., 3:].any() else colours
+        mode = "RGBA" if array.shape[2] == 4 else "RGB"
     if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
@@ -374,19 +379,17 @@ def _has_16_bits(image: Image.Image, data: bytes) -> bool:
     return min(bits) == 16
 
 
-def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Image.Image:
-    """Return a PNG, TIFF or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
+def _load_deep(data: bytes, size: tuple[int, int], bits: int) -> Image.Image:
+    """Return the colours of a PNG, TIFF or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
     import cv2
     import PIL.Image
 
     from edge_fmnist.vision.preprocess import to_8_bits
 
-    _check_memory("picture", size, size[0] * size[1] * 9)
-    flags = cv2.IMREAD_UNCHANGED if mode == "RGBA" else cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits)
-    colours = cv2.cvtColor(to_8_bits(pixels[..., :3]), cv2.COLOR_BGR2RGB)
-    # Alpha may have another range.
-    return PIL.Image.fromarray(np.dstack([colours, *(to_8_bits(pixels[..., k]) for k in range(3, pixels.shape[2]))]))
+    _check_memory("picture", size, size[0] * size[1] * _DEEP_BYTES)
+    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits))
+    return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
 
 
 def _reduced_array(image: Image.Image, mode: str, edge: int) -> np.ndarray:

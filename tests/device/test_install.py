@@ -301,13 +301,17 @@ def test_purging_a_folder_without_an_installation_leaves_another(machine: Machin
 
 
 def test_uninstall_keeps_files_of_the_user(machine: Machine) -> None:
-    machine.installed("1")
+    machine.service()
     mine = machine.prefix / "photos/mine.jpg"
     mine.parent.mkdir()
     mine.touch()
     result = machine.install("--uninstall")
     assert (result.returncode, f"kept {machine.prefix}" in result.stdout) == (0, True)
     assert [path for path in machine.prefix.rglob("*") if path.is_file()] == [mine]
+    # What the first one kept.
+    assert machine.install("--purge").returncode == 0
+    assert mine.exists()
+    assert not machine.settings.exists()
 
 
 def test_packages_that_were_not_installed_are_not_purged(machine: Machine) -> None:

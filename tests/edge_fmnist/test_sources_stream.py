@@ -596,7 +596,7 @@ def test_nothing_leaks(server: Callable[..., Server]) -> None:
     [
         *("http://", "http://host:port/", "http://host:99999/", "ftp://host/x", "http://ho st/", "rtsp://[::1/x"),
         # A password with a slash.
-        "http://user:123/secret@host/video",
+        *("http://user:123/secret@host/video", "http://user:/secret@10.0.0.2/video"),
     ],
 )
 def test_a_url_that_cannot_be_used(url: str) -> None:

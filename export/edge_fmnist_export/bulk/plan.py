@@ -22,7 +22,7 @@ from edge_fmnist_export.bulk.cluster import PACKAGE
 from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
 from edge_fmnist_export.bulk.labeller import LabelOptions, LabelSpec, failures
 from edge_fmnist_export.bulk.parts import JOB, PART, Counts, Layout, Manifest, is_part, write_manifest
-from edge_fmnist_export.bulk.sources import open_source
+from edge_fmnist_export.bulk.sources import local_path, open_source
 
 SUMMARY = "summary.json"
 MANIFESTS = ("manifest.parquet", "manifest.jsonl")
@@ -168,8 +168,8 @@ def _plan(folder: Folder, options: LabelOptions, job: dict[str, Any], restart: b
     """Write the manifest and ``job.json`` of a new job, and return its plan."""
     # job.json is deleted first: without it, the parts belong to no job.
     names = sorted(folder.names(), key=lambda name: name != JOB)
-    place, name = os.path.split(os.path.abspath(options.source))  # noqa: PTH100
-    if place == options.output and _is_ours(name):
+    place, name = os.path.split(os.path.realpath(local_path(options.source)))
+    if place == os.path.realpath(options.output) and _is_ours(name):
         raise UsageError(f"{options.source}: would be replaced by the results; choose another folder with --output")
     if not (restart and _holds_job(folder, names)) and any(not name.startswith(".") for name in names):
         raise UsageError(f"{options.output}: not empty, and holds no job; choose another folder with --output")
@@ -209,15 +209,14 @@ def _is_unfinished(name: str) -> bool:
 
 def _holds_job(folder: Folder, names: Sequence[str]) -> bool:
     """Return whether a folder has the files of a job, complete or not, and not only files of their names."""
-    part = next(filter(PART.fullmatch, names), None)
-    if part is not None:
-        return is_part(folder, part)
     try:
-        return JOB in names and (
+        if JOB in names and (
             not {*MANIFESTS}.isdisjoint(names) or json.loads(folder.read(JOB)).keys() >= JOB_KEYS.keys()
-        )
+        ):
+            return True
     except (OSError, ValueError, AttributeError):
-        return False
+        pass
+    return any(is_part(folder, name) for name in names if PART.fullmatch(name))
 
 
 def _comparable(options: LabelOptions) -> dict[str, Any]:

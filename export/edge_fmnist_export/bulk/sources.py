@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special
@@ -68,8 +68,7 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
         UsageError: a column for what is not a table, or a glob in a URI.
         MissingExtraError: a Parquet file or a URI, and pyarrow is not installed.
     """
-    if source.startswith("file://"):
-        source = unquote(urlsplit(source).path)
+    source = local_path(source)
     name = source.partition("?")[0] if is_uri(source) else source
     suffix = Path(name).suffix.lower()
     if column is not None and suffix not in TABLES:
@@ -88,6 +87,20 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     if is_special(source):
         raise SourceError(f"{source}: expected a folder or a regular file")
     raise SourceError(f"{source}: no such file or folder")
+
+
+def local_path(source: str) -> str:
+    """Return the path of a ``file://`` URI; other sources are returned as they are.
+
+    Raises:
+        UsageError: a URI of another host, or without a path.
+    """
+    if not source.startswith("file://"):
+        return source
+    host, slash, path = source.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not path:
+        raise UsageError(f"{source}: expected file:///PATH")
+    return unquote(slash + path, errors="surrogateescape")
 
 
 def _pictures(base: str, paths: Iterable[str]) -> PhotoSource:

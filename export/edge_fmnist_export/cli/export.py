@@ -14,7 +14,7 @@ from edge_fmnist.cli import console, options
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import check_outputs
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist.errors import CheckError, DataNotFoundError, ModelError, UsageError
+from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
 
@@ -78,9 +78,9 @@ def export(
     Each file is checked and evaluated before it is moved into place. Without RUN, the shipped edge checkpoint is
     exported, offline and without training. If a file fails a check, it is not written and the exit code is 1.
 
-    A Keras classifier takes 28x28 grey images from 0 to 1, or from 0 to 255 if the .keras or .h5 file has a Rescaling
-    layer. Its int8 file is quantized after training, with calibration on training images from --data or on pictures
-    from --images.
+    A Keras classifier takes 28x28 grey images from 0 to 1, or from 0 to 255 if it begins with a Rescaling layer, or if
+    the test images tell so. Its int8 file is quantized after training, with calibration on training images from --data
+    or on pictures from --images.
 
     With --c-array, --arena or --web, a .tflite file or a shipped model is used as it is, unless a format is given.
     """
@@ -134,13 +134,8 @@ def export(
         _show(results)
     documents = []
     for result in results:
-        try:
-            made = outputs.make(str(result.path), result.path.with_suffix(""), quiet=json)
-        except ModelError as error:
-            if len(results) == 1:
-                raise
-            console.warn(str(error))
-            made = {}
+        target = result.path.with_suffix("")
+        made = outputs.make(str(result.path), target, quiet=json, several=len(results) > 1)
         documents.append(result.as_dict() | made)
         # There is one page, of the first file.
         outputs = replace(outputs, web=None)

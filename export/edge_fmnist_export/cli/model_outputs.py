@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.cli import console
-from edge_fmnist.errors import UsageError
+from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.registry import read_model, shipped_models
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.cli.web import write_page
@@ -29,10 +29,11 @@ class ModelOutputs:
         """Return whether there is any output."""
         return self.c_array or self.arena or self.web is not None
 
-    def make(self, name: str, target: Path, *, quiet: bool) -> dict[str, Any]:
+    def make(self, name: str, target: Path, *, quiet: bool, several: bool = False) -> dict[str, Any]:
         """Write the outputs of a model, and return plain values for JSON.
 
-        ``target`` is the path of the C files without suffix.
+        ``target`` is the path of the C files without suffix. If there are several models, one that does not run on a
+        microcontroller is reported by a warning.
 
         Raises:
             ModelNotFoundError: neither a shipped model nor a file.
@@ -42,10 +43,16 @@ class ModelOutputs:
         model = read_model(name)
         made: dict[str, Any] = {}
         if self.c_array:
-            header, source = write_c_files(model, target)
-            made["c_array"] = {"header": str(header), "source": str(source)}
-            if not quiet:
-                console.say(f"C header and source: {header}, {source}")
+            try:
+                header, source = write_c_files(model, target)
+            except ModelError as error:
+                if not several:
+                    raise
+                console.warn(str(error))
+            else:
+                made["c_array"] = {"header": str(header), "source": str(source)}
+                if not quiet:
+                    console.say(f"C header and source: {header}, {source}")
         if self.arena:
             graph = read_graph(model.content, model.source)
             arena = estimate(graph, model.source)

@@ -99,7 +99,6 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     structure = read_graph(model.content, model.source)
     metadata = extract(model.content, model.source)
     array = without_metadata(model.content)
-    _check_types(structure, model.source)
     ends = _ends(model, structure)
     classes = ends[1].shape[-1] if ends[1].shape else 1
     labels = metadata.labels if metadata else associated_labels(model.content, classes, model.source) or ()
@@ -127,12 +126,12 @@ def quoted(text: str) -> str:
 def _check_types(structure: Graph, source: str) -> None:
     """Refuse float16 weights, and integer weights with float activations: kernels for microcontrollers have neither."""
     for operator in structure.operators:
-        types = [structure.tensors[index].type for index in operator.inputs if index >= 0]
+        types = [structure.tensors[index].type for index in operator.inputs if index >= 0] + ["", ""]
         if (operator.name in WEIGHTED and types[0] == "FLOAT32" != types[1]) or (
             operator.name == "DEQUANTIZE" and types[0] == "FLOAT16"
         ):
             raise ModelError(
-                f"{source}: TensorFlow Lite for Microcontrollers runs no {operator.name} of {' and '.join(types[:2])}; "
+                f"{source}: TensorFlow Lite for Microcontrollers runs no {operator.name} of {types[0]}; "
                 "export it with --int8 or --float32"
             )
 
@@ -207,6 +206,8 @@ def _header(
 ) -> str:
     upper = prefix.upper()
     arena = estimate(structure, source).total
+    # After the estimate, which refuses operators without tensors.
+    _check_types(structure, source)
     blocks = [
         _comment(about),
         f"#ifndef {upper}_H_\n#define {upper}_H_",

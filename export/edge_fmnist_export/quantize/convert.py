@@ -65,7 +65,8 @@ def representative_images(images: np.ndarray, seed: int) -> Representative:
     """
     if len(images) and (images.min() > 0 or images.max() < 255):
         flat = images.reshape(-1).copy()
-        flat[flat.argmin()], flat[flat.argmax()] = 0, 255
+        darkest, brightest = (0, -1) if images.min() == images.max() else (flat.argmin(), flat.argmax())
+        flat[darkest], flat[brightest] = 0, 255
         images = flat.reshape(images.shape)
     return Representative(images, seed, hashlib.sha256(images.tobytes()).hexdigest())
 

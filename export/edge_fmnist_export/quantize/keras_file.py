@@ -22,8 +22,8 @@ from edge_fmnist_export.training import backend
 SEED = 0
 # Larger than any factor that brings pixels from 0..255 to a usual range; others are part of the network.
 LARGEST_SCALE = 0.05
-# Test images for which both ranges of pixels are tried, and the gain that decides.
-TRIED, MARGIN = 500, 0.1
+# Test images for which both ranges of pixels are tried, how many there must be, and the gain that decides.
+TRIED, LEAST_TRIED, MARGIN = 500, 50, 0.2
 EXPECTED_INPUT = "expected a classifier of 28x28 grey images (28, 28, 1), (28, 28) or (784,)"
 
 
@@ -46,16 +46,16 @@ def load_classifier(path: Path, test: Split | None = None) -> tuple[Any, int, st
     inner = _read(path, keras)
     scales = (255.0, 1.0) if _rescales(inner, keras) else (1.0, 255.0)
     model, values = _classifier(inner, scales[0], path, keras)
-    if test is not None:
+    if test is not None and len(test) >= LEAST_TRIED:
         other, _ = _classifier(inner, scales[1], path, keras)
         accuracy, others = (_accuracy(each, test) for each in (model, other))
         if others > accuracy + MARGIN:
             model = other
             log_warning(
-                f"{path}: taken as a model of pixels from 0 to {scales[1]:g}: {others:.0%} of the first test images "
-                f"are right with them, and {accuracy:.0%} with 0 to {scales[0]:g}"
+                f"{path}: taken as a model of pixels from 0 to {scales[1]:g}: {others:.0%} of some test images are "
+                f"right with them, and {accuracy:.0%} with 0 to {scales[0]:g}"
             )
-    elif path.is_dir() and scales[0] == 1:
+    elif path.is_dir() and test is None:
         log_warning(
             f"{path}: its pixels are taken to be from 0 to 1; with a test split (--data), the range is measured"
         )
@@ -82,9 +82,11 @@ def _classifier(inner: Any, scale: float, path: Path, keras: Any) -> tuple[Any, 
 
 
 def _accuracy(model: Any, test: Split) -> float:
-    """Return the accuracy on the first test images, 0 to 1."""
-    values = model.predict_on_batch(test.images[:TRIED, ..., None].astype(np.float32) / np.float32(255))
-    return float((np.asarray(values).argmax(axis=1) == test.targets[:TRIED]).mean())
+    """Return the accuracy on some of the test images, 0 to 1."""
+    # Of all parts: they may be sorted by class.
+    chosen = np.linspace(0, len(test) - 1, min(TRIED, len(test))).astype(int)
+    values = model.predict_on_batch(test.images[chosen, ..., None].astype(np.float32) / np.float32(255))
+    return float((np.asarray(values).argmax(axis=1) == test.targets[chosen]).mean())
 
 
 def _read(path: Path, keras: Any) -> Any:
@@ -98,8 +100,11 @@ def _read(path: Path, keras: Any) -> Any:
     except Exception as error:  # whatever Keras and h5py raise for a damaged or foreign file
         raise ModelError(f"{path}: Keras cannot load it ({type(error).__name__}: {error})") from error
     for layer in model._flatten_layers():
-        # Weights are float32 also with mixed precision, whose operators TensorFlow Lite lacks.
-        layer.dtype_policy = keras.DTypePolicy("float32")
+        if layer.dtype_policy.quantization_mode:
+            raise ModelError(f"{path}: was quantized by Keras, which cannot be converted; save the model before that")
+        if "float16" in layer.dtype_policy.name:
+            # Mixed precision. The weights are float32, and TensorFlow Lite lacks operators of float16.
+            layer.dtype_policy = keras.DTypePolicy("float32")
     return model
 
 
@@ -108,11 +113,12 @@ def _output(inner: Any, pixels: Any, path: Path, keras: Any) -> Any:
     for shape in ((28, 28, 1), (28, 28), (784,)):
         try:
             outputs = inner(keras.layers.Reshape(shape)(pixels))
-        except Exception:  # noqa: S112 - Keras raises several types for a shape that does not fit
+        except Exception as error:  # Keras raises several types for a shape that does not fit
+            problem = str(error).strip().partition("\n")[0]
             continue
         # A SavedModel returns its outputs by name.
         return next(iter(outputs.values())) if isinstance(outputs, dict) and len(outputs) == 1 else outputs
-    raise ModelError(f"{path}: {EXPECTED_INPUT}")
+    raise ModelError(f"{path}: {EXPECTED_INPUT} ({problem})")
 
 
 def _rescales(model: Any, keras: Any) -> bool:

@@ -29,7 +29,7 @@ async function change(order) {
       body: JSON.stringify(order),
     });
     // A proxy, or the check of the token, answers without JSON.
-    if (response.headers.get("Content-Type") !== "application/json") {
+    if (!response.headers.get("Content-Type")?.startsWith("application/json")) {
       return say(`Nothing was stored, the server answers ${response.status}`, true);
     }
     const answer = await response.json();

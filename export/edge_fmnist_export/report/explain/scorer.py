@@ -108,9 +108,8 @@ def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:
     """
     settings = {} if classifier.metadata is None else classifier.metadata.settings
     if "taught" in settings:
-        raise UsageError(
-            f"{name}: a taught model has no float model; use --method shap, lime or occlusion without --float"
-        )
+        hint = "" if option else "; use --method shap, lime or occlusion without --float"
+        raise UsageError(f"{name}: a taught model has no float model{hint}")
     run_name = str(settings.get("name", ""))
     places = [place for place in (shipped_runs().get(run_name), RUNS / run_name) if place is not None]
     for place in places if run_name else []:

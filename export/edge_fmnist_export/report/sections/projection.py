@@ -13,7 +13,7 @@ from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 2
+VERSION = 3
 HEIGHT = 4.6
 # Points are drawn as a raster image, since thousands of shapes would make the page large.
 POINTS_DPI = 180

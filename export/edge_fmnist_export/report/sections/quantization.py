@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-VERSION = 3
+VERSION = 4
 TITLE = "Quantization"
 # Inches for each layer, and for everything around the layers.
 ROW, AROUND = 0.2, 0.75

@@ -98,10 +98,10 @@ def test_a_discarded_model_does_not_come_back(teacher: BackgroundTeacher, teach:
 
 def test_files_of_the_user_beside_the_candidate_stay(teacher: BackgroundTeacher, teach: Teach, tmp_path: Path) -> None:
     (tmp_path / ".new").mkdir()
-    (tmp_path / ".new/notes.txt").touch()
+    (tmp_path / ".new/taught.tflite.notes").touch()
     teach("""echo part > "$(dirname "$output")/.taught.tflite.abcdefgh.tflite"; echo > "$output"; echo '{}'""")
     teacher.cancel()
-    assert [path.name for path in (tmp_path / ".new").iterdir()] == ["notes.txt"]
+    assert [path.name for path in (tmp_path / ".new").iterdir()] == ["taught.tflite.notes"]
 
 
 def test_a_damaged_file_is_not_used(teacher: BackgroundTeacher, teach: Teach, loop: LiveLoop, tmp_path: Path) -> None:

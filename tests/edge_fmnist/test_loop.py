@@ -11,6 +11,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from urllib.request import urlopen
 
@@ -463,6 +464,17 @@ def test_percentiles_are_over_the_last_results(monkeypatch: pytest.MonkeyPatch) 
     for number in range(25):
         meter.add("Coat", Stages(float(number), 0.0, 0.0), 0.0)
     assert meter.stats(0, 1.0, {}).milliseconds["preprocess"].p50 == 19.5
+
+
+def test_the_time_without_a_source_is_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 0.1, 0.2, 600.0, 600.1])
+    monkeypatch.setattr(stats, "time", SimpleNamespace(perf_counter=lambda: next(times)))
+    meter, rates = stats.Meter(), []
+    for number in range(5):
+        if number == 3:
+            meter.lost()
+        rates.append(meter.add("Coat", Stages(0.0, 0.0, 0.0), 0.0)["fps"])
+    assert rates == pytest.approx([0, 10, 10, 10, 10])
 
 
 @pytest.mark.parametrize("pause", [0, 0.01])

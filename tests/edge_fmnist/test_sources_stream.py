@@ -27,7 +27,7 @@ from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.sources import mjpeg, parse_source
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED
-from edge_fmnist.sources.stream import redacted
+from edge_fmnist.sources.stream import Stream, redacted
 from edge_fmnist.vision.read_image import decode_picture
 
 HEADER = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=frame\r\n\r\n"
@@ -605,6 +605,17 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_source("http://user:sec/ret@host:port/")
     assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://cam:8080/img@2x.jpg", "http://10.0.0.2:81/video?user=a@b.de&pwd=x/y"),
+        *("rtsp://10.0.0.2:554/user=admin_password=a@b_channel=1", "http://[fe80::1]:8080/a@b", "RTSP://cam/live"),
+    ],
+)
+def test_a_url_with_an_at_sign_that_can_be_used(url: str) -> None:
+    assert isinstance(parse_source(url), Stream)
 
 
 @pytest.mark.parametrize(

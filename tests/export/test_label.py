@@ -184,12 +184,24 @@ def test_files_of_others_are_neither_deleted_nor_replaced(
     assert {path.name: path.read_text() for path in output.iterdir()} == dict.fromkeys(names, '{"mine": 1}')
 
 
+def test_a_job_with_a_damaged_part_can_be_restarted(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    output = tmp_path / "labels"
+    arguments = ("label", photos, "-o", output, "--workers", "1")
+    assert cli(*arguments).exit_code == 0
+    (output / "part-000000.parquet").write_bytes(b"")
+    assert cli(*arguments, "--restart").exit_code == 0
+    assert len(rows(output)) == 6
+
+
 def test_results_are_not_labelled_into_their_own_folder(photos: Path, tmp_path: Path, cli: Cli) -> None:
     output = tmp_path / "labels"
     assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
     before = {path.name: path.read_bytes() for path in output.iterdir()}
-    refused = cli("label", output / "part-000000.parquet", "-o", output, "--restart")
-    assert (refused.exit_code, "would be replaced by the results" in refused.stderr) == (2, True)
+    (tmp_path / "link").symlink_to(output)
+    part = output / "part-000000.parquet"
+    for source in (part, part.as_uri(), tmp_path / "link" / part.name):
+        refused = cli("label", source, "-o", output, "--restart")
+        assert (refused.exit_code, "would be replaced by the results" in refused.stderr) == (2, True)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
 
@@ -200,6 +212,8 @@ def test_a_folder_by_uri_is_the_folder(photos: Path, tmp_path: Path) -> None:
     plain, by_uri = (list(open_source(name, None, None, pytest.fail).rows) for name in (str(folder), folder.as_uri()))
     assert by_uri == plain
     assert by_uri[0][0].endswith("my photos/1.png")
+    with pytest.raises(UsageError, match="expected file:///PATH"):
+        open_source("file://photos/a.png", None, None, pytest.fail)
 
 
 def test_unusual_images_are_named(tmp_path: Path, cli: Cli, capfd: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_a_model_of_mixed_precision(keras: Any, run_command: Command, tiny_data:
     answer = run_command("export", path, "--data", tiny_data, "--float32", "-o", tmp_path / "x.tflite", "--json")
     assert answer.json[0]["drop_points"] == 0
     quantized = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
-    quantized.quantize("int8")
+    quantized.layers[-1].quantize("int8")
     quantized.save(path)
     answer = run_command("export", path, "--data", tiny_data, "-o", tmp_path / "y.tflite", code=1)
     assert "was quantized by Keras" in answer.stderr

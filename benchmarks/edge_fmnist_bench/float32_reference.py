@@ -86,7 +86,7 @@ def _to_float(model: Any, tensor: Any, schema: Any) -> None:
         return
     stored = np.frombuffer(bytes(bytearray(data)), integer)
     if kind == "INT4":
-        # Two in a byte, the first in the lower half; shifted to and fro for their sign.
+        # Two in a byte, the first in the lower half. Shifting right extends the sign.
         stored = np.stack([stored << 4 >> 4, stored >> 4], axis=-1).reshape(-1)[: math.prod(tensor.shape)]
     values = stored.reshape(tensor.shape).astype(np.float32)
     # One scale for all, or one per channel.

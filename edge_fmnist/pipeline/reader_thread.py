@@ -333,7 +333,7 @@ class ReaderThread:
                 f"{self._source.name}: no frame for {waited:.0f} s, and the device does not respond; "
                 "unplug it, plug it in again and restart"
             )
-        # Again and again: a connection may be made after the first time.
+        # A stream is interrupted repeatedly: it may connect after the first time.
         if waited >= watched.timeout and not (self._stalled and self._source.pausable):
             self._stalled = True
             self._source.interrupt()

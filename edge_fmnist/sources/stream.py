@@ -257,7 +257,7 @@ def _checked(url: str) -> SplitResult:
         parts = urlsplit(url)
         usable = parts.scheme in DEFAULT_PORTS and bool(parts.hostname) and parts.port != 0
         # As of http://USER:1/2@HOST/…, where the password has a slash and the user seems to be the host.
-        usable = usable and ("." in parts.netloc or PASSWORD_AS_PATH.match(parts.path) is None)
+        usable = usable and (not {*".["}.isdisjoint(parts.netloc) or PASSWORD_AS_PATH.match(parts.path) is None)
     except ValueError:
         usable = False
     if not usable or any(character.isspace() or not character.isprintable() for character in url):
@@ -272,8 +272,9 @@ def _checked(url: str) -> SplitResult:
 def _status(error: urllib.error.HTTPError) -> str:
     if error.code == http.client.UNAUTHORIZED:
         return "the server rejects the user name or password: give them as http://USER:PASSWORD@HOST/…"
-    # The reason of a redirect loop has several lines.
-    return f"the server answers {error.code} {str(error.reason).partition(chr(10))[0].rstrip(': .')}"
+    # That of a redirect loop has several lines.
+    reason = str(error.reason).partition("\n")[0].rstrip(": .")
+    return f"the server answers {error.code} {reason}"
 
 
 def _reason(error: Exception) -> str:

@@ -611,7 +611,7 @@ def test_a_url_that_cannot_be_used(url: str) -> None:
     "url",
     [
         *("http://cam:8080/img@2x.jpg", "http://10.0.0.2:81/video?user=a@b.de&pwd=x/y"),
-        *("rtsp://10.0.0.2:554/user=admin_password=a@b_channel=1", "http://[fe80::1]:8080/a@b", "RTSP://cam/live"),
+        *("rtsp://10.0.0.2:554/user=admin_password=a@b_channel=1", "http://[fe80::1]:8080/a@b/c", "RTSP://cam/live"),
     ],
 )
 def test_a_url_with_an_at_sign_that_can_be_used(url: str) -> None:

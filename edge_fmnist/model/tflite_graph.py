@@ -24,6 +24,7 @@ IDENTIFIER = b"TFL3"
 SCHEMAS = ("ai_edge_litert.schema_py_generated", "tensorflow.lite.python.schema_py_generated")
 UNSUPPORTED = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE", "CUSTOM"})
 CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 # Types allowed inside a fully integer network: activations and weights, biases and shapes, weights of four bits.
 INTEGER_TYPES = frozenset({"INT8", "INT32", "INT4"})
 
@@ -150,6 +151,11 @@ class _RawTensor:
         """Whether its value needs no operator: a constant, an empty tensor or a variable."""
         return self.constant_bytes > 0 or self.bytes == 0 or self.table.number(5, "B") > 0
 
+    @property
+    def is_zero(self) -> bool:
+        """Whether it is a constant of zeros."""
+        return self.constant_bytes > 0 and not self.constant.any()
+
     def check(self) -> None:
         """Raise ``ValueError`` if an interpreter could crash on the tensor."""
         name = self.table.text(3) or "a tensor"
@@ -218,14 +224,11 @@ class _RawGraph:
         quantized = [tensor for tensor in tensors if tensor.type in ("INT8", "UINT8")]
         if len({len(tensor.scales) > 0 for tensor in quantized}) > 1:
             raise ValueError(f"operator {position} has tensors with and without a quantization scale")
-        scaled = [tensor for tensor in quantized if len(tensor.scales) == 1]
+        scales = [(float(tensor.scales[0]), tensor) for tensor in quantized if len(tensor.scales) == 1]
+        largest = max((scale for scale, _ in scales), default=1.0)
         # The converter gives a constant of zeros, such as the slopes of a PReLU, a tiny scale.
-        others = [tensor for tensor in scaled if not tensor.constant_bytes or tensor.constant.any()]
-        largest, least = (
-            max((float(each.scales[0]) for each in scaled), default=1.0),
-            min((float(each.scales[0]) for each in others), default=1.0),
-        )
-        if scaled and largest > MAX_SCALE_RATIO * least:
+        least = min((scale for scale, tensor in scales if not tensor.is_zero), default=1.0)
+        if scales and largest > MAX_SCALE_RATIO * least:
             raise ValueError(f"operator {position} has quantization scales from {least:g} to {largest:g}")
 
 

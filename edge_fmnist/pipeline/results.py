@@ -94,6 +94,11 @@ class LiveResult:
     dropped: int
     fps: float
 
+    @property
+    def next_within(self) -> float:
+        """Twice the usual time between two results, in seconds; 0 for the first result."""
+        return 2 / self.fps if self.fps else 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times in milliseconds."""
         height, width = self.frame.picture.shape[:2]

@@ -91,8 +91,7 @@ class MessageFactory:
     def _state(self) -> Health:
         if self._latest is None:
             return "starting"
-        fps = self._latest.fps
-        limit = max(STALLED_AFTER, 2 / fps if fps else 0.0)
+        limit = max(STALLED_AFTER, self._latest.next_within)
         return "running" if self._clock() - self._received_at < limit else "stalled"
 
     def _health(self, dropped: int, state: Health | None = None) -> MqttMessage:

@@ -94,8 +94,7 @@ class Endpoints:
         """``/healthz``: 200 while results arrive, 503 after a time without one; ages in milliseconds."""
         age = self._latest.age()
         published = self._latest.published
-        fps = published.result.fps if published else 0.0
-        usual = 2 / fps if fps else 0.0
+        usual = published.result.next_within if published else 0.0
         facts = {
             "state": ("running" if age < max(STALLED_AFTER, usual) else "stalled") if published else "starting",
             "age": round(age * 1000),

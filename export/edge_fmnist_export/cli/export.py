@@ -112,20 +112,20 @@ def export(
     extras.require("export", "exporting")
     if keras_file:
         # It has no quantization-aware weights.
-        formats = list(dict.fromkeys("int8-ptq" if name == "int8" else name for name in formats or ["int8"]))
+        formats = _with_integer(formats or ["int8"], "int8-ptq")
         if images is not None and not {"int8-ptq", "int4"} & {*formats}:
             raise UsageError("--images: only int8 and int4 files are calibrated; expected one of these formats")
     else:
         if every:
             # A run has one of the integer formats.
-            formats = list(dict.fromkeys(_integer_format(run) if name == "int8" else name for name in formats))
+            formats = _with_integer(formats, _integer_format(run))
         formats = formats or [_integer_format(run).removesuffix("-ptq")]
     names, count = options.given_labels(labels), calibration if {"int8-ptq", "int4"} & {*formats} else None
     if keras_file:
         exporter = _keras_exporter(Path(run), io, data, images, names, count)
     else:
         exporter = _run_exporter(run, io, data, names, count)
-    if output.suffix.lower() == ".tflite":
+    if _is_file(output):
         check_outputs(files=[output])
     else:
         check_outputs(folders=[output])
@@ -134,8 +134,7 @@ def export(
         _show(results)
     documents = []
     for result in results:
-        target = result.path.with_suffix("")
-        made = outputs.make(str(result.path), target, quiet=json, several=len(results) > 1)
+        made = outputs.make(str(result.path), result.path.with_suffix(""), quiet=json, several=len(results) > 1)
         documents.append(result.as_dict() | made)
         # There is one page, of the first file.
         outputs = replace(outputs, web=None)
@@ -165,8 +164,18 @@ def _integer_format(run: str) -> str:
     return open_run(run).integer_format
 
 
+def _with_integer(formats: list[str], kind: str) -> list[str]:
+    """Return formats with another integer format in the place of int8, each once."""
+    return list(dict.fromkeys(kind if name == "int8" else name for name in formats))
+
+
+def _is_file(output: Path) -> bool:
+    """Return whether ``--output`` is one file, and not a folder."""
+    return output.suffix.lower() == ".tflite"
+
+
 def _check_output(output: Path, formats: list[str]) -> None:
-    if output.suffix.lower() == ".tflite" and len(formats) > 1:
+    if _is_file(output) and len(formats) > 1:
         raise UsageError(f"{output}: one file for {len(formats)} formats; give a folder with --output")
     if output.suffix.lower() in C_SUFFIXES:
         raise UsageError(
@@ -243,7 +252,7 @@ def _export_all(
     results, failures = [], []
     for kind in kinds:
         name = f"{exporter.name}-{kind}.tflite"
-        path = output if output.suffix.lower() == ".tflite" else output / name
+        path = output if _is_file(output) else output / name
         with console.status(f"exporting {kind}"):
             try:
                 with console.quiet_native_log():

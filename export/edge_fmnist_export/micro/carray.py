@@ -20,13 +20,12 @@ from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import ModelError, UsageError
 from edge_fmnist.model.metadata import Metadata, associated_labels, extract, without_metadata
 from edge_fmnist.model.registry import ModelBytes
-from edge_fmnist.model.tflite_graph import Graph, read_graph
+from edge_fmnist.model.tflite_graph import WEIGHTED, Graph, read_graph
 from edge_fmnist_export.micro.arena import estimate
 
 # Kernels read weights in place; the file format aligns them to 16 bytes.
 ALIGNMENT = 16
 BYTES_IN_A_LINE = 16
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 C_TYPES = {"UINT8": "uint8_t", "INT8": "int8_t", "INT16": "int16_t", "INT32": "int32_t", "FLOAT32": "float"}
 # Operators whose method of MicroMutableOpResolver is not named after the words of the operator.
 METHODS = {
@@ -104,8 +103,11 @@ def c_files(model: ModelBytes, name: str) -> CFiles:
     labels = metadata.labels if metadata else associated_labels(model.content, classes, model.source) or ()
     prefix = identifier(name)
     about = _provenance(name, model, array, structure, metadata)
+    # Refuses operators without tensors.
+    arena = estimate(structure, model.source).total
+    _check_types(structure, model.source)
     return CFiles(
-        _header(prefix, about, array, ends, labels, structure, model.source),
+        _header(prefix, about, array, ends, labels, structure, arena),
         _source(prefix, about, f"{name}.h", array, labels),
     )
 
@@ -202,12 +204,9 @@ def _header(
     ends: tuple[_End, _End],
     labels: Sequence[str],
     structure: Graph,
-    source: str,
+    arena: int,
 ) -> str:
     upper = prefix.upper()
-    arena = estimate(structure, source).total
-    # After the estimate, which refuses operators without tensors.
-    _check_types(structure, source)
     blocks = [
         _comment(about),
         f"#ifndef {upper}_H_\n#define {upper}_H_",

@@ -13,11 +13,11 @@ from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import pixel_range
 from edge_fmnist.model.metadata import extract
 from edge_fmnist.model.quantization import TensorInfo, input_table
+from edge_fmnist.model.tflite_graph import WEIGHTED
 from edge_fmnist_export.training.batches import scaled
 
 # Operators that change only the type or the shape.
 WITHOUT_ARITHMETIC = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE"})
-WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 # Weights are symmetric, so -128 and -8 are not used (TensorFlow Lite 8-bit quantization specification).
 INT8_LIMIT, INT4_LIMIT = 127, 7
 

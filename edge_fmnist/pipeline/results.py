@@ -94,11 +94,6 @@ class LiveResult:
     dropped: int
     fps: float
 
-    @property
-    def next_within(self) -> float:
-        """Twice the usual time between two results, in seconds; 0 for the first result."""
-        return 2 / self.fps if self.fps else 0.0
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; times in milliseconds."""
         height, width = self.frame.picture.shape[:2]
@@ -125,3 +120,8 @@ class LiveResult:
             "dropped": self.dropped,
             "fps": round(self.fps, 2),
         }
+
+
+def next_within(result: LiveResult) -> float:
+    """Return twice the usual time between two results, in seconds; 0 for the first result."""
+    return 2 / result.fps if result.fps else 0.0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-from edge_fmnist.pipeline.results import LiveResult
+from edge_fmnist.pipeline.results import LiveResult, next_within
 from edge_fmnist.sinks.formatting import printable, printable_values, rfc3339
 from edge_fmnist.sinks.mqtt.discovery import OFFLINE, ONLINE, Topics, discovery
 from edge_fmnist.sinks.mqtt.queue import MqttMessage
@@ -91,7 +91,7 @@ class MessageFactory:
     def _state(self) -> Health:
         if self._latest is None:
             return "starting"
-        limit = max(STALLED_AFTER, self._latest.next_within)
+        limit = max(STALLED_AFTER, next_within(self._latest))
         return "running" if self._clock() - self._received_at < limit else "stalled"
 
     def _health(self, dropped: int, state: Health | None = None) -> MqttMessage:

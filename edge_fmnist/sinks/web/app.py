@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from edge_fmnist.pipeline.results import next_within
 from edge_fmnist.sinks.web import streams
 from edge_fmnist.sinks.web.access import Access
 from edge_fmnist.sinks.web.encoding import ImageEncoder, Kind
@@ -94,7 +95,7 @@ class Endpoints:
         """``/healthz``: 200 while results arrive, 503 after a time without one; ages in milliseconds."""
         age = self._latest.age()
         published = self._latest.published
-        usual = published.result.next_within if published else 0.0
+        usual = next_within(published.result) if published else 0.0
         facts = {
             "state": ("running" if age < max(STALLED_AFTER, usual) else "stalled") if published else "starting",
             "age": round(age * 1000),

@@ -88,6 +88,9 @@ class _MovedModule(ModuleType):
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
+        # The inspect module asks all modules for special names, which need not import anything.
+        if name.startswith("__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(import_module(self._target), name)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -125,6 +128,9 @@ preprocess: Any = sys.modules[f"{__name__}.preprocess"]
 
 def read_image(source: Any) -> np.ndarray:
     """Read and decode a picture.
+
+    A large picture in a file is reduced by a whole factor, so that its longest edge has 384 pixels or more. A PIL image
+    is not.
 
     Args:
         source: a path, the bytes of a file, an open file or a PIL image.

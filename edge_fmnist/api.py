@@ -68,7 +68,7 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter, *, warn: Warn, **ar
         source = _source(settings, warn)
     models: StillClassifier | None = None
 
-    def load(name: str | Path) -> Classifier:
+    def load(name: str | Path | bytes) -> Classifier:
         with caused_by("interpreter"):
             interpreters.choose(settings.interpreter)
         with caused_by("model"):
@@ -109,7 +109,7 @@ def _source(settings: LiveSettings, warn: Warn) -> Source:
         return parse_source(str(source), capture, warn=warn)
     from edge_fmnist.sources.frames import from_python
 
-    return from_python(source)
+    return from_python(source, settings.fps if settings.realtime else None)
 
 
 def _document() -> None:

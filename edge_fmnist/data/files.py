@@ -9,6 +9,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from edge_fmnist.errors import SinkError, UsageError
 
 # A larger file is not one of settings, or a device without an end.
 MAX_TOML_BYTES = 1 << 20
+# File systems allow 255; the rest is for the name of the temporary file.
+NAME_BYTES = 230
+_UMASK = threading.Lock()
 
 
 @contextlib.contextmanager
@@ -123,6 +127,8 @@ def check_outputs(files: Iterable[Path] = (), folders: Iterable[Path] = ()) -> N
     """
     files, folders = list(files), list(folders)
     for file in files:
+        if "\0" in str(file) or len(os.fsencode(file.name)) > NAME_BYTES:
+            raise UsageError(f"{str(file)[:80]!r}: expected a file name of at most {NAME_BYTES} bytes without NUL")
         if file.is_dir():
             raise UsageError(f"{file}: expected a file to write to, this is a folder")
     for folder in folders:
@@ -192,6 +198,8 @@ def parse_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+    with _UMASK:
+        # It can only be read by setting it. A file that another thread creates meanwhile is private.
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 import threading
 import time
@@ -66,7 +67,6 @@ class Classifier:
         flip_tta: flip test-time augmentation: outputs are averaged over an image and its mirror image, unless the image
             alone already has a score of ``FLIP_LIMIT`` or more.
         temperature: logits are divided by it before the softmax; 1 without calibration.
-        threshold: minimum score of a known class, 0 to 1; 0 without calibration. May be set.
         metadata: this project's metadata in the file; None if it has none.
         assumptions: what the file does not state and was assumed, in sentences for a warning.
         info: which interpreter and delegate run the model.
@@ -111,8 +111,10 @@ class Classifier:
         """
         if not hasattr(threads, "__index__") or not 1 <= threads <= MAX_THREADS:
             raise UsageError(f"expected 1 to {MAX_THREADS} threads, got {threads!r}")
-        if isinstance(model, bytes):
-            model = ModelBytes(model, "model")
+        if isinstance(model, bytes | bytearray | memoryview):
+            model = ModelBytes(bytes(model), "model")
+        elif not isinstance(model, str | os.PathLike | ModelBytes):
+            raise UsageError(f"expected a name, a path or the bytes of a model file, got {type(model).__name__}")
         self._model = model if isinstance(model, ModelBytes) else read_model(model)
         threads = int(threads)
         if labels is not None and not isinstance(labels, str):
@@ -142,7 +144,7 @@ class Classifier:
         self.assumptions: tuple[str, ...] = tuple(assumed)
         calibration = self.metadata.calibration if self.metadata else Calibration()
         self.temperature: float = calibration.temperature
-        self.threshold: float = calibration.threshold
+        self._threshold: float = calibration.threshold
         self.flip_tta = self.metadata is not None and self.metadata.flip_tta
         self.info: InterpreterInfo = interpreters.describe(single.interpreter, self._name, threads)
         self.input, self.output = single.input, single.output
@@ -176,6 +178,21 @@ class Classifier:
     def name(self) -> str:
         """The name or path of the model."""
         return self._model.source
+
+    @property
+    def threshold(self) -> float:
+        """Minimum score of a known class, 0 to 1; 0 without calibration. A loop uses what it is at its start.
+
+        Raises:
+            UsageError: it is set to something else than a number from 0 to 1.
+        """
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 <= float(value) <= 1:
+            raise UsageError(f"expected a number from 0 to 1, got {value!r}", setting="threshold")
+        self._threshold = float(value)
 
     @property
     def mirrored(self) -> bool:

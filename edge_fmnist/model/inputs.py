@@ -49,7 +49,9 @@ def read_pixels(picture: Any) -> np.ndarray:
     if any((base.__module__, base.__name__) == ("PIL.Image", "Image") for base in type(picture).__mro__):
         try:
             return _pil_pixels(picture)
-        except (OSError, ValueError, SyntaxError) as error:
+        except ImageError:
+            raise
+        except Exception as error:  # Decoders raise almost anything for damaged files.
             raise ImageError(f"a PIL image that cannot be read ({error})") from error
     if isinstance(picture, bytearray | memoryview):
         picture = bytes(picture)

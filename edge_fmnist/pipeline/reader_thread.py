@@ -215,6 +215,9 @@ class ReaderThread:
                     self._reopen(lost)
         except Exception as caught:
             error = caught
+        except BaseException as caught:
+            # SystemExit, for example, which would end this thread alone.
+            error = SourceError(f"{self._source.name}: {type(caught).__name__} was raised")
         finally:
             with suppress(Exception):
                 self._source.close()

@@ -16,9 +16,6 @@ from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist.sources.adjust import Adjustment, parse_roi
 
-# Settings that may be objects of Python, such as a list of frames.
-OBJECTS: dict[str, type] = {"source": object, "model": object, "serve": bool}
-
 
 @dataclass(frozen=True)
 class Option:
@@ -44,8 +41,13 @@ class Option:
     above: float | None = None
     python_only: bool = False
 
-    def check(self, value: object, setting: str) -> None:
+    def check(self, value: object, setting: str, types: Any = str) -> None:
         """Check the type of a value, and the range of a number; None is not checked.
+
+        Args:
+            value: the value.
+            setting: its name.
+            types: of a value that is a text or a path on the command line.
 
         Raises:
             UsageError: says what was expected.
@@ -57,7 +59,7 @@ class Option:
                 raise UsageError(f"expected True or False, got {value!r}", setting=setting)
             return
         if self.type in (str, Path):
-            if not isinstance(value, str | Path | OBJECTS.get(setting, str)):
+            if not isinstance(value, types):
                 raise UsageError(f"expected text, got {value!r}", setting=setting)
             if isinstance(value, str | Path) and "\0" in str(value):
                 raise UsageError(f"expected text without a NUL character, got {value!r}", setting=setting)
@@ -102,7 +104,7 @@ class LiveSettings:
         ),
     ] = "auto"
     model: Annotated[
-        str | Path | Classifier | None,
+        str | Path | bytes | Classifier | None,
         Option(str, "Name of a shipped model, or a .tflite file. Default: camera, or edge for 28x28 images.", "-m"),
     ] = None
     watch_model: Annotated[
@@ -259,8 +261,12 @@ class LiveSettings:
     ] = 200.0
 
     def __post_init__(self) -> None:
+        types = get_type_hints(LiveSettings)
         for name, option in options().items():
-            option.check(getattr(self, name), name)
+            value, allowed = getattr(self, name), object if types[name] is Any else types[name]
+            if value is None and not isinstance(value, allowed):
+                raise UsageError("expected a value, got None", setting=name)
+            option.check(value, name, allowed)
         if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
             raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
         for name in ("threads", "interpreter") if isinstance(self.model, Classifier) else ():

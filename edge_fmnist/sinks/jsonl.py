@@ -282,7 +282,8 @@ def _open_stdout() -> IO[bytes]:
         # A replacement without a descriptor, as in a notebook, has a buffer of bytes or is closed.
         buffer: IO[bytes] | None = getattr(stream, "buffer", None)
         if buffer is None or buffer.closed:
-            raise SinkError("standard output is closed; write to a file instead") from error
+            state = "closed" if stream is None or stream.closed else "replaced by an object that takes no bytes"
+            raise SinkError(f"standard output is {state}; write to a file instead") from error
         return buffer
     except OSError as error:
         raise SinkError(f"standard output: write failed ({error.strerror or error})") from error

@@ -71,7 +71,7 @@ class Source(ABC):
         problem: why the last frame without a picture has none; None if there was no such frame.
     """
 
-    name: str
+    name: str = "source"
     realtime: bool = True
     pausable: bool = True
     fps: float | None = None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.shared_setting import SharedSetting
 from edge_fmnist.sources.base import READ_TIMEOUT, Source
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
-    with _ffmpeg_options(options or {}):
+    with _FFMPEG_OPTIONS.held(dict(options or {})):
         return cv2.VideoCapture(utf8_path(address), cv2.CAP_FFMPEG, timeouts)
 
 
@@ -89,6 +90,10 @@ def _ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
             del os.environ[OPTIONS_VARIABLE]
         elif options and before is not None:
             os.environ[OPTIONS_VARIABLE] = before
+
+
+# Also for captures without options, which read the variable, too.
+_FFMPEG_OPTIONS = SharedSetting(_ffmpeg_options)
 
 
 def silence() -> None:

@@ -26,8 +26,8 @@ class FrameIterator(Source):
 
     realtime = False
 
-    def __init__(self, frames: Iterable[np.ndarray]) -> None:
-        self.name = "frames"
+    def __init__(self, frames: Iterable[np.ndarray], fps: float | None = None) -> None:
+        self.name, self.fps = "frames", fps
         self._frames = frames
         self._iterator: Iterator[Any] | None = None
 
@@ -42,12 +42,8 @@ class FrameIterator(Source):
         frame = next(self._iterator, END)
         if frame is END:
             return None
-        if isinstance(frame, str | bytes | PathLike) or hasattr(frame, "read"):
-            self.problem = f"expected an array or a PIL image, got {type(frame).__name__}"
-            return NO_PICTURE
         try:
-            # A copy, since a generator may use one array for all frames. Tensors of other libraries have __array__.
-            return np.array(frame if hasattr(frame, "__array__") else read_pixels(frame))
+            return _pixels(frame)
         except ImageError as error:
             self.problem = str(error)
             return NO_PICTURE
@@ -63,8 +59,23 @@ class FrameIterator(Source):
     def first_picture(self) -> np.ndarray | None:
         """See :meth:`Source.first_picture`; None for a generator, whose first frame would be lost."""
         frames = self._frames
-        first = frames[0] if isinstance(frames, Sequence | np.ndarray) and len(frames) else None
-        return first if isinstance(first, np.ndarray) else None
+        if not isinstance(frames, Sequence | np.ndarray) or not len(frames):
+            return None
+        with contextlib.suppress(ImageError):
+            return _pixels(frames[0])
+        return None
+
+
+def _pixels(frame: Any) -> np.ndarray:
+    """Return a copy of a frame, since a generator may use one array for all.
+
+    Raises:
+        ImageError: it is not a picture.
+    """
+    if isinstance(frame, str | bytes | PathLike) or hasattr(frame, "read"):
+        raise ImageError(f"expected an array or a PIL image, got {type(frame).__name__}")
+    # Tensors of other libraries have __array__.
+    return np.array(frame if hasattr(frame, "__array__") else read_pixels(frame))
 
 
 class OpenCapture(CaptureSource):
@@ -92,12 +103,13 @@ class OpenCapture(CaptureSource):
         self._capture = self._first = None
 
 
-def from_python(frames: Any) -> Source:
+def from_python(frames: Any, fps: float | None = None) -> Source:
     """Return a source for an object that holds frames.
 
     Args:
         frames: an opened ``cv2.VideoCapture``, or an iterable of arrays, uint8 or uint16, shape (H, W), (H, W, 3) BGR
             or (H, W, 4) BGRA.
+        fps: the rate of frames that are to be read at their own pace.
 
     Raises:
         UsageError: something else.
@@ -106,9 +118,9 @@ def from_python(frames: Any) -> Source:
         return OpenCapture(frames)
     if isinstance(frames, np.ndarray):
         # One image, or a batch of colour images.
-        return FrameIterator(frames if frames.ndim == 4 else [frames])
+        return FrameIterator(frames if frames.ndim == 4 else [frames], fps)
     if isinstance(frames, Iterable) and not isinstance(frames, (str, bytes)):
-        return FrameIterator(frames)
+        return FrameIterator(frames, fps)
     raise UsageError(
         f"expected text, a Source, a cv2.VideoCapture or an iterable of frames, got {type(frames).__name__}",
         setting="source",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,11 +58,11 @@ def teach(
         SinkError: the file cannot be written.
     """
     path, warnings, started = Path(output), list[str](), time.perf_counter()
-    if path.is_dir() or not path.name:
+    if os.path.isdir(path) or not path.name:  # noqa: PTH112 - False for any text
         raise UsageError(f"expected a file to write such as mine.tflite, got the folder {path}", setting="output")
     if str(output) in shipped_models():
         raise UsageError(f"{output} is the name of a shipped model; write to {output}.tflite", setting="output")
-    if path.is_file() and path.stat().st_size and not _is_model(path):
+    if os.path.isfile(path) and path.stat().st_size and not _is_model(path):  # noqa: PTH113
         raise UsageError(f"{path}: holds something else than a model; choose another file", setting="output")
 
     def step(stage: str, done: int, total: int) -> None:

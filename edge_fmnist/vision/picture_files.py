@@ -64,7 +64,7 @@ def identify(data: bytes) -> str | None:
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
     """Tell whether a file is a still picture by its content, or else promises to be one by its suffix."""
-    return _is_picture(_identify_file(path), Path(path))
+    return _is_picture(identify_file(path), Path(path))
 
 
 def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
@@ -108,12 +108,24 @@ def matches(pattern: str, top: str | None = None) -> set[str]:
     found: set[str] = set()
     for root in roots:
         begin = os.path.join(top or "", root) or os.curdir  # noqa: PTH118
-        for folder, names, _ in os.walk(begin):
+        for folder, names, _ in walk(begin):
             names[:] = [name for name in names if not name.startswith(".")]
             below = os.path.relpath(folder, begin)
             inside = root if below == os.curdir else os.path.join(root, below)  # noqa: PTH118
             found |= {os.path.join(inside, match) for match in matches(rest or "*", folder)}  # noqa: PTH118
     return found
+
+
+def walk(top: str, onerror: Callable[[OSError], object] | None = None) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Walk as ``os.walk`` does.
+
+    Raises:
+        SourceError: folders are nested too deeply for Python.
+    """
+    try:
+        yield from os.walk(top, onerror=onerror)
+    except RecursionError as error:
+        raise SourceError(f"{top}: folders are nested too deeply") from error
 
 
 def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
@@ -131,7 +143,7 @@ def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
         raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
     heif = importlib.util.find_spec("pillow_heif") is not None
     for path in files:
-        kind = _identify_file(path)
+        kind = identify_file(path)
         if kind == "HEIC" and not heif:
             skipped["HEIC (needs the extra edge-fmnist[heif])"] += 1
         elif _is_picture(kind, path):
@@ -148,7 +160,8 @@ def _is_picture(kind: str | None, path: Path) -> bool:
     return kind in PICTURE_FORMATS or (kind is None and path.suffix.lower() in SUFFIXES)
 
 
-def _identify_file(path: str | os.PathLike[str]) -> str | None:
+def identify_file(path: str | os.PathLike[str]) -> str | None:
+    """Return the format of a file as :func:`identify` does; None for one that is not regular or cannot be read."""
     try:
         # Opening a pipe would wait for its writer.
         if not os.path.isfile(path):  # noqa: PTH113

@@ -15,11 +15,12 @@ import struct
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
+from edge_fmnist.shared_setting import SharedSetting
 from edge_fmnist.vision.jpeg import prepare_jpeg
 from edge_fmnist.vision.picture_files import PICTURE_FORMATS, STDIN, identify
 
@@ -117,6 +118,17 @@ def decode_picture(data: bytes, source: str) -> np.ndarray:
     return decode_still(data, source, FRAME_EDGE).pixels
 
 
+@contextlib.contextmanager
+def _all_warnings(action: Literal["ignore"]) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        yield
+
+
+# Pillow warns of damaged metadata, which does not matter here.
+_WARNINGS = SharedSetting(_all_warnings)
+
+
 def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
     """Decode the bytes of a picture file, and return the size that it has in the file, too.
 
@@ -132,9 +144,7 @@ def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
         hint = "; use `edge-fmnist live --source FILE` for videos" if kind.endswith("video") else ""
         raise ImageError(f"{source}: {kind}, not a still picture that can be decoded{hint}")
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of damaged metadata, which does not matter here.
-            warnings.simplefilter("ignore")
+        with _WARNINGS.held("ignore"):
             return _decode(data, source, kind, edge)
     except MissingExtraError:
         raise

@@ -151,6 +151,9 @@ def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, ima
     path.unlink()
     np.testing.assert_array_equal(again.predict(images[0]).scores, classifier.predict(images[0]).scores)
     assert again.info == classifier.info
+    for value in (1.5, float("nan"), "0.5", None, True):
+        with pytest.raises(UsageError, match="threshold: expected a number from 0 to 1"):
+            classifier.threshold = value
     assert repr(again) == f"Classifier('{path}', 10 classes, {classifier.info.name}, {classifier.info.delegate})"
 
 
@@ -290,6 +293,9 @@ def test_wrong_arguments(model_path: Models, tmp_path: Path) -> None:
     for labels in ("abcdefghij", ["unknown", *"abcdefghi"], ["a"] * 10):
         with pytest.raises(DataError, match="labels: "):
             Classifier(path, labels=labels)
+    for model in (None, 5, object()):
+        with pytest.raises(UsageError, match="expected a name, a path or the bytes of a model file, got "):
+            Classifier(model)  # type: ignore[arg-type]
     for name in ("no-such-model", tmp_path):
         with pytest.raises(ModelNotFoundError, match="neither a file nor a shipped model"):
             Classifier(name)

@@ -323,6 +323,9 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"jsonl": False}, "jsonl: expected text, got False"),
         *[({name: ""}, f"{name}: expected a path, got an empty text") for name in ("snapshot", "collect", "ca")],
         ({"save": "a\0.mp4"}, "save: expected text without a NUL character"),
+        ({"model": 5}, "model: expected text, got 5"),
+        ({"roi": Path("region")}, "roi: expected text, got"),
+        ({"collect_max_mb": None, "collect": "photos", "serve": True}, "collect_max_mb: expected a value, got None"),
         ({"frames": 2.0}, r"frames: expected a whole number, got 2\.0"),
         ({"collect_below": 0.5}, "collect_below: needs --collect"),
         ({"collect_below": 1.5, "collect": "photos"}, "collect_below: expected a number from 0 to 1, got 1.5"),
@@ -375,6 +378,7 @@ def test_live_takes_frames() -> None:
     assert len(list(live(np.stack([grey(1)] * 2), model="edge"))) == 2
     assert len(list(live(grey(1), model="edge"))) == 1
     assert live([np.zeros((28, 28), np.uint8)]).classifier.name == "edge"
+    assert live([Image.new("L", (28, 28))]).classifier.name == "edge"
 
 
 def test_frames_that_cannot_be_used_are_skipped() -> None:

@@ -52,6 +52,7 @@ SIGNATURES = {
         "predict_batch": "(self, images: np.ndarray) -> Predictions",
         "release": "(self) -> None",
         "source": "(self) -> str",
+        "threshold": "(self) -> float",
         "values": "(self, images: np.ndarray) -> tuple[np.ndarray, float]",
     },
     Prediction: {
@@ -129,6 +130,8 @@ def test_functions_and_former_modules_of_a_name_both_work(picture: Callable[...,
     assert isinstance(edge_fmnist.preprocess(read), Garment)
     np.testing.assert_array_equal(former.to_grey(read), edge_fmnist.preprocess.to_grey(read))
     assert edge_fmnist.dataset is import_module("edge_fmnist.dataset")
+    # As the inspect module asks all modules, without importing anything.
+    assert not hasattr(edge_fmnist.dataset, "__wrapped__")
     # As a process pool sends it.
     assert pickle.loads(pickle.dumps(edge_fmnist.preprocess)) is edge_fmnist.preprocess
 

@@ -7,7 +7,9 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -468,3 +470,10 @@ def test_a_tile_larger_than_the_picture_counts() -> None:
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     with pytest.raises(ImageError, match="would take 256 MB to decode"):
         read_image(struct.pack("<4sIH", b"II*\0", 8, len(tags)) + directory + bytes(4))
+
+
+def test_threads_that_read_pictures_leave_the_filters_of_warnings() -> None:
+    content, before = encoded("JPEG", exif=b"Exif\0\0damaged"), list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_image, [content] * 200))
+    assert warnings.filters == before

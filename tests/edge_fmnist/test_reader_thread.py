@@ -45,7 +45,7 @@ class FakeSource(Source):
         while isinstance(step, threading.Event):
             step.wait()
             step = next(self.reads, None)
-        if isinstance(step, Exception):
+        if isinstance(step, BaseException):
             raise step
         return None if step is None else np.full((4, 6, 3), step, np.uint8)
 
@@ -233,6 +233,12 @@ def test_any_other_error_of_a_live_source_is_a_loss(start: Start, error: Excepti
     reader = start(FakeSource([1, error, 2]))
     drain(reader)
     assert (reader.seen, reader.reconnects) == (2, 1)
+
+
+@pytest.mark.parametrize("frames", [[SystemExit(4)], [1, KeyboardInterrupt()]])
+def test_what_would_end_a_thread_is_an_error(start: Start, frames: list[Any]) -> None:
+    with pytest.raises(SourceError, match=r"(SystemExit|KeyboardInterrupt) was raised"):
+        drain(start(FakeSource(frames)))
 
 
 def test_a_usage_error_is_not_a_loss(start: Start) -> None:

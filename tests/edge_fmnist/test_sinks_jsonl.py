@@ -278,10 +278,10 @@ def test_standard_output_that_blocks(monkeypatch: pytest.MonkeyPatch, make_resul
     os.close(writer)
 
 
-@pytest.mark.parametrize("closed", [None, io.StringIO()])
-def test_no_standard_output(monkeypatch: pytest.MonkeyPatch, closed: object) -> None:
-    monkeypatch.setattr(sys, "stdout", closed)
-    with pytest.raises(SinkError, match="standard output is closed"):
+@pytest.mark.parametrize(("stream", "state"), [(None, "closed"), (io.StringIO(), "replaced by")])
+def test_no_standard_output(monkeypatch: pytest.MonkeyPatch, stream: object, state: str) -> None:
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SinkError, match=f"standard output is {state}"):
         JsonLines("-")
 
 

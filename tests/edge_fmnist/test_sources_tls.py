@@ -206,3 +206,29 @@ def test_the_options_of_a_source_are_not_those_of_the_next(monkeypatch: pytest.M
     open_ffmpeg("https://camera.local/stream", 1, {"tls_verify": "1"})
     assert given[0].endswith("|tls_verify;1")
     assert os.environ.get(OPTIONS_VARIABLE) == before
+
+
+def test_sources_that_are_opened_at_the_same_time_keep_their_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OPTIONS_VARIABLE, "a;b")
+    opening, other = threading.Event(), threading.Event()
+    given: dict[str, str] = {}
+
+    def capture(address: str, *_: Any) -> None:
+        given[address] = os.environ[OPTIONS_VARIABLE]
+        if address == "first":
+            opening.set()
+            other.wait(0.2)
+            given["first, later"] = os.environ[OPTIONS_VARIABLE]
+        else:
+            other.set()
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    thread = threading.Thread(target=open_ffmpeg, args=("first", 1, {"verifyhost": "first"}))
+    thread.start()
+    assert opening.wait(5)
+    for name, options in (("second", {"verifyhost": "second"}), ("plain", {})):
+        open_ffmpeg(name, 1, options)
+    thread.join()
+    assert given["first"] == given["first, later"] == "a;b|verifyhost;first"
+    assert (given["second"], given["plain"]) == ("a;b|verifyhost;second", "a;b")
+    assert os.environ[OPTIONS_VARIABLE] == "a;b"

@@ -336,6 +336,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_reading(photos: Path
     assert not calls
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "a\0.tflite"])
+def test_an_output_that_cannot_be_a_file_name(photos: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="expected a file name of at most 230 bytes without NUL"):
+        edge_fmnist.teach(photos, tmp_path / name, model=PARENT)
+
+
 def test_a_model_whose_last_layer_cannot_be_replaced(photos: Path, tmp_path: Path) -> None:
     parent = Parent(PARENT)
     cut = embed(parent.without_last_layer(), {"output": "logits"}, tuple(map(str, range(parent.size))))

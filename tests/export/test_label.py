@@ -145,12 +145,16 @@ def test_without_pyarrow_parts_are_json_lines(
 def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "table.csv").write_text("file,name\n")
+    (tmp_path / "paper.pdf").write_text("%PDF-1.4\nabc\n")
+    (tmp_path / "table.parquet").mkdir()
     port = closed_port.removeprefix("http://").strip("/")
     for arguments, code, message in (
         ((tmp_path / "missing",), 3, "no such file or folder"),
         ((tmp_path / "empty",), 3, "no photographs"),
         ((tmp_path / "table.csv",), 3, "--column (columns: file, name)"),
         ((photos, "--column", "file"), 2, "CSV and Parquet"),
+        ((tmp_path / "table.parquet", "--column", "file"), 2, "CSV and Parquet"),
+        ((tmp_path / "paper.pdf",), 3, "paper.pdf: PDF; expected a picture"),
         ((photos, "--ray", "ray://127.0.0.1:10001"), 2, "HOST:PORT"),
         ((photos, "--ray", port), 2, "nothing answers there"),
         ((photos, "--model", "missing"), 3, "missing"),
@@ -159,9 +163,14 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
         assert result.exit_code == code, result.stderr
         assert message in result.stderr
         assert not (tmp_path / "labels").exists()
-    refused = cli("label", photos, "--output", photos)
-    assert refused.exit_code == 2
-    assert "not empty" in refused.stderr
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nothing")
+    for output, message in (
+        (photos, "not empty"),
+        *((tmp_path / name, "expected a folder") for name in ("pipe", "dangling")),
+    ):
+        refused = cli("label", photos, "--output", output)
+        assert (refused.exit_code, message in refused.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +208,13 @@ def test_results_are_not_labelled_into_their_own_folder(photos: Path, tmp_path: 
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     (tmp_path / "link").symlink_to(output)
     part = output / "part-000000.parquet"
-    for source in (part, part.as_uri(), tmp_path / "link" / part.name):
-        refused = cli("label", source, "-o", output, "--restart")
+    for source, to in (
+        (part, output),
+        (part.as_uri(), output),
+        (tmp_path / "link" / part.name, output),
+        (part, output.as_uri()),
+    ):
+        refused = cli("label", source, "-o", to, "--restart")
         assert (refused.exit_code, "would be replaced by the results" in refused.stderr) == (2, True)
     assert {path.name: path.read_bytes() for path in output.iterdir()} == before
 
@@ -266,6 +280,27 @@ def test_a_pipe_among_the_photographs_is_unreadable(photos: Path, tmp_path: Path
     assert cli("label", photos, "-o", output, "--workers", "1").exit_code == 0
     (row,) = (row for row in rows(output) if row["path"].endswith("pipe.jpg"))
     assert (row["status"], "not a regular file" in row["error"]) == ("unreadable", True)
+
+
+def test_paths_as_uris_in_a_list(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    os.mkfifo(photos / "pipe.jpg")
+    local = (photos / "0.png").as_uri().replace("file://", "file://localhost")
+    (tmp_path / "list.txt").write_text(f"{(photos / 'pipe.jpg').as_uri()}\n{local}\nfile://host/a.png\n", "utf-8")
+    assert cli("label", tmp_path / "list.txt", "-o", tmp_path / "labels", "--workers", "1").exit_code == 0
+    labelled = rows(tmp_path / "labels")
+    assert [row["status"] for row in labelled] == ["unreadable", "ok", "unreadable"]
+    assert ["not a regular file" in labelled[0]["error"], "file:///PATH" in labelled[2]["error"]] == [True, True]
+
+
+@pytest.mark.parametrize("pattern", ["", "/**"])
+def test_folders_nested_too_deeply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    def walk(*_: object, **__: object) -> Iterator[Any]:
+        yield str(tmp_path), [], []
+        raise RecursionError
+
+    monkeypatch.setattr(os, "walk", walk)
+    with pytest.raises(SourceError, match="folders are nested too deeply"):
+        list(open_source(f"{tmp_path}{pattern}", None, None, pytest.fail).rows)
 
 
 def test_a_heading_that_is_not_utf8(photos: Path, tmp_path: Path, cli: Cli) -> None:
@@ -515,6 +550,7 @@ def test_a_second_run_is_refused_while_the_first_lists(
         ("b.tsv", "path\nphotos/a, brown.png\n"),
         ("c.csv", 'path,"a; b; c; d"\n"photos/a, brown.png",x\n'),
         ("d.csv", "title;path\n1,5;photos/a, brown.png\n"),
+        ("e.csv", "\n\r\ntitle;path\n1,5;photos/a, brown.png\n"),
     ],
 )
 def test_delimiters_in_names(photos: Path, tmp_path: Path, cli: Cli, name: str, content: str) -> None:
@@ -562,6 +598,13 @@ def test_photographs_of_a_last_partition_that_is_smaller_are_counted(photos: Pat
     with closing(plan):
         assert plan.photographs == 6
         assert replace(plan, done=frozenset({0, 1})).photographs_done == 6
+    for number in (0, 7):
+        (tmp_path / "labels" / f"part-{number:06}.parquet").write_bytes(b"")
+    with closing(prepare(LabelOptions(str(photos), str(tmp_path / "labels")))) as plan:
+        # A part that somebody copied there is none of the job's.
+        assert (plan.done, plan.photographs_done) == (frozenset({0}), 4)
+        with pytest.raises(RunError, match="1 of 2 parts are not in"):
+            plan.summarize(Counter(), 1)
 
 
 def test_a_photograph_alone_is_tried_twice(tmp_path: Path) -> None:
@@ -594,6 +637,18 @@ def test_a_model_that_fails_ends_the_job(photos: Path, tmp_path: Path, monkeypat
     with closing(plan):
         monkeypatch.setattr("edge_fmnist.model.classifier.Classifier.predict", fail)
         with pytest.raises(ModelError, match="so the file is damaged"):
+            Labeller(plan.spec).run(plan.manifest.task(0))
+    assert rows(tmp_path / "labels") == []
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_job(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels")))
+    with closing(plan):
+        for module in ("ai_edge_litert", "tflite_runtime", "tensorflow"):
+            monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(ModelError, match=r"cannot be loaded on .*no TensorFlow Lite interpreter is installed"):
             Labeller(plan.spec).run(plan.manifest.task(0))
     assert rows(tmp_path / "labels") == []
 

@@ -27,6 +27,20 @@ def is_uri(name: str) -> bool:
     return "://" in name
 
 
+def local_path(source: str) -> str:
+    """Return the path of a ``file://`` URI; other sources are returned as they are.
+
+    Raises:
+        UsageError: a URI of another host, or without a path.
+    """
+    if not source.startswith("file://"):
+        return source
+    host, slash, path = source.removeprefix("file://").partition("/")
+    if host not in ("", "localhost") or not path:
+        raise UsageError(f"{source}: expected file:///PATH")
+    return unquote(slash + path, errors="surrogateescape")
+
+
 @functools.cache
 def filesystem(uri: str) -> tuple[Any, str]:
     """Return the file system of a URI and the path on it.
@@ -63,8 +77,9 @@ def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistE
 
 
 def _read(path: str, folder: str, query: str) -> bytes | EdgeFmnistError:
-    location = path if is_uri(path) else os.path.join(folder, path)  # noqa: PTH118 - a path of any bytes
     try:
+        path = local_path(path)
+        location = path if is_uri(path) else os.path.join(folder, path)  # noqa: PTH118 - a path of any bytes
         if not is_uri(location):
             if is_special(location):
                 # Reading from a pipe may wait forever.
@@ -82,9 +97,8 @@ def _opened(uri: str, query: str) -> Any:
     scheme, _, rest = uri.partition("://")
     host, _, name = rest.partition("/")
     # Cached for each host, not for each photograph.
-    system, start = filesystem(f"{scheme}://{host}{'/' if scheme == 'file' else ''}{query and f'?{query}'}")
-    # Keys of object stores are taken as they are; the paths of file:// are encoded.
-    return system.open_input_stream(f"{start.rstrip('/')}/{unquote(name) if scheme == 'file' else name}")
+    system, start = filesystem(f"{scheme}://{host}{query and f'?{query}'}")
+    return system.open_input_stream(f"{start.rstrip('/')}/{name}")
 
 
 class Folder:

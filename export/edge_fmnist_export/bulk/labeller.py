@@ -79,8 +79,13 @@ class Labeller:
 
     def _load(self, name: str) -> Classifier:
         options = self._options
-        with console.quiet_native_log():
-            return Classifier(self._spec.files[name], interpreter=options.interpreter, labels=options.labels)
+        try:
+            with console.quiet_native_log():
+                return Classifier(self._spec.files[name], interpreter=options.interpreter, labels=options.labels)
+        except Exception as error:
+            # It concerns all photographs, so it is not one that could not be decoded.
+            reason = f"the model {name} cannot be loaded on {socket.gethostname()}"
+            raise ModelError(f"{reason} ({describe(error)})") from error
 
     def run(self, task: Task) -> tuple[Outcome, float]:
         """Label photographs; return the counts of a whole partition, written as a part, or rows; and the seconds.

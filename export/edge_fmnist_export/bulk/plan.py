@@ -19,10 +19,10 @@ from edge_fmnist.errors import MissingExtraError, RunError, SourceError, UsageEr
 from edge_fmnist.model.registry import CAMERA_MODEL, DEFAULT_MODEL, read_model
 from edge_fmnist.vision.picture_files import Warn, log_warning
 from edge_fmnist_export.bulk.cluster import PACKAGE
-from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, open_folder
+from edge_fmnist_export.bulk.files import READ_THREADS, Folder, is_uri, local_path, open_folder
 from edge_fmnist_export.bulk.labeller import LabelOptions, LabelSpec, failures
 from edge_fmnist_export.bulk.parts import JOB, PART, Counts, Layout, Manifest, is_part, write_manifest
-from edge_fmnist_export.bulk.sources import local_path, open_source
+from edge_fmnist_export.bulk.sources import open_source
 
 SUMMARY = "summary.json"
 MANIFESTS = ("manifest.parquet", "manifest.jsonl")
@@ -89,7 +89,7 @@ class Plan:
             RunError: parts are missing.
         """
         layout = self.spec.layout
-        if missing := len(self.manifest) - len(layout.finished(self.folder)):
+        if missing := len(self.manifest) - len(finished(self.manifest, self.folder)):
             raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
         photographs = counts.total()
         try:
@@ -118,6 +118,11 @@ class Plan:
         return summary
 
 
+def finished(manifest: Manifest, folder: Folder) -> frozenset[int]:
+    """Return the partitions of a job that have a part; a folder may hold others that somebody copied there."""
+    return manifest.layout.finished(folder) & frozenset(range(len(manifest)))
+
+
 def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warning) -> Plan:
     """Plan a job, or read the plan of one that was interrupted.
 
@@ -131,10 +136,11 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
         SourceError: the source does not exist, or holds no photographs.
         EdgeFmnistError: a model that cannot be used.
     """
+    options = replace(options, output=local_path(options.output))
     folder = open_folder(options.output)
     if not is_uri(options.output):
-        if os.path.isfile(options.output):  # noqa: PTH113
-            raise UsageError(f"{options.output}: expected a folder for the results, got a file")
+        if os.path.lexists(options.output) and not os.path.isdir(options.output):  # noqa: PTH112
+            raise UsageError(f"{options.output}: expected a folder for the results, got something else")
         # Workers may have another working folder.
         options = replace(options, output=os.path.abspath(options.output))  # noqa: PTH100
     names = [DEFAULT_MODEL, CAMERA_MODEL] if options.model is None else [options.model]
@@ -160,7 +166,7 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
             ) from error
         opened.callback(manifest.close)
         spec = LabelSpec(options, files, job["base"], manifest.layout)
-        done = manifest.layout.finished(folder)
+        done = finished(manifest, folder)
         return Plan(spec, folder, manifest, job["photographs"], done, opened.pop_all())
 
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special
 from edge_fmnist.errors import SourceError, UsageError
-from edge_fmnist.vision.picture_files import SUFFIXES, Warn, is_picture, matches
-from edge_fmnist_export.bulk.files import filesystem, is_uri
+from edge_fmnist.vision.picture_files import SUFFIXES, Warn, identify_file, is_picture, matches, walk
+from edge_fmnist_export.bulk.files import filesystem, is_uri, local_path
 
 TABLES = (".csv", ".tsv", ".parquet")
 LISTS = (".txt", ".list", ".lst")
@@ -26,6 +25,7 @@ JSON = (".json", ".jsonl", ".ndjson")
 PICTURES = (*SUFFIXES, ".heic", ".heif")
 # A list longer than this without a line break is not a list.
 LONGEST_LINE = 64_000
+EXPECTED = "expected a picture, a table or a text file with one path a line"
 # A byte that is not UTF-8, as Python has it in text.
 FOREIGN = re.compile("[\udc80-\udcff]")
 # Names in the heading of a CSV file that may contain delimiters.
@@ -71,7 +71,7 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     source = local_path(source)
     name = source.partition("?")[0] if is_uri(source) else source
     suffix = Path(name).suffix.lower()
-    if column is not None and suffix not in TABLES:
+    if column is not None and (suffix not in TABLES or os.path.isdir(source)):  # noqa: PTH112
         raise UsageError(f"--column is for CSV and Parquet files, not for {source}")
     if is_uri(source):
         return _at_uri(source, name, suffix, column, warn)
@@ -80,6 +80,8 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     if os.path.isfile(source):  # noqa: PTH113
         if suffix not in TABLES + LISTS and is_picture(source):
             return _pictures(os.getcwd(), [source])  # noqa: PTH109
+        if suffix not in TABLES and (kind := identify_file(source)):
+            raise SourceError(f"{source}: {kind}; {EXPECTED}")
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
         return _in_file(lambda: open(source, "rb"), source, suffix, column, folder, warn)  # noqa: PTH123
     if glob.has_magic(source):
@@ -87,20 +89,6 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     if is_special(source):
         raise SourceError(f"{source}: expected a folder or a regular file")
     raise SourceError(f"{source}: no such file or folder")
-
-
-def local_path(source: str) -> str:
-    """Return the path of a ``file://`` URI; other sources are returned as they are.
-
-    Raises:
-        UsageError: a URI of another host, or without a path.
-    """
-    if not source.startswith("file://"):
-        return source
-    host, slash, path = source.removeprefix("file://").partition("/")
-    if host not in ("", "localhost") or not path:
-        raise UsageError(f"{source}: expected file:///PATH")
-    return unquote(slash + path, errors="surrogateescape")
 
 
 def _pictures(base: str, paths: Iterable[str]) -> PhotoSource:
@@ -120,7 +108,7 @@ def _walk(folder: str, skip: str | None, warn: Warn) -> Iterator[str]:
             raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
         warn(f"{error.filename}: folder skipped ({error.strerror or error})")
 
-    for place, folders, names in os.walk(folder, onerror=refused):
+    for place, folders, names in walk(folder, refused):
         shown = sorted(name for name in folders if not name.startswith("."))
         folders[:] = [name for name in shown if os.path.realpath(os.path.join(place, name)) != left_out]  # noqa: PTH118
         for name in sorted(names):
@@ -225,7 +213,7 @@ def _listed(opened: Callable[[], Any], source: str) -> Iterator[str]:
     for line in _lines(opened, source):
         if path := line.rstrip("\r\n"):
             if "\0" in path or len(path) > LONGEST_LINE:
-                raise SourceError(f"{source}: expected a picture, a table or a text file with one path a line")
+                raise SourceError(f"{source}: {EXPECTED}")
             yield path
 
 
@@ -242,11 +230,14 @@ def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
 def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -> Iterator[Sequence[str]]:
     """Yield the heading, then the rows; a warning tells how many have more cells, or letters that are not UTF-8."""
     lines = _lines(opened, source)
-    heading = next(lines, "")
-    names = QUOTED.sub("", heading)
+    first: list[str] = []
+    # The heading, after blank lines.
+    while not "".join(first).strip("\r\n") and (line := next(lines, "")):
+        first.append(line)
+    names = QUOTED.sub("", "".join(first))
     delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=names.count)
     # Strict: a quote that is not closed would swallow the rows after it.
-    table = csv.reader(chain([heading], lines), delimiter=delimiter, strict=True)
+    table = csv.reader(chain(first, lines), delimiter=delimiter, strict=True)
     width, longer, foreign = 0, 0, 0
     try:
         for row in filter(None, table):

@@ -10,7 +10,7 @@ from typing import Any
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import EdgeFmnistError
 from edge_fmnist_bench.document import Document, read_schema
-from edge_fmnist_bench.variants.edge import FLOAT32
+from edge_fmnist_bench.variants.edge import CLASSIFIER, FLOAT32
 
 SCHEMA = "edge-fmnist-baseline/1"
 UPDATE = "measure it again with --update-baseline"
@@ -93,11 +93,24 @@ def _interpreter(document: Document) -> str:
     return str(document["reference"]).rpartition("-")[0]
 
 
+def accuracy_variants(model: dict[str, Any], reference: str) -> tuple[str, ...]:
+    """Return the names of the variants that have a model's accuracy, the first one first.
+
+    The bare loop leaves out flip averaging, so that the classifier answers for a model that has it.
+    """
+    return (CLASSIFIER, reference) if model.get("flip_tta") else (reference,)
+
+
+def accuracy(document: Document) -> float | None:
+    """Return the top-1 accuracy of the model; None if it was not measured."""
+    found = {variant["name"]: variant["accuracy"] for variant in document["variants"] if variant["accuracy"]}
+    names = accuracy_variants(document["model"], document["reference"])
+    return next((float(found[name]["top1"]) for name in names if name in found), None)
+
+
 def measured(document: Document) -> dict[str, Any]:
     """Return the metrics of a result; None for those that do not apply or were not measured."""
-    model = document["model"]
-    reference = next((entry for entry in document["variants"] if entry["name"] == document["reference"]), None)
-    top1 = reference["accuracy"]["top1"] if reference and reference["accuracy"] else None
+    model, top1 = document["model"], accuracy(document)
     float_top1 = model["float_top1"]
     return {
         "top1": top1,

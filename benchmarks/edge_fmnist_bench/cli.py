@@ -215,7 +215,10 @@ def _for_gate(plan: BenchmarkPlan, path: Path, update: bool) -> BenchmarkPlan:
     elif path.exists():
         # Only a baseline is replaced.
         baselines.read(path)
-    needed = (plan.reference, baselines.float32_name(plan.reference))
+    needed = (
+        *baselines.accuracy_variants(plan.facts, plan.reference),
+        baselines.float32_name(plan.reference),
+    )
     return dataclasses.replace(plan, variants=[variant for variant in plan.variants if variant.name in needed])
 
 
@@ -247,7 +250,10 @@ def _others(model: str, run: str | None, folder: Path, *, against: bool, peers: 
 def _beside(plan: BenchmarkPlan, others: list[BenchmarkVariant]) -> BenchmarkPlan:
     """Return a plan with other variants; each replaces an existing one of the same name, except the reference."""
     variants = {variant.name: variant for variant in plan.variants}
-    variants |= {variant.name: variant for variant in others if variant.name != plan.reference}
+    for variant in others:
+        if variant.name == plan.reference:
+            variant.name, variant.title = f"{variant.name}-export", f"{variant.title} export"
+        variants[variant.name] = variant
     return dataclasses.replace(plan, variants=list(variants.values()))
 
 

@@ -76,5 +76,7 @@ def mismatch(facts: dict[str, Any], images: Images) -> str | None:
         return None
     if facts["own_classes"]:
         return "the model has other classes than the data set"
+    if facts["no_scores"]:
+        return str(facts["no_scores"])
     scores, classes = math.prod(facts["outputs"][0]["shape"]), int(images.split.targets.max()) + 1
     return None if scores >= classes else f"the model has {scores} outputs, and the data set {classes} classes"

@@ -254,12 +254,12 @@ def figures_of(document: Document) -> dict[str, Any]:
     """Return p50_us, speedup over float32, top1, bytes and peak_bytes; None for what was not measured."""
     variants = {variant["name"]: variant for variant in document["variants"]}
     reference = variants.get(document["reference"], {})
-    single, accuracy, process = (reference.get(key) for key in ("single_stream", "accuracy", "process"))
+    single, process = (reference.get(key) for key in ("single_stream", "process"))
     ratio = baselines.speedup(document)
     return {
         "p50_us": single["p50_us"] if single else None,
         "speedup": ratio[0] if ratio else None,
-        "top1": accuracy["top1"] if accuracy else None,
+        "top1": baselines.accuracy(document),
         "bytes": document["model"]["bytes"],
         "peak_bytes": process["peak_bytes"] if process else None,
     }

@@ -22,6 +22,7 @@ FACTS = {
     "name": "edge",
     "described": True,
     "takes_images": True,
+    "flip_tta": False,
     "inputs": [{"shape": [1, 28, 28, 1], "dtype": "uint8"}],
     "outputs": [{"shape": [1, 10], "dtype": "uint8"}],
     "file": "edge.tflite",

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edge_fmnist import Classifier
+from edge_fmnist import LABELS, Classifier
 from edge_fmnist.errors import ModelError
 from edge_fmnist.model import interpreter as interpreters
+from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.registry import ModelBytes, read_model
-from edge_fmnist.model.tflite_graph import read_graph
+from edge_fmnist.model.tflite_graph import Graph, Operator, Tensor, read_graph
 from edge_fmnist_bench import model
 from edge_fmnist_bench.float32_reference import float32_reference
 from edge_fmnist_bench.images import Images, load_images, mismatch
@@ -53,7 +55,7 @@ def test_all_variants_agree(variants: dict[str, BenchmarkVariant], batch: int) -
         assert agreement == 1.0 if name != "litert-float32" else agreement > 0.8, name
 
 
-@pytest.mark.parametrize("name", ["range_255_float_io", "range_255_uint8", "range_signed_int8"])
+@pytest.mark.parametrize("name", ["range_255_float_io", "range_255_uint8", "range_signed_int8", "two_outputs"])
 def test_all_variants_take_pixels_as_the_classifier_does(model_path: Callable[[str], Path], name: str) -> None:
     path = model_path(name)
     expected = Classifier(path).predict_batch(PICTURES).indexes
@@ -103,13 +105,44 @@ def test_a_model_with_other_inputs_runs_on_generated_ones(rgb_model: Path, two_i
             edge.bare_loop(read_model(path), "ai-edge-litert", threads=1, batch=8)
 
 
-def test_accuracy_needs_a_data_set_that_fits(rgb_model: Path, small_data: Path) -> None:
+def test_accuracy_needs_a_data_set_that_fits(
+    rgb_model: Path, small_data: Path, model_path: Callable[[str], Path]
+) -> None:
     images, generated = load_images(small_data, 0), Images(PICTURES, None)
     assert mismatch(model.describe(str(rgb_model)), images) == "the model takes int8 (1, 96, 96, 3), not 28x28 images"
     facts = model.describe("edge")
     assert mismatch(facts, images) is mismatch(facts, generated) is None
     facts["outputs"][0]["shape"] = [1, 2]
     assert mismatch(facts, images) == "the model has 2 outputs, and the data set 10 classes"
+    assert "expected one output of 10 classes" in str(mismatch(model.describe(str(model_path("two_alike"))), images))
+
+
+def test_a_separate_process_does_not_make_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = edge_variants("nano")[-1]
+    content = pickle.dumps(variant)
+    monkeypatch.setattr(edge, "float32_reference", lambda *_: pytest.fail("made again"))
+    assert pickle.loads(content).open(threads=1, batch=1)(PICTURES[:1]).shape == (1, 10)
+
+
+def test_weights_of_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = tuple(
+        Tensor(name, kind, (4, 9), 72 if kind == "FLOAT16" else 0, None)
+        for name, kind in (("input", "FLOAT32"), ("stored", "FLOAT16"), ("weights", "FLOAT32"), ("output", "FLOAT32"))
+    )
+    operators = (Operator("DEQUANTIZE", (1,), (2,), 0), Operator("FULLY_CONNECTED", (0, 2, -1), (3,), 36))
+    graph = Graph(tensors, operators, (0,), (3,))
+    monkeypatch.setattr(edge, "read_graph", lambda *_: graph)
+    assert edge.quantization(read_model("edge")) == "float16"
+    assert model.parameters(graph) == 36
+
+
+@pytest.mark.parametrize(("stated", "used"), [(0.9, 0.9), ("0.9", None), (True, None), (10**400, None), ([0.9], None)])
+def test_the_stated_accuracy_is_a_number(
+    model_path: Callable[[str], Path], tmp_path: Path, stated: object, used: float | None
+) -> None:
+    settings = {"output": "logits", "accuracy": {"float_top1": stated}}
+    (tmp_path / "stated.tflite").write_bytes(embed(model_path("logits_uint8").read_bytes(), settings, LABELS))
+    assert model.describe(str(tmp_path / "stated.tflite"))["float_top1"] == used
 
 
 def test_a_fixed_batch_is_reported(rgb_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

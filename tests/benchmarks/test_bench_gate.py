@@ -111,6 +111,14 @@ def test_a_larger_file(result: Result, baseline: Path, size: int, passes: bool) 
     assert moved(result, baseline) == ([] if passes else ["bytes"])
 
 
+def test_the_classifier_answers_for_a_model_with_flip_averaging(result: Result) -> None:
+    result["variants"].append({"name": "classifier", "accuracy": {"top1": 0.95}, "error": None})
+    assert baselines.measured(result)["top1"] == 0.9435
+    result["model"]["flip_tta"] = True
+    assert baselines.measured(result)["top1"] == 0.95
+    assert baselines.measured(result)["drop_points"] == pytest.approx(-0.63)
+
+
 def test_other_operators_and_types(result: Result, baseline: Path) -> None:
     result["model"]["operators"] = ["ADD", "CONV_2D", "DEQUANTIZE"]
     result["model"]["dtypes"]["layers"] = ["FLOAT32"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edge_fmnist.errors import EdgeFmnistError, InterpreterError
+from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import EdgeFmnistError, InterpreterError, ModelError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import Classifier, pixel_range
 from edge_fmnist.model.metadata import extract
-from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
+from edge_fmnist.model.quantization import TensorInfo, choose_output, dequantize, input_table
 from edge_fmnist.model.registry import ModelBytes, read_model, shipped_models
 from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_bench.float32_reference import float32_reference
@@ -26,7 +29,6 @@ SHORT = {"ai-edge-litert": "litert", "tflite-runtime": "tflite-runtime", "tensor
 TITLES = {"ai-edge-litert": "LiteRT", "tflite-runtime": "tflite-runtime", "tensorflow": "TensorFlow Lite"}
 # Also the name of the exported float32 model, which replaces the float32 reference under --against float.
 FLOAT32 = "float32"
-PIXELS = 28 * 28
 
 
 def edge_variants(model: str) -> list[BenchmarkVariant]:
@@ -66,22 +68,38 @@ def tensors(model: ModelBytes) -> tuple[list[TensorInfo], list[TensorInfo]]:
         InterpreterError: no interpreter can be used.
     """
     name = interpreters.choose()
-    engine = interpreters.create(model.content, name=name, threads=1, batch=1, source=model.source).interpreter
+    return _tensors(interpreters.create(model.content, name=name, threads=1, batch=1, source=model.source).interpreter)
+
+
+def _tensors(engine: Any) -> tuple[list[TensorInfo], list[TensorInfo]]:
     details = engine.get_input_details(), engine.get_output_details()
     inputs, outputs = ([TensorInfo.from_details(entry) for entry in entries] for entries in details)
     return inputs, outputs
 
 
 def takes_images(inputs: Sequence[TensorInfo]) -> bool:
-    """Return whether a model has one input, and that takes 28x28 pixels per image."""
-    if len(inputs) != 1 or inputs[0].dtype not in (np.uint8, np.int8, np.float32, np.float16):
-        return False
-    shape = inputs[0].shape
-    return shape == (28, 28) or math.prod(shape[1:]) == PIXELS
+    """Return whether a model has one input, and that takes 28x28 pixels per image, as the classifier does."""
+    types = (np.uint8, np.int8, np.float32, np.float16)
+    return len(inputs) == 1 and inputs[0].dtype in types and inputs[0].images > 0
+
+
+def scores_output(model: ModelBytes, inputs: Sequence[TensorInfo], outputs: list[TensorInfo]) -> TensorInfo:
+    """Return the output that the classifier takes; the first one of a model that does not take 28x28 images.
+
+    Raises:
+        ModelError: none or several of the outputs have the scores of the classes.
+    """
+    if len(outputs) == 1 or not takes_images(inputs):
+        return outputs[0]
+    metadata = extract(model.content, model.source)
+    classes = len((metadata.labels if metadata else None) or LABELS)
+    return choose_output(outputs, inputs[0].images, classes, model.source)
 
 
 def quantization(model: ModelBytes) -> str:
-    """Return ``"int8"`` for a whole-integer model, ``"float32"`` for one without int8 tensors, else ``"mixed"``.
+    """Return the types of a model's numbers.
+
+    ``"int8"`` for a whole-integer model, ``"float32"`` or ``"float16"`` for one whose weights are, else ``"mixed"``.
 
     Where no schema of the file format is installed (32-bit ARM), this is what the metadata says.
 
@@ -94,9 +112,10 @@ def quantization(model: ModelBytes) -> str:
         metadata = extract(model.content, model.source)
         stated = str(metadata.settings.get("quantization", "")) if metadata else ""
         return stated.partition(",")[0] or "mixed"
-    if not any(tensor.type == "INT8" for tensor in graph.tensors):
-        return FLOAT32
-    return "mixed" if graph.stray_operators() else "int8"
+    types = {tensor.type for tensor in graph.tensors}
+    if "INT8" in types:
+        return "mixed" if graph.stray_operators() else "int8"
+    return "mixed" if types & {"INT4", "UINT8"} else "float16" if "FLOAT16" in types else FLOAT32
 
 
 class ClassifierVariant(BenchmarkVariant):
@@ -144,15 +163,24 @@ class Float32Variant(InterpreterVariant):
         super().__init__(model, interpreter, FLOAT32)
         self.title, self.file = f"{self.title} reference", None
 
-    def open(self, *, threads: int, batch: int) -> Runner:
-        """See :meth:`BenchmarkVariant.open`."""
+    def __getstate__(self) -> dict[str, Any]:
+        # Memory and start of a process are those of running the reference, not of making it.
+        _ = self._reference
+        return self.__dict__
+
+    @cached_property
+    def _reference(self) -> tuple[ModelBytes, tuple[float, float]]:
+        """The reference, and the input values of pixels 0 and 255, which it does not state."""
         read = read_model(self._model)
         try:
-            reference = ModelBytes(float32_reference(read.content, read.source), f"{read.source} as float32")
+            content = float32_reference(read.content, read.source)
         except EdgeFmnistError as error:
             raise VariantError(str(error)) from error
-        # The reference does not state them.
-        values = _input_values(read, tensors(read)[0][0])
+        return ModelBytes(content, f"{read.source} as float32"), _input_values(read, tensors(read)[0][0])
+
+    def open(self, *, threads: int, batch: int) -> Runner:
+        """See :meth:`BenchmarkVariant.open`."""
+        reference, values = self._reference
         return bare_loop(reference, self._interpreter, threads=threads, batch=batch, values=values)
 
 
@@ -170,13 +198,17 @@ def bare_loop(
         InterpreterError: the interpreter cannot be imported.
     """
     allocated = interpreters.create(model.content, name=interpreter, threads=threads, batch=batch, source=model.source)
-    engine, output = allocated.interpreter, TensorInfo.from_details(allocated.output)
-    inputs = [TensorInfo.from_details(details) for details in engine.get_input_details()]
+    engine = allocated.interpreter
+    inputs, outputs = _tensors(engine)
+    output = outputs[0]
+    # Otherwise its accuracy is not measured.
+    with suppress(ModelError):
+        output = scores_output(model, inputs, outputs)
     set_tensor, invoke, get_tensor = engine.set_tensor, engine.invoke, engine.get_tensor
     if takes_images(inputs):
         (given,) = inputs
-        if (fixed := math.prod(given.shape) // PIXELS) != batch:
-            raise VariantError(f"{model.source} takes {fixed} images at a time, not {batch}")
+        if given.images != batch:
+            raise VariantError(f"{model.source} takes {given.images} images at a time, not {batch}")
         table = input_table(given, values or _input_values(model, given))
 
         def run(images: np.ndarray) -> np.ndarray:

@@ -363,11 +363,6 @@ point() {
 activate() {
     older=$(readlink "$prefix/previous" || true)
     old=$(readlink "$prefix/venv" || true)
-    # Installations by earlier versions of this script have a folder here.
-    if [ -d "$prefix/venv" ] && [ -z "$old" ]; then
-        run mv "$prefix/venv" "$prefix/env-old"
-        old=env-old
-    fi
     was_running=no
     if owns_unit && systemctl is-active --quiet "$NAME.service"; then was_running=yes; fi
     run sync -f "$prefix"
@@ -518,7 +513,7 @@ remove_settings() {
 # Files of the user in it stay.
 remove_prefix() {
     for name in venv previous packages; do run rm -rf "${prefix:?}/$name" "$prefix/$name.new"; done
-    run rm -rf "$prefix"/env-[0-9]* "$prefix/env-old" "$prefix/.$NAME"
+    run rm -rf "$prefix"/env-[0-9]* "$prefix/.$NAME"
     run rmdir --ignore-fail-on-non-empty "$prefix"
     [ "$dry_run" = yes ] || [ ! -d "$prefix" ] || say "kept $prefix, which contains other files"
 }

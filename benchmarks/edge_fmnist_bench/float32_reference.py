@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import CONVERSIONS, IDENTIFIER, file_schema, read_graph
+from edge_fmnist.model.tflite_graph import DEQUANTIZE, IDENTIFIER, QUANTIZE, TYPES, file_schema, read_graph
 
 INTEGERS = {"INT4": np.int8, "INT8": np.int8, "INT32": np.int32}
 
@@ -35,7 +35,7 @@ def float32_reference(content: bytes, source: str) -> bytes:
     schema = file_schema()
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     (graph,) = model.subgraphs[:1]
-    _drop_conversions(model, graph, schema)
+    _drop_conversions(model, graph)
     for tensor in graph.tensors:
         _to_float(model, tensor, schema)
     # The signatures name tensors that may be gone, and the metadata buffers.
@@ -56,14 +56,13 @@ def _pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
-def _drop_conversions(model: Any, graph: Any, schema: Any) -> None:
+def _drop_conversions(model: Any, graph: Any) -> None:
     """Remove each QUANTIZE and DEQUANTIZE; readers of its output then read its input."""
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
     kept: list[Any] = []
     same: dict[int, int] = {}
     for operator in graph.operators:
         code = model.operatorCodes[operator.opcodeIndex]
-        if names[max(code.builtinCode, code.deprecatedBuiltinCode)] in CONVERSIONS:
+        if max(code.builtinCode, code.deprecatedBuiltinCode) in (QUANTIZE, DEQUANTIZE):
             same[int(operator.outputs[0])] = same.get(int(operator.inputs[0]), int(operator.inputs[0]))
             continue
         operator.inputs = np.array([same.get(int(index), int(index)) for index in operator.inputs], np.int32)
@@ -77,8 +76,7 @@ def _to_float(model: Any, tensor: Any, schema: Any) -> None:
     quantization, tensor.quantization = tensor.quantization, None
     if quantization is None or quantization.scale is None or len(quantization.scale) == 0:
         return
-    names = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
-    kind = names[tensor.type]
+    kind, _ = TYPES[tensor.type]
     integer = INTEGERS.get(kind)
     tensor.type = schema.TensorType.FLOAT32
     data = model.buffers[tensor.buffer].data

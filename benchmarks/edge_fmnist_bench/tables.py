@@ -11,10 +11,10 @@ from edge_fmnist.errors import printable
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.document import Document
+from edge_fmnist_bench.frame import STAGES
 from edge_fmnist_bench.gate import GateRow
 
 NOTHING = "-"
-STAGES = ("preprocess", "classify", "smooth")
 
 
 class ResultTable(NamedTuple):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 COMMANDS = ("classify", "data", "doctor", "evaluate", "live", "models", "mqtt", "samples", "teach")
 COMMAND_GROUP = "edge_fmnist.commands"
 HOME = re.compile(r"(--[\w-]+=)(~(?:/.*)?)", re.DOTALL)
-HELP = "Classify clothing on edge devices with int8 Fashion-MNIST models."
 
 
 def plug_ins() -> dict[str, EntryPoint]:
@@ -88,7 +87,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help=HELP,
+    help="Classify clothing on edge devices with int8 Fashion-MNIST models.",
     epilog="Exit codes: 0 success; 1 a check failed or an input is damaged; 2 wrong usage; "
     "3 data, model, source or run not found; 4 a gate failed; 130 interrupted.",
 )
@@ -102,7 +101,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=HELP)
+@app.callback()
 def root(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")

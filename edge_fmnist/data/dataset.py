@@ -164,10 +164,8 @@ def load_split(
     image_path, target_path = idx_path(folder, IMAGES[split]), idx_path(folder, TARGETS[split])
     if image_path is None or target_path is None:
         raise DataNotFoundError(f"{folder}: {IMAGES[split]} or {TARGETS[split]} (or .gz) is missing; {HOW_TO_GET}")
-    (images, image_hash), (targets, target_hash) = (
-        read_idx(image_path, dimensions=3),
-        read_idx(target_path, dimensions=1),
-    )
+    images, image_hash = read_idx(image_path, dimensions=3)
+    targets, target_hash = read_idx(target_path, dimensions=1)
     if fashion_mnist:
         check_hash(IMAGES[split], image_hash, where=str(image_path))
         check_hash(TARGETS[split], target_hash, where=str(target_path))

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from edge_fmnist.errors import InterpreterError, ModelError, UsageError
+from edge_fmnist.extras import versions
 from edge_fmnist.model.tflite_graph import check_model
 
 INTERPRETER_VARIABLE = "EDGE_FMNIST_INTERPRETER"
@@ -60,13 +61,7 @@ def installed() -> dict[str, str]:
 
 def version(name: str) -> str:
     """Return the version of an installed interpreter, or ``"unknown"``."""
-    # Takes as long as loading a model, and few ask for the version.
-    from importlib import metadata
-
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "unknown"
+    return versions([name])[name] or "unknown"
 
 
 def _available() -> list[str]:

@@ -93,8 +93,11 @@ def read_model(name_or_path: str | Path) -> ModelBytes:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if shipped:
-        verify(shipped, content)
+    if shipped and (sha256 := hashlib.sha256(content).hexdigest()) != shipped.sha256:
+        raise ModelHashError(
+            f"{path}: expected SHA-256 {shipped.sha256[:16]}… and {shipped.bytes} bytes, "
+            f"got {sha256[:16]}… and {len(content)} bytes; the file was changed or damaged: reinstall edge-fmnist"
+        )
     return ModelBytes(content, str(name_or_path))
 
 
@@ -107,17 +110,3 @@ def _is_hidden(path: Path) -> bool:
     except (OSError, ValueError):
         pass
     return False
-
-
-def verify(model: ShippedModel, content: bytes) -> None:
-    """Check a shipped model's bytes against the registry.
-
-    Raises:
-        ModelHashError: they differ.
-    """
-    sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != model.sha256:
-        raise ModelHashError(
-            f"{model.path}: expected SHA-256 {model.sha256[:16]}… and {model.bytes} bytes, "
-            f"got {sha256[:16]}… and {len(content)} bytes; the file was changed or damaged: reinstall edge-fmnist"
-        )

@@ -165,10 +165,8 @@ class TrainedHead:
         classes = []
         for index in taught.tolist():
             found, label = int(counts[index].sum()), self.labels[index]
-            right, total = (
-                int(counts[index, index] + (missed[index] if label == NONE else 0)),
-                found + int(missed[index]),
-            )
+            right = int(counts[index, index] + (missed[index] if label == NONE else 0))
+            total = found + int(missed[index])
             wanted = max(0, ENOUGH_PHOTOGRAPHS - found)
             classes.append(TaughtClass(label, total, int(missed[index]), right, right / total, wanted))
         self.classes = tuple(classes)

@@ -145,7 +145,7 @@ def test_the_stated_accuracy_is_a_number(
     assert model.describe(str(tmp_path / "stated.tflite"))["float_top1"] == used
 
 
-def test_a_fixed_batch_is_reported(rgb_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fixed_batch_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     content, name = read_model("edge"), interpreters.choose()
     allocated = interpreters.create(content.content, name=name, threads=1, batch=1, source="edge")
     monkeypatch.setattr(interpreters, "create", lambda *_, **__: allocated)

@@ -331,16 +331,6 @@ def test_other_spellings_of_the_prefix(machine: Machine, tmp_path: Path) -> None
     assert not any(os.path.lexists(path) for path in (machine.prefix, machine.unit, machine.link, machine.settings))
 
 
-def test_an_update_from_the_former_layout_can_be_undone(machine: Machine) -> None:
-    machine.service()
-    (machine.prefix / "venv").unlink()
-    (machine.prefix / "env-1").rename(machine.prefix / "venv")
-    machine.installed("2")
-    assert (machine.prefix / "previous").readlink() == Path("env-old")
-    assert machine.install("--rollback").returncode == 0
-    assert machine.version() == "1"
-
-
 def test_uninstall_never_removes_an_unrelated_folder(machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")

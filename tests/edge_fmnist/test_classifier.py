@@ -186,7 +186,7 @@ def test_a_small_image_is_used_as_it_is(classifier: Classifier, images: np.ndarr
         np.testing.assert_array_equal(result.scores, expected)
 
 
-def test_pil_images_of_other_depths(classifier: Classifier, images: np.ndarray, tmp_path: Path) -> None:
+def test_pil_images_of_other_depths(classifier: Classifier, images: np.ndarray) -> None:
     expected = classifier.predict(images[0]).scores
     deep: Any = classifier(Image.fromarray(images[0].astype(np.int32) * 257))
     np.testing.assert_array_equal(deep.scores, expected)

@@ -138,9 +138,7 @@ def test_below_the_threshold_the_answer_is_unknown(
 
 
 @pytest.fixture
-def two_models(
-    ship: Callable[..., Path], model_path: Callable[[str], Path], describe_model: Callable[..., Path]
-) -> None:
+def two_models(ship: Callable[..., Path], describe_model: Callable[..., Path]) -> None:
     """Ship an ``edge`` and a ``camera`` that are told apart by their labels."""
     camera = describe_model(labels=tuple(f"camera {label}" for label in LABELS))
     edge = describe_model("logits_int8", labels=tuple(f"edge {label}" for label in LABELS))

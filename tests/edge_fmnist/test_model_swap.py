@@ -55,7 +55,7 @@ def test_a_swap_happens_between_two_frames(tmp_path: Path) -> None:
     assert results[3].score == pytest.approx(other.predict(results[3].garment.image).score, abs=1e-6)
 
 
-def test_a_swap_during_another_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_swap_during_another_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (Classifier.load(name) for name in ("nano", "camera"))
     loop = live([Scene(320, 240).draw(3.0)] * 3, model="edge")
     exchange = loop._exchange

@@ -120,7 +120,7 @@ def test_photographs_of_telephones(name: str) -> None:
     assert preprocess(picture).found
 
 
-def test_heic_without_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_heic_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     with pytest.raises(MissingExtraError, match=r"edge-fmnist\[heif\]"):
         read_image(CASES / "heic-turned-trousers.heic")

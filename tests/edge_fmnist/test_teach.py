@@ -378,7 +378,7 @@ def test_without_an_error_scores_are_not_sharpened(
     assert (result.accuracy, result.temperature) == (1, 1)
 
 
-def test_a_reject_without_a_garment_is_recognized(photos: Path, tmp_path: Path) -> None:
+def test_a_reject_without_a_garment_is_recognized(tmp_path: Path) -> None:
     write(tmp_path / "photos", "jeans", trouser)
     none = write(tmp_path / "photos", "none", cross)
     cv2.imwrite(str(none / "empty.png"), np.full((100, 100, 3), 255, np.uint8))

@@ -178,7 +178,7 @@ def test_a_slow_viewer_delays_nobody(page: Any, feed: list[float]) -> None:
     assert np.median(feed) < 0.001
 
 
-def test_the_number_of_viewers_is_limited(page: Any, feed: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_viewers_is_limited(page: Any, feed: list[float]) -> None:
     viewers = [Viewer(page, "/events") for _ in range(streams.MAX_VIEWERS)]
     try:
         assert all("200 OK" in viewer.head() for viewer in viewers)

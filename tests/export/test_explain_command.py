@@ -44,7 +44,7 @@ def test_a_file_is_explained(explain: Command, tiny_model: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize("method", ["occlusion", "gradcam"])
-def test_a_float_model_is_explained(explain: Command, tiny_run: Path, tmp_path: Path, method: str) -> None:
+def test_a_float_model_is_explained(explain: Command, tiny_run: Path, method: str) -> None:
     answer = explain(tiny_run, "test:3", "--method", method)
     said = answer.json
     assert (said["kind"], said["model"]) == ("float", "tiny")
@@ -65,9 +65,7 @@ def test_a_folder_with_the_name_of_a_shipped_model_changes_nothing(
     assert explain("edge", "test:3", "--method", "occlusion").json["kind"] == "file"
 
 
-def test_a_file_whose_run_is_not_found_asks_for_it(
-    run_command: Command, tiny_model: Path, tiny_run: Path, tmp_path: Path
-) -> None:
+def test_a_file_whose_run_is_not_found_asks_for_it(run_command: Command, tiny_model: Path) -> None:
     # Runs are looked for in the working folder, which this process shares with no other test.
     answer = run_command("explain", tiny_model, "test:0", "--float", code=2)
     assert "give the run folder instead of the file" in answer.stderr

@@ -20,22 +20,20 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import ModelError
+from edge_fmnist.errors import ModelError, RunError, SourceError, UsageError
+from edge_fmnist_export.bulk import plan
+from edge_fmnist_export.bulk.engine import GRACE, Engine
+from edge_fmnist_export.bulk.files import read_photos
+from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions
+from edge_fmnist_export.bulk.parts import Task, write_manifest
+from edge_fmnist_export.bulk.plan import prepare
 from edge_fmnist_export.bulk.pool import Pool
+from edge_fmnist_export.bulk.ray_workers import label_task
+from edge_fmnist_export.bulk.sources import open_source
 
 pyarrow = pytest.importorskip("pyarrow")
 pytest.importorskip("pyarrow.fs")
 parquet = pytest.importorskip("pyarrow.parquet")
-
-from edge_fmnist.errors import RunError, SourceError, UsageError  # noqa: E402
-from edge_fmnist_export.bulk import plan  # noqa: E402
-from edge_fmnist_export.bulk.engine import GRACE, Engine  # noqa: E402
-from edge_fmnist_export.bulk.files import read_photos  # noqa: E402
-from edge_fmnist_export.bulk.labeller import Labeller, LabelOptions  # noqa: E402
-from edge_fmnist_export.bulk.parts import Task, write_manifest  # noqa: E402
-from edge_fmnist_export.bulk.plan import prepare  # noqa: E402
-from edge_fmnist_export.bulk.ray_workers import label_task  # noqa: E402
-from edge_fmnist_export.bulk.sources import open_source  # noqa: E402
 
 Cli = Callable[..., Any]
 

@@ -164,7 +164,7 @@ def test_gallery_shows_where_file_and_float_model_differ(context: ReportContext)
     assert facts["same prediction by file and float model"] == [pytest.approx(1 - 2 / 40)]
 
 
-def test_right_images_are_spread_over_the_classes(context: ReportContext) -> None:
+def test_right_images_are_spread_over_the_classes() -> None:
     targets = np.repeat(np.arange(10), [91, *[1] * 9])
     shown = gallery.spread(np.arange(100), targets, np.random.default_rng(0))
     assert np.bincount(targets[shown]).tolist() == [11, *[1] * 9]

@@ -37,6 +37,7 @@ from edge_fmnist.model.registry import read_model
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.sources.scenery import wardrobe
+from edge_fmnist.teaching.parent import SHAPE_SIGNATURE, SUBGRAPHS, TENSORS
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.cli.web import web
@@ -158,8 +159,8 @@ def test_the_offsets_are_those_of_variable_batch_sizes(model: str) -> None:
     for offset in offsets:
         assert content[offset : offset + 4] == b"\xff" * 4
         content[offset : offset + 4] = (1).to_bytes(4, "little")
-    tensors = Table.root(bytes(content)).tables(build.SUBGRAPHS)[0].tables(build.TENSORS)
-    assert not any(-1 in tensor.numbers(build.SHAPE_SIGNATURE, "<i4") for tensor in tensors)
+    tensors = Table.root(bytes(content)).tables(SUBGRAPHS)[0].tables(TENSORS)
+    assert not any(-1 in tensor.numbers(SHAPE_SIGNATURE, "<i4") for tensor in tensors)
 
 
 def test_the_settings_are_those_of_the_classifier() -> None:

@@ -135,7 +135,7 @@ def test_snapshots_where_the_nth_write_fails(
         assert len(list(folder.iterdir())) == 4 * count
 
 
-def test_what_killed_snapshots_left_is_removed(tmp_path: Path, results: list[LiveResult]) -> None:
+def test_what_killed_snapshots_left_is_removed(tmp_path: Path) -> None:
     left = tmp_path / ".000001-coat-20260131T142507-frame.jpg.ab_c1d2e.jpg"
     others = [tmp_path / ".hidden.jpg", tmp_path / "photo.jpg"]
     for path in (left, *others):

@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_fmnist_bench.variants.base import BenchmarkVariant, Runner, VariantError
 from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.batches import scaled
 
 if TYPE_CHECKING:
     from edge_fmnist_export.training.run_folder import Run
@@ -81,10 +82,10 @@ class KerasVariant(BenchmarkVariant):
         if self.device == "CPU":
             _set_threads(engine, threads)
         if self._way == PREDICT:
-            return lambda images: np.asarray(model.predict(_inputs(images), batch_size=batch, verbose=0))
+            return lambda images: np.asarray(model.predict(scaled(images), batch_size=batch, verbose=0))
         if engine == "tensorflow":
             return _tensorflow(model, batch, xla=self._way == XLA)
-        return lambda images: np.asarray(model.predict_on_batch(_inputs(images)))
+        return lambda images: np.asarray(model.predict_on_batch(scaled(images)))
 
 
 def _engine() -> str:
@@ -133,11 +134,6 @@ def _set_threads(engine: str, threads: int) -> None:
             f"TensorFlow fixes its threads when it starts, at {fixed or 'its own choice'} in this process, "
             f"so it cannot run with {threads}"
         )
-
-
-def _inputs(images: np.ndarray) -> np.ndarray:
-    """Return the network's input: float32 (N, 28, 28, 1), 0 to 1."""
-    return images[..., None].astype(np.float32) / np.float32(255)
 
 
 def tensorflow_function(model: Any, batch: int | None, *, xla: bool = False) -> Any:

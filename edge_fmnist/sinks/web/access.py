@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 import re
 import secrets
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 
 from edge_fmnist.errors import UsageError
 from edge_fmnist.sinks.formatting import printable
-from edge_fmnist.sinks.web.address import is_local
+from edge_fmnist.sinks.web.address import ip_of, is_local
 
 TOKEN_VARIABLE = "EDGE_FMNIST_TOKEN"  # noqa: S105 - the name of a variable, not a token
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -72,7 +71,7 @@ class Access:
         if not host:
             return False
         name = host.lower().removesuffix(".")
-        return name in self.names or (self.any_address and _is_address(name))
+        return name in self.names or (self.any_address and ip_of(name) is not None)
 
     def admits(self, token: str | None) -> bool:
         """Return whether this is the token; takes the same time for every wrong one."""
@@ -97,7 +96,7 @@ def find_token() -> str:
 def _allowed_names(text: str | None) -> set[str]:
     names = {name.strip().lower().removesuffix(".") for name in (text or "").split(",") if name.strip()}
     for name in names:
-        if not (_NAME.fullmatch(name) or _is_address(name)):
+        if not (_NAME.fullmatch(name) or ip_of(name)):
             raise UsageError(
                 f"expected host names such as camera.example.org, separated by commas, got {printable(name)!r}",
                 setting="allow_host",
@@ -110,11 +109,3 @@ def _own_names() -> set[str]:
     name = socket.gethostname().lower()
     first = name.partition(".")[0]
     return {name, first, f"{first}.local"}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -44,12 +44,13 @@ def parse_address(text: str) -> Address:
     port = DEFAULT_PORT if match["port"] is None else int(match["port"])
     if port > 65535:
         raise UsageError(f"--serve {text}: expected a port from 0 to 65535, got {port}")
-    if match["six"] and _ip(match["six"]) is None:
+    if match["six"] and ip_of(match["six"]) is None:
         raise UsageError(f"--serve {text}: expected an IPv6 address in the brackets, got {match['six']!r}")
     return Address(match["six"] or match["host"] or DEFAULT_HOST, port)
 
 
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def ip_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that ``host`` is; None if it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -58,7 +59,7 @@ def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 def is_local(host: str) -> bool:
     """Return whether ``host`` can be reached from this machine only."""
-    address = _ip(host)
+    address = ip_of(host)
     if isinstance(address, ipaddress.IPv6Address):
         address = address.ipv4_mapped or address
     return address.is_loopback if address else host.lower() == "localhost"
@@ -98,7 +99,7 @@ def _advice(error: OSError | UnicodeError, address: Address) -> str:
 
 def url_of(listener: socket.socket, host: str, scheme: str = "http") -> str:
     """Return the URL for a browser; for a socket on all networks, with this machine's address in its network."""
-    address = _ip(host)
+    address = ip_of(host)
     reachable = _own_address() if address is not None and address.is_unspecified else host
     return f"{scheme}://{_joined(reachable, listener.getsockname()[1])}/"
 

@@ -68,7 +68,7 @@ def label(
     console.end_at_once = True
     if threshold is not None and math.isnan(threshold):
         raise typer.BadParameter("expected a number from 0 to 1, got nan", param_hint="--threshold")
-    names = None if labels is None else options.labels_of(labels)
+    names = options.given_labels(labels)
     if ray is not None:
         cluster.check(ray)
     # Reports a model that cannot be used before anything is written.

@@ -16,7 +16,7 @@ from edge_fmnist.errors import CheckError, DataError
 from edge_fmnist_export.architectures.registry import INPUT_SHAPE
 from edge_fmnist_export.quantize.compact import compact
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.batches import Subset, scaled
 
 IoType = Literal["uint8", "int8", "float32"]
 
@@ -32,7 +32,7 @@ class Representative:
     def samples(self) -> Iterator[list[np.ndarray]]:
         """Yield one image at a time for the converter: float32 (1, 28, 28, 1), values 0 to 1."""
         for image in self.images:
-            yield [image[None, ..., None].astype(np.float32) / np.float32(255)]
+            yield [scaled(image[None])]
 
 
 def representative_dataset(train: Subset, count: int, seed: int, classes: int | None = None) -> Representative:

@@ -17,6 +17,7 @@ from edge_fmnist.vision.read_image import read_picture
 from edge_fmnist_export.quantize.convert import IoType, representative_images
 from edge_fmnist_export.quantize.exporting import Exporter
 from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.batches import scaled
 
 # Random seed of the representative dataset.
 SEED = 0
@@ -85,7 +86,7 @@ def _accuracy(model: Any, test: Split) -> float:
     """Return the accuracy on some of the test images, 0 to 1."""
     # Of all parts: they may be sorted by class.
     chosen = np.linspace(0, len(test) - 1, min(TRIED, len(test))).astype(int)
-    values = model.predict_on_batch(test.images[chosen, ..., None].astype(np.float32) / np.float32(255))
+    values = model.predict_on_batch(scaled(test.images[chosen]))
     return float((np.asarray(values).argmax(axis=1) == test.targets[chosen]).mean())
 
 

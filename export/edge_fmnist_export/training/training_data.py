@@ -113,8 +113,7 @@ def recorded_data(run: Run) -> Any:
     Raises:
         RunError: the run's record is damaged.
     """
-    record = run.read_json("run.json", {})
-    return record.get("data_sha256") if isinstance(record, dict) else None
+    return run.read_object("run.json").get("data_sha256")
 
 
 def gather(recipe: Recipe, data: Split | None, photos: Path | None, advance: photo_views.Advance) -> TrainingData:

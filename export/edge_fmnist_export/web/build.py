@@ -18,6 +18,7 @@ from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.sinks.web.parts import static_file, with_part
+from edge_fmnist.teaching.parent import SHAPE_SIGNATURE, SUBGRAPHS, TENSORS
 from edge_fmnist_export.web.litertjs import litertjs_files
 
 PAGE = files("edge_fmnist_export.web").joinpath("page")
@@ -26,8 +27,6 @@ SHARED_FILES = ("display.js", "icon.svg", "style.css")
 INDEX, MODEL_FILE, SETTINGS_FILE, WORKER = "index.html", "model.tflite", "model.json", "sw.js"
 # Types of tensors in LiteRT for the web.
 WEB_TYPES = ("uint8", "float32")
-# Numbers of fields in TensorFlow Lite's schema: Model.subgraphs, SubGraph.tensors, Tensor.shape_signature.
-SUBGRAPHS, TENSORS, SHAPE_SIGNATURE = 2, 0, 7
 
 
 def write_page(model: str | Path, folder: Path) -> list[Path]:

@@ -3,13 +3,12 @@
 
 import {
   element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
-  STALLED,
+  STALLED, whole,
 } from "./display.js";
 
 const RETRY = 1000;
 const TIMEOUT = 5000;
 
-const whole = new Intl.NumberFormat("en", { useGrouping: true });
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 const view = {
   connection: "connecting", // connecting, open, lost, full

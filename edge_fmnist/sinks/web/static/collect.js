@@ -1,6 +1,6 @@
 // The part of the page that collects photographs and teaches; see collect.py for the requests.
 
-import { element, percent, setText } from "./display.js";
+import { element, make, percent, setText } from "./display.js";
 
 const REFRESH = 2000;
 const WHILE_TEACHING = 500;
@@ -12,12 +12,6 @@ let touched = -Infinity; // when the strip was last touched, in milliseconds of 
 let selected = null; // id of the picture in the strip that the next class is for
 
 const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
-
-function make(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 // ---------------------------------------------------------------- requests
 

@@ -8,10 +8,16 @@ export const NUMBERS_INTERVAL = 300;
 export const element = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 export const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)}\u202fms`;
-const whole = new Intl.NumberFormat("en", { useGrouping: true });
+export const whole = new Intl.NumberFormat("en", { useGrouping: true });
 
 export function setText(target, text) {
   if (target.textContent !== text) target.textContent = text;
+}
+
+export function make(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
 }
 
 export function onSpace(action) {
@@ -57,16 +63,10 @@ export function showBars(result) {
 }
 
 function bar(label) {
-  const make = (tag, name, ...children) => {
-    const made = document.createElement(tag);
-    made.className = name;
-    made.append(...children);
-    return made;
-  };
-  const track = make("div", "track", make("div", "fill"));
+  const track = make("div", { className: "track" }, make("div", { className: "fill" }));
   const attributes = { role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 };
   Object.entries(attributes).forEach(([name, value]) => track.setAttribute(name, value));
-  const item = make("li", "", make("span", "name", label), track, make("span", "value"));
+  const item = make("li", {}, make("span", { className: "name" }, label), track, make("span", { className: "value" }));
   item.dataset.label = label;
   return item;
 }

@@ -12,7 +12,7 @@ from edge_fmnist.errors import InterpreterError, ModelError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.classifier import pixel_range
 from edge_fmnist.model.metadata import extract
-from edge_fmnist.model.quantization import TensorInfo, input_table
+from edge_fmnist.model.quantization import TensorInfo, dequantize, input_table
 from edge_fmnist.model.tflite_graph import WEIGHTED
 from edge_fmnist_export.training.batches import scaled
 
@@ -106,13 +106,10 @@ def _interpreter(content: bytes, source: str) -> Any:
 
 
 def _activation(interpreter: Any, operation: dict[str, Any], details: dict[int, dict[str, Any]]) -> Activation:
-    output = details[int(operation["outputs"][0])]
-    parameters = output["quantization_parameters"]
-    values = interpreter.get_tensor(int(output["index"]))
-    scale, zero_point = 0.0, 0
-    if len(parameters["scales"]):
-        scale, zero_point = float(parameters["scales"][0]), int(parameters["zero_points"][0])
-        values = (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
+    output = TensorInfo.from_details(details[int(operation["outputs"][0])])
+    values = interpreter.get_tensor(output.index)
+    if output.scale:
+        values = dequantize(values, output)
     weights = None
     if operation["op_name"] in WEIGHTED:
         weights = _weights(interpreter, details[int(operation["inputs"][1])])
@@ -120,8 +117,8 @@ def _activation(interpreter: Any, operation: dict[str, Any], details: dict[int, 
         index=int(operation["index"]),
         operator=str(operation["op_name"]),
         values=values.astype(np.float32, copy=False),
-        scale=scale,
-        zero_point=zero_point,
+        scale=output.scale,
+        zero_point=output.zero_point,
         weights=weights,
     )
 

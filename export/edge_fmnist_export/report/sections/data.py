@@ -71,7 +71,7 @@ def build(context: ReportContext) -> ReportSection:
 def targets_by_split(context: ReportContext) -> dict[str, np.ndarray]:
     """Return the targets of each split; with validation if the run was trained on this data."""
     train = context.train
-    if context.run is None or context.run.read_json("run.json", {}).get("data_sha256") != list(train.sha256):
+    if context.run is None or training_data.recorded_data(context.run) != list(train.sha256):
         return {"train": train.targets, "test": context.test.targets}
     rest, validation = training_data.split(context.run.recipe, train)
     return {"train": rest.targets, "validation": validation.targets, "test": context.test.targets}

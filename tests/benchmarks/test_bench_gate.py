@@ -159,6 +159,7 @@ def test_another_machine_compares_instructions_instead_of_speed(result: Result, 
     assert (rows[-1].status, rows[-1].passed) == ("not compared", True)
     (line,) = gate.warnings(rows)
     assert line.startswith("the gate did NOT compare speed: no baseline for this kind of machine (aarch64 i8mm litert)")
+    assert "instead" not in line
     for count, passes in ((9_100_000, True), (9_900_000, False), (8_000_000, False)):
         rows = gate.compare(result, baseline, lambda count=count: count)  # type: ignore[misc]
         assert rows[-1].metric == "instructions"
@@ -176,7 +177,8 @@ def test_instructions_are_not_counted_where_speed_or_nothing_can_be_compared(res
 
 
 def test_what_could_not_be_measured_fails(result: Result, baseline: Path) -> None:
-    result["variants"][0].update(accuracy=None, error="RuntimeError: broken")
+    result["variants"][0]["accuracy"] = None
+    result["variants"][1]["error"] = "RuntimeError: broken"
     result["ratios"] = []
     assert moved(result, baseline) == ["top1", "drop_points", "speedup"]
     assert row(result, baseline, "speedup").note == "RuntimeError: broken"
@@ -290,6 +292,7 @@ def test_update_changes_nothing_if_a_metric_was_not_measured(result: Result, bas
     [
         (Limits(2.0, 0.25, 0.5, True), (1.5, 3.0), "2, 1.5 to 3"),
         (Limits(-2.0, 0.5, None, True), (-3.0, float("inf")), "-2, at least -3"),
+        (Limits(0.5, 0.0, 0.0, False), (0.5, 0.5), "0.5, 0.5 to 0.5"),
         (Limits(0.5, None, 0.1, False), (float("-inf"), 0.6), "0.5, at most 0.6"),
     ],
 )
@@ -302,3 +305,36 @@ def test_the_shipped_baseline() -> None:
     shipped = baselines.read(Path(__file__).parents[2] / "benchmarks" / "baseline.json")
     assert shipped["model"] == "edge"
     assert set(shipped["metrics"]) == set(baselines.METRICS)
+
+
+def test_accuracy_is_that_of_the_reference(result: Result, baseline: Path) -> None:
+    result["variants"].insert(0, {"name": "classifier", "accuracy": {"top1": 0.1}, "error": None})
+    assert moved(result, baseline) == []
+
+
+def test_a_file_that_does_not_state_its_float_accuracy(result: Result, tmp_path: Path) -> None:
+    result["model"]["float_top1"] = None
+    baselines.update(result, tmp_path / "new.json")
+    assert moved(result, tmp_path / "new.json") == []
+    assert "drop_points" not in baselines.read(tmp_path / "new.json")["metrics"]
+
+
+def test_a_speed_that_one_side_lacks_fails(result: Result, edit: Any) -> None:
+    result["ratios"] = []
+    # The baseline has none for any machine, and the result should have one.
+    assert row(result, edit(lambda value: value["speedup"].clear()), "speedup").status == "missing"
+
+
+def test_a_lost_float32_reference_fails(result: Result, baseline: Path) -> None:
+    result |= {"ratios": [], "variants": result["variants"][:1]}
+    assert moved(result, baseline) == ["speedup"]
+
+
+def test_a_baseline_without_instructions(result: Result, edit: Any) -> None:
+    assert moved(result, edit(lambda value: value.pop("instructions"))) == []
+
+
+@pytest.mark.parametrize("change", [{"top5": {"value": 1.0}}, {"top1": {}}, {"top1": 0.9}])
+def test_a_baseline_with_metrics_that_cannot_be_compared(result: Result, edit: Any, change: dict[str, Any]) -> None:
+    with pytest.raises(BaselineError, match=r"metric 'top[15]': expected"):
+        gate.compare(result, edit(lambda value: value["metrics"].update(change)))

@@ -340,12 +340,12 @@ def test_the_strip_offers_no_class_that_only_a_former_model_has(page: Page, make
 
 
 def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: MakeResult) -> None:
-    page.collection.add_unsorted(capture(make_result(label="Coat", score=0.5)))
-    page.collector.write(make_result(label="Bag", score=0.8))
+    page.collection.add_unsorted(capture(make_result(label="Coat", score=0.8)))
+    page.collector.write(make_result(label="Bag", score=0.5))
     strip = page.web.ask("/collect.json").json()["strip"]
     assert [(entry["label"], entry["score"], entry["best"][0]) for entry in strip] == [
-        ("Coat", 0.5, "Coat"),
-        ("Bag", 0.8, "Bag"),
+        ("Bag", 0.5, "Bag"),
+        ("Coat", 0.8, "Coat"),
     ]
     for entry in strip:
         assert page.web.ask(f"/collect/{entry['id']}.jpg").body[:2] == b"\xff\xd8"
@@ -462,3 +462,44 @@ def test_the_limit_of_the_folder_is_in_megabytes(tmp_path: Path, monkeypatch: py
 def test_to_collect_needs_a_page_or_a_score(tmp_path: Path, serve: bool | None) -> None:
     with pytest.raises(UsageError, match="collect: needs --serve or --collect-below"):
         live([], model="nano", collect=tmp_path, serve=serve)
+
+
+def test_few_frames_are_kept_and_seldom(tmp_path: Path, make_result: MakeResult) -> None:
+    generator = np.random.default_rng(1)
+    for interval, kept in ((60, 1), (0, 24)):
+        collector = Collector(Collection(tmp_path), interval=interval)
+        for index in range(30):
+            made = make_result(index, size=(64, 48))
+            made.garment.image[:] = cv2.resize(generator.integers(0, 256, (6, 6), np.uint8), (28, 28))
+            collector.write(made)
+        assert len(collector.recent()) == kept
+
+
+def test_a_disk_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = Collection(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=32 << 20))
+    with pytest.raises(SinkError, match="less than 32 MiB free"):
+        collection.add(frame(), "hat")
+    assert files(tmp_path) == []
+
+
+def test_a_photograph_that_was_deleted_can_be_taken_back(tmp_path: Path) -> None:
+    collection = Collection(tmp_path)
+    collection.add(frame(), "hat")
+    next((tmp_path / "hat").iterdir()).unlink()
+    assert collection.undo() == "hat"
+
+
+def test_a_page_without_a_frame_stores_none(tmp_path: Path, page_class: Any) -> None:
+    loop = cast(LiveLoop, SimpleNamespace(classifier=SimpleNamespace(source="camera"), labels=LABELS))
+    collect = CollectPage(Collector(Collection(tmp_path)), BackgroundTeacher(tmp_path, loop), lambda: LABELS)
+    with closing(page_class(port=0, collect=collect)) as web:
+        answer = web.ask("/collect", "POST", b'{"action": "store", "name": "hat"}', Content_Type="application/json")
+    assert (answer.status, answer.json()) == (400, {"error": "expected a frame, none has arrived yet"})
+
+
+def test_the_page_cancels(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: list[bool] = []
+    monkeypatch.setattr(BackgroundTeacher, "cancel", lambda _: cancelled.append(True))
+    assert page.post(action="cancel").json()["said"] == "Discarded"
+    assert len(cancelled) == 1

@@ -108,6 +108,7 @@ def test_lines_are_appended_to_those_of_earlier_runs(tmp_path: Path, make_result
         (b'{"time": "2026-01-3', [], "removed an incomplete last line (19 bytes)"),
         (FIRST + b'\n{"time": "2026', [1], "removed an incomplete last line"),
         (FIRST + b"\n" + bytes(300), [1], "removed an incomplete last line (300 bytes)"),
+        (bytes(300), [], "removed an incomplete last line (300 bytes)"),
         (FIRST + b'\n{"frame": 2}', [1, 2], None),
         (b"", [], None),
     ],
@@ -148,8 +149,11 @@ def test_a_file_with_other_content_is_refused(tmp_path: Path, content: bytes, ov
     assert path.read_bytes() == content
 
 
-def test_a_link_stays_one(tmp_path: Path, make_result: MakeResult) -> None:
+@pytest.mark.parametrize("old", [True, False])
+def test_a_link_stays_one(tmp_path: Path, make_result: MakeResult, old: bool) -> None:
     (tmp_path / "disk").mkdir()
+    if old:
+        (tmp_path / "disk" / "results.jsonl").touch()
     path = tmp_path / "out.jsonl"
     path.symlink_to("disk/results.jsonl")
     with JsonLines(path, max_bytes=4096, keep=1) as sink:
@@ -294,3 +298,20 @@ def test_no_other_file_is_pushed_out_by_a_rotation(tmp_path: Path, number: int) 
     # Fewer files do not reach it.
     JsonLines(tmp_path / "out.jsonl", max_bytes=4096, keep=number - 1).close()
     assert other.read_text("utf-8") == "my only copy\n"
+
+
+def test_the_lines_that_are_kept_are_counted(
+    tmp_path: Path, make_result: MakeResult, file_size_limit: Callable[[int], AbstractContextManager[None]]
+) -> None:
+    with JsonLines(tmp_path / "out.jsonl") as sink:
+        sink.write(make_result())
+        sink.write(make_result())
+        with file_size_limit(100), pytest.raises(SinkError, match="the 2 lines written before are complete"):
+            sink.write(make_result())
+
+
+def test_a_line_longer_than_the_limit_pushes_no_file_out(tmp_path: Path, make_result: MakeResult) -> None:
+    (tmp_path / "out.jsonl.1").write_bytes(FIRST + b"\n")
+    with JsonLines(tmp_path / "out.jsonl", max_bytes=10, keep=1) as sink:
+        sink.write(make_result(7))
+    assert [line["frame"] for line in lines(tmp_path / "out.jsonl.1")] == [1]

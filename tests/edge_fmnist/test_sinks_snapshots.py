@@ -134,3 +134,16 @@ def test_two_runs_share_a_folder(tmp_path: Path, make_result: MakeResult, snapsh
         other.write(make_result(2, "Bag"))
         one.write(make_result(3, "Coat"))
     assert moments(tmp_path / "shots") == ["000001-bag", "000002-bag", "000003-coat"]
+
+
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path, snapshots: Callable[..., Snapshots]) -> None:
+    (tmp_path / "shots").mkdir()
+    for name in (".000001-coat-20260131T120000-frame.jpg.abcd_123.jpg", ".notes.jpg"):
+        (tmp_path / "shots" / name).touch()
+    snapshots().close()
+    assert names(tmp_path / "shots") == [".notes.jpg"]
+
+
+def test_missing_folders_are_created(tmp_path: Path) -> None:
+    Snapshots(tmp_path / "new" / "shots").close()
+    assert (tmp_path / "new" / "shots").is_dir()

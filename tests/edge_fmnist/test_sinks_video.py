@@ -330,3 +330,25 @@ def test_only_pictures_that_need_no_others_are_marked_in_matroska() -> None:
     piece = Matroska((16, 16), 25).piece([configured, following, following])
     # A block: its ID, 8 bytes of length, number of the track, 2 bytes of time, flags.
     assert re.findall(rb"\xa3\x01.{7}\x81..(.)\x00\x00\x01", piece, re.DOTALL) == [b"\x80", b"\0", b"\0"]
+
+
+def test_frames_that_were_not_encoded_are_reported(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packets = video._packets
+    with VideoRecorder(tmp_path / "out.mkv", 5) as sink:
+        for index in range(9):
+            sink.write(make_result(index, size=SIZE))
+        monkeypatch.setattr(video, "_packets", lambda path: packets(path)[:-1])
+        with pytest.raises(SinkError, match="frames cannot be encoded"):
+            sink.write(make_result(9, size=SIZE))
+    assert len(read_video(tmp_path / "out.mkv")) == 5
+
+
+def test_a_finished_file_is_synced(tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append((tmp_path / "out.mkv").exists()))
+    with VideoRecorder(tmp_path / "out.mkv", 5) as sink:
+        sink.write(make_result(size=SIZE))
+    # Before it gets its name.
+    assert synced == [False]

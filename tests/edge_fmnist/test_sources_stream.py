@@ -15,6 +15,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 from urllib.request import parse_http_list, parse_keqv_list
 
 import cv2
@@ -26,6 +27,7 @@ from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.sources import mjpeg, parse_source
 from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source
+from edge_fmnist.sources.http_auth import Credentials, authorization, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED
 from edge_fmnist.sources.stream import Stream, redacted
 from edge_fmnist.vision.read_image import decode_picture
@@ -405,8 +407,8 @@ def test_nobody_listens(closed_port: str, opened: Open, scheme: str) -> None:
 
 def test_a_path_with_umlauts(server: Callable[..., Server], opened: Open) -> None:
     running = server(sending(part(jpeg(70))))
-    assert values(opened(running.url + "/tür?größe=1&a=%20"), 1) == [70]
-    assert running.requests[0].startswith(b"GET /stream/t%C3%BCr?gr%C3%B6%C3%9Fe=1&a=%20 HTTP")
+    assert values(opened(running.url + "/tür%20(1)?größe=1&a=%20"), 1) == [70]
+    assert running.requests[0].startswith(b"GET /stream/t%C3%BCr%20(1)?gr%C3%B6%C3%9Fe=1&a=%20 HTTP")
 
 
 # Logging in.
@@ -460,9 +462,11 @@ BASIC = 'WWW-Authenticate: Basic realm="ca,m"'
         (SHA256, "sha-256"),
         (SHA256 + "-sess", "sha-256"),
         (MD5.replace(', qop="auth,auth-int"', ""), "md5"),
+        (MD5.replace("realm", "Realm").replace("nonce", "NONCE"), "md5"),
         # The strongest of several, in one header or in several.
         (f"{BASIC}\r\n{MD5}\r\n{SHA256}", "sha-256"),
         (f"{MD5}, {SHA256.partition(' ')[2]}, Basic realm=x", "sha-256"),
+        (f"{BASIC}, {MD5.partition(' ')[2]}", "md5"),
         (BASIC, "basic"),
         # Bytes of the server's, which need not be UTF-8, go back as they came.
         (SHA256.replace("ca,m", "K\xfcche"), "sha-256"),
@@ -594,7 +598,15 @@ def test_nothing_leaks(server: Callable[..., Server]) -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://", "http://host:port/", "http://host:99999/", "ftp://host/x", "http://ho st/", "rtsp://[::1/x"),
+        *(
+            "http://",
+            "http://host:port/",
+            "http://host:99999/",
+            "ftp://host/x",
+            "http://ho st/",
+            "http://ho\x1bst/",
+            "rtsp://[::1/x",
+        ),
         # A password with a slash.
         *("http://user:123/secret@host/video", "http://user:/secret@10.0.0.2/video"),
     ],
@@ -671,3 +683,114 @@ def test_a_short_boundary_may_occur_within_an_image(server: Callable[..., Server
     head = b"HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"
     one = b"--b\r\nContent-Type: image/jpeg\r\n\r\n" + image + b"\r\n"
     assert values(opened(server(answering(head, one, one, one)).url), 2) == [60, 60]
+
+
+def test_a_server_that_does_not_answer_a_login(server: Callable[..., Server], opened: Open) -> None:
+    def script(connection: socket.socket) -> None:
+        if len(running.requests) > 1:
+            time.sleep(2)
+        connection.sendall(f"HTTP/1.0 401 Unauthorized\r\n{BASIC}\r\n\r\n".encode())
+
+    running = server(script)
+    with pytest.raises(SourceError, match="no answer in time"):
+        opened(running.url.replace("://", "://user:secret@"), 0.3)
+
+
+def test_a_login_for_a_url_without_a_path() -> None:
+    header = authorization([MD5.partition(": ")[2]], "http://camera.local?a=1", Credentials("user", "secret"))
+    assert header is not None
+    assert ' uri="/?a=1"' in header
+
+
+def test_a_login_without_a_password(server: Callable[..., Server], opened: Open) -> None:
+    login = Login(BASIC, lambda received: received == "Basic " + base64.b64encode(b"admin:").decode())
+    running = server(login)
+    login.requests = running.requests
+    assert values(opened(running.url.replace("://", "://admin@")), 1) == [70]
+
+
+@pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "503 Busy"])
+def test_a_password_is_sent_only_where_it_is_asked_for(
+    server: Callable[..., Server], opened: Open, status: str
+) -> None:
+    running = server(answering(f"HTTP/1.0 {status}\r\n{BASIC}\r\n\r\n".encode()))
+    with pytest.raises(SourceError, match=f"the server answers {status}"):
+        opened(running.url.replace("://", "://user:secret@"))
+    assert b"Authorization" not in b"".join(running.requests)
+
+
+def test_damaged_pictures_are_counted_in_a_row(server: Callable[..., Server], opened: Open) -> None:
+    parts = [*[part(b"no picture")] * (MAX_DAMAGED - 1), part(jpeg(60))]
+    source = opened(server(sending(*parts, *parts)).url)
+    frames = [source.read() for _ in range(MAX_DAMAGED + 1)]
+    assert [frame.size > 0 for frame in frames if frame is not None] == [True, *[False] * (MAX_DAMAGED - 1), True]
+
+
+@pytest.mark.parametrize("kind", ["application/octet-stream", "image/jpeg"])
+def test_a_server_that_stops_after_its_headers(server: Callable[..., Server], opened: Open, kind: str) -> None:
+    def script(connection: socket.socket) -> None:
+        connection.sendall(f"HTTP/1.0 200 OK\r\nContent-Type: {kind}\r\n\r\n".encode())
+        silence(connection)
+
+    with pytest.raises(SourceError, match="no answer in time"):
+        opened(server(script).url, 0.3)
+
+
+def test_a_host_name_that_cannot_be(opened: Open) -> None:
+    with pytest.raises(SourceError, match="not a valid host name"):
+        opened(f"http://{'a' * 70}.local/")
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("rtsp", 554), ("rtsps", 322)])
+def test_the_usual_port(monkeypatch: pytest.MonkeyPatch, opened: Open, scheme: str, port: int) -> None:
+    asked: list[object] = []
+
+    def refused(address: object, timeout: float) -> None:
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(socket, "create_connection", refused)
+    with pytest.raises(SourceError, match="cannot be reached"):
+        opened(f"{scheme}://camera.local/live")
+    assert asked == [("camera.local", port)]
+
+
+def test_the_rate_of_an_image_that_is_requested_again(server: Callable[..., Server]) -> None:
+    source = parse_source(
+        server(answering(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n", jpeg(60))).url, CaptureSettings(fps=5)
+    )
+    with closing(source):
+        source.open()
+        started = time.perf_counter()
+        assert values(source, 3) == [60, 60, 60]
+        assert 0.3 < time.perf_counter() - started < 0.9
+        assert source.fps == 5
+
+
+def test_interrupting_ends_the_pause_between_two_requests(server: Callable[..., Server]) -> None:
+    source = parse_source(
+        server(answering(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n", jpeg(60))).url,
+        CaptureSettings(fps=0.3),
+    )
+    with closing(source):
+        source.open()
+        values(source, 1)
+        threading.Timer(0.05, source.interrupt).start()
+        started = time.perf_counter()
+        with pytest.raises(SourceError, match="not open"):
+            source.read()
+        assert time.perf_counter() - started < 2
+
+
+def test_a_damaged_first_image_is_no_source(server: Callable[..., Server], opened: Open) -> None:
+    with pytest.raises(SourceError, match="damaged JPEG"):
+        opened(server(answering(b"HTTP/1.0 200 OK\r\nContent-Type: image/jpeg\r\n\r\n", jpeg(60)[:-40])).url)
+
+
+def test_a_host_with_umlauts() -> None:
+    assert split_credentials(urlsplit("http://u:p@küche.local:81/a#b"))[0] == "http://xn--kche-0ra.local:81/a"
+
+
+def test_a_login_that_was_not_given(server: Callable[..., Server], opened: Open) -> None:
+    with pytest.raises(SourceError, match="rejects the user name or password: give them as http://USER:PASSWORD@HOST"):
+        opened(server(answering(f"HTTP/1.0 401 Unauthorized\r\n{BASIC}\r\n\r\n".encode())).url)

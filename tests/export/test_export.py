@@ -11,6 +11,7 @@ import pytest
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import Split, load_split
 from edge_fmnist.data.labels import LABELS
+from edge_fmnist.errors import CheckError
 from edge_fmnist.model.evaluation import evaluate
 from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.convert import representative_dataset
@@ -212,3 +213,26 @@ def test_what_cannot_be_exported(
     assert answer.stdout == ""
     assert message in answer.stderr
     assert not any(text in answer.stderr for text in ("Traceback", "exporting int8"))
+
+
+def test_a_written_file_that_is_not_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edge_fmnist.model.registry import ModelBytes, read_model
+    from edge_fmnist.model.tflite_graph import Graph
+    from edge_fmnist_export.quantize.exporting import Exporter
+
+    written = ModelBytes(read_model("edge").content, "edge.tflite")
+    exporter = Exporter.__new__(Exporter)
+    exporter.io, exporter.labels = "uint8", LABELS
+    exporter._check("int8", written)
+    monkeypatch.setattr(Graph, "stray_operators", lambda _: ["CONV_2D on FLOAT32"])
+    with pytest.raises(CheckError, match="int8: not fully quantized: CONV_2D on FLOAT32"):
+        exporter._check("int8", written)
+    monkeypatch.setattr(Graph, "unsupported_operators", lambda _: ["FlexErf"])
+    with pytest.raises(CheckError, match="int8: the written file needs operators that the interpreter lacks: FlexErf"):
+        exporter._check("int8", written)
+    monkeypatch.undo()
+    with pytest.raises(CheckError, match="expected an input of float32, the written file has uint8"):
+        exporter._check("float32", written)
+    exporter.labels = LABELS[::-1]
+    with pytest.raises(CheckError, match="labels or settings cannot be read back"):
+        exporter._check("int8", written)

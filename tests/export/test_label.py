@@ -667,3 +667,90 @@ def test_another_size_of_partitions_is_refused(photos: Path, tmp_path: Path) -> 
     prepare(replace(options, partition_size=None)).close()
     with pytest.raises(UsageError, match="a job with --partition-size 2, not 3"):
         prepare(replace(options, partition_size=3))
+
+
+def test_the_summary_of_a_job_that_was_interrupted_is_of_all_photographs(photos: Path, tmp_path: Path) -> None:
+    options = LabelOptions(str(photos), str(tmp_path / "labels"), partition_size=2)
+    for labelled in (6, 2):
+        plan, counts = prepare(options), Counter[tuple[str, str | None]]()
+        with closing(plan):
+            Engine(Scripted(Labeller(plan.spec)), plan, counts.update).run()
+            summary = plan.summarize(counts, 2.0)
+        found = rows(tmp_path / "labels")
+        assert (summary["photographs"], summary["failures"], summary["parts"]) == (6, 1, 3)
+        assert summary["status"] == {"ok": 5, "undecodable": 1}
+        assert summary["answers"] == Counter(row["answer"] for row in found if row["answer"] is not None)
+        assert summary["this_run"] == {"photographs": labelled, "seconds": 2.0, "photographs_per_second": labelled / 2}
+        (tmp_path / "labels" / "part-000001.parquet").unlink()
+
+
+def test_a_job_of_another_model_or_version_is_refused(photos: Path, tmp_path: Path) -> None:
+    options, job = LabelOptions(str(photos), str(tmp_path / "labels")), tmp_path / "labels" / "job.json"
+    prepare(options).close()
+    planned = json.loads(job.read_text())
+    for change, message in (
+        ({"models": dict.fromkeys(planned["models"], "ab")}, "the model's SHA-256"),
+        ({"versions": {**planned["versions"], "edge-fmnist": "0.0"}}, "a job with edge-fmnist 0.0, not"),
+    ):
+        job.write_text(json.dumps({**planned, **change}))
+        with pytest.raises(UsageError, match=message):
+            prepare(options)
+    job.write_text(json.dumps({**planned, "versions": {**planned["versions"], "numpy": "0.9"}}))
+    warnings: list[str] = []
+    prepare(options, warn=warnings.append).close()
+    assert len(warnings) == 1
+    assert "and 0.9 labelled the first part of this job: answers may differ" in warnings[0]
+
+
+def test_what_a_folder_holds_besides_pictures(photos: Path, tmp_path: Path) -> None:
+    (photos / ".cache").mkdir()
+    (photos / "labels").mkdir()
+    for name in (".hidden.png", ".cache/a.png", "labels/a.png", "notes.txt", "B.PNG"):
+        (photos / name).write_bytes((photos / "0.png").read_bytes() if name != "notes.txt" else b"notes")
+    warnings: list[str] = []
+    source = open_source(str(photos), None, str(photos / "labels"), warnings.append)
+    names = [os.path.relpath(path, photos) for path, _ in source.rows]
+    assert names == ["0.png", "1.png", "2.png", "B.PNG", "damaged.jpg", "more/3.png", "more/4.png"]
+    assert warnings == [f"{photos}: 1 files skipped that are not pictures"]
+
+
+def test_a_glob_is_sorted_and_names_files_only(photos: Path) -> None:
+    (photos / "a.png").mkdir()
+    source = open_source(str(photos / "*.png"), None, None, pytest.fail)
+    assert [Path(path).name for path, _ in source.rows] == ["0.png", "1.png", "2.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"a\0b\n", "expected a picture, a table or a text file"),
+        ("a.txt", b"a" * 70_000, "expected a picture, a table or a text file"),
+        ("a.csv", b"path,a,a\n", "two columns of the same name"),
+        ("a.jsonl", b"{}\n", "JSON is not read"),
+    ],
+)
+def test_sources_that_are_none(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        list(open_source(str(tmp_path / name), None, None, pytest.fail).rows)
+
+
+def test_a_list_of_windows(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa b.png\r\n\r\nc.png\r\n")
+    assert [path for path, _ in open_source(str(tmp_path / "a.txt"), None, None, pytest.fail).rows] == [
+        "a b.png",
+        "c.png",
+    ]
+
+
+def test_a_row_has_what_the_model_answered(photos: Path, tmp_path: Path) -> None:
+    plan = prepare(LabelOptions(str(photos), str(tmp_path / "labels"), top_k=2))
+    with closing(plan):
+        Labeller(plan.spec).run(plan.manifest.task(0))
+    job = json.loads((tmp_path / "labels" / "job.json").read_text())
+    for row in rows(tmp_path / "labels"):
+        if row["status"] == "ok":
+            assert row["model_sha256"] == job["models"]["edge"]
+            assert row["top"][0] == {"label": row["label"], "score": row["score"]}
+            assert row["top"][0]["score"] > row["top"][1]["score"]
+            assert 0 < row["confidence"] <= 1

@@ -17,7 +17,7 @@ from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import DataError, ModelError, RunError, UsageError
 from edge_fmnist.model.predictions import Predictions
 from edge_fmnist.model.registry import shipped_models
-from edge_fmnist_export.report import builder, figures
+from edge_fmnist_export.report import builder, figures, metrics
 from edge_fmnist_export.report.base import ReportContext, ReportSection
 from edge_fmnist_export.report.sections import SECTIONS, data, gallery, result, training
 from edge_fmnist_export.report.store import drawn
@@ -109,6 +109,8 @@ def test_data_counts_and_duplicates(context: ReportContext) -> None:
     images, others, targets = train.images.copy(), test.images.copy(), test.targets.copy()
     images[5] = others[7] = images[2]
     targets[7] = 9
+    # Four grey levels in each pixel.
+    others[8] = images[3] ^ 4
     train, test = replace(train, images=images), replace(test, images=others, targets=targets)
     section = data.build(replace(context, train=train, test=test))
     assert section.summary["images"] == {"train": 60, "test": 40}
@@ -118,9 +120,9 @@ def test_data_counts_and_duplicates(context: ReportContext) -> None:
         "within train": 1,
         "within test": 0,
         "between train and test": 1,
-        "near pairs with different labels": 2,
+        "near pairs with different labels": 3,
     }
-    assert section.summary["near_duplicates"] == {"2": 1, "5": 1, "10": 1, "15": 1}
+    assert section.summary["near_duplicates"] == {"2": 1, "5": 2, "10": 2, "15": 2}
     assert any(figure.name == "near-duplicates" for figure in section.figures)
     assert "1 test images are identical" in section.text[1]
 
@@ -248,3 +250,90 @@ def test_a_section_is_cached_until_its_inputs_change(
 def test_classes_beyond_the_models_are_refused(context: ReportContext) -> None:
     with pytest.raises(DataError, match="expected labels of the model's 3 classes, got label 9"):
         builder.build_report(replace(context, labels=LABELS[:3]), ["data"])
+
+
+def test_the_tables_of_the_result(context: ReportContext) -> None:
+    # Of classes of different size.
+    unequal = np.repeat(np.arange(10, dtype=np.uint8), [1, 2, 3, 4, *[5] * 6])
+    context = replace(context, test=replace(context.test, targets=unequal))
+    section = result.build(context)
+    scores, targets = context.predictions.scores.max(axis=1), context.test.targets
+    correct = context.predictions.indexes == targets
+    measured = metrics.measure(targets, context.predictions.indexes, LABELS, context.predictions.scores)
+    assert list(table(section, "classification-report").values())[:10] == [
+        [m.precision, m.recall, m.f1, m.support, m.predicted] for m in measured.classes
+    ]
+    (confused,) = (each for each in section.tables if each.name == "confused")
+    for true, predicted, images, share in confused.rows:
+        assert images == measured.confusion[LABELS.index(true), LABELS.index(predicted)]
+        assert share == images / (targets == LABELS.index(true)).sum()
+    (covered,) = (each for each in section.tables if each.name == "coverage")
+    for share, accuracy, least in covered.rows:
+        assert (share, accuracy) == pytest.approx(((scores >= least).mean(), correct[scores >= least].mean()))
+    assert section.summary["log_loss"] == pytest.approx(measured.log_loss, abs=1e-6)
+
+
+def test_the_labels_of_mistakes_and_of_right_images(context: ReportContext) -> None:
+    section = gallery.build(context)
+    predicted, targets, scores = context.predictions.indexes, context.test.targets, context.predictions.scores
+    for name, (true, answer, _, of_true) in table(section, "mistakes").items():
+        index = int(name)
+        assert (true, answer) == (LABELS[targets[index]], LABELS[predicted[index]])
+        assert of_true == scores[index, targets[index]]
+    for figure in section.figures:
+        captions = [axes.xaxis.label for axes in figure.content.axes if axes.get_xlabel()]  # type: ignore[union-attr]
+        signs = {(text.get_text().splitlines()[1][0], text.get_color()) for text in captions}
+        assert signs == {("=", figures.INK) if figure.name == "correct" else ("→", figures.RED)}
+
+
+def test_disagreement_comes_with_the_highest_scores_first(context: ReportContext) -> None:
+    floats = np.roll(context.predictions.scores, 1, axis=1)
+    vars(context)["float_scores"] = floats
+    rows = list(table(gallery.build(context), "differing").items())
+    assert [row[2] for _, row in rows] == sorted((row[2] for _, row in rows), reverse=True)
+    for name, (true, ours, score, theirs, theirs_score) in rows:
+        index = int(name)
+        assert (true, ours) == (LABELS[context.test.targets[index]], LABELS[context.predictions.indexes[index]])
+        assert (score, theirs, theirs_score) == (
+            floats[index].max(),
+            LABELS[floats[index].argmax()],
+            floats[index].max(),
+        )
+
+
+def test_the_curves_of_training_have_the_names_of_their_values(context: ReportContext) -> None:
+    run = open_run("edge")
+    records = training.read_history(run)
+    section = training.build(replace(context, run=run))
+    for figure in section.figures[:2]:
+        (axes,) = figure.content.axes  # type: ignore[union-attr]
+        drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+        factor = 100 if figure.name == "accuracy" else 1
+        assert drawn["training"] == pytest.approx([getattr(each, figure.name) * factor for each in records])
+        validation = [getattr(each, f"validation_{figure.name}") * factor for each in records]
+        assert drawn["validation"] == pytest.approx(validation)
+    assert "that were trained on, too" in section.text[-1]
+    assert section.tables[0].rows[0][2:6] == [
+        getattr(records[-1], name) for name in ("loss", "accuracy", "validation_loss", "validation_accuracy")
+    ]
+
+
+def test_the_page_describes_the_file(context: ReportContext) -> None:
+    page = builder.build_report(context, ["training"]).page.read_text("utf-8")
+    assert "quantization: int8" in page
+
+
+def test_one_class_too_many_is_refused(context: ReportContext) -> None:
+    with pytest.raises(DataError, match="expected labels of the model's 9 classes, got label 9"):
+        builder.build_report(replace(context, labels=LABELS[:9]), ["training"])
+
+
+def test_the_tables_of_the_data(context: ReportContext) -> None:
+    train, test = context.train, context.test
+    others = test.images.copy()
+    others[7] = train.images[2]
+    section = data.build(replace(context, test=replace(test, images=others)))
+    assert table(section, "duplicates")["identical images between train and test"] == [1]
+    assert "near pairs with different labels" in table(section, "duplicates")
+    assert table(section, "near-duplicates") == {"7": [LABELS[test.targets[7]], 2, LABELS[train.targets[2]], 0.0]}
+    assert table(section, "classes")["Coat"][2] == train.images[train.targets == 4].mean()

@@ -6,12 +6,14 @@ its tools ``customSmallerIsBetter`` and ``customBiggerIsBetter`` read a list of 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.files import as_utf8, write_json
+from edge_fmnist.errors import UsageError
 from edge_fmnist_bench import tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.gate import GateRow
@@ -36,6 +38,25 @@ def report(document: Document, rows: Sequence[GateRow]) -> None:
         if path := os.environ.get(variable):
             with Path(path).open("a", encoding="utf-8") as stream:
                 stream.write(as_utf8(text))
+
+
+def check_replaceable(folder: Path) -> None:
+    """Check that the files of :func:`write` replace none but earlier ones: lists of entries.
+
+    Raises:
+        UsageError: a file of somebody else has one of the names.
+    """
+    for path in (folder / SMALLER, folder / BIGGER):
+        try:
+            entries = json.loads(path.read_text("utf-8"))
+            if not all(isinstance(entry, dict) and "value" in entry for entry in entries):
+                raise TypeError
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"{path}: holds something else than results; choose another folder", setting="--action-benchmark"
+            ) from error
 
 
 def write(folder: Path, document: Document) -> None:

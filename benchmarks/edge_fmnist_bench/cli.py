@@ -114,14 +114,18 @@ def bench(
     for read in (model, gate, protocol):
         if output is not None and read is not None and os.path.realpath(output) == os.path.realpath(read):
             raise typer.BadParameter(f"{output}: is read; choose another file", param_hint="--output")
+    if output is not None:
+        document.check_replaceable(output)
+    if action_benchmark is not None:
+        action.check_replaceable(action_benchmark)
     files = (output, gate if update_baseline else None)
     check_outputs(filter(None, files), filter(None, (plot, action_benchmark)))
     if instructions:
         raise typer.Exit(callgrind.command(model, gate=gate, update=update_baseline, output=output, json=json))
     for extra, option, given in (
         ("export", "--against", against and run is None),
-        ("export", "--peers", peers),
         ("peers", "--peers", peers),
+        ("export", "--peers", peers),
         ("plot", "--plot", plot),
     ):
         if given:

@@ -41,8 +41,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.data.files import write_text
-from edge_fmnist.errors import DataError, EdgeFmnistError, SourceError
+from edge_fmnist.data.files import has_key, write_text
+from edge_fmnist.errors import DataError, EdgeFmnistError, SourceError, UsageError
 
 SCHEMA = "edge-fmnist-bench/1"
 Document = dict[str, Any]
@@ -64,6 +64,16 @@ def write(path: Path, document: Document) -> None:
         OSError: the file cannot be written.
     """
     write_text(path, as_json(document) + "\n")
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that a file to be written is none, or an earlier result.
+
+    Raises:
+        UsageError: it is another file.
+    """
+    if path.is_file() and path.stat().st_size and not has_key(path, "schema"):
+        raise UsageError(f"{path}: holds something else than a result; choose another file", setting="--output")
 
 
 def read(path: Path) -> Document:

@@ -55,7 +55,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({advice(error, path)})") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     labels = parse_labels(text)
     check_labels(labels, str(path))
     return labels

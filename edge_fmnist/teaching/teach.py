@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from edge_fmnist.data.files import check_outputs, write_bytes
-from edge_fmnist.errors import CancelledError, SinkError, UsageError
+from edge_fmnist.errors import CancelledError, DataError, SinkError, UsageError
 from edge_fmnist.model.registry import CAMERA_MODEL, shipped_models
 from edge_fmnist.model.tflite_graph import IDENTIFIER
 from edge_fmnist.teaching.parent import Parent
@@ -73,9 +73,14 @@ def teach(
 
     parent = Parent(model)
     check_outputs([path])
-    photographs = read_photographs(
-        Path(photos), 1 if add else 2, lambda done, total: step("Reading photographs", done, total), warnings.append
-    )
+    try:
+        photographs = read_photographs(
+            Path(photos), 1 if add else 2, lambda done, total: step("Reading photographs", done, total), warnings.append
+        )
+    except DataError as error:
+        # Such as HEIC files without the extra: often the reason.
+        error.args = ("; ".join([str(error), *warnings]),)
+        raise
     head = TrainedHead(parent, photographs, step, add=add)
     content = head.file(path.stem)
     try:

@@ -252,6 +252,9 @@ def test_an_unusable_baseline_is_refused_before_measuring(bench: Any, baseline: 
         (["--report", "phone"], 2, "expected pi, got 'phone'"),
         (["--report", "pi", "--scenario", "paced"], 2, "measures all scenarios"),
         # Folders that cannot be written to, even by root.
+        (["--output", "photo.jpg"], 2, "photo.jpg: holds something else than a result; choose another file"),
+        (["--instructions", "--output", "photo.jpg"], 2, "photo.jpg: holds something else than a result"),
+        (["--action-benchmark", "others"], 2, "smaller-is-better.json: holds something else than results"),
         (["--output", "/proc/results/a.json"], 1, "/proc/results: cannot write to this folder"),
         (["--action-benchmark", "/proc"], 1, "/proc: cannot write to this folder"),
         (["--gate", "/proc/baseline.json", "--update-baseline"], 1, "/proc: cannot write to this folder"),
@@ -269,6 +272,9 @@ def test_bad_input_is_refused_before_measuring(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "smaller-is-better.json").write_text('{"mine": 1}')
     monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
     text = bench(*arguments, code=code).stderr
     assert message in text
@@ -281,9 +287,9 @@ def test_bad_input_is_refused_before_measuring(
 def test_a_missing_extra_is_named(
     bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str, extra: str
 ) -> None:
-    missing = {"peers": "onnxruntime", "export": "keras", "plot": "matplotlib"}[extra]
+    missing = {"peers": ("onnxruntime", "keras"), "export": ("keras",), "plot": ("matplotlib",)}[extra]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr("edge_fmnist.extras.find_spec", lambda name: None if name in missing else object())
     assert f"pip install 'edge-fmnist[{extra}]'" in bench(option, code=2).stderr
 
 

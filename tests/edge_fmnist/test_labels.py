@@ -52,7 +52,7 @@ def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_a_label(tmp_path:
         (b"zero\n" + b"x" * 61, "line 2: expected a printable label of at most 60 characters"),
         (b"zero\n\x00one\n", "line 2: expected a printable label"),
         (b"zero\nunknown\n", "'unknown' means a score below the threshold"),
-        (b"\xff\xfe\x00", "cannot be read as UTF-8 text"),
+        (b"\xff\xfe\x00", "save it as UTF-8"),
         (b"a" * ((1 << 18) + 1), "got more than 262144 bytes"),
     ],
 )

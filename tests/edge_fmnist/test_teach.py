@@ -247,6 +247,11 @@ def too_few(folder: Path) -> None:
     write(folder, "tee", t_shirt, 2)
 
 
+def damaged(folder: Path) -> None:
+    too_few(folder)
+    (folder / "tee" / "scan.pdf").write_text("%PDF-1.4")
+
+
 def same_photograph(folder: Path) -> None:
     write(folder, "jeans", trouser)
     (write(folder, "tee", t_shirt) / "x.png").write_bytes((folder / "jeans" / "0.png").read_bytes())
@@ -277,6 +282,7 @@ def nothing(folder: Path) -> None:
     [
         (one_class, DataError, r"expected folders for 2 to 100 classes, got 1 \(jeans\)"),
         (too_few, DataError, "expected at least 3 different photographs of each class .*; tee has 2"),
+        (damaged, DataError, "tee has 2; .*tee: 1 files skipped: 1 PDF"),
         (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
         (nothing_found, DataError, "no garment found in any of its 2 photographs"),
         (named("unknown"), DataError, "the folder 'unknown' cannot be the name of a class"),

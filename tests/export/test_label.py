@@ -143,6 +143,7 @@ def test_without_pyarrow_parts_are_json_lines(
 def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "table.csv").write_text("file,name\n")
+    (tmp_path / "excel.csv").write_text("path\nphotos/0.png\n", "utf-16")
     (tmp_path / "paper.pdf").write_text("%PDF-1.4\nabc\n")
     (tmp_path / "table.parquet").mkdir()
     port = closed_port.removeprefix("http://").strip("/")
@@ -152,6 +153,7 @@ def test_unusable_arguments(photos: Path, tmp_path: Path, cli: Cli, closed_port:
         ((tmp_path / "table.csv",), 3, "--column (columns: file, name)"),
         ((photos, "--column", "file"), 2, "CSV and Parquet"),
         ((tmp_path / "table.parquet", "--column", "file"), 2, "CSV and Parquet"),
+        ((tmp_path / "excel.csv",), 3, "excel.csv: is UTF-16; expected UTF-8, in Excel: CSV UTF-8"),
         ((tmp_path / "paper.pdf",), 3, "paper.pdf: PDF; expected a picture"),
         ((photos, "--ray", "ray://127.0.0.1:10001"), 2, "HOST:PORT"),
         ((photos, "--ray", port), 2, "nothing answers there"),

@@ -56,6 +56,12 @@ def test_without_the_extra_a_command_says_what_to_install(arguments: tuple[str, 
     assert_names_the_extra(run_without(EXTRA, *arguments), "search" if arguments[0] == "search" else "export")
 
 
+def test_a_typing_mistake_asks_for_no_extra() -> None:
+    done = run_without(EXTRA, "export", "camra", "--web", "page")
+    assert done.returncode == 3
+    assert "camra: neither a run folder nor a shipped checkpoint (camera, " in done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "package", [name for name in ("pydantic", "keras", "tensorflow_model_optimization") if name in EXTRA]

@@ -95,8 +95,8 @@ def test_another_folder_or_file_is_left_alone(run_cli: Callable[..., Any], tmp_p
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (("--images", "601"), 1, "cannot take 601 of 600"),
-        (("--images", "20"), 1, "20"),
+        (("--images", "601"), 2, "--images: expected 0 for all 600, or 120 to 590, got 601"),
+        (("--images", "20"), 2, "got 20"),
         (("--data", "nowhere"), 3, "nowhere"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import DataError, RunError
+from edge_fmnist.errors import RunError, UsageError
 from edge_fmnist.model.registry import read_model
 from edge_fmnist_export.search.front import plot_front, write_recipes
 from edge_fmnist_export.search.objective import SearchObjective, brief_recipe, full_recipe, stratified_subset
@@ -64,12 +64,12 @@ def test_batch_normalization_averages_over_a_quarter_of_a_brief_epoch(images: in
 
 
 def test_a_subset_has_as_many_images_of_each_class() -> None:
-    for count, each in ((0, 24), (240, 24), (100, 10)):
+    for count, each in ((0, 24), (240, 24), (120, 12)):
         chosen = stratified_subset(split(240), count, seed=1)
         assert np.bincount(chosen.targets).tolist() == [each] * 10
         assert chosen.sha256 == ("a", "b")
     for count in (241, 3):
-        with pytest.raises(DataError, match=f"cannot take {count} of 240 training images"):
+        with pytest.raises(UsageError, match=f"expected 0 for all 240, or 120 to 230, got {count}"):
             stratified_subset(split(240), count, seed=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import glob
 import io
@@ -220,9 +221,10 @@ def _listed(opened: Callable[[], Any], source: str) -> Iterator[str]:
 def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
     """Yield the lines of a text file; bytes that are not UTF-8 become lone surrogates, as in file names."""
     try:
-        binary = io.BufferedReader(opened())
-        with io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="") as text:
-            yield from text
+        with io.BufferedReader(opened()) as binary:
+            if binary.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise SourceError(f"{source}: is UTF-16; expected UTF-8, in Excel: CSV UTF-8")
+            yield from io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
     except OSError as error:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 

@@ -17,6 +17,7 @@ from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
+from edge_fmnist_export.training.run_folder import find_run
 
 if TYPE_CHECKING:
     from edge_fmnist.data.dataset import Split
@@ -109,6 +110,9 @@ def export(
         raise UsageError("--web: LiteRT for the web takes no int8 input or output; expected --io uint8 or float32")
     # Conversion needs TensorFlow, even if another back end trained the run.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    if not keras_file:
+        # Before the extra: a typing mistake needs none.
+        find_run(run)
     extras.require("export", "exporting")
     if keras_file:
         # It has no quantization-aware weights.

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import DataError
+from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import DEFAULT_MODEL, read_model
 from edge_fmnist_export.quantize.convert import Representative, representative_dataset
@@ -72,14 +74,15 @@ def stratified_subset(data: Split, count: int, seed: int) -> Split:
     With a count of 0, all images are returned.
 
     Raises:
-        DataError: Too few images in the split, or not one of each class wanted.
+        UsageError: too few or too many images wanted.
     """
     if count in (0, len(data)):
         return data
-    try:
-        _, chosen = split_validation(data, count, seed)
-    except DataError as error:
-        raise DataError(f"cannot take {count} of {len(data)} training images for the search: {error}") from error
+    classes = len(np.unique(data.targets))
+    if not VALIDATION * classes <= count <= len(data) - classes:
+        expected = f"0 for all {len(data):,}, or {VALIDATION * classes} to {len(data) - classes:,}"
+        raise UsageError(f"expected {expected}, got {count:,}", setting="--images")
+    _, chosen = split_validation(data, count, seed)
     return replace(data, images=chosen.images, targets=chosen.targets)
 
 

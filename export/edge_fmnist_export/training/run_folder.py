@@ -21,13 +21,15 @@ import sys
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
-from edge_fmnist_export.training.recipe import Recipe, parse_recipe
 from edge_fmnist_export.training.weights import Arrays, load_arrays
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.training.recipe import Recipe
 
 PACKAGES = ("edge-fmnist", "numpy", "keras", "tensorflow", "tf_keras", "tensorflow-model-optimization")
 # Where checkpoints lie in the package, and in the repository, which holds weights that the wheel leaves out.
@@ -140,12 +142,11 @@ def shipped_runs() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(CHECKPOINTS.glob("*/recipe.toml"))}
 
 
-def open_run(name_or_folder: str | Path) -> Run:
-    """Open a run folder, or a shipped checkpoint by name.
+def find_run(name_or_folder: str | Path) -> Path:
+    """Return a run folder, also of a shipped checkpoint by name.
 
     Raises:
         RunNotFoundError: neither.
-        RunError: the folder is not a run.
     """
     shipped = shipped_runs()
     folder = shipped.get(str(name_or_folder), Path(name_or_folder))
@@ -154,10 +155,22 @@ def open_run(name_or_folder: str | Path) -> Run:
             f"{name_or_folder}: neither a run folder nor a shipped checkpoint ({', '.join(shipped) or 'none'}); "
             f"the repository has all of them, under {REPOSITORY_CHECKPOINTS}"
         )
-    return _run_in(folder)
+    return folder
+
+
+def open_run(name_or_folder: str | Path) -> Run:
+    """Open a run folder, or a shipped checkpoint by name.
+
+    Raises:
+        RunNotFoundError: neither.
+        RunError: the folder is not a run.
+    """
+    return _run_in(find_run(name_or_folder))
 
 
 def _run_in(folder: Path) -> Run:
+    from edge_fmnist_export.training.recipe import parse_recipe
+
     path = folder / "recipe.toml"
     if not path.is_file():
         raise RunError(f"{folder}: not a run folder, it has no recipe.toml")

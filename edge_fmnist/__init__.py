@@ -88,8 +88,8 @@ class _MovedModule(ModuleType):
         self._target = target
 
     def __getattr__(self, name: str) -> Any:
-        # The inspect module asks all modules for special names, which need not import anything.
-        if name.startswith("__"):
+        # The inspect module asks all modules for special names, which should not import anything.
+        if name.startswith("__") and self._target not in sys.modules:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return getattr(import_module(self._target), name)
 

@@ -93,19 +93,16 @@ def _interpreter(document: Document) -> str:
     return str(document["reference"]).rpartition("-")[0]
 
 
-def accuracy_variants(model: dict[str, Any], reference: str) -> tuple[str, ...]:
-    """Return the names of the variants that have a model's accuracy, the first one first.
-
-    The bare loop leaves out flip averaging, so that the classifier answers for a model that has it.
-    """
-    return (CLASSIFIER, reference) if model.get("flip_tta") else (reference,)
+def accuracy_variant(model: dict[str, Any], reference: str) -> str:
+    """Return the name of the variant that has a model's accuracy: the bare loop leaves out flip averaging."""
+    return CLASSIFIER if model.get("flip_tta") else reference
 
 
 def accuracy(document: Document) -> float | None:
     """Return the top-1 accuracy of the model; None if it was not measured."""
-    found = {variant["name"]: variant["accuracy"] for variant in document["variants"] if variant["accuracy"]}
-    names = accuracy_variants(document["model"], document["reference"])
-    return next((float(found[name]["top1"]) for name in names if name in found), None)
+    name = accuracy_variant(document["model"], document["reference"])
+    found = next((variant["accuracy"] for variant in document["variants"] if variant["name"] == name), None)
+    return found["top1"] if found else None
 
 
 def measured(document: Document) -> dict[str, Any]:
@@ -188,6 +185,8 @@ def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: 
         BaselineError: it is not.
     """
     if baseline.get("data") != data:
+        if data is None and (reason := model.get("no_accuracy")):
+            raise BaselineError(f"{path}: has an accuracy, which cannot be measured ({reason}); {UPDATE}")
         raise BaselineError(f"{path}: was measured on another data set than the one found here; {UPDATE}")
     if model["described"] and model["name"] != baseline["model"]:
         raise BaselineError(

@@ -220,7 +220,8 @@ def _for_gate(plan: BenchmarkPlan, path: Path, update: bool) -> BenchmarkPlan:
         # Only a baseline is replaced.
         baselines.read(path)
     needed = (
-        *baselines.accuracy_variants(plan.facts, plan.reference),
+        plan.reference,
+        baselines.accuracy_variant(plan.facts, plan.reference),
         baselines.float32_name(plan.reference),
     )
     return dataclasses.replace(plan, variants=[variant for variant in plan.variants if variant.name in needed])
@@ -252,7 +253,7 @@ def _others(model: str, run: str | None, folder: Path, *, against: bool, peers: 
 
 
 def _beside(plan: BenchmarkPlan, others: list[BenchmarkVariant]) -> BenchmarkPlan:
-    """Return a plan with other variants; each replaces an existing one of the same name, except the reference."""
+    """Return a plan with other variants; each replaces one of the same name, or is renamed if that is the reference."""
     variants = {variant.name: variant for variant in plan.variants}
     for variant in others:
         if variant.name == plan.reference:

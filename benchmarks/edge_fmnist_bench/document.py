@@ -13,7 +13,7 @@
     commit      git commit of the checkout, with "-dirty" when tracked files differ; null outside a checkout
     data        {images, fashion_mnist, sha256} of the test images; null when accuracy was not measured
     model       {name, sha256, bytes, macs, parameters, operators, inputs, outputs, takes_images,
-                 dtypes: {input, output, layers}, float_top1, described, file}
+                 dtypes: {input, output, layers}, float_top1, flip_tta, described, file, no_scores}
     reference   name of the variant that ratios refer to
     variants    [{name, title, device, error,
                   file_bytes,     null for a model in memory

@@ -18,8 +18,8 @@ from edge_fmnist.errors import SinkError, UsageError
 
 # A larger file is not one of settings, or a device without an end.
 MAX_TOML_BYTES = 1 << 20
-# File systems allow 255; the rest is for the name of the temporary file.
-NAME_BYTES = 230
+# Of the name and the suffix in that of a temporary file; file systems allow 255.
+NAME_BYTES, SUFFIX_BYTES = 200, 20
 _UMASK = threading.Lock()
 
 
@@ -36,7 +36,9 @@ def moved_into_place(path: Path) -> Iterator[Path]:
     if is_special(path):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    prefix = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= SUFFIX_BYTES else ""
+    handle, name = tempfile.mkstemp(prefix=f".{prefix}.", suffix=suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -126,9 +128,15 @@ def check_outputs(files: Iterable[Path] = (), folders: Iterable[Path] = ()) -> N
         SinkError: a folder cannot be written to.
     """
     files, folders = list(files), list(folders)
+    for path in (*files, *folders):
+        try:
+            path.lstat()
+        except ValueError as error:
+            raise UsageError(f"{str(path)!r}: cannot be the name of a file ({error})") from error
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise UsageError(f"{path}: too long for the name of a file or folder") from error
     for file in files:
-        if "\0" in str(file) or len(os.fsencode(file.name)) > NAME_BYTES:
-            raise UsageError(f"{str(file)[:80]!r}: expected a file name of at most {NAME_BYTES} bytes without NUL")
         if file.is_dir():
             raise UsageError(f"{file}: expected a file to write to, this is a folder")
     for folder in folders:

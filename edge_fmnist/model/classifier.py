@@ -160,7 +160,7 @@ class Classifier:
     def __setstate__(self, state: tuple[ModelBytes, dict[str, Any], float]) -> None:
         model, options, threshold = state
         self.__init__(model, **options)  # type: ignore[misc]
-        self.threshold = threshold
+        self._threshold = threshold
 
     @classmethod
     def load(
@@ -181,7 +181,7 @@ class Classifier:
 
     @property
     def threshold(self) -> float:
-        """Minimum score of a known class, 0 to 1; 0 without calibration. A loop uses what it is at its start.
+        """Minimum score of a known class, 0 to 1; 0 without calibration. A loop takes it with its first frame.
 
         Raises:
             UsageError: it is set to something else than a number from 0 to 1.

@@ -218,6 +218,7 @@ class ReaderThread:
         except BaseException as caught:
             # SystemExit, for example, which would end this thread alone.
             error = SourceError(f"{self._source.name}: {type(caught).__name__} was raised")
+            error.__cause__ = caught
         finally:
             with suppress(Exception):
                 self._source.close()

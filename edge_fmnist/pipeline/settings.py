@@ -261,12 +261,11 @@ class LiveSettings:
     ] = 200.0
 
     def __post_init__(self) -> None:
-        types = get_type_hints(LiveSettings)
         for name, option in options().items():
-            value, allowed = getattr(self, name), object if types[name] is Any else types[name]
-            if value is None and not isinstance(value, allowed):
-                raise UsageError("expected a value, got None", setting=name)
-            option.check(value, name, allowed)
+            value, types = getattr(self, name), _types()[name]
+            if value is None and option.type in (int, float) and not isinstance(value, types):
+                raise UsageError("expected a number, got None", setting=name)
+            option.check(value, name, types)
         if self.watch_model and (not isinstance(self.model, (str, Path)) or str(self.model) in shipped_models()):
             raise UsageError("expected a .tflite file as the model, which can be replaced", setting="watch_model")
         for name in ("threads", "interpreter") if isinstance(self.model, Classifier) else ():
@@ -293,6 +292,12 @@ def options() -> dict[str, Option]:
     """Return the option of each setting, by name."""
     hints = get_type_hints(LiveSettings, include_extras=True)
     return {name: get_args(hints[name])[1] for name in (field.name for field in fields(LiveSettings))}
+
+
+@cache
+def _types() -> dict[str, Any]:
+    """Return the types of each setting; the source and the classifier check what they are given."""
+    return {**get_type_hints(LiveSettings), "source": object, "model": object}
 
 
 @contextmanager

@@ -282,7 +282,9 @@ def _open_stdout() -> IO[bytes]:
         # A replacement without a descriptor, as in a notebook, has a buffer of bytes or is closed.
         buffer: IO[bytes] | None = getattr(stream, "buffer", None)
         if buffer is None or buffer.closed:
-            state = "closed" if stream is None or stream.closed else "replaced by an object that takes no bytes"
+            state = (
+                "closed" if getattr(stream, "closed", stream is None) else "replaced by an object that takes no bytes"
+            )
             raise SinkError(f"standard output is {state}; write to a file instead") from error
         return buffer
     except OSError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.shared_setting import SharedSetting
 from edge_fmnist.sources.base import READ_TIMEOUT, Source
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ SILENT = 0
 OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 # Seconds between attempts to read.
 RETRY_PAUSE = 0.02
+# FFmpeg's options are a variable of the process: one encrypted stream is opened at a time.
+_OPENING = threading.Lock()
 # A failed read that took this long was a timeout; another attempt would only double it.
 SLOW_READ = 1.0
 
@@ -71,7 +73,9 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
         *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, round(timeout * 1000)),
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
-    with _FFMPEG_OPTIONS.held(dict(options or {})):
+    # Options for encryption mean nothing to other addresses.
+    encrypted = address.startswith(("https://", "rtsps://"))
+    with _OPENING if encrypted else nullcontext(), _ffmpeg_options(options or {}):
         return cv2.VideoCapture(utf8_path(address), cv2.CAP_FFMPEG, timeouts)
 
 
@@ -87,13 +91,9 @@ def _ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         if options and before is None:
-            del os.environ[OPTIONS_VARIABLE]
+            os.environ.pop(OPTIONS_VARIABLE, None)
         elif options and before is not None:
             os.environ[OPTIONS_VARIABLE] = before
-
-
-# Also for captures without options, which read the variable, too.
-_FFMPEG_OPTIONS = SharedSetting(_ffmpeg_options)
 
 
 def silence() -> None:

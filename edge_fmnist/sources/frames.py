@@ -61,7 +61,8 @@ class FrameIterator(Source):
         frames = self._frames
         if not isinstance(frames, Sequence | np.ndarray) or not len(frames):
             return None
-        with contextlib.suppress(ImageError):
+        # Reading it says what is wrong.
+        with contextlib.suppress(Exception):
             return _pixels(frames[0])
         return None
 

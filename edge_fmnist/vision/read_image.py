@@ -13,14 +13,14 @@ import io
 import os
 import struct
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
-from edge_fmnist.shared_setting import SharedSetting
 from edge_fmnist.vision.jpeg import prepare_jpeg
 from edge_fmnist.vision.picture_files import PICTURE_FORMATS, STDIN, identify
 
@@ -118,15 +118,28 @@ def decode_picture(data: bytes, source: str) -> np.ndarray:
     return decode_still(data, source, FRAME_EDGE).pixels
 
 
-@contextlib.contextmanager
-def _all_warnings(action: Literal["ignore"]) -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter(action)
-        yield
+class _NoWarnings:
+    """Ignores warnings while any thread is in it; ``catch_warnings`` in each of them would restore others' filters."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads, self._restore = threading.Lock(), 0, contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._threads:
+                self._restore.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+            self._threads += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._restore.close()
 
 
 # Pillow warns of damaged metadata, which does not matter here.
-_WARNINGS = SharedSetting(_all_warnings)
+_NO_WARNINGS = _NoWarnings()
 
 
 def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
@@ -144,7 +157,7 @@ def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
         hint = "; use `edge-fmnist live --source FILE` for videos" if kind.endswith("video") else ""
         raise ImageError(f"{source}: {kind}, not a still picture that can be decoded{hint}")
     try:
-        with _WARNINGS.held("ignore"):
+        with _NO_WARNINGS:
             return _decode(data, source, kind, edge)
     except MissingExtraError:
         raise

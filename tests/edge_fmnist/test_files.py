@@ -68,6 +68,12 @@ def test_json_of_names_that_are_not_utf8() -> None:
     assert json.loads(as_json(value)) == {"a": r"caf\xe9.jpg", "b": ["é", r"\ud800", 1, None]}
 
 
+@pytest.mark.parametrize("name", ["x" * 255, f"x.{'y' * 250}", "é" * 120 + ".json"])
+def test_a_name_as_long_as_the_file_system_allows(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "{}")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").write_bytes(b"old")
     (tmp_path / "link").symlink_to(tmp_path / "real")

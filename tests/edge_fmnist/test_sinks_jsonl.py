@@ -282,7 +282,15 @@ def test_standard_output_that_blocks(monkeypatch: pytest.MonkeyPatch, make_resul
     os.close(writer)
 
 
-@pytest.mark.parametrize(("stream", "state"), [(None, "closed"), (io.StringIO(), "replaced by")])
+class Tee:
+    """Replaces standard output, with no more than ``print`` needs."""
+
+    def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("stream", "state"), [(None, "closed"), (io.StringIO(), "replaced by"), (Tee(), "replaced by")]
+)
 def test_no_standard_output(monkeypatch: pytest.MonkeyPatch, stream: object, state: str) -> None:
     monkeypatch.setattr(sys, "stdout", stream)
     with pytest.raises(SinkError, match=f"standard output is {state}"):

@@ -215,20 +215,20 @@ def test_sources_that_are_opened_at_the_same_time_keep_their_options(monkeypatch
 
     def capture(address: str, *_: Any) -> None:
         given[address] = os.environ[OPTIONS_VARIABLE]
-        if address == "first":
+        if address.endswith("first"):
             opening.set()
             other.wait(0.2)
-            given["first, later"] = os.environ[OPTIONS_VARIABLE]
+            given["later"] = os.environ[OPTIONS_VARIABLE]
         else:
             other.set()
 
     monkeypatch.setattr(cv2, "VideoCapture", capture)
-    thread = threading.Thread(target=open_ffmpeg, args=("first", 1, {"verifyhost": "first"}))
+    thread = threading.Thread(target=open_ffmpeg, args=("rtsps://first", 1, {"verifyhost": "first"}))
     thread.start()
     assert opening.wait(5)
-    for name, options in (("second", {"verifyhost": "second"}), ("plain", {})):
+    for name, options in (("rtsps://second", {"verifyhost": "second"}), ("https://insecure", {})):
         open_ffmpeg(name, 1, options)
     thread.join()
-    assert given["first"] == given["first, later"] == "a;b|verifyhost;first"
-    assert (given["second"], given["plain"]) == ("a;b|verifyhost;second", "a;b")
+    assert given["rtsps://first"] == given["later"] == "a;b|verifyhost;first"
+    assert (given["rtsps://second"], given["https://insecure"]) == ("a;b|verifyhost;second", "a;b")
     assert os.environ[OPTIONS_VARIABLE] == "a;b"

@@ -342,9 +342,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_reading(photos: Path
     assert not calls
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a\0.tflite"])
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 300 + "/a.tflite", "a\0.tflite", "a\ud800.tflite"])
 def test_an_output_that_cannot_be_a_file_name(photos: Path, tmp_path: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="expected a file name of at most 230 bytes without NUL"):
+    with pytest.raises(UsageError, match=r"(too long for|cannot be) the name of a file"):
         edge_fmnist.teach(photos, tmp_path / name, model=PARENT)
 
 

@@ -230,6 +230,11 @@ def test_a_folder_by_uri_is_the_folder(photos: Path, tmp_path: Path) -> None:
         open_source("file://photos/a.png", None, None, pytest.fail)
 
 
+def test_a_list_that_begins_as_a_picture_does(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("P1 2024/0.png\n", "utf-8")
+    assert list(open_source(str(tmp_path / "list.txt"), None, None, pytest.fail).rows) == [("P1 2024/0.png", ())]
+
+
 def test_unusual_images_are_named(tmp_path: Path, cli: Cli, capfd: pytest.CaptureFixture[str]) -> None:
     assert cv2.imwrite(str(tmp_path / "white.png"), np.full((28, 28), 255, np.uint8))
     assert cli("label", tmp_path / "white.png", "-o", tmp_path / "labels", "--workers", "1").exit_code == 0

@@ -112,10 +112,10 @@ def quantization(model: ModelBytes) -> str:
         metadata = extract(model.content, model.source)
         stated = str(metadata.settings.get("quantization", "")) if metadata else ""
         return stated.partition(",")[0] or "mixed"
-    types = {tensor.type for tensor in graph.tensors}
-    if "INT8" in types:
+    if any(tensor.type == "INT8" for tensor in graph.tensors):
         return "mixed" if graph.stray_operators() else "int8"
-    return "mixed" if types & {"INT4", "UINT8"} else "float16" if "FLOAT16" in types else FLOAT32
+    stored = {tensor.type for tensor in graph.tensors if tensor.constant_bytes}
+    return "mixed" if stored & {"INT4", "UINT8"} else "float16" if "FLOAT16" in stored else FLOAT32
 
 
 class ClassifierVariant(BenchmarkVariant):

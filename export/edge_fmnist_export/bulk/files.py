@@ -31,14 +31,17 @@ def local_path(source: str) -> str:
     """Return the path of a ``file://`` URI; other sources are returned as they are.
 
     Raises:
-        UsageError: a URI of another host, or without a path.
+        UsageError: a URI of another host, without a path, or with NUL in it.
     """
     if not source.startswith("file://"):
         return source
     host, slash, path = source.removeprefix("file://").partition("/")
     if host not in ("", "localhost") or not path:
         raise UsageError(f"{source}: expected file:///PATH")
-    return unquote(slash + path, errors="surrogateescape")
+    local = unquote(slash + path, errors="surrogateescape")
+    if "\0" in local:
+        raise UsageError(f"{source}: expected a path without NUL")
+    return local
 
 
 @functools.cache
@@ -61,6 +64,7 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistError]:
     """Yield the content of each photograph, or its error; relative paths start from a base, a path or URI."""
+    base = local_path(base)
     folder, _, query = base.partition("?") if is_uri(base) else (base, "", "")
     read = functools.partial(_read, folder=folder, query=query)
     if not is_uri(folder) and not any(map(is_uri, paths[:1])):

@@ -79,10 +79,11 @@ def open_source(source: str, column: str | None, skip: str | None, warn: Warn) -
     if os.path.isdir(source):  # noqa: PTH112 - False for names that are too long
         return _pictures(os.getcwd(), _walk(source, skip, warn))  # noqa: PTH109
     if os.path.isfile(source):  # noqa: PTH113
-        if suffix not in TABLES + LISTS and is_picture(source):
-            return _pictures(os.getcwd(), [source])  # noqa: PTH109
-        if suffix not in TABLES and (kind := identify_file(source)):
-            raise SourceError(f"{source}: {kind}; {EXPECTED}")
+        if suffix not in TABLES + LISTS:
+            if is_picture(source):
+                return _pictures(os.getcwd(), [source])  # noqa: PTH109
+            if kind := identify_file(source):
+                raise SourceError(f"{source}: {kind}; {EXPECTED}")
         folder = os.path.dirname(os.path.abspath(source))  # noqa: PTH100, PTH120
         return _in_file(lambda: open(source, "rb"), source, suffix, column, folder, warn)  # noqa: PTH123
     if glob.has_magic(source):
@@ -224,7 +225,8 @@ def _lines(opened: Callable[[], Any], source: str) -> Iterator[str]:
         with io.BufferedReader(opened()) as binary:
             if binary.peek(2)[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
                 raise SourceError(f"{source}: is UTF-16; expected UTF-8, in Excel: CSV UTF-8")
-            yield from io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="")
+            with io.TextIOWrapper(binary, "utf-8-sig", "surrogateescape", newline="") as text:
+                yield from text
     except OSError as error:
         raise SourceError(f"{source}: cannot be read ({error.strerror or error})") from error
 
@@ -234,8 +236,10 @@ def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -
     lines = _lines(opened, source)
     first: list[str] = []
     # The heading, after blank lines.
-    while not "".join(first).strip("\r\n") and (line := next(lines, "")):
+    for line in lines:
         first.append(line)
+        if line.strip("\r\n"):
+            break
     names = QUOTED.sub("", "".join(first))
     delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=names.count)
     # Strict: a quote that is not closed would swallow the rows after it.

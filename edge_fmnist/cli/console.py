@@ -138,6 +138,9 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
             # Ctrl-C can surface as another exception, for example while a native module is initialized.
             if interruptions or isinstance(error, KeyboardInterrupt):
                 say("Interrupted.")
+                # Native code that was interrupted may abort the process while Python ends.
+                global end_at_once
+                end_at_once = True
                 raise SystemExit(130) from error
             code = _explained(error, arguments)
             if code is None:

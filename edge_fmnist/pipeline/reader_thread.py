@@ -233,11 +233,16 @@ class ReaderThread:
     def _timed(self, call: Callable[[], T], *, opening: bool = False) -> T:
         """Reopen the source, or read or skip a frame, watched by :meth:`_check_stall`; a frame that is late is used."""
         timeout = (self._source.open_timeout or math.inf) + STALL_MARGIN if opening else self._stall_timeout
-        self._stalled, self._watched = False, _Watched(time.perf_counter(), timeout, opening)
+        late, self._stalled = self._stalled, False
+        self._watched = _Watched(time.perf_counter(), timeout, opening)
         arrived: T | None = None
         try:
             arrived = guarded(self._source, call)
             return arrived
+        except Exception:
+            # The call before came late, and was interrupted, which this one notices.
+            self._stalled |= late
+            raise
         finally:
             self._watched = None
             if self._stalled and (arrived is None or arrived is False):

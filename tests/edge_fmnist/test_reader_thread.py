@@ -281,6 +281,13 @@ def test_a_frame_that_comes_late_is_used(start: Start, messages: Messages) -> No
     assert (messages.lost, len(source.opened_at)) == ([], 1)
 
 
+def test_a_source_that_was_interrupted_at_a_late_frame_was_too_slow(start: Start, messages: Messages) -> None:
+    source = Stuck(interruptible=True)
+    source.reads = iter([1, source.woken, 2, SourceError("camera: not open"), 3])
+    drain(start(source, stall_timeout=0.05))
+    assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.05 s)"]
+
+
 def test_a_source_says_how_long_a_read_may_take(
     start: Start, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from edge_fmnist.pipeline.observer import Observer
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.settings import LiveSettings, caused_by, options
 from edge_fmnist.pipeline.stills import StillClassifier, model_for
-from edge_fmnist.sources.base import CaptureSettings, Source, Warn, log_warning
+from edge_fmnist.sources.base import ENCRYPTED, CaptureSettings, Source, Warn, log_warning
 
 
 def live(
@@ -94,7 +94,7 @@ def make_loop(settings: LiveSettings, outputs: ResultWriter, *, warn: Warn, **ar
 def _source(settings: LiveSettings, warn: Warn) -> Source:
     source = settings.source
     for name in ("ca", "insecure"):
-        if getattr(settings, name) and not str(source).startswith(("https://", "rtsps://")):
+        if getattr(settings, name) and not str(source).startswith(ENCRYPTED):
             raise UsageError("expected an encrypted source, https:// or rtsps://", setting=name)
     if settings.ca and settings.insecure:
         raise UsageError("expected no authority where any certificate is accepted, or no insecure", setting="ca")

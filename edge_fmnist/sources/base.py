@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # A frame that is counted as unusable.
 NO_PICTURE = np.empty(0, np.uint8)
+# How addresses of encrypted sources begin.
+ENCRYPTED = ("https://", "rtsps://")
 OPEN_TIMEOUT = 5.0
 READ_TIMEOUT = 5.0
 

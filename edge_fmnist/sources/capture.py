@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.sources.base import READ_TIMEOUT, Source
+from edge_fmnist.sources.base import ENCRYPTED, READ_TIMEOUT, Source
 
 if TYPE_CHECKING:
     import cv2
@@ -74,25 +74,26 @@ def open_ffmpeg(address: str, timeout: float, options: Mapping[str, str] | None 
         *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, round(READ_TIMEOUT * 1000)),
     ]
     # Options for encryption mean nothing to other addresses.
-    encrypted = address.startswith(("https://", "rtsps://"))
-    with _OPENING if encrypted else nullcontext(), _ffmpeg_options(options or {}):
+    with _OPENING if address.startswith(ENCRYPTED) else nullcontext(), _ffmpeg_options(options or {}):
         return cv2.VideoCapture(utf8_path(address), cv2.CAP_FFMPEG, timeouts)
 
 
 @contextmanager
 def _ffmpeg_options(options: Mapping[str, str]) -> Iterator[None]:
     """Add to OpenCV's environment variable with options of FFmpeg; there is no other way to pass them."""
+    if not options:
+        yield
+        return
     before = os.environ.get(OPTIONS_VARIABLE)
-    if options:
-        # OpenCV's own default, which the variable replaces.
-        given = before or "rtsp_flags;prefer_tcp"
-        os.environ[OPTIONS_VARIABLE] = "|".join([given, *(f"{name};{value}" for name, value in options.items())])
+    # OpenCV's own default, which the variable replaces.
+    given = before or "rtsp_flags;prefer_tcp"
+    os.environ[OPTIONS_VARIABLE] = "|".join([given, *(f"{name};{value}" for name, value in options.items())])
     try:
         yield
     finally:
-        if options and before is None:
+        if before is None:
             os.environ.pop(OPTIONS_VARIABLE, None)
-        elif options and before is not None:
+        else:
             os.environ[OPTIONS_VARIABLE] = before
 
 

@@ -17,7 +17,16 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
-from edge_fmnist.sources.base import NO_PICTURE, READ_TIMEOUT, CaptureSettings, ChosenSource, Source, Warn, log_warning
+from edge_fmnist.sources.base import (
+    ENCRYPTED,
+    NO_PICTURE,
+    READ_TIMEOUT,
+    CaptureSettings,
+    ChosenSource,
+    Source,
+    Warn,
+    log_warning,
+)
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream
@@ -28,7 +37,6 @@ from edge_fmnist.vision.read_image import decode_picture
 if TYPE_CHECKING:
     import cv2
 
-ENCRYPTED = ("https", "rtsps")
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 # X509_V_ERR_HOSTNAME_MISMATCH and X509_V_ERR_IP_ADDRESS_MISMATCH.
 MISMATCHES = (62, 64)
@@ -67,7 +75,7 @@ class Stream(ChosenSource):
         self.open_timeout = settings.timeout
         self._connection: socket.socket | None = None
         self._tls: ssl.SSLContext | None = None
-        if self._parts.scheme in ENCRYPTED:
+        if self._url.startswith(ENCRYPTED):
             try:
                 self._tls = client_context(settings.ca, insecure=settings.insecure)
             except UsageError as error:

@@ -107,10 +107,10 @@ class Layout:
         """The suffix of the files."""
         return "jsonl" if self.schema is None else "parquet"
 
-    def finished(self, folder: Folder) -> frozenset[int]:
-        """Return the partitions that have a part."""
+    def finished(self, folder: Folder, count: int) -> frozenset[int]:
+        """Return which of the first ``count`` partitions have a part; others may have been copied into the folder."""
         matches = (PART.fullmatch(name) for name in folder.names())
-        return frozenset(int(match[1]) for match in matches if match and match[2] == self.suffix)
+        return frozenset(int(match[1]) for match in matches if match and match[2] == self.suffix) & {*range(count)}
 
     def write_part(self, folder: Folder, task: Task, rows: list[Row]) -> None:
         """Write the part of a partition.

@@ -89,7 +89,7 @@ class Plan:
             RunError: parts are missing.
         """
         layout = self.spec.layout
-        if missing := len(self.manifest) - len(finished(self.manifest, self.folder)):
+        if missing := len(self.manifest) - len(layout.finished(self.folder, len(self.manifest))):
             raise RunError(f"{missing:,} of {len(self.manifest):,} parts are not in {self.spec.options.output}")
         photographs = counts.total()
         try:
@@ -116,11 +116,6 @@ class Plan:
         }
         _write_json(self.folder, SUMMARY, summary)
         return summary
-
-
-def finished(manifest: Manifest, folder: Folder) -> frozenset[int]:
-    """Return the partitions of a job that have a part; a folder may hold others that somebody copied there."""
-    return manifest.layout.finished(folder) & frozenset(range(len(manifest)))
 
 
 def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warning) -> Plan:
@@ -166,7 +161,7 @@ def prepare(options: LabelOptions, restart: bool = False, warn: Warn = log_warni
             ) from error
         opened.callback(manifest.close)
         spec = LabelSpec(options, files, job["base"], manifest.layout)
-        done = finished(manifest, folder)
+        done = manifest.layout.finished(folder, len(manifest))
         return Plan(spec, folder, manifest, job["photographs"], done, opened.pop_all())
 
 

@@ -17,7 +17,7 @@ from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import CheckError, DataNotFoundError, UsageError
 from edge_fmnist_export.cli.model_outputs import C_SUFFIXES, ModelOutputs, is_model, target_of
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.run_folder import find_run
+from edge_fmnist_export.training.run_folder import find_run, open_run
 
 if TYPE_CHECKING:
     from edge_fmnist.data.dataset import Split
@@ -163,8 +163,6 @@ def _is_keras_file(name: str) -> bool:
 
 
 def _integer_format(run: str) -> str:
-    from edge_fmnist_export.training.run_folder import open_run
-
     return open_run(run).integer_format
 
 
@@ -191,7 +189,6 @@ def _run_exporter(
     name: str, io: str, data: Path | None, labels: tuple[str, ...] | None, calibration: int | None
 ) -> Exporter:
     """Return the exporter of a run; ``calibration`` is the number of images for post-training quantization."""
-    from edge_fmnist_export.training.run_folder import open_run
     from edge_fmnist_export.training.training_data import recorded_data
 
     run = open_run(name)

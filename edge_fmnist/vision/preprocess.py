@@ -96,7 +96,7 @@ def to_grey(picture: np.ndarray) -> np.ndarray:
 
 
 def to_8_bits(picture: np.ndarray) -> np.ndarray:
-    """Return pixels as uint8; uint16 pixels are scaled, unless all of them are in 0..255.
+    """Return pixels as uint8; uint16 pixels are scaled from 10, 12, 14 or 16 bits, unless all of them are in 0..255.
 
     Raises:
         ImageError: another dtype.
@@ -104,9 +104,14 @@ def to_8_bits(picture: np.ndarray) -> np.ndarray:
     if not isinstance(picture, np.ndarray) or picture.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
         got = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
         raise ImageError(f"expected an image of uint8 or uint16, got {got}")
-    if picture.dtype.itemsize == 2 and picture.size and picture.max() > 255:
-        return (picture >> 8).astype(np.uint8)
+    if picture.dtype.itemsize == 2 and picture.size:
+        picture = picture >> excess_bits(int(picture.max()))
     return picture.astype(np.uint8, copy=False)
+
+
+def excess_bits(largest: int) -> int:
+    """Return by how many bits values up to ``largest`` exceed 8: cameras use 10, 12, 14 or all 16 bits."""
+    return next((bits - 8 for bits in (8, 10, 12, 14) if largest < 1 << bits), 8)
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:
@@ -230,12 +235,8 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
         return Garment(True, image, (image > 0).astype(np.uint8) * 255, Box(0, 0, SIZE, SIZE), 1.0, (SIZE, SIZE))
     picture = _checked(picture)
     shape = (picture.shape[0], picture.shape[1])
-    if picture.shape[2:] == (4,):
-        colours, mask = _cut_out(picture)
-        box = cv2.boundingRect(mask)
-        # A mask that fills its box is the edge of a photograph, not the outline of a garment.
-        if min(shape) >= MIN_EDGE <= min(mask.shape) and np.count_nonzero(mask) <= MAX_AREA * box[2] * box[3]:
-            return _detection(colours, mask, 1.0, shape)
+    if picture.shape[2:] == (4,) and (cut_out := _cut_out(picture)) is not None:
+        return cut_out
     colours = np.ascontiguousarray(shrunk(to_bgr(picture if small is None else small), WORKING_EDGE))
     if min(colours.shape[:2]) < MIN_EDGE:
         return _detection(colours, np.zeros(colours.shape[:2], np.uint8), 0.0, shape)
@@ -247,7 +248,28 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
     return _detection(colours, found.mask, found.separation, shape)
 
 
-def _cut_out(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _cut_out(picture: np.ndarray) -> Garment | None:
+    """Return the garment of a BGRA photograph whose alpha channel is its mask; None if it shows no outline.
+
+    What is transparent around the garment does not matter: neither that it is large, nor that there is none.
+    """
+    alpha = np.ascontiguousarray(picture[..., 3])
+    place = Box(*cv2.boundingRect(cv2.compare(alpha, 127, cv2.CMP_GT)))
+    if min(place.width, place.height) < MIN_EDGE:
+        return None
+    part = picture[place.top : place.top + place.height, place.left : place.left + place.width]
+    colours, mask = _colours_and_mask(part)
+    inner = Box(*cv2.boundingRect(mask))
+    # A mask that fills its box is the edge of a photograph, not the outline of a garment.
+    if not 0 < np.count_nonzero(mask) <= MAX_AREA * inner.width * inner.height:
+        return None
+    left, top, width, height = _enlarged(inner, mask.shape, part.shape)
+    box = Box(place.left + left, place.top + top, width, height)
+    whole = cv2.compare(shrunk(alpha, WORKING_EDGE), 127, cv2.CMP_GT)
+    return Garment(True, _image(colours, mask, inner), whole, box, 1.0, (picture.shape[0], picture.shape[1]))
+
+
+def _colours_and_mask(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the working copy of a BGRA photograph, BGR, and the mask in its alpha channel, 0 or 255."""
     picture = shrunk(picture, 4 * WORKING_EDGE)
     size = shrunk_size(picture, WORKING_EDGE)

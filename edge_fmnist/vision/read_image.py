@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import io
 import os
+import re
 import struct
 import sys
 import threading
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
-from edge_fmnist.vision.jpeg import prepare_jpeg
+from edge_fmnist.vision.integrity import is_zero_filled, prepare_jpeg
 from edge_fmnist.vision.picture_files import PICTURE_FORMATS, STDIN, identify
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ PLUG_INS = {
 }
 # Bytes for each pixel of a picture of more than 8 bits a colour.
 _DEEP_BYTES = 9
+# Enough for the comments of a header.
+_PNM_HEADER = 4096
 # Pixels that are converted and averaged at a time.
 _STRIP_PIXELS = 1 << 20
 # Bytes of a baseline JPEG that are decoded at a time, and that may be left over.
@@ -164,6 +167,8 @@ def decode_still(data: bytes, source: str, edge: int = STILL_EDGE) -> Still:
     except ImageError as error:
         raise error if str(error).startswith(f"{source}: ") else ImageError(f"{source}: {error}") from error
     except Exception as error:  # Decoders raise almost anything for damaged files.
+        if isinstance(error, SyntaxError) and "unknown pixel mode" in str(error):
+            raise ImageError(f"{source}: {kind} pixels that cannot be decoded; save 8 bits a colour") from error
         reason = "it ends too early" if isinstance(error.__cause__ or error, struct.error) else error
         raise ImageError(f"{source}: damaged {kind} picture ({reason})") from error
 
@@ -239,8 +244,13 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
         pixels = (size[0] >> reduction) * (size[1] >> reduction)
         _check_memory(source, size, max(pixels, _tile_pixels(image)) * BYTES_PER_PIXEL.get(kind, channels))
+        if kind in ("AVIF", "HEIC", "WebP") and is_zero_filled(data, size[0] * size[1]):
+            raise ImageError(f"damaged {kind} picture (a part of its data is zeros)")
         if kind != "WebP":
             image.load()
+        if kind == "PNG" and image.mode == "L" and isinstance(grey := image.info.get("transparency"), int):
+            # Pillow scales the pixels to 8 bits, and not this value.
+            image.info["transparency"] = grey * 255 // ((1 << data[24]) - 1)
     orientation = _orientation(image)
     turn = _TURNS.get(orientation)
     if kind == "WebP":
@@ -379,16 +389,14 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     mode, size = "RGBA" if image.has_transparency_data else "RGB", image.size
     array = _reduced_array(image, mode, edge)
     bits = _jpeg_2000_bits(data) if image.format == "JPEG2000" else 16
-    # Pillow takes the high byte of 16-bit colours; here the values are 0..255, in the low byte.
-    low_byte = _has_16_bits(image, data) and not array[..., :3].any()
+    # Pillow takes the high byte of 16-bit colours; here the values have 14 bits or fewer (rounded up in PNM).
+    fewer = _has_16_bits(image, data) and array[..., :3].max() <= 64
     # In JPEG 2000, Pillow rounds white to 256, which becomes black.
     overflows = image.format == "JPEG2000" and bits > 8
-    if (image.mode in ("RGB", "RGBA") and low_byte) or (image.mode == "RGB" and overflows):
+    if (image.mode in ("LA", "RGB", "RGBA") and fewer) or (image.mode == "RGB" and overflows):
         image.close()
-        colours = _reduced_array(_load_deep(data, size, bits), "RGB", edge)
-        # Alpha may have another range.
-        array = np.dstack([colours, array[..., 3:]]) if array[..., 3:].any() else colours
-        mode = "RGBA" if array.shape[2] == 4 else "RGB"
+        deep = _load_deep(data, size, bits, mode)
+        mode, array = deep.mode, _reduced_array(deep, deep.mode, edge)
     if size == IMAGE_SIZE:
         if mode == "RGBA":
             array = (array[..., :3] * (array[..., 3:] / 255)).round().astype(np.uint8)
@@ -397,22 +405,28 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
 
 
 def _has_16_bits(image: Image.Image, data: bytes) -> bool:
-    """Return whether a PNG or TIFF, opened by Pillow, has 16 bits a colour."""
+    """Return whether a PNG, TIFF or PNM, opened by Pillow, has 16 bits a colour."""
+    if image.format == "PPM":
+        # After the kind, width and height.
+        return int(re.sub(rb"#[^\n]*", b"", data[:_PNM_HEADER]).split(maxsplit=4)[3]) > 255
     bits = (data[24],) if image.format == "PNG" else getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
     return min(bits) == 16
 
 
-def _load_deep(data: bytes, size: tuple[int, int], bits: int) -> Image.Image:
-    """Return the colours of a PNG, TIFF or JPEG 2000 of more than 8 bits a colour in 8 bits, by OpenCV."""
+def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Image.Image:
+    """Return a picture of more than 8 bits a colour in 8 bits, by OpenCV, as RGB, or as RGBA if ``mode`` is that."""
     import cv2
     import PIL.Image
 
     from edge_fmnist.vision.preprocess import to_8_bits
 
     _check_memory("picture", size, size[0] * size[1] * _DEEP_BYTES)
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    pixels = to_8_bits(np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits))
-    return PIL.Image.fromarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    colours = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_UNCHANGED if mode == "RGBA" else colours
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits)
+    # Alpha may have another range.
+    parts = [to_8_bits(pixels[..., 2::-1]), *(to_8_bits(alpha) for alpha in [pixels[..., 3:]] if alpha.size)]
+    return PIL.Image.fromarray(np.dstack(parts))
 
 
 def _reduced_array(image: Image.Image, mode: str, edge: int) -> np.ndarray:
@@ -451,11 +465,23 @@ def _converter_of_deep(image: Image.Image, mode: str) -> Callable[[Image.Image],
     """Return the function that converts strips of an image of 16-bit grey values, scaled unless all are in 0..255."""
     import PIL.Image
 
+    from edge_fmnist.vision.preprocess import excess_bits
+
     extremes = [
         (values.min(), values.max(), values.dtype) for _, strip in _strips(image, 1) for values in [np.asarray(strip)]
     ]
     low, high = min(extreme[0] for extreme in extremes), max(extreme[1] for extreme in extremes)
     if image.mode == "F" or low < 0 or high > 0xFFFF:
         raise ImageError(f"expected an image of uint8 or uint16, got {extremes[0][2]}")
-    shift, turned = 8 if high > 255 else 0, 255 if counts_from_white(image) else 0
-    return lambda strip: PIL.Image.fromarray((np.asarray(strip) >> shift).astype(np.uint8) ^ turned).convert(mode)
+    inverted = counts_from_white(image)
+    shift, turned = (8, 255) if inverted and high > 255 else (excess_bits(int(high)), 255 * inverted)
+    transparent = image.info.get("transparency")
+
+    def convert(strip: Image.Image) -> Image.Image:
+        values = np.asarray(strip)
+        converted = PIL.Image.fromarray((values >> shift).astype(np.uint8) ^ turned).convert(mode)
+        if transparent is not None:
+            converted.putalpha(PIL.Image.fromarray(values != transparent).convert("L"))
+        return converted
+
+    return convert

@@ -13,6 +13,7 @@ from edge_fmnist import Garment
 from edge_fmnist.data.samples import SAMPLES
 from edge_fmnist.errors import ImageError
 from edge_fmnist.sources.demo import Scene
+from edge_fmnist.vision.detection import Box
 from edge_fmnist.vision.preprocess import (
     MAX_EDGE,
     SIZE,
@@ -430,6 +431,20 @@ def test_transparency_is_the_mask_whatever_its_hidden_colour() -> None:
     left, top, width, height = black.box
     assert (left, top, left + width, top + height) == pytest.approx((20, 20, 101, 101), abs=2)
     assert np.abs(black.image.astype(int) - white.image).max() <= 2
+
+
+def test_what_is_transparent_around_a_cut_out_garment_does_not_matter() -> None:
+    picture = cut_out(0)
+    trimmed = picture[20:101, 20:101]
+    alone = preprocess(trimmed)
+    assert alone.found
+    for top, left in ((0, 0), (7, 300), (1500, 40)):
+        large = np.zeros((1600, 1200, 4), np.uint8)
+        large[top : top + 81, left : left + 81] = trimmed
+        found = preprocess(large)
+        assert np.array_equal(found.image, alone.image)
+        assert found.box == Box(left, top, 81, 81)
+        assert found.mask.shape == (96, 72)
 
 
 def test_an_alpha_channel_without_an_outline_lets_white_through() -> None:

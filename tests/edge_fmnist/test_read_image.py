@@ -22,7 +22,7 @@ from edge_fmnist.errors import ImageError, MissingExtraError, SourceError
 from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.vision import read_image as module
 from edge_fmnist.vision.picture_files import find_pictures, is_picture
-from edge_fmnist.vision.preprocess import preprocess
+from edge_fmnist.vision.preprocess import preprocess, to_8_bits
 from edge_fmnist.vision.read_image import decode_picture, read_image
 
 CASES = Path(__file__).with_name("cases")
@@ -157,6 +157,36 @@ def test_16_bit_images(suffix: str, channels: int, factor: np.uint16) -> None:
     assert np.array_equal(read_image(content), image)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("suffix", [".png", ".tiff", ".ppm"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_values_of_fewer_than_16_bits(suffix: str, channels: int, bits: int) -> None:
+    deep = np.dstack([PICTURE[..., 0].astype(np.uint16) << (bits - 8)] * channels)
+    read = read_image(cv2.imencode(".pgm" if (suffix, channels) == (".ppm", 1) else suffix, deep)[1].tobytes())
+    # Pillow rounds in PNM.
+    assert np.abs(read[..., 0].astype(int) - PICTURE[..., 0]).max() <= (suffix == ".ppm" and bits == 16)
+    assert np.array_equal(to_8_bits(deep)[..., 0], PICTURE[..., 0])
+
+
+@pytest.mark.parametrize("factor", [1, 257])
+def test_the_alpha_channel_of_16_bits_has_its_own_range(factor: int) -> None:
+    cut = np.dstack([PICTURE, np.where(PICTURE[..., 0] > 99, 255, 0).astype(np.uint8)])
+    deep = cut.astype(np.uint16)
+    deep[..., 3] *= factor
+    assert np.array_equal(read_image(cv2.imencode(".png", deep)[1].tobytes()), cut)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_the_transparent_value_of_a_grey_png(bits: int) -> None:
+    values = np.random.default_rng(1).integers(0, 1 << bits, (30, 40))
+    rows = np.unpackbits(values.astype(">u2").view(np.uint8).reshape(30, 40, 2), axis=2)[..., -bits:]
+    lines = b"".join(b"\0" + np.packbits(row).tobytes() for row in rows)
+    header = struct.pack(">IIBBBBB", 40, 30, bits, 0, 0, 0, 0)
+    value = int(values[3, 5])
+    content = png(IHDR=header, tRNS=struct.pack(">H", value), IDAT=zlib.compress(lines))
+    assert np.array_equal(read_image(content)[..., 3] == 0, values == value)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("dtype", ["<u2", ">u2"])
 def test_large_16_bit_photographs_are_those_of_8_bits(kind: str, dtype: str) -> None:
@@ -183,9 +213,14 @@ def test_frames_of_a_camera_keep_their_size() -> None:
 def png_header(width: int, height: int, colour: int = 2) -> bytes:
     """Return a PNG that announces a size and has no pixels of it."""
     header = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    return png(IHDR=header, IDAT=zlib.compress(bytes(100)))
+
+
+def png(**chunks: bytes) -> bytes:
+    """Return a PNG of these chunks and the last one."""
+    named = [(name.encode(), data) for name, data in {**chunks, "IEND": b""}.items()]
     body = b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in named
     )
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -280,6 +315,31 @@ def test_damaged_jpegs(options: dict[str, Any], damage: str) -> None:
     damaged = content[:middle] if damage == "cut" else content[:middle] + bytes(len(content) - middle - 2) + b"\xff\xd9"
     with pytest.raises(ImageError, match="damaged JPEG picture"):
         read_image(damaged)
+
+
+def test_a_jpeg_without_the_scans_of_all_colours_is_damaged() -> None:
+    content = encoded("JPEG", SMOOTH[..., 0])
+    start = content.index(b"\xff\xc0")
+    # The header announces two more components.
+    announced = b"\xff\xc0\0\x11" + content[start + 4 : start + 9] + b"\3" + content[start + 10 : start + 13]
+    announced += b"\2\x11\0" + b"\3\x11\0"
+    with pytest.raises(ImageError, match="the data ends early"):
+        read_image(content[:start] + announced + content[start + 13 :])
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF", "WEBP"])
+def test_zeros_in_the_data_are_damage(kind: str) -> None:
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    noise = np.random.default_rng(1).integers(0, 256, (160, 120, 3), dtype=np.uint8)
+    content = encoded(kind, noise, quality=90)
+    half = len(content) // 2
+    with pytest.raises(ImageError, match="a part of its data is zeros"):
+        read_image(content[:half] + bytes(half - 8) + content[-8:])
+    plain = encoded(kind, np.full((1600, 1200, 3), 255, np.uint8))
+    assert read_image(plain).min() >= 250
+    # Behind the picture, zeros are no damage.
+    if kind == "WEBP":
+        assert np.array_equal(read_image(content + bytes(half)), read_image(content))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "GIF", "WEBP", "AVIF", "PPM"])

@@ -32,7 +32,7 @@ def placement(garment: Garment) -> Placement:
 
     :mod:`edge_fmnist.vision.preprocess` scales the bounds of the mask to a longest edge of 28 pixels and centres them.
     """
-    _, _, width, height = cv2.boundingRect(garment.mask)
+    _, _, width, height = garment.box
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
     return Placement(Box((SIZE - columns) // 2, (SIZE - rows) // 2, columns, rows), garment.box)

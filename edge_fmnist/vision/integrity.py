@@ -1,4 +1,4 @@
-"""The structure of a JPEG file: where it ends, and whether its data is whole."""
+"""Whether the data of a picture is whole, where the decoder would fill up what is missing."""
 
 from __future__ import annotations
 
@@ -57,9 +57,33 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
             (component, k): approximation for component in segment[1:-3:2] for k in (0, 1, 63) if first <= k <= last
         }
         position = stop
-    if progressive and (len({component for component, _ in bits}) < components or any(bits.values())):
+    if len({component for component, _ in bits}) < components or (progressive and any(bits.values())):
         raise ValueError("the data ends early")
     return (data if data.endswith(_EOI) else data + _EOI), True
+
+
+def is_zero_filled(data: bytes, pixels: int) -> bool:
+    """Return whether a large part of a WebP, AVIF or HEIC picture is zeros, as after a power failure.
+
+    A plain area takes up to a byte of zeros for 10,000 pixels, and metadata may be filled up with some.
+    """
+    coded = data[: 8 + struct.unpack_from("<I", data, 4)[0]] if data.startswith(b"RIFF") else _media_data(data)
+    return bytes(256 + pixels // 2048 + len(coded) // 8) in coded
+
+
+def _media_data(data: bytes) -> bytes:
+    """Return the first box ``mdat``, empty without one. Format: ISO/IEC 14496-12, section 4.2."""
+    position = 0
+    while position + 16 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, position)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, position + 8)
+        if kind == b"mdat":
+            return data[position : position + size if size else None]
+        if size < 8:
+            break
+        position += size
+    return b""
 
 
 def _first_symbols(segment: bytes) -> dict[int, int]:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from edge_fmnist import LABELS, Classifier, DataError, ImageError, ModelError, ModelNotFoundError, UsageError
+from edge_fmnist.model import interpreter
 from edge_fmnist.model.classifier import BATCH, FLIP_LIMIT
 from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.model.quantization import SOFTMAX_SCALE, softmax
@@ -403,6 +404,18 @@ def test_unused_outputs_are_never_the_answer(describe_model: Describe, images: n
 def test_another_model_keeps_the_threads(model_path: Models) -> None:
     classifier = Classifier(model_path("logits_uint8"), threads=2)
     assert classifier.load_other(model_path("logits_int8")).info.threads == 2
+
+
+def test_another_model_keeps_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, choose = list[str | None](), interpreter.choose
+
+    def note(name: str | None) -> str:
+        asked.append(name)
+        return choose(name)
+
+    monkeypatch.setattr(interpreter, "choose", note)
+    Classifier("nano", interpreter=choose(None)).load_other("edge")
+    assert asked == [choose(None)] * 2
 
 
 def test_a_released_interpreter_is_used_by_one_thread_only(

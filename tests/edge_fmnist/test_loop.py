@@ -6,6 +6,7 @@ import contextlib
 import gc
 import inspect
 import json
+import math
 import threading
 import time
 import tracemalloc
@@ -23,10 +24,11 @@ from PIL import Image
 import edge_fmnist
 from edge_fmnist import LABELS, Classifier, LiveLoop, LiveResult, Prediction, live
 from edge_fmnist.errors import EdgeFmnistError, SinkError, SourceError, UsageError
-from edge_fmnist.pipeline import reader_thread, stats
-from edge_fmnist.pipeline.observer import Observer
+from edge_fmnist.pipeline import loop, reader_thread, stats
+from edge_fmnist.pipeline.observer import Observer, State
 from edge_fmnist.pipeline.results import Stages
 from edge_fmnist.pipeline.settings import LiveSettings, options
+from edge_fmnist.sinks.jsonl import JsonLines
 from edge_fmnist.sources.base import Source
 
 Pictures = list[np.ndarray | Exception]
@@ -179,6 +181,52 @@ def test_stop_from_another_thread(make: Make) -> None:
     assert running.stats.results == 1
 
 
+def test_a_stop_leaves_the_outputs_a_short_time(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    told, ended = make([grey(COAT)]), make([grey(COAT)])
+    assert told.time_left() == math.inf
+    told.stop()
+    now += 10
+    # Counted from the moment when it begins to close.
+    assert told.time_left() == loop.STOP_SECONDS
+    told.close()
+    ended.close()
+    now += 1
+    assert ended.time_left() == math.inf
+    told.stop()
+    ended.stop()
+    assert (told.time_left(), ended.time_left()) == (loop.STOP_SECONDS - 1, loop.STOP_SECONDS)
+
+
+def test_a_camera_that_stays_lost_is_given_up(make: Make) -> None:
+    source = FakeSource([grey(COAT), SourceError("unplugged"), grey(COAT)], realtime=True)
+    with pytest.raises(SourceError, match=r"unplugged \(1 consecutive failures\)"):
+        list(make(source, max_failures=1, seconds=60))
+    assert source.opened == 1
+
+
+def test_a_score_below_the_threshold_is_unknown(make: Make) -> None:
+    assert labels_of(make([grey(COAT)], threshold=0.95)) == ["unknown"]
+
+
+def test_an_array_stays_its_sources_to_write_to(make: Make) -> None:
+    picture = grey(COAT)
+    list(make([picture]))
+    picture[:] = 0
+
+
+def test_an_observer_hears_of_each_frame_of_a_file(make: Make) -> None:
+    states: list[State] = []
+
+    class Heard(Observer):
+        def turn(self, state: State) -> None:
+            states.append(state)
+
+    list(make([grey(COAT)] * 3, observer=Heard()))
+    assert states == [State.RUNNING] * 3
+
+
 def test_an_unusable_frame_is_reported_once_and_counted(make: Make) -> None:
     warnings: list[str] = []
     running = make([grey(COAT), grey(255), grey(255), grey(BAG)], warn=warnings.append)
@@ -311,6 +359,9 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"roi": (0, 0, 9, 9)}, r"roi: expected text, got \(0, 0, 9, 9\)"),
         ({"mqtt_ca": "ca.pem"}, "mqtt_ca: needs --mqtt"),
         ({"overwrite": True}, "overwrite: needs --"),
+        ({"save_segment": 60}, "save_segment: needs --save"),
+        ({"no_token": True}, "no_token: needs --serve"),
+        ({"tls_key": "key.pem", "serve": True}, "tls_key: needs --tls-cert"),
         ({"overwrite": True, "jsonl": "-"}, "overwrite: is for a file, not for standard output"),
         ({"collect_max_frames": 10}, "collect_max_frames: needs --collect"),
         ({"seconds": 10**400}, "seconds: expected a number above zero, got one of 401 digits"),
@@ -436,6 +487,8 @@ def test_live_takes_an_open_capture(tmp_path: Path, write_video: Callable[..., P
         assert len(list(running)) == 4
     # It stays the caller's.
     assert capture.isOpened()
+    with pytest.raises(SourceError, match="no frame can be decoded"):
+        list(live(capture, model="edge"))
     capture.release()
     with pytest.raises(SourceError, match="expected an opened capture"):
         list(live(capture, model="edge"))
@@ -448,6 +501,33 @@ def test_live_writes_to_outputs(tmp_path: Path) -> None:
     assert taken == results
     assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == [0, 1, 2]
     assert video.stat().st_size > 0
+
+
+@pytest.mark.parametrize(("settings", "fps"), [({}, 1), ({"fps": 4}, 4)])
+def test_the_rate_of_a_video_of_pictures(tmp_path: Path, settings: dict[str, Any], fps: float) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), grey(90, 64, 48))
+    list(live(tmp_path / "a.png", model="edge", save=tmp_path / "a.avi", **settings))
+    assert cv2.VideoCapture(str(tmp_path / "a.avi")).get(cv2.CAP_PROP_FPS) == fps
+
+
+def test_a_video_in_segments(tmp_path: Path) -> None:
+    list(live([grey(90, 64, 48)] * 3, model="edge", save=tmp_path / "a.avi", save_segment=2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-000001.avi", "a-000002.avi"]
+
+
+def test_a_slow_output_of_a_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = JsonLines.write
+
+    def slow(self: JsonLines, line: Any) -> None:
+        time.sleep(0.02)
+        write(self, line)
+
+    monkeypatch.setattr(JsonLines, "write", slow)
+    monkeypatch.setattr("edge_fmnist.sinks.queued.MAX_ITEMS", 1)
+    # Only beside other outputs, a wait has an end.
+    monkeypatch.setattr("edge_fmnist.sinks.outputs.BLOCKED_SECONDS", 0.0)
+    list(live([grey(COAT)] * 20, model="nano", jsonl=tmp_path / "a.jsonl"))
+    assert len((tmp_path / "a.jsonl").read_text("utf-8").splitlines()) == 20
 
 
 def test_live_serves_a_page(caplog: pytest.LogCaptureFixture) -> None:

@@ -216,3 +216,12 @@ def test_a_file_that_is_being_copied_is_not_read(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(watch, "_take", lambda: taken.append(len(stamps)))
     watch._run()
     assert taken == [4]
+
+
+def test_a_swap_ends_the_choice_of_a_model_for_each_picture(tmp_path: Path) -> None:
+    path, labels = tmp_path / "other.tflite", list[tuple[str, ...]]()
+    path.write_bytes(relabelled("nano"))
+    for result in (loop := live([Scene(320, 240).draw(3.0)] * 3)):
+        labels.append(result.labels)
+        loop.swap(Classifier.load(path))
+    assert [each == OTHER for each in labels] == [False, True, True]

@@ -23,7 +23,7 @@ from edge_fmnist.model.inputs import read_pixels
 from edge_fmnist.vision import read_image as module
 from edge_fmnist.vision.picture_files import find_pictures, is_picture
 from edge_fmnist.vision.preprocess import preprocess, to_8_bits
-from edge_fmnist.vision.read_image import decode_picture, read_image
+from edge_fmnist.vision.read_image import decode_picture, decode_still, read_image
 
 CASES = Path(__file__).with_name("cases")
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
@@ -81,6 +81,20 @@ def test_floating_point_pictures_are_refused() -> None:
     Image.fromarray(np.zeros((4, 4), np.float32)).save(stream, "TIFF")
     with pytest.raises(ImageError, match="expected an image of uint8 or uint16, got float32"):
         read_image(stream.getvalue())
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 16])
+def test_values_beyond_16_bits_are_refused(value: int) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(np.full((4, 4), value, np.int32)).save(stream, "TIFF")
+    with pytest.raises(ImageError, match="expected an image of uint8 or uint16, got int32"):
+        read_image(stream.getvalue())
+
+
+@pytest.mark.parametrize("number", [1, 6])
+def test_the_size_of_a_still_picture_is_that_of_the_file_upright(number: int) -> None:
+    still = decode_still(encoded("PNG", np.zeros((900, 1200, 3), np.uint8), exif=orientation(number)), "picture")
+    assert (still.width, still.height) == ((1200, 900) if number == 1 else (900, 1200))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
@@ -237,6 +251,14 @@ def test_a_camera_that_announces_a_huge_jpeg() -> None:
     content[place + 5 : place + 9] = struct.pack(">HH", 65_000, 65_000)
     with pytest.raises(ImageError, match="65000 x 65000 pixels would take"):
         decode_picture(bytes(content), "camera")
+
+
+def test_a_progressive_jpeg_takes_memory_at_its_full_size() -> None:
+    content = bytearray(encoded("JPEG", SMOOTH, progressive=True))
+    place = content.index(b"\xff\xc2")
+    content[place + 5 : place + 9] = struct.pack(">HH", 9000, 12_000)
+    with pytest.raises(ImageError, match=r"12000 x 9000 pixels would take 3\d\d MB .*baseline JPEG"):
+        read_image(bytes(content))
 
 
 PEAK = (
@@ -404,6 +426,9 @@ def test_files_larger_than_any_picture(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "large.png").write_bytes(bytes((1 << 20) + 1))
     with pytest.raises(ImageError, match=r"large\.png: larger than 1 MiB"):
         read_image(tmp_path / "large.png")
+    # Nor is there a size to ask for before a stream is read.
+    with pytest.raises(ImageError, match="picture: larger than 1 MiB"):
+        read_image(io.BytesIO(bytes((1 << 20) + 1)))
 
 
 @pytest.fixture

@@ -283,3 +283,18 @@ def test_what_is_around_a_small_mask_with_a_hole_is_no_hole() -> None:
     whole = segmentation._cleaned(mask)
     mask[47:50, 47:50] = 0
     np.testing.assert_array_equal(segmentation._cleaned(mask), whole)
+
+
+def test_a_part_in_the_middle_is_kept_beside_a_large_one_at_the_edge() -> None:
+    mask = np.zeros((96, 120), np.uint8)
+    mask[38:58, 94:114] = 255
+    mask[44:53, 58:67] = 255
+    found = segmentation._cleaned(mask)
+    assert found[48, 104]
+    assert found[48, 62]
+    # The same parts, with the small one in a corner.
+    mask[44:53, 58:67] = 0
+    mask[2:11, 2:11] = 255
+    found = segmentation._cleaned(mask)
+    assert found[48, 104]
+    assert not found[6, 6]

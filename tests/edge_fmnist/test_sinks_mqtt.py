@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from jinja2 import Template
 
-from edge_fmnist import extras
+from edge_fmnist import extras, live
 from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.errors import MissingExtraError, UsageError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT
+from edge_fmnist.sinks.base import Sink
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, find_credentials, parse_broker
 from edge_fmnist.sinks.mqtt.messages import STALLED_AFTER, MessageFactory
 from edge_fmnist.sinks.mqtt.queue import MessageQueue, MqttMessage
@@ -178,6 +181,15 @@ def test_health_from_start_to_stall(factory: MessageFactory, clock: Any, make_re
     assert [health(STALLED_AFTER + 1), health(STALLED_AFTER)] == ["running", "stalled"]
 
 
+def test_the_health_has_counts(factory: MessageFactory, make_result: MakeResult) -> None:
+    for index in (1, 8):
+        list(factory.for_result(make_result(index, size=(28, 28), dropped=index - 1)))
+    facts = json.loads(factory.stopped(3).payload)
+    del facts["time"]
+    counts = {"frames": 9, "frames_dropped": 7, "results": 2, "messages_dropped": 3}
+    assert facts == {"state": "stopped", **counts}
+
+
 def test_a_connection_begins_with_discovery_and_ends_offline(factory: MessageFactory) -> None:
     *sensors, availability, health = factory.greeting(3)
     assert [message.topic.split("/")[0] for message in sensors] == ["homeassistant"] * 4
@@ -242,12 +254,77 @@ def test_sensors_read_topics_that_are_published(factory: MessageFactory, make_re
         assert {sensor["state_topic"], *(place["topic"] for place in sensor["availability"])} <= topics
 
 
+def test_what_home_assistant_shows(factory: MessageFactory, clock: Any, make_result: MakeResult) -> None:
+    """Its templates are Jinja's; ``value_json`` is the payload."""
+    shown = {}
+    for label in ("Coat", None):
+        clock.now += 5
+        published = {
+            message.topic: message for message in factory.for_result(make_result(1, label, 0.93456, size=(28, 28)))
+        }
+        published["house/health"] = factory.stopped(0)
+        for name, sensor in sensors("house").items():
+            values = {"value_json": json.loads(published[sensor["state_topic"]].payload)}
+            shown[name, label] = Template(sensor.get("value_template", "{{ value_json }}")).render(values)
+    assert [shown["Garment", label] for label in ("Coat", None)] == ["Coat", NO_GARMENT]
+    assert float(shown["Score", "Coat"]) == pytest.approx(93.5)
+    assert float(shown["Frame rate", "Coat"]) == 30
+    assert shown["Health", "Coat"] == "stopped"
+
+
+@pytest.mark.parametrize(("state", "shown"), [("starting", "offline"), ("running", "online"), ("stalled", "offline")])
+def test_a_camera_without_frames_is_unavailable(state: str, shown: str) -> None:
+    for name, sensor in sensors("house").items():
+        connected, *running = sensor["availability"]
+        assert (connected["payload_available"], connected["payload_not_available"]) == ("online", "offline")
+        # The health says itself that there are none.
+        assert len(running) == (name != "Health")
+        for place in running:
+            assert Template(place["value_template"]).render(value_json={"state": state}) == shown
+            assert sensor["availability_mode"] == "all"
+
+
 def test_missing_extra(run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"MQTT needs .*pip install 'edge-fmnist\[mqtt\]'"):
         MqttPublisher(Broker("127.0.0.1", 1883, "a"), LABELS)
     result = run_cli("live", "--source", "demo", "--mqtt", "mqtt://broker", code=2)
     assert "pip install 'edge-fmnist[mqtt]'" in result.stderr
+
+
+class Unconnected(Sink):
+    """Stands in for the publisher."""
+
+    time_left: object = None
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def write(self, result: LiveResult) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_the_publisher_has_the_time_that_the_loop_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher = Unconnected()
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.MqttPublisher", lambda *_, **__: publisher)
+    loop = live([np.zeros((28, 28), np.uint8)], model="nano", mqtt="mqtt://localhost")
+    list(loop)
+    assert publisher.time_left == loop.time_left
+
+
+@pytest.mark.parametrize(
+    ("url", "warned"), [("mqtt://192.0.2.1", True), ("mqtts://192.0.2.1", False), ("mqtt://localhost", False)]
+)
+@pytest.mark.parametrize("user", ["", "me"])
+def test_a_password_without_encryption_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, warnings: list[str], url: str, warned: bool, user: str
+) -> None:
+    monkeypatch.setenv(USER, user)
+    monkeypatch.delenv(PASSWORD, raising=False)
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.MqttPublisher", Unconnected)
+    list(live([np.zeros((28, 28), np.uint8)], model="nano", mqtt=url, warn=warnings.append))
+    assert len(warnings) == (warned and user == "me")
+    assert all("unencrypted" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize(

@@ -20,11 +20,14 @@ from typing import Any, NamedTuple, cast
 import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.mqtt import Broker, MqttPublisher, Traffic
+from edge_fmnist.sinks.mqtt.clear import clear
 from edge_fmnist.sinks.mqtt.messages import MessageFactory
 from edge_fmnist.sinks.mqtt.queue import MqttMessage
 
@@ -224,6 +227,41 @@ def test_what_a_subscriber_receives(
     assert len(subscriber.of("scores")) == 5
     assert publisher.traffic == Traffic(False, 0, 10, 0, 0)
     assert warnings == []
+
+
+def test_it_ends_as_soon_as_everything_is_delivered(
+    broker: Mosquitto, publish: Publish, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAIN_TIMEOUT, 2 * PATIENCE)
+    publisher = publish(broker.port)
+    publisher.write(change(0))
+    begun = time.monotonic()
+    publisher.close()
+    assert time.monotonic() - begun < PATIENCE
+    assert publisher.traffic.delivered == 2
+
+
+def test_a_change_is_published_at_once(
+    broker: Mosquitto, publish: Publish, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.publisher.TICK", 2 * PATIENCE)
+    publisher = publish(broker.port)
+    for index in range(3):
+        publisher.write(change(index))
+        until(lambda: publisher.traffic.delivered == 2 * (index + 1))  # noqa: B023 - called at once
+
+
+def test_a_stop_ends_the_wait_for_a_broker(
+    publish: Publish, closed_port: str, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DRAIN_TIMEOUT, 2 * PATIENCE)
+    publisher = publish(int(closed_port.rpartition(":")[2].strip("/")))
+    publisher.time_left = lambda: 1.0
+    publisher.write(change(0))
+    begun = time.monotonic()
+    with pytest.raises(SinkError, match="2 messages could not be delivered"):
+        publisher.close()
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_late_subscribers_receive_what_is_retained(
@@ -438,6 +476,43 @@ def test_clearing_without_a_broker(run_cli: Callable[..., Any]) -> None:
     )
 
 
+def test_clearing_with_a_wrong_password(
+    password_broker: Mosquitto, run_cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGE_FMNIST_MQTT_USER", "camera")
+    monkeypatch.setenv("EDGE_FMNIST_MQTT_PASSWORD", f"{SECRET}-wrong")
+    url = f"mqtt://127.0.0.1:{password_broker.port}/{PREFIX}"
+    stderr = run_cli("mqtt", "clear", url, code=1).stderr
+    assert "check EDGE_FMNIST_MQTT_USER and EDGE_FMNIST_MQTT_PASSWORD" in stderr
+    assert SECRET not in stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "timeout", "message"),
+    [(b"", 0.2, "does not answer"), (b"\x20\x02\x00\x00", 3.0, "has acknowledged nothing for 3 s")],
+    ids=["nothing", "CONNACK"],
+)
+def test_clearing_with_a_silent_broker(
+    monkeypatch: pytest.MonkeyPatch, answer: bytes, timeout: float, message: str
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sinks.mqtt.clear.TIMEOUT", timeout)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(answer)
+                # Until the client disconnects.
+                while connection.recv(1 << 12):
+                    pass
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        with pytest.raises(SinkError, match=f"the broker at 127.0.0.1:.* {message}"):
+            clear(Broker("127.0.0.1", listener.getsockname()[1], PREFIX))
+        thread.join()
+
+
 @pytest.fixture
 def tls_broker(mosquitto: Callable[..., Mosquitto], certificate: Path) -> tuple[Mosquitto, Path]:
     """Return a broker with TLS, started, and its certificate."""
@@ -564,3 +639,17 @@ def test_each_time_that_a_broker_acknowledges_nothing_is_warned_about(
         publisher._on_publish(cast(Any, None), None, number)
         publisher._publish_due()
     assert sum("acknowledged no message" in warning for warning in publisher._warnings) == 2
+
+
+def test_the_reason_of_a_refusal_is_the_one_reported(
+    unconnected: tuple[MqttPublisher, list[tuple[str, int]]], change: Change
+) -> None:
+    publisher, _ = unconnected
+    refused = ReasonCode(PacketTypes.CONNACK, "Not authorized")
+    publisher._on_connect(cast(Any, None), None, None, refused, None)
+    # The broker then closes the connection.
+    publisher._on_disconnect(cast(Any, None), None, None, ReasonCode(PacketTypes.DISCONNECT, "Unspecified error"), None)
+    publisher._closed = False
+    publisher.write(change(0))
+    with pytest.raises(SinkError, match="Not authorized; check EDGE_FMNIST_MQTT_USER"):
+        publisher.close()

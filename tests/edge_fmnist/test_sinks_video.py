@@ -85,8 +85,10 @@ def test_rate_of_the_source(tmp_path: Path, make_result: MakeResult, suffix: str
 
 @pytest.mark.parametrize("fps", [None, 0, 90000, float("nan")])
 def test_rate_is_measured_where_the_source_has_no_sensible_one(
-    tmp_path: Path, make_result: MakeResult, fps: float | None
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch, fps: float | None
 ) -> None:
+    # On a slow machine, fewer frames would be waited for.
+    monkeypatch.setattr(video, "time", SimpleNamespace(monotonic=lambda: 0.0))
     path = tmp_path / "out.mp4"
     with VideoRecorder(path, fps) as sink:
         for index in range(12):
@@ -96,6 +98,29 @@ def test_rate_is_measured_where_the_source_has_no_sensible_one(
             sink.write(make_result(frame=Frame(picture, index, captured, "camera")))
     assert rate(path) == pytest.approx(8, abs=0.01)
     assert len(read_video(path)) == 12
+
+
+def test_large_frames_are_not_held_back_for_long(
+    tmp_path: Path, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = make_result(size=SIZE).frame.picture
+    monkeypatch.setattr(video, "MEASURED_BYTES", 2 * picture.nbytes)
+    with VideoRecorder(tmp_path / "out.mkv") as sink:
+        for index, captured in enumerate((50, 50.125, 51, 52, 53)):
+            sink.write(make_result(frame=Frame(picture, index, captured, "camera")))
+    # Measured over two frames.
+    assert rate(tmp_path / "out.mkv") == pytest.approx(8)
+
+
+@pytest.mark.parametrize(("interval", "fps"), [(20.0, 1), (0.0001, 240), (0.0, 15)])
+def test_a_measured_rate_is_one_that_players_accept(
+    tmp_path: Path, make_result: MakeResult, interval: float, fps: int
+) -> None:
+    picture = make_result(size=SIZE).frame.picture
+    with VideoRecorder(tmp_path / "out.mkv") as sink:
+        for index in range(3):
+            sink.write(make_result(frame=Frame(picture, index, 50 + index * interval, "camera")))
+    assert rate(tmp_path / "out.mkv") == pytest.approx(fps)
 
 
 def test_no_frame_waits_longer_than_a_second_for_the_file(
@@ -179,6 +204,15 @@ def test_an_old_file_is_replaced_at_the_end(tmp_path: Path, make_result: MakeRes
     sink.close()
     sink.close()
     assert len(read_video(tmp_path / "out.mp4")) == 1
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path, make_result: MakeResult) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out.mkv").symlink_to("disk/video.mkv")
+    with VideoRecorder(tmp_path / "out.mkv", 30) as sink:
+        sink.write(make_result(size=SIZE))
+    assert (tmp_path / "out.mkv").is_symlink()
+    assert len(read_video(tmp_path / "disk" / "video.mkv")) == 1
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

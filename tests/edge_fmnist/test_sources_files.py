@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -217,6 +218,26 @@ def test_video_in_a_codec_that_cannot_be_decoded() -> None:
         parse_source(str(path)).open()
 
 
+def test_the_codec_is_also_found_in_a_header_at_the_end(tmp_path: Path) -> None:
+    content = Path(__file__).with_name("cases").joinpath("av1.mp4").read_bytes()
+    # Its first box need not name the codec.
+    content = content.replace(b"av01", b"iso5", 1)
+    # An empty box between the data and the header, as large as a video.
+    place = content.index(b"moov") - 4
+    (tmp_path / "a.mp4").write_bytes(content[:place] + struct.pack(">I4s", 1 << 18, b"free") + bytes((1 << 18) - 8))
+    with (tmp_path / "a.mp4").open("ab") as stream:
+        stream.write(content[place:])
+    with pytest.raises(SourceError, match=r"a\.mp4: AV1 video"):
+        parse_source(str(tmp_path / "a.mp4")).open()
+
+
+def test_a_cut_video_of_another_codec_is_damaged(tmp_path: Path, noisy_video: Callable[..., Path]) -> None:
+    path = noisy_video(tmp_path / "a.mp4", "mp4v")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError, match=r"a\.mp4: not a video or image that can be decoded, or damaged"):
+        parse_source(str(path)).open()
+
+
 def test_name_with_a_colon_is_no_protocol(
     tmp_path: Path,
     noisy_video: Callable[..., Path],
@@ -239,6 +260,15 @@ def test_reading_what_is_not_open(tmp_path: Path, noisy_video: Callable[..., Pat
         source.close()
         with pytest.raises(SourceError, match="not open"):
             source.read()
+
+
+def test_a_closed_video_gives_no_frame(tmp_path: Path, noisy_video: Callable[..., Path]) -> None:
+    source = parse_source(str(noisy_video(tmp_path / "a.avi")))
+    source.open()
+    source.close()
+    # Nor the first one, which opening has read.
+    with pytest.raises(SourceError, match="not open"):
+        source.read()
 
 
 def test_folder_in_order_with_the_files_as_names(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources import CaptureSettings, parse_source
+from edge_fmnist.sources.base import READ_TIMEOUT
 from edge_fmnist.sources.capture import OPTIONS_VARIABLE, open_ffmpeg
 from edge_fmnist.sources.tls import ffmpeg_options
 
@@ -206,6 +207,14 @@ def test_the_options_of_a_source_are_not_those_of_the_next(monkeypatch: pytest.M
     open_ffmpeg("https://camera.local/stream", 1, {"tls_verify": "1"})
     assert given[0].endswith("|tls_verify;1")
     assert os.environ.get(OPTIONS_VARIABLE) == before
+
+
+def test_ffmpeg_waits_for_frames_as_long_as_any_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[int]] = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *arguments: given.append(arguments[2]))
+    open_ffmpeg("rtsp://host/x", 3.0)
+    limits = [*(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, 3000), *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, 1000 * READ_TIMEOUT)]
+    assert given == [limits]
 
 
 def test_sources_that_are_opened_at_the_same_time_keep_their_options(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,8 @@ def test_keys_of_earlier_versions_still_load() -> None:
         (LEAST + "[training]\nlearning_rate = inf\n", "training.learning_rate"),
         (LEAST + "[training]\nwarmup_epochs = inf\n", "training.warmup_epochs"),
         (LEAST + '[training]\nschedule = "constant"\nwarmup_epochs = 1\n', "training"),
+        (LEAST + '[training]\nschedule = "constant"\nschedule_share = 0.5\n', "training"),
+        (LEAST + "[augmentation]\nerasing_area = [0.0, 0.1]\n", "augmentation.erasing_area"),
         (LEAST + '[photos]\nclasses = ["a", "b"]\n', "photos"),
         (LEAST + "[distill]\nweight = 0\n", "distill.weight"),
         *[(LEAST + f"[training]\nepochs = {value}\n", "training.epochs") for value in ("true", '"3"', "3.0")],
@@ -84,6 +86,14 @@ def test_settings_that_do_not_fit_weights_of_four_bits(settings: str, needed: st
 def test_settings_that_do_not_fit_training_on_validation_images(settings: str, needed: str) -> None:
     with pytest.raises(RecipeError, match=rf"^mine\.toml: data\.train_on_validation needs {needed}"):
         parse_recipe(f"{LEAST}[data]\ntrain_on_validation = true\n{settings}", "mine.toml")
+
+
+def test_photographs_do_not_join_training_on_validation_images() -> None:
+    data = "[data]\ntrain_on_validation = true\n"
+    text = f'{LEAST}init_from = "edge"\n{data}[training]\nkeep = "last"\n[qat]\nepochs = 0\n'
+    assert parse_recipe(text, "mine.toml").data.train_on_validation
+    with pytest.raises(RecipeError, match=r"needs init_from, .* photos\.views = 0"):
+        parse_recipe(f"{text}[photos]\nviews = 1\n", "mine.toml")
 
 
 def test_all_wrong_settings_are_named_at_once() -> None:

@@ -36,10 +36,16 @@ def test_the_seed_alone_decides(train: Subset) -> None:
     assert (first.seed, other.seed) == (1, 2)
 
 
-def test_dark_images_give_the_input_the_whole_range() -> None:
-    images = np.random.default_rng(0).integers(10, 90, (20, 28, 28), dtype=np.uint8)
+@pytest.mark.parametrize(("low", "high", "changed"), [(10, 90, 2), (0, 90, 1), (10, 256, 1), (0, 256, 0)])
+def test_images_of_few_values_give_the_input_the_whole_range(low: int, high: int, changed: int) -> None:
+    images = np.random.default_rng(0).integers(low, high, (20, 28, 28), dtype=np.uint8)
     chosen = representative_images(images, 0).images
-    assert (chosen.min(), chosen.max(), (chosen != images).sum()) == (0, 255, 2)
+    assert (chosen.min(), chosen.max(), (chosen != images).sum()) == (0, 255, changed)
+
+
+def test_images_of_one_value_give_the_input_the_whole_range() -> None:
+    chosen = representative_images(np.full((2, 28, 28), 80, np.uint8), 0).images
+    assert (chosen.min(), chosen.max()) == (0, 255)
 
 
 def test_too_few_images(train: Subset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
+from edge_fmnist.errors import CheckError, RunError, RunNotFoundError, UsageError
 from edge_fmnist.model.metadata import Calibration
+from edge_fmnist_export.quantize import exporting
+from edge_fmnist_export.quantize import ship as shipping
+from edge_fmnist_export.quantize.exporting import Exported
+from edge_fmnist_export.quantize.parity import Parity
 from edge_fmnist_export.quantize.ship import ship, store_checkpoint
 from edge_fmnist_export.report.explain.scorer import run_of
 from edge_fmnist_export.training import run_folder
@@ -59,6 +64,57 @@ def test_a_network_of_own_classes_is_not_shipped(tmp_path: Path, recipe: Recipe)
         ship(tmp_path / "mine")
 
 
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder of shipped models with a former one; exporting another is replaced by writing five bytes."""
+
+    class Stub:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def export(self, kind: str, path: Path, *, max_drop: float) -> Exported:
+            path.write_bytes(b"newer")
+            return Exported(kind, path, 5, "hash", (), 7, Parity(0.9, 0.95, 100, 1.0, 0.1, 1.0, 0.5))
+
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    (folder / "lenet5.tflite").write_bytes(b"former")
+    entries = {"models": {"lenet5": {"description": "the former one"}, "edge": {}}}
+    (folder / "registry.json").write_text(json.dumps(entries), "utf-8")
+    monkeypatch.setattr(exporting, "Exporter", Stub)
+    monkeypatch.setattr("edge_fmnist_export.training.backend.warm_up", lambda: None)
+    monkeypatch.setattr("edge_fmnist.data.dataset.load", lambda _: None)
+    monkeypatch.setattr(shipping, "store_checkpoint", lambda run: (folder / "stored").write_text(str(run.folder)))
+    monkeypatch.setattr(shipping, "FOLDER", folder)
+    monkeypatch.setattr(shipping, "REGISTRY", folder / "registry.json")
+    return folder
+
+
+def test_a_file_that_is_too_large_replaces_nothing(run: Run, shipped: Path) -> None:
+    before = {path: path.read_bytes() for path in shipped.iterdir()}
+    with pytest.raises(CheckError, match="lenet5: 5 bytes, 4 allowed"):
+        ship(run.folder, max_bytes=4)
+    assert {path: path.read_bytes() for path in shipped.iterdir()} == before
+
+
+@pytest.mark.parametrize("description", ["", "another one"])
+def test_a_shipped_model_is_in_the_registry(run: Run, shipped: Path, description: str) -> None:
+    ship(run.folder, description, max_bytes=5)
+    models = json.loads((shipped / "registry.json").read_text("utf-8"))["models"]
+    facts = {"file": "lenet5.tflite", "sha256": "hash", "bytes": 5, "top1": 0.9, "float_top1": 0.95}
+    assert models == {"lenet5": {**facts, "description": description or "the former one"}, "edge": {}}
+    assert (shipped / "lenet5.tflite").read_bytes() == b"newer"
+    assert {path.name for path in shipped.iterdir()} == {"lenet5.tflite", "registry.json", "stored"}
+
+
+def test_where_a_run_can_be_created(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "empty").mkdir()
+    assert create_run(tmp_path / "empty", recipe).folder == tmp_path / "empty"
+    (tmp_path / "file").touch()
+    for name in ("empty", "file"):
+        with pytest.raises(UsageError, match=f"{name}: already exists"):
+            create_run(tmp_path / name, recipe)
+
+
 def test_damaged_files(run: Run) -> None:
     (run.folder / "history.json").write_bytes(b"\xff\xfe")
     with pytest.raises(RunError, match=r"history\.json: not readable as JSON"):
@@ -66,6 +122,9 @@ def test_damaged_files(run: Run) -> None:
     (run.folder / "recipe.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(RunError, match="cannot be read as text"):
         open_run(run.folder)
+    (run.folder / "run.json").write_text("[1]", "utf-8")
+    with pytest.raises(RunError, match=r"run\.json: expected a JSON object, got list"):
+        run.record()
 
 
 def test_weights_of_a_phase(run: Run) -> None:
@@ -76,6 +135,14 @@ def test_weights_of_a_phase(run: Run) -> None:
     assert run.has("float")
     assert not run.has("qat")
     np.testing.assert_array_equal(run.weights("float")[0], [0, 1, 2])
+
+
+def test_the_integer_format_is_the_one_that_a_run_was_trained_for(run: Run, recipe: Recipe) -> None:
+    assert run.integer_format == "int8-ptq"
+    save_arrays(run.weights_path("qat"), [np.arange(3)])
+    assert run.integer_format == "int8"
+    four = recipe.with_changes(training={"weight_bits": 4, "optimizer": "sgd"}, qat={"epochs": 0})
+    assert Run(run.folder, four).integer_format == "int4"
 
 
 def test_shipped_checkpoints_open_by_name() -> None:
@@ -143,6 +210,16 @@ def test_weights_that_the_package_leaves_out_say_where_they_are(
         RunNotFoundError, match=r"not part of the installed package.*export/.*/checkpoints/tiny/float\.npz"
     ):
         open_run("tiny").weights("float")
+
+
+def test_a_checkpoint_without_qat_has_no_such_weights_anywhere(
+    run: Run, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_folder, "CHECKPOINTS", run.folder.parent)
+    with pytest.raises(RunNotFoundError, match="not part of the installed package"):
+        run.require("qat")
+    with pytest.raises(RunError, match=r"has no qat weights \(qat\.npz\); train it first"):
+        Run(run.folder, recipe.with_changes(qat={"epochs": 0})).require("qat")
 
 
 class Variable:

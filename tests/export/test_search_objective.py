@@ -9,8 +9,10 @@ import pytest
 
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split
-from edge_fmnist.errors import RunError, UsageError
+from edge_fmnist.errors import ModelError, RunError, UsageError
 from edge_fmnist.model.registry import read_model
+from edge_fmnist_export.quantize import latency
+from edge_fmnist_export.quantize.latency import Latency
 from edge_fmnist_export.search.front import plot_front, write_recipes
 from edge_fmnist_export.search.objective import SearchObjective, brief_recipe, full_recipe, stratified_subset
 from edge_fmnist_export.search.runs import train_or_resume
@@ -94,3 +96,31 @@ def test_the_plot_is_reproducible_and_shows_the_front(tmp_path: Path) -> None:
     assert svg.read_bytes() == first
     plot_front(FRONT, FRONT[:1], tmp_path)
     assert svg.read_bytes() != first
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Replace the timed calls: each turn takes longer, a slow model twice as long, and a bad one fails."""
+    taken: list[bytes] = []
+
+    def turn(content: bytes) -> np.ndarray:
+        taken.append(content)
+        if content == b"bad":
+            raise RuntimeError("broken")
+        return np.full(3, 1000 * taken.count(content) * (1 + (content == b"slow")))
+
+    monkeypatch.setattr(latency, "_call", lambda content, source: content)
+    monkeypatch.setattr(latency, "_turn", turn)
+    return taken
+
+
+def test_latency_is_compared_in_each_round(turns: list[bytes]) -> None:
+    found = latency.compare_latency({"one": b"slow", "other": b"same"}, b"reference")
+    assert found == {"one": Latency(16.0, 2.0), "other": Latency(8.0, 1.0)}
+    assert len(turns) == 3 * latency.ROUNDS
+
+
+@pytest.mark.usefixtures("turns")
+def test_a_model_that_fails_while_it_is_timed_is_named() -> None:
+    with pytest.raises(ModelError, match=r"one: failed while running, so the file is damaged \(broken\)"):
+        latency.compare_latency({"one": b"bad"}, b"reference")

@@ -13,7 +13,7 @@ SIZE = 280
 SHADE = 14
 
 
-def _polygon(canvas: np.ndarray, points: list[tuple[float, float]], colour: tuple[int, int, int]) -> None:
+def polygon(canvas: np.ndarray, points: list[tuple[float, float]], colour: tuple[int, int, int]) -> None:
     """Fill a polygon; points are (x, y) as shares of the canvas, the colour is BGR."""
     import cv2
 
@@ -21,7 +21,7 @@ def _polygon(canvas: np.ndarray, points: list[tuple[float, float]], colour: tupl
     cv2.fillPoly(canvas, [corners], colour, lineType=cv2.LINE_AA)
 
 
-def _cloth(canvas: np.ndarray, seed: int) -> np.ndarray:
+def cloth(canvas: np.ndarray, seed: int) -> np.ndarray:
     """Return the canvas with folds and a fine weave on everything that is not white."""
     import cv2
 
@@ -37,13 +37,13 @@ def trouser() -> np.ndarray:
     """Draw a pair of dark blue trousers: uint8, (280, 280, 3), BGR, on white."""
     canvas = np.full((SIZE, SIZE, 3), 255, np.uint8)
     blue = (120, 60, 40)
-    _polygon(
+    polygon(
         canvas,
         [(0.36, 0.04), (0.64, 0.04), (0.69, 0.96), (0.55, 0.96), (0.5, 0.32), (0.45, 0.96), (0.31, 0.96)],
         blue,
     )
-    _polygon(canvas, [(0.36, 0.04), (0.64, 0.04), (0.642, 0.09), (0.358, 0.09)], (95, 45, 30))
-    return _cloth(canvas, 1)
+    polygon(canvas, [(0.36, 0.04), (0.64, 0.04), (0.642, 0.09), (0.358, 0.09)], (95, 45, 30))
+    return cloth(canvas, 1)
 
 
 def t_shirt() -> np.ndarray:
@@ -51,9 +51,9 @@ def t_shirt() -> np.ndarray:
     canvas = np.full((SIZE, SIZE, 3), 255, np.uint8)
     red = (50, 40, 190)
     body = [(0.29, 0.06), (0.40, 0.04), (0.60, 0.04), (0.71, 0.06), (0.94, 0.30), (0.80, 0.42), (0.72, 0.34)]
-    _polygon(canvas, [*body, (0.73, 0.96), (0.27, 0.96), (0.28, 0.34), (0.20, 0.42), (0.06, 0.30)], red)
-    _polygon(canvas, [(0.40, 0.04), (0.60, 0.04), (0.57, 0.10), (0.50, 0.125), (0.43, 0.10)], (255, 255, 255))
-    return _cloth(canvas, 2)
+    polygon(canvas, [*body, (0.73, 0.96), (0.27, 0.96), (0.28, 0.34), (0.20, 0.42), (0.06, 0.30)], red)
+    polygon(canvas, [(0.40, 0.04), (0.60, 0.04), (0.57, 0.10), (0.50, 0.125), (0.43, 0.10)], (255, 255, 255))
+    return cloth(canvas, 2)
 
 
 def bag() -> np.ndarray:
@@ -64,10 +64,10 @@ def bag() -> np.ndarray:
     brown = (40, 70, 110)
     centre, axes = (SIZE // 2, int(0.44 * SIZE)), (int(0.2 * SIZE), int(0.3 * SIZE))
     cv2.ellipse(canvas, centre, axes, 0, 180, 360, (30, 50, 80), int(0.05 * SIZE), cv2.LINE_AA)
-    _polygon(canvas, [(0.12, 0.42), (0.88, 0.42), (0.95, 0.9), (0.05, 0.9)], brown)
-    _polygon(canvas, [(0.12, 0.42), (0.88, 0.42), (0.89, 0.56), (0.11, 0.56)], (32, 58, 92))
-    _polygon(canvas, [(0.46, 0.53), (0.54, 0.53), (0.54, 0.61), (0.46, 0.61)], (120, 190, 220))
-    return _cloth(canvas, 3)
+    polygon(canvas, [(0.12, 0.42), (0.88, 0.42), (0.95, 0.9), (0.05, 0.9)], brown)
+    polygon(canvas, [(0.12, 0.42), (0.88, 0.42), (0.89, 0.56), (0.11, 0.56)], (32, 58, 92))
+    polygon(canvas, [(0.46, 0.53), (0.54, 0.53), (0.54, 0.61), (0.46, 0.61)], (120, 190, 220))
+    return cloth(canvas, 3)
 
 
 # File name, and the function that draws it with the right label.

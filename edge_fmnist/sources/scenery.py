@@ -12,8 +12,6 @@ from edge_fmnist.data import samples
 
 SIZE = samples.SIZE
 WHITE = 250
-Points = list[tuple[float, float]]
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,46 +44,23 @@ def wardrobe() -> list[Cutout]:
     return [trouser, t_shirt, cut_out(_dress(), "Dress"), bag, cut_out(_boot(), "Ankle boot")]
 
 
-def _paper(parts: list[tuple[Points, Colour]], seed: int) -> np.ndarray:
-    """Return polygons, whose points are shares of the canvas, drawn on white with soft folds."""
-    picture = np.full((SIZE, SIZE, 3), 255, np.uint8)
-    for points, colour in parts:
-        corners = np.round(_rounded(points) * SIZE * 8).astype(np.int32)
-        cv2.fillPoly(picture, [corners], colour, lineType=cv2.LINE_AA, shift=3)
-    folds = cv2.GaussianBlur(np.random.default_rng(seed).normal(0, 1, (SIZE, SIZE)).astype(np.float32), (0, 0), 9)
-    shaded = np.clip(picture + (folds / folds.std() * 9)[..., None], 0, 255).astype(np.uint8)
-    return np.where(picture.min(axis=2, keepdims=True) < WHITE, shaded, picture)
-
-
-def _rounded(points: Points) -> np.ndarray:
-    """Return a polygon with its corners rounded off (Chaikin's corner cutting); a band keeps its four."""
-    corners = np.array(points)
-    if len(points) == 4:
-        return corners
-    for _ in range(2):
-        following = np.roll(corners, -1, axis=0)
-        corners = np.stack([0.85 * corners + 0.15 * following, 0.15 * corners + 0.85 * following], 1).reshape(-1, 2)
-    return corners
-
-
-def _mirrored(half: Points) -> Points:
-    """Return an outline from its left half, given from top to bottom."""
-    return [*half, *[(1 - x, y) for x, y in reversed(half)]]
-
-
 def _dress() -> np.ndarray:
     """Draw a dark green dress: uint8, (280, 280, 3), BGR, on white."""
-    green, belt = (70, 95, 20), (45, 60, 12)
-    outline = [(0.47, 0.13), (0.43, 0.03), (0.37, 0.03), (0.36, 0.17), (0.40, 0.38), (0.37, 0.52), (0.27, 0.97)]
-    return _paper([(_mirrored(outline), green), ([(0.4, 0.38), (0.6, 0.38), (0.607, 0.42), (0.393, 0.42)], belt)], 4)
+    canvas = np.full((SIZE, SIZE, 3), 255, np.uint8)
+    left = [(0.47, 0.13), (0.43, 0.03), (0.37, 0.03), (0.36, 0.17), (0.40, 0.38), (0.37, 0.52), (0.27, 0.97)]
+    samples.polygon(canvas, [*left, *((1 - x, y) for x, y in reversed(left))], (70, 95, 20))
+    samples.polygon(canvas, [(0.4, 0.38), (0.6, 0.38), (0.607, 0.42), (0.393, 0.42)], (45, 60, 12))
+    return samples.cloth(canvas, 4)
 
 
 def _boot() -> np.ndarray:
     """Draw a dark ankle boot that points to the left: uint8, (280, 280, 3), BGR, on white."""
-    leather, sole = (34, 40, 58), (20, 20, 24)
+    canvas = np.full((SIZE, SIZE, 3), 255, np.uint8)
     shaft = [(0.56, 0.10), (0.90, 0.10), (0.90, 0.45), (0.94, 0.70), (0.93, 0.80), (0.06, 0.80), (0.07, 0.68)]
+    samples.polygon(canvas, [*shaft, (0.18, 0.59), (0.42, 0.53), (0.54, 0.42)], (34, 40, 58))
     heel = [(0.05, 0.78), (0.94, 0.78), (0.94, 0.92), (0.70, 0.92), (0.68, 0.84), (0.05, 0.84)]
-    return _paper([([*shaft, (0.18, 0.59), (0.42, 0.53), (0.54, 0.42)], leather), (heel, sole)], 5)
+    samples.polygon(canvas, heel, (20, 20, 24))
+    return samples.cloth(canvas, 5)
 
 
 def _noise(shape: tuple[int, int], spread: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
@@ -122,7 +97,7 @@ def linen(height: int, width: int) -> np.ndarray:
     return _tinted(4 * threads + 5 * creases, (205, 208, 206))
 
 
-def _tinted(shade: np.ndarray, colour: Colour) -> np.ndarray:
+def _tinted(shade: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     """Return a shade, in grey levels, on a colour, darker towards the corners as through a lens."""
     height, width = shade.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]

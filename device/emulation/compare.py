@@ -47,12 +47,6 @@ class Check:
     found: str
 
 
-def labels(outputs: np.ndarray) -> np.ndarray:
-    """Return the predicted class index of each image, int64, shape (N,), from raw outputs, shape (N, classes)."""
-    result: np.ndarray = outputs.argmax(axis=1)
-    return result
-
-
 def margins(native: np.ndarray, emulated: np.ndarray) -> np.ndarray:
     """Return the native margin between the two predicted labels of each image whose labels differ.
 
@@ -63,7 +57,7 @@ def margins(native: np.ndarray, emulated: np.ndarray) -> np.ndarray:
     Returns:
         int64, one value per image with different labels, in quantization steps; 0 is a tie.
     """
-    ours, theirs = labels(native), labels(emulated)
+    ours, theirs = native.argmax(axis=1), emulated.argmax(axis=1)
     rows = np.flatnonzero(ours != theirs)
     values = native.astype(np.int64)
     result: np.ndarray = values[rows, ours[rows]] - values[rows, theirs[rows]]
@@ -80,7 +74,7 @@ def compare(native: Path, emulated: Path) -> Iterator[Check]:
     doctor = _json(emulated / "doctor.json")
     yield from _health(doctor, _json(emulated / "verify.json"))
     yield _samples(_lines(native / "classify.jsonl"), _lines(emulated / "classify.jsonl"))
-    yield from _labels(*(np.load(folder / "outputs.npz")["outputs"] for folder in (native, emulated)))
+    yield from _labels(*(np.load(folder / "outputs.npy") for folder in (native, emulated)))
     yield _accuracy(_json(native / "evaluate.json")[0], _json(emulated / "evaluate.json")[0])
     if doctor["machine"] not in OTHER_LIBRARIES:
         yield _photographs(*(np.load(folder / "photographs.npz") for folder in (native, emulated)))
@@ -101,7 +95,7 @@ def _samples(native: list[dict[str, Any]], emulated: list[dict[str, Any]]) -> Ch
 
 
 def _labels(native: np.ndarray, emulated: np.ndarray) -> Iterator[Check]:
-    same = float((labels(native) == labels(emulated)).mean())
+    same = float((native.argmax(axis=1) == emulated.argmax(axis=1)).mean())
     found = f"{same:.2%} of {len(native):,}; {(native == emulated).mean():.2%} of outputs identical"
     yield Check("labels", same >= SAME_LABELS, f"at least {SAME_LABELS:.1%}", found)
     differing = margins(native, emulated)

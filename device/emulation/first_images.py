@@ -8,24 +8,7 @@ from pathlib import Path
 
 from edge_fmnist.data.dataset import IMAGES, TARGETS, find_data, idx_path
 from edge_fmnist.data.files import write_bytes
-from edge_fmnist.data.idx import read_bytes
-
-# Magic number, then one 32-bit size per dimension: three for images, one for labels.
-IMAGE_HEADER, TARGET_HEADER = 16, 8
-
-
-def first(data: bytes, count: int, header: int) -> bytes:
-    """Return the first items of an IDX file as an IDX file.
-
-    Args:
-        data: uncompressed content of the file.
-        count: maximum number of items.
-        header: size of the header in bytes.
-    """
-    items = struct.unpack(">I", data[4:8])[0]
-    size = (len(data) - header) // items
-    kept = min(count, items)
-    return data[:4] + struct.pack(">I", kept) + data[8 : header + kept * size]
+from edge_fmnist.data.idx import parse_idx, read_bytes
 
 
 def write(count: int, folder: Path) -> None:
@@ -36,10 +19,11 @@ def write(count: int, folder: Path) -> None:
         DataError: a file is damaged.
     """
     source = find_data()
-    for names, header in ((IMAGES, IMAGE_HEADER), (TARGETS, TARGET_HEADER)):
+    for names, dimensions in ((IMAGES, 3), (TARGETS, 1)):
         for name in names.values():
-            path = idx_path(source, name) or source / name
-            write_bytes(folder / name, first(read_bytes(path), count, header))
+            data = read_bytes(idx_path(source, name) or source / name)
+            kept = parse_idx(data, dimensions=dimensions, name=name)[:count]
+            write_bytes(folder / name, data[:4] + struct.pack(f">{dimensions}I", *kept.shape) + kept.tobytes())
 
 
 if __name__ == "__main__":

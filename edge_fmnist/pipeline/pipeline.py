@@ -61,7 +61,6 @@ class Pipeline:
         tracking: bool = True,
         smoothing: bool = True,
         threshold: float | None = None,
-        refresh_interval: int | None = REFRESH_INTERVAL,
     ) -> None:
         """Create a pipeline.
 
@@ -70,15 +69,12 @@ class Pipeline:
             tracking: whether frames follow each other, so that segmentation starts from the mask of the frame before.
             smoothing: whether to smooth scores over time; False treats each frame on its own.
             threshold: score below which the label is ``"unknown"``, 0 to 1; None uses the model's.
-            refresh_interval: with ``tracking``, the garment is also segmented from scratch once in this many frames;
-                None never does.
         """
         # Imports OpenCV, which takes a tenth of a second.
         from edge_fmnist.vision.preprocess import preprocess
 
         self._preprocess = preprocess
         self._tracking = tracking
-        self._refresh_interval = refresh_interval
         self._smoothing = smoothing
         self._threshold = threshold
         self.swap(classifier)
@@ -88,9 +84,8 @@ class Pipeline:
     def swap(self, classifier: Classifier) -> None:
         """Use another model from the next frame on; smoothing starts over with its labels, tracking goes on."""
         self.classifier = classifier
-        smoother = Smoother if self._smoothing else Smoother.off
         threshold = classifier.threshold if self._threshold is None else self._threshold
-        self._smoother = smoother(classifier.labels, threshold)
+        self._smoother = Smoother(classifier.labels, threshold, smoothing=self._smoothing)
 
     def run(self, picture: np.ndarray, seconds: float, small: np.ndarray | None = None) -> PipelineOutput:
         """Run all stages on a frame.
@@ -131,7 +126,7 @@ class Pipeline:
         if previous is not None and previous.frame_shape != np.shape(picture)[:2]:
             previous = None
         garment = self._preprocess(picture, previous, small)
-        if previous is not None and self._refresh_interval and self._frames % self._refresh_interval == 0:
+        if previous is not None and self._frames % REFRESH_INTERVAL == 0:
             # Tracking cannot notice that it follows the wrong thing.
             fresh = self._preprocess(picture, small=small)
             if fresh.found and fresh.confidence >= garment.confidence:

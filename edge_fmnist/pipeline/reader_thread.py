@@ -86,7 +86,6 @@ class ReaderThread:
         retry: Retry | None = None,
         on_lost: Callable[[str], None] = lambda _: None,
         on_back: Callable[[str], None] = lambda _: None,
-        stall_timeout: float | None = None,
     ) -> None:
         """Create a reader; :meth:`open` starts the thread.
 
@@ -95,15 +94,12 @@ class ReaderThread:
             retry: how to reopen it.
             on_lost: called with a message, in the thread that calls :meth:`next`, when the source is lost.
             on_back: called likewise when it delivers frames again.
-            stall_timeout: seconds without a frame after which the source counts as lost; None: the source's own, and
-                one more.
         """
         self.seen = 0
         self.reconnects = 0
         self._source = source
         self._retry = retry or Retry()
         self._on_lost, self._on_back = on_lost, on_back
-        self._given_timeout = stall_timeout
         self._changed = threading.Condition()
         self._newest: Frame | None = None
         self._messages: deque[tuple[Callable[[str], None], str]] = deque(maxlen=MAX_MESSAGES)
@@ -226,18 +222,15 @@ class ReaderThread:
                 self._error, self._ended = error, True
                 self._changed.notify_all()
 
-    @property
-    def _stall_timeout(self) -> float:
-        return self._source.read_timeout + STALL_MARGIN if self._given_timeout is None else self._given_timeout
-
     def _timed(self, call: Callable[[], T], *, opening: bool = False) -> T:
         """Reopen the source, or read or skip a frame, watched by :meth:`_check_stall`; a frame that is late is used."""
-        timeout = (self._source.open_timeout or math.inf) + STALL_MARGIN if opening else self._stall_timeout
+        source = self._source
+        timeout = STALL_MARGIN + ((source.open_timeout or math.inf) if opening else source.read_timeout)
         late, self._stalled = self._stalled, False
         self._watched = _Watched(time.perf_counter(), timeout, opening)
         arrived: T | None = None
         try:
-            arrived = guarded(self._source, call)
+            arrived = guarded(source, call)
             return arrived
         except Exception:
             # The call before came late, and was interrupted, which this one notices.
@@ -246,7 +239,7 @@ class ReaderThread:
         finally:
             self._watched = None
             if self._stalled and (arrived is None or arrived is False):
-                raise SourceError(f"{self._source.name}: no frame for {timeout:g} s")
+                raise SourceError(f"{source.name}: no frame for {timeout:g} s")
 
     def _open(self) -> bool:
         self._source.open()

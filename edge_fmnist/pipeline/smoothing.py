@@ -56,40 +56,23 @@ class Smoother:
         'Coat'
     """
 
-    def __init__(
-        self,
-        labels: tuple[str, ...],
-        threshold: float = 0.0,
-        *,
-        time_constant: float = TIME_CONSTANT,
-        margin: float = MARGIN,
-        band: float = BAND,
-        absence: float = ABSENCE,
-    ) -> None:
+    def __init__(self, labels: tuple[str, ...], threshold: float = 0.0, *, smoothing: bool = True) -> None:
         """Create a smoother without any frame yet.
 
         Args:
             labels: the names of the classes.
             threshold: score below which the label is ``"unknown"``; 0 turns this off.
-            time_constant: seconds after which the weight of older scores has fallen by 63 %; 0 does not average.
-            margin: by how much the score of a new label must lead that of the shown one.
-            band: how far above the threshold the score must rise to leave ``"unknown"``.
-            absence: seconds without a garment after which label and average are reset.
+            smoothing: False treats each frame on its own, for unrelated images.
         """
         self._labels = labels
-        self._time_constant = time_constant
-        self._margin = margin
+        self._time_constant, self._margin, band, self._absence = (
+            (TIME_CONSTANT, MARGIN, BAND, ABSENCE) if smoothing else (0.0, 0.0, 0.0, 0.0)
+        )
         # Never above halfway to certainty, or a high threshold could not be left.
         self._enter, self._leave = threshold, min(threshold + band, (threshold + 1) / 2)
-        self._absence = absence
         self._scores: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(labels), np.float32)
         self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at: float | None = None
-
-    @classmethod
-    def off(cls, labels: tuple[str, ...], threshold: float = 0.0) -> Smoother:
-        """Return a smoother that treats each frame on its own, for unrelated images."""
-        return cls(labels, threshold, time_constant=0, margin=0, band=0, absence=0)
 
     def update(self, scores: np.ndarray | None, now: float) -> Smoothed:
         """Update with the scores of one frame.

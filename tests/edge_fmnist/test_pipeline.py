@@ -46,8 +46,10 @@ def test_without_tracking_each_image_is_on_its_own(make: Make, grey_preprocessin
     assert grey_preprocessing == [None] * 3
 
 
-def test_tracking_is_refreshed_and_the_better_mask_wins(make: Make, grey_preprocessing: list[Garment | None]) -> None:
-    pipeline = make(refresh_interval=3)
+@pytest.mark.usefixtures("grey_preprocessing")
+def test_tracking_is_refreshed_and_the_better_mask_wins(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFRESH_INTERVAL", 3)
+    pipeline = make()
     confidences = [pipeline.run(grey(4), 0).garment.confidence for _ in range(4)]
     assert confidences == [0.9, 0.5, 0.9, 0.5]
 
@@ -88,7 +90,8 @@ def test_times_and_no_garment(make: Make) -> None:
 def test_a_refreshed_mask_that_is_worse_is_not_used(
     make: Make, grey_preprocessing: list[Garment | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = make(refresh_interval=3)
+    monkeypatch.setattr(module, "REFRESH_INTERVAL", 3)
+    pipeline = make()
     preprocess = pipeline._preprocess
 
     def worse(picture: np.ndarray, previous: Garment | None = None, small: np.ndarray | None = None) -> Garment:

@@ -12,7 +12,7 @@ import pytest
 
 from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.pipeline import reader_thread
-from edge_fmnist.pipeline.reader_thread import DRIVER_QUEUE, ReaderThread, Retry
+from edge_fmnist.pipeline.reader_thread import DRIVER_QUEUE, STALL_MARGIN, ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame
 from edge_fmnist.sources.base import NO_PICTURE, Source
 
@@ -93,8 +93,8 @@ def start(messages: Messages, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start
     monkeypatch.setattr(reader_thread, "CLOSE_TIMEOUT", 0.2)
     readers: list[ReaderThread] = []
 
-    def make(source: Source, retry: Retry = QUICK, **settings: Any) -> ReaderThread:
-        reader = ReaderThread(source, retry=retry, on_lost=messages.on_lost, on_back=messages.on_back, **settings)
+    def make(source: Source, retry: Retry = QUICK) -> ReaderThread:
+        reader = ReaderThread(source, retry=retry, on_lost=messages.on_lost, on_back=messages.on_back)
         readers.append(reader)
         reader.open()
         return reader
@@ -256,7 +256,9 @@ def test_a_file_is_read_at_its_rate_and_late_frames_are_dropped(start: Start) ->
 
 
 class Stuck(FakeSource):
-    """Delivers a frame, then blocks in a read."""
+    """Delivers a frame, then blocks in a read, which may take 0.05 seconds."""
+
+    read_timeout = 0.05 - STALL_MARGIN
 
     def __init__(self, *, interruptible: bool) -> None:
         self.woken = threading.Event()
@@ -269,7 +271,7 @@ class Stuck(FakeSource):
 
 
 def test_a_stalled_read_is_interrupted_and_counts_as_a_loss(start: Start, messages: Messages) -> None:
-    reader = start(Stuck(interruptible=True), stall_timeout=0.05)
+    reader = start(Stuck(interruptible=True))
     assert [frame.index for frame in drain(reader)] == [0, 1]
     assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.05 s)"]
 
@@ -277,14 +279,14 @@ def test_a_stalled_read_is_interrupted_and_counts_as_a_loss(start: Start, messag
 def test_a_frame_that_comes_late_is_used(start: Start, messages: Messages) -> None:
     source = Stuck(interruptible=True)
     source.reads = iter([1, source.woken, 2])
-    assert [frame.index for frame in drain(start(source, stall_timeout=0.05))] == [0, 1]
+    assert [frame.index for frame in drain(start(source))] == [0, 1]
     assert (messages.lost, len(source.opened_at)) == ([], 1)
 
 
 def test_a_source_that_was_interrupted_at_a_late_frame_was_too_slow(start: Start, messages: Messages) -> None:
     source = Stuck(interruptible=True)
     source.reads = iter([1, source.woken, 2, SourceError("camera: not open"), 3])
-    drain(start(source, stall_timeout=0.05))
+    drain(start(source))
     assert messages.lost == ["the source was lost, reconnecting (camera: no frame for 0.05 s)"]
 
 
@@ -339,7 +341,7 @@ def test_a_device_that_opens_slowly_is_waited_for(start: Start, monkeypatch: pyt
 
 def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> None:
     source = Stuck(interruptible=False)
-    reader = start(source, stall_timeout=0.05)
+    reader = start(source)
     with pytest.raises(SourceError, match=r"camera: no frame for .* the device does not respond; unplug it"):
         drain(reader)
     source.woken.set()
@@ -350,7 +352,7 @@ def test_a_stream_whose_read_takes_long_is_reopened(start: Start, messages: Mess
     source.pausable = False
     # As long as looking up a name may take, which cannot be interrupted.
     threading.Timer(0.8, source.woken.set).start()
-    assert [frame.index for frame in drain(start(source, stall_timeout=0.05))] == [0, 1]
+    assert [frame.index for frame in drain(start(source))] == [0, 1]
     assert len(messages.lost) == 1
 
 

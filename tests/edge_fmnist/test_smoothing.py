@@ -130,7 +130,7 @@ def test_without_a_garment_the_label_goes_and_the_average_is_forgotten() -> None
 
 def test_off_takes_each_picture_for_itself() -> None:
     frames = [COAT, DRESS, scores(0.48, 0.5), None, UNSURE, scores(0.51, 0.2)]
-    shown = run(Smoother.off(LABELS, 0.5), frames)
+    shown = run(Smoother(LABELS, 0.5, smoothing=False), frames)
     assert labels(shown) == ["Coat", "Dress", "Dress", None, UNKNOWN, "Coat"]
     assert shown[1].scores == pytest.approx(DRESS)
 
@@ -138,6 +138,6 @@ def test_off_takes_each_picture_for_itself() -> None:
 def test_off_keeps_equal_scores_equal() -> None:
     tie = np.array([0.429, 0.429, 0.142], np.float32)
     before = np.array([0.03, 0.97, 0], np.float32)
-    shown = run(Smoother.off(("Coat", "Dress", "Bag")), [before, tie])[1]
+    shown = run(Smoother(("Coat", "Dress", "Bag"), smoothing=False), [before, tie])[1]
     assert np.array_equal(shown.scores, tie)
     assert shown.label == "Coat"

@@ -26,7 +26,7 @@ from edge_fmnist.api import live
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.pipeline.reader_thread import ReaderThread, Retry
 from edge_fmnist.sources import mjpeg, parse_source
-from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, ChosenSource, Source
+from edge_fmnist.sources.base import CaptureSettings, ChosenSource, Source
 from edge_fmnist.sources.http_auth import Credentials, authorization, split_credentials
 from edge_fmnist.sources.mjpeg import MAX_DAMAGED
 from edge_fmnist.sources.stream import Stream, redacted
@@ -542,7 +542,11 @@ def test_a_damaged_image_is_an_unusable_frame(server: Callable[..., Server]) -> 
             source.read()
 
 
-def test_an_image_that_drips_is_interrupted_and_reopened(server: Callable[..., Server]) -> None:
+def test_an_image_that_drips_is_interrupted_and_reopened(
+    server: Callable[..., Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_fmnist.sources.stream.READ_TIMEOUT", 0.2)
+    monkeypatch.setattr("edge_fmnist.pipeline.reader_thread.STALL_MARGIN", 0.09)
     slow = threading.Event()
 
     def script(connection: socket.socket) -> None:
@@ -555,10 +559,10 @@ def test_an_image_that_drips_is_interrupted_and_reopened(server: Callable[..., S
 
     lost: list[str] = []
     source = parse_source(server(script).url, CaptureSettings(fps=100))
-    reader = ReaderThread(source, retry=Retry(first_delay=0.01), on_lost=lost.append, stall_timeout=0.3)
+    reader = ReaderThread(source, retry=Retry(first_delay=0.01), on_lost=lost.append)
     reader.open()
     assert reader.next(5) is not None
-    assert source.read_timeout == READ_TIMEOUT + 1 / 100
+    assert source.read_timeout == 0.2 + 1 / 100
     slow.set()
     while not lost:
         reader.next(0.1)

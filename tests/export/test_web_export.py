@@ -284,7 +284,7 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
     made = Fixtures(tmp_path_factory.mktemp("fixtures"))
     writer = Writer()
     classifier = Classifier.load("camera")
-    pipeline, scene, frames, stills = Pipeline(classifier, refresh_interval=30), Scene(640, 480), [], []
+    pipeline, scene, frames, stills = Pipeline(classifier), Scene(640, 480), [], []
     for index in range(FRAMES):
         seconds = 1 + index / FPS
         picture = scene.draw(seconds)

@@ -8,6 +8,7 @@ server refused.
 from __future__ import annotations
 
 import http.client
+from abc import abstractmethod
 
 import numpy as np
 
@@ -28,43 +29,31 @@ JPEG_END = b"\xff\xd9\r\n"
 MIN_BOUNDARY = 5
 
 
-class MjpegStream(Source):
-    """The images of a multipart response, whose frame size may change. It cannot be reopened."""
+class PictureStream(Source):
+    """Pictures over HTTP, one after another; a damaged one becomes an unusable frame."""
 
     pausable = False
+    _first: np.ndarray | None = None
+    _damaged = 0
 
-    def __init__(self, response: http.client.HTTPResponse, name: str) -> None:
-        """Take over a response whose headers have been read; ``name`` is for messages."""
-        self.name = name
-        self._response = response
-        self._damaged = 0
-        self._boundary = b""
-        self._first: np.ndarray | None = None
-
-    def open(self) -> None:
-        """See :meth:`Source.open`."""
-        while (picture := self.read()) is NO_PICTURE:
-            pass
-        self._first = picture
+    @abstractmethod
+    def next_content(self) -> bytes:
+        """Return the next picture file; raises as :meth:`Source.read`."""
 
     def read(self) -> np.ndarray:
-        """See :meth:`Source.read`; a damaged image becomes an unusable frame.
-
-        Raises:
-            SourceError: the stream ended, stalled, or sends something else.
-        """
+        """See :meth:`Source.read`."""
         first, self._first = self._first, None
         if first is not None:
             return first
         from edge_fmnist.vision.preprocess import to_frame
 
         try:
-            picture = to_frame(decode_picture(self._next_content(), self.name))
+            picture = to_frame(decode_picture(self.next_content(), self.name))
         except ImageError as error:
             self.problem = str(error)
             self._damaged += 1
             if self._damaged == MAX_DAMAGED:
-                raise SourceError(f"{self.name}: {MAX_DAMAGED} parts in a row that are not images") from error
+                raise SourceError(f"{error} ({MAX_DAMAGED} in a row)") from error
             return NO_PICTURE
         self._damaged = 0
         return picture
@@ -73,10 +62,26 @@ class MjpegStream(Source):
         """See :meth:`Source.skip`."""
         first, self._first = self._first, None
         if first is None:
-            self._next_content()
+            self.next_content()
         return True
 
-    def _next_content(self) -> bytes:
+
+class MjpegStream(PictureStream):
+    """The images of a multipart response, whose frame size may change. It cannot be reopened."""
+
+    def __init__(self, response: http.client.HTTPResponse, name: str) -> None:
+        """Take over a response whose headers have been read; ``name`` is for messages."""
+        self.name = name
+        self._response = response
+        self._boundary = b""
+
+    def open(self) -> None:
+        """See :meth:`Source.open`."""
+        while (picture := self.read()) is NO_PICTURE:
+            pass
+        self._first = picture
+
+    def next_content(self) -> bytes:
         """Return the content of the next part that is not empty and may be an image."""
         # Some servers send an empty part, or only a line break, to keep the connection open.
         content = b""

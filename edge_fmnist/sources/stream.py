@@ -14,9 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-import numpy as np
-
-from edge_fmnist.errors import ImageError, SourceError, UsageError
+from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources.base import (
     ENCRYPTED,
     NO_PICTURE,
@@ -29,10 +27,9 @@ from edge_fmnist.sources.base import (
 )
 from edge_fmnist.sources.capture import CaptureSource, open_ffmpeg
 from edge_fmnist.sources.http_auth import request, split_credentials
-from edge_fmnist.sources.mjpeg import MAX_DAMAGED, MAX_IMAGE_BYTES, MjpegStream
+from edge_fmnist.sources.mjpeg import MAX_IMAGE_BYTES, MjpegStream, PictureStream
 from edge_fmnist.sources.tls import client_context, ffmpeg_options
 from edge_fmnist.vision.picture_files import HEADER_BYTES, PICTURE_FORMATS, identify
-from edge_fmnist.vision.read_image import decode_picture
 
 if TYPE_CHECKING:
     import cv2
@@ -186,7 +183,7 @@ class FfmpegStream(CaptureSource):
         return capture
 
 
-class PolledImage(Source):
+class PolledImage(PictureStream):
     """An image at a URL, requested again and again."""
 
     def __init__(
@@ -210,42 +207,21 @@ class PolledImage(Source):
         self._response: http.client.HTTPResponse | None = response
         self._request_again = request_again
         self._closed = threading.Event()
-        self._first: np.ndarray | None = None
-        self._damaged = 0
 
     def open(self) -> None:
         """See :meth:`Source.open`."""
-        try:
-            self._first = self._load()
-        except ImageError as error:
-            raise SourceError(str(error)) from error
+        self._first = self.read()
+        if self._first is NO_PICTURE:
+            raise SourceError(str(self.problem))
 
-    def read(self) -> np.ndarray:
-        """See :meth:`Source.read`; a damaged image, as while a camera writes it, becomes an unusable frame."""
-        first, self._first = self._first, None
-        if first is not None:
-            return first
-        if self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
+    def next_content(self) -> bytes:
+        """Return the first image, or request the next one when it is due."""
+        if self._response is None and self._closed.wait(1 / (self.fps or SNAPSHOT_FPS)):
             raise SourceError(f"{self.name}: not open")
         try:
-            picture = self._load()
-        except ImageError as error:
-            self._damaged += 1
-            if self._closed.is_set() or self._damaged == MAX_DAMAGED:
-                raise SourceError(f"{error} ({self._damaged} in a row)") from error
-            self.problem = str(error)
-            return NO_PICTURE
-        self._damaged = 0
-        return picture
-
-    def _load(self) -> np.ndarray:
-        from edge_fmnist.vision.preprocess import to_frame
-
-        response, self._response = self._response or self._request_again(), None
-        try:
+            response, self._response = self._response or self._request_again(), None
             with response:
-                content = response.read(MAX_IMAGE_BYTES)
-            return to_frame(decode_picture(content, self.name))
+                return response.read(MAX_IMAGE_BYTES)
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
 

@@ -271,15 +271,9 @@ class LiveSettings:
         for name in ("threads", "interpreter") if isinstance(self.model, Classifier) else ():
             if getattr(self, name) != getattr(LiveSettings, name):
                 raise UsageError("the given Classifier has its own; expected none here", setting=name)
-        self._check_collect()
-        _ = self.adjustment
-
-    def _check_collect(self) -> None:
-        if self.collect is None:
-            if self.collect_below is not None:
-                raise UsageError("needs --collect", setting="collect_below")
-        elif self.collect_below is None and self.serve in (None, False):
+        if self.collect is not None and self.collect_below is None and self.serve in (None, False):
             raise UsageError("needs --serve or --collect-below", setting="collect")
+        _ = self.adjustment
 
     @property
     def adjustment(self) -> Adjustment:

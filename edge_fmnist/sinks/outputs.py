@@ -33,6 +33,7 @@ NEEDS = {
     "jsonl_max_bytes": "jsonl",
     "jsonl_keep": "jsonl_max_bytes",
     "save_segment": "save",
+    "collect_below": "collect",
     "collect_max_frames": "collect",
     "collect_max_mb": "collect",
     "allow_host": "serve",

@@ -458,12 +458,6 @@ def test_the_limit_of_the_folder_is_in_megabytes(tmp_path: Path, monkeypatch: py
     assert made[0][:3] == (tmp_path, 500, 2_500_000)
 
 
-@pytest.mark.parametrize("serve", [None, False])
-def test_to_collect_needs_a_page_or_a_score(tmp_path: Path, serve: bool | None) -> None:
-    with pytest.raises(UsageError, match="collect: needs --serve or --collect-below"):
-        live([], model="nano", collect=tmp_path, serve=serve)
-
-
 def test_few_frames_are_kept_and_seldom(tmp_path: Path, make_result: MakeResult) -> None:
     generator = np.random.default_rng(1)
     for interval, kept in ((60, 1), (0, 24)):

@@ -370,6 +370,7 @@ def test_memory_does_not_grow(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
         ({"model": "no-such-model"}, "no-such-model: neither a file nor a shipped model"),
         ({"watch_model": True}, r"watch_model: expected a \.tflite file"),
         ({"collect": "photos"}, "collect: needs --serve or --collect-below"),
+        ({"collect": "photos", "serve": False}, "collect: needs --serve or --collect-below"),
         ({"insecure": "no"}, "insecure: expected True or False, got 'no'"),
         ({"jsonl": False}, "jsonl: expected text, got False"),
         *[({name: ""}, f"{name}: expected a path, got an empty text") for name in ("snapshot", "collect", "ca")],

@@ -135,16 +135,7 @@ def test_snapshots_where_the_nth_write_fails(
         assert len(list(folder.iterdir())) == 4 * count
 
 
-def test_what_killed_snapshots_left_is_removed(tmp_path: Path) -> None:
-    left = tmp_path / ".000001-coat-20260131T142507-frame.jpg.ab_c1d2e.jpg"
-    others = [tmp_path / ".hidden.jpg", tmp_path / "photo.jpg"]
-    for path in (left, *others):
-        path.touch()
-    Snapshots(tmp_path).close()
-    assert sorted(tmp_path.iterdir()) == others
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_piece_that_cannot_be_written_leaves_no_trace(
     tmp_path: Path, results: list[LiveResult], suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

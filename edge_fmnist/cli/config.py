@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date, time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -68,29 +66,12 @@ def _unknown(key: str, known: list[str]) -> str:
 def _checked(path: Path, key: str, value: Any, parameter: Any, ctx: Any) -> Any:
     option = options().get(key)
     try:
-        if option is not None and option.type in (int, float):
-            if isinstance(value, (bool, int, float)) or not isinstance(value, (dict, list, date, time)):
-                option.check(value, key)
-                return value
-            raise UsageError(f"expected a number, got {_described(value)}")
-        if getattr(parameter, "is_flag", False):
-            if not isinstance(value, bool):
-                raise UsageError(f"expected true or false, got {_described(value)}")
-            return value
-        if not isinstance(value, str):
-            raise UsageError(f'expected text in quotes, such as "0", got {_described(value)}')
+        if getattr(parameter, "is_flag", False) and not isinstance(value, bool):
+            raise UsageError(f"expected true or false, got {value!r}")
+        if option is not None and option.type in (str, Path) and not isinstance(value, str):
+            raise UsageError(f'expected text in quotes, such as "0", got {value}')
         if option is not None:
             option.check(value, key)
         return parameter.type_cast_value(ctx, value)
     except (UsageError, typer.BadParameter) as error:
         raise UsageError(f"{path}: {key}: {error.message}") from error
-
-
-def _described(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "a table"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, (date, time)):
-        return "a date or time"
-    return ("true" if value else "false") if isinstance(value, bool) else repr(value)

@@ -98,11 +98,11 @@ def test_serving(
         # Types.
         ('width = "640"', "width: expected a whole number, got '640'"),
         ("width = true", "width: expected a whole number, got True"),
-        ("fps = []", "fps: expected a number, got a list"),
+        ("fps = []", "fps: expected a number, got []"),
         ("source = 0", 'source: expected text in quotes, such as "0", got 0'),
         ('mirror = "yes"', "mirror: expected true or false, got 'yes'"),
-        ("save = {a = 1}", 'save: expected text in quotes, such as "0", got a table'),
-        ("model = 2026-01-31", 'model: expected text in quotes, such as "0", got a date'),
+        ("save = {a = 1}", 'save: expected text in quotes, such as "0", got {'),
+        ("model = 2026-01-31", 'model: expected text in quotes, such as "0", got 2026-01-31'),
         # Values.
         ('log = "loud"', "log: 'loud' is not one of 'text', 'journal'"),
         ("seconds = nan", "seconds: expected a number above zero, got nan"),

@@ -33,7 +33,6 @@ wheel=
 action=install
 dry_run=no
 service=no
-keep_settings=no
 purge=no
 picamera2=auto
 version=
@@ -52,7 +51,6 @@ Install or update edge-fmnist with browser view and MQTT in its own virtual envi
   --rollback        switch back to the environment before the last update
   --uninstall       remove the installation and the Debian packages that it added; keep settings and data
   --purge           uninstall, and also delete $SETTINGS, $SECRETS and $STATE
-  --keep-settings   accepted with --uninstall, where it is the default
   --help            print this help
 
 An update builds a new environment and activates it if its \`doctor\` passes; otherwise the old one stays active.
@@ -101,15 +99,11 @@ parse() {
         --rollback) choose rollback ;;
         --uninstall) choose uninstall ;;
         --purge) choose uninstall && purge=yes ;;
-        --keep-settings) keep_settings=yes ;;
         --help | -h) usage && exit 0 ;;
         *) fail 2 "unknown argument '$1'; see --help" ;;
         esac
         shift
     done
-    if [ "$keep_settings" = yes ] && { [ "$action" != uninstall ] || [ "$purge" = yes ]; }; then
-        fail 2 "--keep-settings is only valid with --uninstall and without --purge"
-    fi
 }
 
 check_arguments() {

@@ -176,8 +176,6 @@ def test_unsuitable_machine(machine: Machine, commands: dict[str, str], message:
         (("--prefix", "/opt/../etc"), 2, "letters, digits"),
         (("--service", "--prefix", "/home/pi/edge-fmnist"), 2, "the service cannot read /home/pi"),
         (("--prefix=/usr",), 2, "/usr contains files that do not belong to edge-fmnist"),
-        (("--keep-settings",), 2, "only valid with --uninstall"),
-        (("--purge", "--keep-settings"), 2, "without --purge"),
         (("--purge", "--rollback"), 2, "expected --rollback or --uninstall, not both"),
     ],
 )
@@ -279,7 +277,7 @@ def test_uninstall_keeps_settings_and_data_until_purge(machine: Machine, uninsta
     machine.service()
     kept = (machine.settings, machine.secrets, machine.data)
     if uninstall_first:
-        result = machine.install("--uninstall", "--keep-settings")
+        result = machine.install("--uninstall")
         assert result.returncode == 0, result.stderr
         assert all(path.exists() for path in kept)
         assert not any(os.path.lexists(path) for path in (machine.prefix, machine.unit, machine.link))

@@ -14,11 +14,10 @@ from typer.models import TyperPath
 
 from edge_fmnist.api import make_loop
 from edge_fmnist.cli import config, console
-from edge_fmnist.cli.reports import JournalReport, Log, Report, log_of, say_event
+from edge_fmnist.cli.reports import ERROR, JournalReport, Log, Report, log_of, say_event
 from edge_fmnist.cli.signals import stopped_by_signals
 from edge_fmnist.cli.supervision import Supervisor
 from edge_fmnist.errors import EdgeFmnistError, ImageError
-from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.settings import LiveSettings, Option, options
 from edge_fmnist.pipeline.stats import LiveStats
 from edge_fmnist.pipeline.systemd import Notifier
@@ -73,7 +72,7 @@ def _located(ctx: Any, error: EdgeFmnistError, log: str | None) -> Exception:
     """Return what to raise for an error: one that names its cause, or the exit after a line for the journal."""
     message = config.located(ctx, error)
     if log_of(log) is Log.JOURNAL:
-        say_event("error", message, journal.ERROR)
+        say_event("error", message, ERROR)
         return typer.Exit(error.exit_code)
     located = EdgeFmnistError(message)
     located.exit_code = error.exit_code

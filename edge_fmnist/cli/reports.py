@@ -1,16 +1,22 @@
-"""Messages of ``edge-fmnist live``: readable text, or events for the journal."""
+"""Messages of ``edge-fmnist live``: readable text, or events for the journal of systemd.
+
+``<6>event=label label=Coat previous="no garment" score=0.93``: the journal takes the prefix as the priority of the
+line, see sd-daemon(3); the rest is logfmt, which is readable and easy to parse.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import os
+import re
 import sys
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from edge_fmnist.cli import console
-from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.stats import NO_GARMENT, LiveStats
 from edge_fmnist.sinks.outputs import OutputReport
@@ -18,6 +24,9 @@ from edge_fmnist.sinks.outputs import OutputReport
 if TYPE_CHECKING:
     from edge_fmnist.sinks.web import WebPage
 
+# Priorities of syslog(3).
+ERROR, WARNING, INFO = 3, 4, 6
+BARE = re.compile(r"[\w.,:;/+@%()-]+")
 # Return to the start of the line and erase it.
 CLEAR_LINE = "\r\x1b[K"
 
@@ -31,7 +40,31 @@ class Log(str, Enum):
 
 def log_of(log: str | None) -> Log:
     """Return the format: as requested, else for the journal if standard error is connected to it."""
-    return Log(log) if log else (Log.JOURNAL if journal.is_stderr() else Log.TEXT)
+    return Log(log) if log else (Log.JOURNAL if is_journal() else Log.TEXT)
+
+
+def is_journal() -> bool:
+    """Return whether standard error is connected to the journal, see JOURNAL_STREAM in systemd.exec(5)."""
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+def journal_line(event: str, fields: Mapping[str, object], priority: int = INFO) -> str:
+    """Return one line, escaping line breaks; fields that are None are left out. ``priority`` is that of syslog(3)."""
+    pairs = [f"{key}={_value(value)}" for key, value in {"event": event, **fields}.items() if value is not None]
+    return f"<{priority}>{' '.join(pairs)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        # No exponent: a service runs for weeks.
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.1f}"
+    text = str(value)
+    # JSON's escapes keep a line break in a file name from starting a new line.
+    return text if BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 class Report(OutputReport):
@@ -105,22 +138,22 @@ class Report(OutputReport):
 
 
 class JournalReport(Report):
-    """One line for each change, in the format of :mod:`edge_fmnist.pipeline.journal`."""
+    """One line for each change, in the format of :func:`journal_line`."""
 
     has_events = True
 
     def warn(self, message: str) -> None:
         """See :meth:`Report.warn`."""
-        say_event("warning", message, journal.WARNING)
+        say_event("warning", message, WARNING)
 
     def failed(self, message: str) -> None:
         """See :meth:`Report.failed`."""
-        say_event("sink-failed", message, journal.ERROR)
+        say_event("sink-failed", message, ERROR)
 
     def serving(self, page: WebPage) -> None:
         """See :meth:`Report.serving`."""
         if page.access.generated:
-            console.say(journal.line("serving", {"url": page.login_url}))
+            console.say(journal_line("serving", {"url": page.login_url}))
         else:
             self._event("serving", {"url": page.url})
 
@@ -142,11 +175,11 @@ class JournalReport(Report):
 
     def lost(self, message: str) -> None:
         """See :meth:`Report.lost`."""
-        say_event("source-lost", message, journal.WARNING)
+        say_event("source-lost", message, WARNING)
 
     def back(self, message: str) -> None:
         """See :meth:`Report.back`."""
-        say_event("source-back", message, journal.WARNING)
+        say_event("source-back", message, WARNING)
 
     def swapped(self, message: str) -> None:
         """See :meth:`Report.swapped`."""
@@ -160,7 +193,7 @@ class JournalReport(Report):
 
     def _event(self, event: str, fields: Mapping[str, object]) -> None:
         if not self.quiet:
-            console.say(journal.line(event, fields))
+            console.say(journal_line(event, fields))
 
 
 def _show_qr_code(url: str) -> None:
@@ -176,4 +209,4 @@ def _show_qr_code(url: str) -> None:
 
 def say_event(event: str, message: str, priority: int) -> None:
     """Write a line with a message for the journal."""
-    console.say(journal.line(event, {"message": message}, priority))
+    console.say(journal_line(event, {"message": message}, priority))

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from edge_fmnist.cli.reports import JournalReport, Log, log_of
+from edge_fmnist.cli.reports import JournalReport, Log, journal_line, log_of
 from edge_fmnist.cli.supervision import Supervisor
-from edge_fmnist.pipeline import journal
 from edge_fmnist.pipeline.observer import State
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.pipeline.systemd import Notifier
@@ -34,7 +33,7 @@ MAIN = "from edge_fmnist.cli.app import main; main()"
     ],
 )
 def test_a_line(fields: dict[str, object], line: str) -> None:
-    assert journal.line("e", fields) == line
+    assert journal_line("e", fields) == line
 
 
 def test_the_journal_is_recognized_by_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edge_fmnist_export.architectures import residual
-from edge_fmnist_export.architectures.registry import architecture
 
 NETWORK = residual.parse("resnet:32;40/2,40,60/2")
 
 
-@architecture("edge")
 def edge(keras: Any) -> Any:
     """Build the default network: 114,946 parameters, 13,965,992 MACs.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, architecture
+from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
 
 
-@architecture("lenet5")
 def lenet5(keras: Any) -> Any:
     """Build LeNet-5 (LeCun et al. 1998) with ReLU, max pooling, Dense 120 and 64: 59,086 parameters, 413,920 MACs.
 
@@ -25,7 +24,6 @@ def lenet5(keras: Any) -> Any:
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name="lenet5")
 
 
-@architecture("mlp-128")
 def mlp_128(keras: Any) -> Any:
     """Build Flatten, Dense 128, Dense 10: 101,770 parameters, 101,632 MACs; published at 86 %."""
     layers = keras.layers
@@ -35,7 +33,6 @@ def mlp_128(keras: Any) -> Any:
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name="mlp_128")
 
 
-@architecture("cnn-93k")
 def cnn_93k(keras: Any) -> Any:
     """Build convolutions of 32, 64, 64 and Dense 64: 93,322 parameters, 2,794,240 MACs; published at 83 %.
 
@@ -53,7 +50,6 @@ def cnn_93k(keras: Any) -> Any:
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name="cnn_93k")
 
 
-@architecture("cnn-dropout")
 def cnn_dropout(keras: Any) -> Any:
     """Build convolutions of 32, 64, 128 with dropout: 241,546 parameters, 3,237,248 MACs; published at 93 %."""
     layers = keras.layers
@@ -86,19 +82,16 @@ def _plain_cnn(keras: Any, *filters: int) -> Any:
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name=f"cnn_{len(filters)}")
 
 
-@architecture("cnn-1")
 def cnn_1(keras: Any) -> Any:
     """Build one convolution and Dense 128: 804,554 parameters, 1,029,888 MACs."""
     return _plain_cnn(keras, 32)
 
 
-@architecture("cnn-2")
 def cnn_2(keras: Any) -> Any:
     """Build two convolutions and Dense 128: 421,642 parameters, 4,241,152 MACs."""
     return _plain_cnn(keras, 32, 64)
 
 
-@architecture("cnn-3")
 def cnn_3(keras: Any) -> Any:
     """Build three convolutions and Dense 128: 241,546 parameters, 7,599,872 MACs."""
     return _plain_cnn(keras, 32, 64, 128)

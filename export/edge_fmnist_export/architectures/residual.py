@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE, Builder, family
+from edge_fmnist_export.architectures.registry import CLASSES, INPUT_SHAPE
 
 FAMILY = "resnet"
 EXAMPLE = f"{FAMILY}:32;48/2,80/2"
@@ -191,14 +191,3 @@ def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
         x = residual_block(keras, x, block.filters, block.strides, block.size, block.inner)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name=name)
-
-
-@family(FAMILY)
-def resnet(name: str) -> Builder:
-    """Return the builder of the network that ``resnet:STEM;BLOCK,BLOCK,...`` describes.
-
-    Raises:
-        UsageError: an invalid name, or a value out of range.
-    """
-    network = parse(name)
-    return lambda keras: build(network, keras)

@@ -32,10 +32,8 @@ def load_keras_model(run: Run) -> Any:
         MissingExtraError: Keras or its back end is not installed.
         RunError: the weights are missing or do not fit.
     """
-    from edge_fmnist_export.training.float_model import float_model
-
     _limit_tensorflow_threads()
-    return float_model(run, backend.keras_module(PURPOSE))
+    return run.float_model(backend.keras_module(PURPOSE))
 
 
 @functools.cache

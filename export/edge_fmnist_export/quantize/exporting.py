@@ -21,7 +21,6 @@ from edge_fmnist_export.quantize.convert import IoType, Representative
 from edge_fmnist_export.quantize.int4 import int4_weights
 from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
 from edge_fmnist_export.training import backend, calibration, training_data
-from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.run_folder import Run
 
 INT8 = "int8"
@@ -111,7 +110,7 @@ class Exporter:
         keras = backend.keras_on_tensorflow()
         # Layer names go into the file, and Keras numbers them; restart the numbers, so that its bytes are the same.
         keras.utils.clear_session()
-        self._prepare(run.recipe.name, float_model(run, keras), names, io, test)
+        self._prepare(run.recipe.name, run.float_model(keras), names, io, test)
         # A network has ten outputs for any data set, also one of fewer classes.
         self.labels = filled(names, run.recipe.outputs)
         self.run, self.representative, self._flip_tta = run, representative, run.recipe.flip_tta

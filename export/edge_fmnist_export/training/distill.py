@@ -17,7 +17,6 @@ from edge_fmnist_export.architectures.registry import CLASSES
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.augment import augment
 from edge_fmnist_export.training.batches import Subset, epoch_batches
-from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import Forward, quick_logits
 from edge_fmnist_export.training.recipe import Augmentation, Recipe
 from edge_fmnist_export.training.run_folder import Run, open_run
@@ -181,4 +180,4 @@ def _write(path: Path, logits: np.ndarray) -> None:
 
 
 def _forward(run: Run) -> Forward:
-    return quick_logits(float_model(run, backend.keras_module()), flip_tta=run.recipe.flip_tta)
+    return quick_logits(run.float_model(backend.keras_module()), flip_tta=run.recipe.flip_tta)

@@ -52,29 +52,18 @@ def modules() -> Modules:
     return Modules(keras, optimization.quantization.keras)
 
 
-def float_model(architecture: str, weights: Sequence[np.ndarray], dropout: float = 1.0, classes: int = CLASSES) -> Any:
-    """Return a ``tf_keras`` model with the given float weights; dropout rates are multiplied by ``dropout``.
-
-    Raises:
-        UsageError: unknown architecture.
-        RunError: the weights do not fit it.
-    """
-    model = architectures.build(architecture, modules().keras, dropout, classes=classes)
-    assign_variables(model.weights, weights, f"the float weights of {architecture}")
-    return model
-
-
 @interrupted_later()
 def quantization_aware(
     architecture: str, weights: Sequence[np.ndarray], calibration: Subset, dropout: float = 1.0
 ) -> Any:
-    """Return a quantization-aware model initialized with trained float weights.
+    """Return a quantization-aware model initialized with trained float weights; dropout rates are times ``dropout``.
 
     Raises:
         UsageError: unknown architecture.
         RunError: the weights do not fit it.
     """
-    model = float_model(architecture, weights, dropout, calibration.classes)
+    model = architectures.build(architecture, modules().keras, dropout, classes=calibration.classes)
+    assign_variables(model.weights, weights, f"the float weights of {architecture}")
     quantized = modules().quantization.quantize_model(model)
     _calibrate(quantized, model, calibration)
     return quantized

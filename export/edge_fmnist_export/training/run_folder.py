@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any
 from edge_fmnist import extras
 from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import RunError, RunNotFoundError, UsageError
-from edge_fmnist_export.training.weights import Arrays, load_arrays
+from edge_fmnist_export import architectures
+from edge_fmnist_export.training.weights import Arrays, assign_variables, load_arrays
 
 if TYPE_CHECKING:
     from edge_fmnist_export.training.recipe import Recipe
@@ -93,6 +94,12 @@ class Run:
         """
         self.require(phase)
         return load_arrays(self.weights_path(phase))
+
+    def float_model(self, keras: Any) -> Any:
+        """Return the float model with its best weights; ``keras`` is the Keras 3 module. Raises as :meth:`weights`."""
+        model = architectures.build(self.recipe.architecture, keras, classes=self.recipe.outputs)
+        assign_variables(model.weights, self.weights("float"), str(self.weights_path("float")))
+        return model
 
     def read_json(self, name: str, default: Any) -> Any:
         """Return the content of a JSON file of the run, or ``default`` without one.

@@ -19,7 +19,6 @@ from edge_fmnist_export.training.calibration import FILE as CALIBRATION
 from edge_fmnist_export.training.calibration import calibrate, recorded
 from edge_fmnist_export.training.distill import DistillationTargets, distillation_targets, hashes, teachers
 from edge_fmnist_export.training.epochs import run_phase
-from edge_fmnist_export.training.float_model import float_model
 from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.losses import Objective
 from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Listener, Phase
@@ -252,7 +251,7 @@ def _trained_model(run: Run) -> Any:
         from edge_fmnist_export.training import qat
 
         return qat.restored(run.recipe.architecture, run.weights(QAT), run.recipe.outputs)
-    return float_model(run, backend.keras_module())
+    return run.float_model(backend.keras_module())
 
 
 def _float_phase(run: Run, data: TrainingData, targets: DistillationTargets | None) -> Phase:

@@ -92,9 +92,8 @@ def load_float_model(run: Run) -> Any:
     # Gradients come from TensorFlow, whichever back end trained.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     from edge_fmnist_export.training import backend
-    from edge_fmnist_export.training.float_model import float_model
 
-    return float_model(run, backend.keras_on_tensorflow("the float model"))
+    return run.float_model(backend.keras_on_tensorflow("the float model"))
 
 
 def run_of(classifier: Classifier, name: str, option: str | None = None) -> Run:

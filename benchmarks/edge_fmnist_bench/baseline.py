@@ -195,14 +195,15 @@ def check_subject(model: dict[str, Any], data: dict[str, Any] | None, baseline: 
         )
 
 
-def updated(document: Document, path: Path, instructions: int | None = None) -> dict[str, Any]:
-    """Return the baseline that a complete result makes, without the metrics that do not apply to the model.
+def update(document: Document, path: Path, instructions: int | None = None) -> None:
+    """Write the baseline that a complete result makes, without the metrics that do not apply to the model.
 
     Keeps the tolerances of an existing baseline and, for a byte-identical model, its other kinds of machines.
 
     Raises:
         BaselineError: a metric that applies was not measured, or the file is not a baseline, or damaged: its tolerances
             would be lost.
+        OSError: the file cannot be written.
     """
     found, ratio = measured(document), speedup(document)
     applies = {
@@ -236,18 +237,8 @@ def updated(document: Document, path: Path, instructions: int | None = None) -> 
         made[metric] = dict(before[metric]) if before.get("sha256") == sha256 else {}
         if value is not None:
             made[metric][kind] = {**before[metric].get(kind, KIND_TOLERANCES[metric]), "value": value}
-    return made
+    write_json(path, made)
 
 
 def _unusable(value: Any) -> bool:
     return value is None or (isinstance(value, float) and not math.isfinite(value))
-
-
-def update(document: Document, path: Path, instructions: int | None = None) -> None:
-    """Write the baseline that a result makes; see :func:`updated`.
-
-    Raises:
-        BaselineError: a metric that applies was not measured.
-        OSError: the file cannot be written.
-    """
-    write_json(path, updated(document, path, instructions))

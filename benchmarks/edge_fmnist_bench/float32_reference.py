@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edge_fmnist.errors import ModelError
-from edge_fmnist.model.tflite_graph import DEQUANTIZE, IDENTIFIER, QUANTIZE, TYPES, file_schema, read_graph
+from edge_fmnist.model.tflite_graph import DEQUANTIZE, QUANTIZE, TYPES, file_schema, read_graph
 
 INTEGERS = {"INT4": np.int8, "INT8": np.int8, "INT32": np.int32}
 
@@ -40,20 +40,10 @@ def float32_reference(content: bytes, source: str) -> bytes:
         _to_float(model, tensor, schema)
     # The signatures name tensors that may be gone, and the metadata buffers.
     model.subgraphs, model.signatureDefs, model.metadata = [graph], None, None
-    return _pack(model)
+    # Of the export package, which comes in the same wheel; it needs no extra.
+    from edge_fmnist_export.quantize.compact import compact_model
 
-
-def _pack(model: Any) -> bytes:
-    """Return the bytes of a model without the contents of unused buffers."""
-    import flatbuffers
-
-    used = {int(tensor.buffer) for graph in model.subgraphs for tensor in graph.tensors}
-    for index, buffer in enumerate(model.buffers):
-        if index not in used:
-            buffer.data = None
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
+    return compact_model(model)
 
 
 def _drop_conversions(model: Any, graph: Any) -> None:

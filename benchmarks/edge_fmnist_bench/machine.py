@@ -49,7 +49,7 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": usable_cores(),
         "virtual": "hypervisor" in processor.flags() or None,
-        "memory_bytes": _memory(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.platform(),
         "governor": _text(FREQUENCY / "scaling_governor"),
         "state": {"before": state(), "after": None},
@@ -127,13 +127,6 @@ def _text(path: Path) -> str | None:
 
 def _cpu() -> str:
     return processor.entry("model name") or processor.entry("Model") or platform.processor() or platform.machine()
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (OSError, ValueError):
-        return None
 
 
 def _load() -> float | None:

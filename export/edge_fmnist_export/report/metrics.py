@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from edge_fmnist.errors import DataError
 from edge_fmnist.model.evaluation import ClassMetrics
 
 DIGITS = 6
@@ -90,19 +89,9 @@ def measure(
 
     Targets and predictions are class indexes, shape (N,); probabilities have the shape (N, classes) and rows that sum
     to 1.
-
-    Raises:
-        DataError: no images, arrays that do not fit each other, or an index without a label.
     """
     from sklearn import metrics
 
-    if not len(targets) or targets.shape != predicted.shape:
-        raise DataError(f"expected one prediction per image, at least one; got {len(predicted)} for {len(targets)}")
-    for name, values in (("target", targets), ("prediction", predicted)):
-        if values.min() < 0 or values.max() >= len(labels):
-            raise DataError(f"expected each {name} to be 0 to {len(labels) - 1}, got {values.min()} to {values.max()}")
-    if probabilities is not None and probabilities.shape != (len(targets), len(labels)):
-        raise DataError(f"expected probabilities of shape {(len(targets), len(labels))}, got {probabilities.shape}")
     indexes, present = range(len(labels)), np.union1d(targets, predicted)
     each = metrics.precision_recall_fscore_support(targets, predicted, labels=indexes, zero_division=0)
     confusion = metrics.confusion_matrix(targets, predicted, labels=indexes).astype(np.int64)

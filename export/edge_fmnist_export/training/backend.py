@@ -46,12 +46,9 @@ def keras_module(purpose: str = "training") -> Any:
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
-        UsageError: the installed Keras is version 2.
     """
     quiet_tensorflow()
     keras = require("keras", purpose)
-    if int(keras.__version__.partition(".")[0]) < 3:
-        raise UsageError(f"expected Keras 3, got {keras.__version__}; pip install 'edge-fmnist[export]'")
     # Keras warns about shuffling of generators in any case; ours yield shuffled batches.
     warnings.filterwarnings("ignore", message=".*shuffle=True.*", module="keras")
     return keras
@@ -115,7 +112,6 @@ def warm_up_keras() -> None:
 
     Raises:
         MissingExtraError: Keras or its back end is not installed.
-        UsageError: the installed Keras is version 2.
     """
     with interrupted_later():
         keras = keras_module()

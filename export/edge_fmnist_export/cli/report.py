@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +50,7 @@ def report(
     extras.require("report", "the report", MODULES)
     from edge_fmnist.data.files import check_outputs, check_replaceable
     from edge_fmnist_export.report.builder import PAGE, SUMMARY, build_report, choose_sections
+    from edge_fmnist_export.report.progress import ReportProgress
     from edge_fmnist_export.report.report_input import EXPORT_RECORD, export_files, find_input
     from edge_fmnist_export.report.store import RECORD
 
@@ -66,7 +65,11 @@ def report(
         place = folder / section
         check_replaceable(place, [path.name for path in place.glob("*")], RECORD, "key")
     console.say(f"Report on {found.name}, {len(names)} sections, in {folder}")
-    with _progress(len(names)) as progress, console.quiet_native_log():
+    with (
+        console.lasting_stderr_console() as target,
+        ReportProgress(target, len(names)) as progress,
+        console.quiet_native_log(),
+    ):
         context = _context(found, folder, data, labels, seed, threads, progress)
         written = build_report(context, names, fresh=fresh, started=progress.section_started)
         progress.section_ended()
@@ -78,14 +81,6 @@ def report(
         console.say(f"Error: {name}: {error}")
     if written.failures:
         raise typer.Exit(max(error.exit_code for error in written.failures.values()))
-
-
-@contextmanager
-def _progress(sections: int) -> Iterator[ReportProgress]:
-    from edge_fmnist_export.report.progress import ReportProgress
-
-    with console.lasting_stderr_console() as target, ReportProgress(target, sections) as progress:
-        yield progress
 
 
 def _context(

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edge_fmnist.errors import RunError
 from edge_fmnist_export.training.batches import Subset
-from edge_fmnist_export.training.keras_trainer import KerasTrainer, Trainer
+from edge_fmnist_export.training.keras_trainer import KerasTrainer
 from edge_fmnist_export.training.phase import EpochRecord, Listener, Phase
 from edge_fmnist_export.training.weights import Arrays, Checkpoint, assign_variables, read_variables
+
+if TYPE_CHECKING:
+    from edge_fmnist_export.training.torch_trainer import TorchTrainer
+
+    Trainer = KerasTrainer | TorchTrainer
 
 
 def make_trainer(phase: Phase) -> Trainer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,30 +17,12 @@ from edge_fmnist_export.training.phase import Phase
 Report = Callable[[float, float, int], None]
 
 
-class Trainer(Protocol):
-    """Trains a phase's model.
+class KerasTrainer:
+    """Trains with ``fit``, which Keras 3 and ``tf_keras`` both have.
 
     Attributes:
         variables: all variables that training changes, in a fixed order, for checkpoints.
     """
-
-    variables: list[Any]
-
-    def fit(self, batches: Batches, steps: int, report: Report) -> dict[str, float]:
-        """Train one epoch and return the means of ``loss`` and ``accuracy``."""
-
-    def evaluate(self, validation: Subset) -> dict[str, float]:
-        """Return ``loss`` and ``accuracy`` on the validation images."""
-
-    def round_weights(self, batches: Batches) -> None:
-        """Round the model's weights to as many bits as they have, and measure statistics on some of the batches."""
-
-    def learning_rate(self) -> float:
-        """Return the current learning rate."""
-
-
-class KerasTrainer:
-    """Trains with ``fit``, which Keras 3 and ``tf_keras`` both have."""
 
     @interrupted_later()
     def __init__(self, phase: Phase) -> None:

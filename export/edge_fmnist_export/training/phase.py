@@ -28,7 +28,13 @@ class EpochRecord:
 
 
 class Listener(Protocol):
-    """Callbacks of a phase."""
+    """Callbacks of a training run."""
+
+    def photo_done(self, done: int, of: int) -> None:
+        """Handle one more preprocessed photograph."""
+
+    def view_done(self, done: int, of: int) -> None:
+        """Handle one more view for which the teachers' logits are computed."""
 
     def phase_started(self, phase: str, epochs: int, steps: int, done: int) -> None:
         """Handle the start of a phase of ``epochs`` epochs of ``steps`` steps, ``done`` of them finished before."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -45,17 +45,7 @@ FLOAT, QAT = "float", "qat"
 PHASE_SEEDS = {FLOAT: 0, QAT: 1}
 
 
-class TrainingListener(Listener, Protocol):
-    """Callbacks of a training run."""
-
-    def photo_done(self, done: int, of: int) -> None:
-        """Handle one more preprocessed photograph."""
-
-    def view_done(self, done: int, of: int) -> None:
-        """Handle one more view for which the teachers' logits are computed."""
-
-
-def train(run: Run, data: Split | None, listener: TrainingListener, photos: Path | None = None) -> dict[str, Any]:
+def train(run: Run, data: Split | None, listener: Listener, photos: Path | None = None) -> dict[str, Any]:
     """Train and calibrate a run, from its checkpoint if there is one; finished phases are skipped.
 
     Returns:
@@ -208,7 +198,7 @@ def read_metrics(run: Run) -> dict[str, Any]:
     return metrics
 
 
-def _train_phases(run: Run, data: TrainingData, listener: TrainingListener) -> None:
+def _train_phases(run: Run, data: TrainingData, listener: Listener) -> None:
     model, targets, recipe = None, None, run.recipe
     for name in _phases(recipe):
         if not run.has(name):
@@ -320,7 +310,7 @@ def _batches(
     return batches
 
 
-def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: TrainingListener) -> None:
+def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: Listener) -> None:
     """Train a phase to its end and save it; its model keeps the best weights."""
     checkpoint = load_checkpoint(run.checkpoint) if run.checkpoint.is_file() else None
     if checkpoint is not None and checkpoint.phase != phase.name:

@@ -1,14 +1,4 @@
-"""The results folder of a baseline.
-
-::
-
-    baselines/NAME/
-    ├── model.json or model.skops   the fitted model; contains no code
-    ├── confusion.png               confusion matrix of the test images
-    ├── importance.png, .csv        importance of each pixel
-    ├── report.txt                  scikit-learn's classification report of the test images
-    └── results.json                settings, metrics, durations, machine, hashes of the data
-"""
+"""The results folder of a baseline. docs/baselines.md describes its files."""
 
 from __future__ import annotations
 

@@ -1,15 +1,4 @@
-"""Sections on disk: figures as SVG, tables as CSV and JSON, and a record for the cache.
-
-::
-
-    REPORT/
-    ├── index.html            the page
-    ├── report.json           model, summaries, durations, memory
-    └── SECTION/
-        ├── section.json      text, captions, summary, and the cache key
-        ├── NAME.svg          a figure
-        └── NAME.csv, .json   a table
-"""
+"""Sections on disk: figures as SVG, tables as CSV and JSON, and a record for the cache (docs/report.md)."""
 
 from __future__ import annotations
 

@@ -1,17 +1,4 @@
-"""Run folders: the output of a training run.
-
-::
-
-    runs/NAME/
-    ├── recipe.toml      the recipe, with the command line's changes
-    ├── run.json         versions, seed, hashes of the data, machine
-    ├── history.json     one record for each epoch
-    ├── float.npz        best float weights by validation
-    ├── qat.npz          best quantization-aware weights by validation, with activation ranges
-    ├── metrics.json     best epoch and accuracies of each phase
-    ├── calibration.json temperature and threshold, from validation
-    └── checkpoint.npz   only while unfinished: where --resume continues
-"""
+"""Run folders: the output of a training run. docs/train.md describes their files."""
 
 from __future__ import annotations
 

@@ -307,11 +307,6 @@ def test_the_shipped_baseline() -> None:
     assert set(shipped["metrics"]) == set(baselines.METRICS)
 
 
-def test_accuracy_is_that_of_the_reference(result: Result, baseline: Path) -> None:
-    result["variants"].insert(0, {"name": "classifier", "accuracy": {"top1": 0.1}, "error": None})
-    assert moved(result, baseline) == []
-
-
 def test_a_file_that_does_not_state_its_float_accuracy(result: Result, tmp_path: Path) -> None:
     result["model"]["float_top1"] = None
     baselines.update(result, tmp_path / "new.json")

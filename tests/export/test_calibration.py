@@ -67,9 +67,12 @@ def test_correct_scores_accept_any_correct_class_and_leave_out_unknown() -> None
 
 
 @pytest.mark.parametrize("lost", [0.0, 0.05, 0.25, 0.5, 1.0])
-def test_threshold_rejects_the_requested_share(lost: float) -> None:
+def test_threshold_rejects_the_requested_share_and_no_more(lost: float) -> None:
     hits = np.random.default_rng(1).uniform(0.2, 1, 1000).astype(np.float32)
     assert (hits < choose_threshold(hits, lost)).mean() == pytest.approx(lost, abs=0.002)
+    # Of few predictions, one more is much more than the share.
+    few = np.linspace(0.3, 0.9, 11)
+    assert (few < choose_threshold(few, lost)).mean() <= lost
 
 
 def test_threshold_is_not_above_the_scores_it_was_taken_from() -> None:
@@ -118,10 +121,3 @@ def test_a_damaged_calibration_says_what_to_do(run: Run, value: Any) -> None:
     run.write_json(FILE, value)
     with pytest.raises(RunError, match=r"calibration\.json: expected a temperature above 0 .*run train with --resume"):
         recorded(run)
-
-
-@pytest.mark.parametrize("lost", [0.0, 0.05, 0.25, 0.5])
-def test_threshold_rejects_no_more_than_the_requested_share(lost: float) -> None:
-    # Of few predictions, one more is much more than the share.
-    hits = np.linspace(0.3, 0.9, 11)
-    assert (hits < choose_threshold(hits, lost)).mean() <= lost

@@ -9,6 +9,10 @@ from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export import architectures
+from edge_fmnist_export.quantize.convert import convert_qat
+from edge_fmnist_export.training import backend, qat
+from edge_fmnist_export.training.batches import Subset
+from edge_fmnist_export.training.weights import read_variables
 
 # Output height x width x filters x kernel height x width x depth, layer by layer.
 EDGE = [
@@ -39,11 +43,6 @@ def test_metadata_does_not_change_the_structure(edge: bytes) -> None:
 
 def converted(name: str) -> Graph:
     """Return the graph of an untrained network that was made quantization-aware and converted to int8."""
-    from edge_fmnist_export.quantize.convert import convert_qat
-    from edge_fmnist_export.training import backend, qat
-    from edge_fmnist_export.training.batches import Subset
-    from edge_fmnist_export.training.weights import read_variables
-
     model = architectures.build(name, backend.keras_on_tensorflow())
     images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
     calibration = Subset(images, np.zeros(64, np.uint8))
@@ -71,11 +70,6 @@ def test_a_quantized_network_is_all_integer(name: str, operators: set[str]) -> N
 
 @pytest.mark.slow
 def test_a_constant_channel_keeps_its_bias() -> None:
-    from edge_fmnist_export.quantize.convert import convert_qat
-    from edge_fmnist_export.training import backend, qat
-    from edge_fmnist_export.training.batches import Subset
-    from edge_fmnist_export.training.weights import read_variables
-
     name = "resnet:4;4/2"
     keras = backend.keras_on_tensorflow()
     keras.utils.set_random_seed(0)

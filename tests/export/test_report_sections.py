@@ -247,11 +247,6 @@ def test_a_section_is_cached_until_its_inputs_change(
     assert len(calls) == 8
 
 
-def test_classes_beyond_the_models_are_refused(context: ReportContext) -> None:
-    with pytest.raises(DataError, match="expected labels of the model's 3 classes, got label 9"):
-        builder.build_report(replace(context, labels=LABELS[:3]), ["data"])
-
-
 def test_the_tables_of_the_result(context: ReportContext) -> None:
     # Of classes of different size.
     unequal = np.repeat(np.arange(10, dtype=np.uint8), [1, 2, 3, 4, *[5] * 6])

@@ -55,9 +55,7 @@ learning_rate = 0.01
 def compare_logits(*names: str) -> None:
     """Print the largest logit of each network, and by how much ours differ, in float32 and in bfloat16."""
     import json
-    import os
 
-    os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
     from edge_fmnist_export import architectures
@@ -87,9 +85,7 @@ def compare_logits(*names: str) -> None:
 def compare_descent() -> None:
     """Print how far two trainers' weights are from each other and from the start, after the same batches."""
     import json
-    import os
 
-    os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
     from edge_fmnist_export import architectures
@@ -126,9 +122,7 @@ def compare_descent() -> None:
 def resumed() -> None:
     """Print how far the weights after two epochs with dropout are from those of a run that was resumed in between."""
     import json
-    import os
 
-    os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
     from edge_fmnist_export import architectures
@@ -163,9 +157,7 @@ def resumed() -> None:
 def mean_losses() -> None:
     """Print loss and accuracy of certain logits where images have one, three or no correct classes."""
     import json
-    import os
 
-    os.environ["KERAS_BACKEND"] = "torch"
     import numpy as np
 
     from edge_fmnist_export.training import backend
@@ -185,9 +177,7 @@ def mean_losses() -> None:
 def refused() -> None:
     """Print what a network with a strange layer and a strange optimiser are told."""
     import json
-    import os
 
-    os.environ["KERAS_BACKEND"] = "torch"
     from edge_fmnist.errors import UsageError
     from edge_fmnist_export.training import backend
     from edge_fmnist_export.training.losses import Objective
@@ -225,7 +215,7 @@ def test_same_padding_puts_the_odd_pixel_behind(size: int, kernel: int, stride: 
 def compared(spawn_calls: Callable[..., list[Any]]) -> list[Any]:
     """Return what the five functions above print."""
     calls = ((compare_logits, *NAMES), (compare_descent,), (refused,), (resumed,), (mean_losses,))
-    return spawn_calls(*calls, **WITHOUT_COMPILING)
+    return spawn_calls(*calls, **WITHOUT_COMPILING, KERAS_BACKEND="torch")
 
 
 def test_logits_are_those_of_keras(compared: list[Any]) -> None:

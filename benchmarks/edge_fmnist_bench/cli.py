@@ -47,7 +47,9 @@ def bench(
     scenario: Annotated[
         list[str] | None, typer.Option(help=f"Run only this scenario; repeatable: {', '.join(SCENARIOS)}.")
     ] = None,
-    iterations: Annotated[int | None, typer.Option(help="Calls per scenario. Default: from the protocol.")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="Calls per scenario. Default: from the protocol.")
+    ] = None,
     protocol: Annotated[File, typer.Option(help="Measurement protocol, a file like benchmarks/protocol.toml.")] = None,
     against: Annotated[
         str | None, typer.Option(help="float: compare with the float network in Keras and TFLite ([export]).")

@@ -116,13 +116,7 @@ class Protocol:
         return plain
 
     def shortened(self, iterations: int) -> Protocol:
-        """Return a protocol with ``iterations`` calls per scenario and no minimum duration.
-
-        Raises:
-            UsageError: ``iterations`` below 1.
-        """
-        if iterations < 1:
-            raise UsageError(f"--iterations: expected at least 1, got {iterations}")
+        """Return a protocol with ``iterations`` calls per scenario, at least 1, and no minimum duration."""
         change = dataclasses.replace
         single, paced = self.single_stream, self.paced
         rounds = min(single.rounds, iterations)

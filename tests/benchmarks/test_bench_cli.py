@@ -232,7 +232,7 @@ def test_an_unusable_baseline_is_refused_before_measuring(bench: Any, baseline: 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--iterations", "0"], 2, "expected at least 1, got 0"),
+        (["--iterations", "0"], 2, "0 is not in the range x>=1"),
         (["--scenario", "server"], 2, f"expected one of {', '.join(SCENARIOS)}, got 'server'"),
         (["--against", "int4"], 2, "expected float, got 'int4'"),
         (["--json", "--markdown"], 2, "both write to standard output"),

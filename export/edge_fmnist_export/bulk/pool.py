@@ -6,7 +6,6 @@ import ctypes
 import multiprocessing
 import os
 import signal
-import sys
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -141,9 +140,7 @@ def _serve(pipe: Connection, parent: int) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends, see PR_SET_PDEATHSIG(2const); Linux only."""
-    if not sys.platform.startswith("linux"):
-        return
+    """Let the kernel kill this process when its parent ends, see PR_SET_PDEATHSIG(2const)."""
     libc: Any = ctypes.CDLL(None)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

@@ -13,7 +13,7 @@ import typer
 
 from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_text
-from edge_fmnist.errors import CheckError, DataError, SourceError
+from edge_fmnist.errors import CheckError, SourceError
 from edge_fmnist_bench import document, tables
 from edge_fmnist_bench.document import Document
 from edge_fmnist_export.report import markdown
@@ -58,18 +58,6 @@ def section(name: str, result: Document, plots: dict[str, Path]) -> str:
     return "\n\n".join(parts)
 
 
-def with_results(text: str, results: str, where: str) -> str:
-    """Return a page with the part between its two marks replaced.
-
-    Raises:
-        DataError: the page lacks a mark.
-    """
-    filled = markdown.with_part(text, BEGIN, END, results)
-    if filled is None:
-        raise DataError(f"{where}: expected the lines {BEGIN!r} and {END!r}, between which the results go")
-    return filled
-
-
 def render(results: dict[str, Document], folder: Path) -> str:
     """Return the Markdown of all results, with the plots in the folder."""
     sections = []
@@ -87,7 +75,8 @@ def report(folder: Path, *, check: bool) -> None:
 
     Raises:
         SourceError: there is no README.
-        DataError: a result cannot be read, or the README lacks its marks.
+        DataError: a result cannot be read.
+        UsageError: the README lacks its marks.
         CheckError: the README is not up to date.
         MissingExtraError: the extra ``[plot]`` is not installed.
     """
@@ -101,7 +90,7 @@ def report(folder: Path, *, check: bool) -> None:
         for name, result in results.items():
             plot(result, folder / PLOTS / name)
     old = readme.read_text("utf-8")
-    new = with_results(old, render(results, folder), str(readme))
+    new = markdown.with_part(old, BEGIN, END, render(results, folder), str(readme))
     if check:
         if new != old:
             raise CheckError(f"{readme}: not up to date with {RESULTS}/; run `python -m edge_fmnist_bench.report`")

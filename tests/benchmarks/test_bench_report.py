@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.errors import CheckError, DataError
+from edge_fmnist.errors import CheckError, UsageError
 from edge_fmnist_bench import document, report
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.suite import BenchmarkPlan, Suite
@@ -62,7 +62,7 @@ def test_a_stale_page_is_found(folder: Path) -> None:
 
 def test_page_without_marks(folder: Path) -> None:
     (folder / "README.md").write_text("nothing", "utf-8")
-    with pytest.raises(DataError, match="expected the lines"):
+    with pytest.raises(UsageError, match="expected a page with the lines"):
         report.report(folder, check=True)
 
 

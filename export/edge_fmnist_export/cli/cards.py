@@ -14,7 +14,6 @@ from edge_fmnist.cli import console
 from edge_fmnist.data import dataset
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_text
-from edge_fmnist.errors import UsageError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import DEFAULT_MODEL, ShippedModel, shipped_models
 from edge_fmnist.model.tflite_graph import read_graph
@@ -31,19 +30,6 @@ WORST_PAIRS = 5
 def markers(name: str) -> tuple[str, str]:
     """Return the lines between which the figures of a model stand."""
     return (f"<!-- figures of {name}: made by `python -m edge_fmnist_export.cli.cards` -->", f"<!-- end of {name} -->")
-
-
-def with_figures(page: str, name: str, figures: str) -> str:
-    """Return the page with the figures of one model replaced.
-
-    Raises:
-        UsageError: the page lacks the markers of this model.
-    """
-    begin, end = markers(name)
-    filled = markdown.with_part(page, begin, end, figures)
-    if filled is None:
-        raise UsageError(f"the page of model cards has no card for {name}: expected the lines {begin!r} and {end!r}")
-    return filled
 
 
 def figures_of(model: ShippedModel, test: Split, latency: Latency) -> str:
@@ -95,9 +81,8 @@ def cards(page: Annotated[Path, typer.Argument(help="The page of model cards.")]
     latencies = compare_latency(contents, contents[DEFAULT_MODEL])
     text = page.read_text("utf-8")
     for name, model in models.items():
-        text = with_figures(
-            text, name, f"{figures_of(model, test, latencies[name])}\n\nMeasured with {measured_with()}."
-        )
+        figures = f"{figures_of(model, test, latencies[name])}\n\nMeasured with {measured_with()}."
+        text = markdown.with_part(text, *markers(name), figures, str(page))
     write_text(page, text)
     console.say(f"Wrote the figures of {', '.join(models)} into {page}.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist.data.files import write_json, write_text
+from edge_fmnist.errors import UsageError
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -15,11 +16,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def with_part(page: str, begin: str, end: str, content: str) -> str | None:
-    """Return a page with the text between two marker lines replaced; None if a marker is missing."""
+def with_part(page: str, begin: str, end: str, content: str, where: str) -> str:
+    """Return a page, which messages call ``where``, with the text between two marker lines replaced.
+
+    Raises:
+        UsageError: a marker is missing.
+    """
     before, begun, rest = page.partition(begin)
     _, ended, after = rest.partition(end)
-    return f"{before}{begin}\n\n{content}\n\n{end}{after}" if begun and ended else None
+    if not (begun and ended):
+        raise UsageError(
+            f"{where}: expected a page with the lines {begin!r} and {end!r}, between which the text is written; "
+            "add them, or name a new page"
+        )
+    return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 
 
 def write_page(path: Path, page: str, document: Any) -> Path:

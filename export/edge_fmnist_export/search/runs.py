@@ -91,10 +91,4 @@ def page_with(path: Path, name: str, command: str, content: str, new_page: str, 
         page = path.read_text("utf-8") if path.exists() else f"{new_page}\n\n{begin}\n{end}\n"
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as text ({error})") from error
-    filled = markdown.with_part(page, begin, end, content)
-    if filled is None:
-        raise UsageError(
-            f"{path}: expected a page with the lines {begin!r} and {end!r}, between which the table is written; "
-            "add them, or name a new page with --table"
-        )
-    return filled
+    return markdown.with_part(page, begin, end, content, str(path))

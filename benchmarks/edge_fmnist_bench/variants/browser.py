@@ -18,7 +18,6 @@ class BrowserVariant(BenchmarkVariant):
     """The page's classifier, from the image to the output tensor, timed by the page's own clock."""
 
     def __init__(self, model: str) -> None:
-        """Take a model by name or path."""
         from edge_fmnist_export.web.litertjs import VERSION
 
         kind = quantization(read_model(model))

@@ -122,7 +122,6 @@ class ClassifierVariant(BenchmarkVariant):
     """``Classifier.predict``, and ``Classifier.predict_batch`` for batches: what an application calls."""
 
     def __init__(self, model: str, interpreter: str, kind: str) -> None:
-        """Take a model by name or path, the interpreter's name, and the quantization for the title."""
         self.name, self.title, self.device = CLASSIFIER, f"Classifier.predict, {kind}", "CPU"
         self.file: Path | None = model_file(model)
         self._model, self._interpreter = model, interpreter
@@ -139,7 +138,6 @@ class InterpreterVariant(BenchmarkVariant):
     """The bare loop: pixels into the input tensor, invoke, output tensor to real numbers."""
 
     def __init__(self, model: str, interpreter: str, kind: str) -> None:
-        """Take a model by name or path, the interpreter's name, and the quantization for the title."""
         self.name = f"{SHORT[interpreter]}-{kind}"
         self.title = f"{TITLES[interpreter]} {interpreters.installed()[interpreter]}, {kind}"
         self.device = "CPU"
@@ -159,7 +157,6 @@ class Float32Variant(InterpreterVariant):
     """The bare loop on the float32 reference of an int8 model."""
 
     def __init__(self, model: str, interpreter: str) -> None:
-        """Take an int8 model by name or path, and the interpreter's name."""
         super().__init__(model, interpreter, FLOAT32)
         self.title, self.file = f"{self.title} reference", None
 

@@ -77,7 +77,6 @@ class MissingVariant(InterpreterVariant):
     """A format that could not be exported; its row shows the reason."""
 
     def __init__(self, kind: str, interpreter: str, reason: str) -> None:
-        """Take the format, the interpreter's name, and why there is no file."""
         super().__init__("", interpreter, kind)
         self.file = None
         self._reason = reason

@@ -65,7 +65,6 @@ class KerasVariant(BenchmarkVariant):
     """A Keras model called in one way; loaded when it is opened."""
 
     def __init__(self, way: str, title: str, device: str, folder: str) -> None:
-        """Take the way (``predict``, ``compiled`` or ``xla``), the title, the device and the run folder."""
         self.name, self.title, self.device, self.file = f"keras-{way}", title, device, None
         self._way, self._folder = way, folder
 

@@ -84,11 +84,6 @@ def _parse_seeds(seeds: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def main() -> None:
-    """Run the command."""
+if __name__ == "__main__":
     with console.exit_codes():
         typer.run(ablation)
-
-
-if __name__ == "__main__":
-    main()

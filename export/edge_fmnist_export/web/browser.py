@@ -163,7 +163,6 @@ class Server:
     """
 
     def __init__(self, handler: Any) -> None:
-        """Start serving."""
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://localhost:{self._http.server_port}"
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)

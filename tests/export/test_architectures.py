@@ -18,6 +18,8 @@ PARAMETERS = {
     "cnn-93k": 93_322,
     "cnn-dropout": 241_546,
     "edge": 114_946,
+    "efficientnet-lite0": 3_425_258,
+    "efficientnet-lite2": 4_881_402,
     "lenet5": 59_086,
     "mlp-128": 101_770,
 }

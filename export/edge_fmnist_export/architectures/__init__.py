@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_fmnist.cli.signals import interrupted_later
 from edge_fmnist.errors import UsageError
-from edge_fmnist_export.architectures import edge, published, residual
+from edge_fmnist_export.architectures import edge, efficientnet, published, residual
 from edge_fmnist_export.architectures.registry import CLASSES, Builder
 
 BUILDERS: dict[str, Builder] = {
@@ -21,6 +21,8 @@ BUILDERS: dict[str, Builder] = {
     "cnn-93k": published.cnn_93k,
     "cnn-dropout": published.cnn_dropout,
     "edge": edge.edge,
+    "efficientnet-lite0": efficientnet.lite0,
+    "efficientnet-lite2": efficientnet.lite2,
     "lenet5": published.lenet5,
     "mlp-128": published.mlp_128,
 }

@@ -22,6 +22,7 @@ from pydantic import (
 from edge_fmnist.data.files import parse_toml, read_toml
 from edge_fmnist.errors import RecipeError, UsageError
 from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures.efficientnet import IMAGENET
 from edge_fmnist_export.architectures.registry import CLASSES
 
 
@@ -223,8 +224,8 @@ class Recipe(Section):
     """A complete recipe.
 
     Attributes:
-        init_from: shipped checkpoint or run folder whose float weights initialize training; empty for random
-            initialization. It has the same architecture.
+        init_from: shipped checkpoint or run folder whose float weights initialize training, of the same architecture;
+            ``imagenet`` for weights trained on ImageNet, empty for random initialization.
         flip_tta: flip test-time augmentation: the trained model averages its logits over an image and its mirror
             image (as in Krizhevsky et al. 2012).
     """
@@ -256,7 +257,7 @@ class Recipe(Section):
             phases = [self.training, self.qat] if self.qat.epochs else [self.training]
             if any(phase.keep == "best" for phase in phases):
                 raise ValueError('data.train_on_validation needs keep = "last": images trained on choose no epoch')
-            if self.photos.views or not self.init_from:
+            if self.photos.views or self.init_from in ("", IMAGENET):
                 raise ValueError("data.train_on_validation needs init_from, for the temperature, and photos.views = 0")
         return self
 

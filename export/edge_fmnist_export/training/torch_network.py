@@ -8,6 +8,7 @@ export/RESULTS.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from edge_fmnist.errors import UsageError
@@ -127,11 +128,12 @@ def _padding(layer: Any, x: Any) -> tuple[int, int, int, int]:
     return (*columns, *rows)
 
 
-def _convolution(layer: Any) -> Operation:
+def _convolution(layer: Any, *, depthwise: bool = False) -> Operation:
     from torch.nn import functional
 
     activation = _activation(layer)
     kernel, bias = layer.kernel.value, layer.bias.value if layer.use_bias else None
+    order, groups = ((2, 3, 0, 1), kernel.shape[2]) if depthwise else ((3, 2, 0, 1), 1)
 
     def run(inputs: Sequence[Any], _: bool) -> Any:
         (x,) = inputs
@@ -140,7 +142,8 @@ def _convolution(layer: Any) -> Operation:
             padding = (top, left)
         else:
             x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
-        return activation(functional.conv2d(x, kernel.permute(3, 2, 0, 1), bias, tuple(layer.strides), padding))
+        x = functional.conv2d(x, kernel.permute(order), bias, tuple(layer.strides), padding, groups=groups)
+        return activation(x)
 
     return run
 
@@ -181,15 +184,33 @@ def _dense(layer: Any) -> Operation:
 def _dropout(layer: Any) -> Operation:
     from torch.nn import functional
 
-    return lambda inputs, training: functional.dropout(inputs[0], layer.rate, training)
+    def run(inputs: Sequence[Any], training: bool) -> Any:
+        x = inputs[0]
+        if layer.noise_shape is None:
+            return functional.dropout(x, layer.rate, training)
+        kept = x.new_ones([size if size else x.shape[axis] for axis, size in enumerate(layer.noise_shape)])
+        return x * functional.dropout(kept, layer.rate, training)
+
+    return run
 
 
 def _relu(layer: Any) -> Operation:
     import torch
 
-    if layer.max_value is not None or layer.negative_slope or layer.threshold:
-        raise UsageError("the torch back end supports the plain ReLU only; set KERAS_BACKEND=tensorflow")
-    return lambda inputs, _: torch.relu(inputs[0])
+    if layer.negative_slope or layer.threshold:
+        raise UsageError("the torch back end supports ReLU without slope and threshold; set KERAS_BACKEND=tensorflow")
+    return lambda inputs, _: torch.clamp(inputs[0], 0, layer.max_value)
+
+
+def _enlargement(layer: Any) -> Operation:
+    from torch.nn import functional
+
+    size, method = tuple(map(float, layer.size)), layer.interpolation
+    return lambda inputs, _: functional.interpolate(inputs[0], scale_factor=size, mode=method)
+
+
+def _rescaling(layer: Any) -> Operation:
+    return lambda inputs, _: inputs[0] * layer.scale + layer.offset
 
 
 def _add(_layer: Any) -> Operation:
@@ -210,9 +231,12 @@ _OPERATIONS: dict[str, Callable[[Any], Operation]] = {
     "BatchNormalization": _batch_normalization,
     "Conv2D": _convolution,
     "Dense": _dense,
+    "DepthwiseConv2D": partial(_convolution, depthwise=True),
     "Dropout": _dropout,
     "Flatten": _flatten,
     "GlobalAveragePooling2D": _global_average_pooling,
     "MaxPooling2D": _max_pooling,
     "ReLU": _relu,
+    "Rescaling": _rescaling,
+    "UpSampling2D": _enlargement,
 }

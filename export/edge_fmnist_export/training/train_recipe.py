@@ -13,6 +13,7 @@ from edge_fmnist.data.dataset import Split, of_another_set
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
 from edge_fmnist.vision.picture_files import log_warning
 from edge_fmnist_export import architectures
+from edge_fmnist_export.architectures.efficientnet import IMAGENET, WEIGHTS, imagenet_weights
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
 from edge_fmnist_export.training.calibration import FILE as CALIBRATION
@@ -89,14 +90,17 @@ def train(run: Run, data: Split | None, listener: Listener, photos: Path | None 
 
 
 def check_runs(recipe: Recipe, data: Split | None) -> None:
-    """Check, without Keras, that the runs that a recipe starts or learns from can be used.
+    """Check, without Keras, that the weights and runs that a recipe starts or learns from can be used.
 
     Raises:
+        MissingExtraError: the extra ``[pretrained]`` is not installed.
         RunNotFoundError: no such run, or its weights are not part of the installed package.
         RecipeError: its architecture does not fit, or a teacher was trained on the validation images or another data
             set.
         RunError: its float weights are missing or damaged.
     """
+    if recipe.init_from == IMAGENET:
+        imagenet_weights(recipe.architecture, recipe.outputs)
     if run := _initial_run(recipe):
         run.weights(FLOAT)
         if recipe.data.train_on_validation:
@@ -125,8 +129,14 @@ def check_back_end(recipe: Recipe) -> None:
 
     Raises:
         MissingExtraError: the extra ``[export]`` is not installed.
-        UsageError: weights of four bits, on another back end than torch; another optimizer than SGD, on torch.
+        UsageError: weights of four bits, on another back end than torch; another optimizer than SGD, on torch;
+            quantization-aware training of a network that it does not support.
     """
+    if recipe.qat.epochs and recipe.architecture in WEIGHTS:
+        raise UsageError(
+            f"the recipe {recipe.name}: {recipe.architecture} has no quantization-aware training; set epochs = 0 under "
+            "[qat], or --no-qat"
+        )
     if recipe.training.weight_bits == 4 and (name := backend.keras_module().backend.backend()) != "torch":
         raise UsageError(
             f"the recipe {recipe.name}, weight_bits = 4: expected Keras on torch, got {name}; "
@@ -143,13 +153,16 @@ def initial_weights(recipe: Recipe) -> Arrays | None:
 
     Raises:
         RunNotFoundError, RecipeError, RunError: as :func:`check_runs`.
+        MissingExtraError: the extra ``[pretrained]`` is not installed.
     """
+    if recipe.init_from == IMAGENET:
+        return imagenet_weights(recipe.architecture, recipe.outputs)
     run = _initial_run(recipe)
     return run.weights(FLOAT) if run else None
 
 
 def _initial_run(recipe: Recipe) -> Run | None:
-    if not recipe.init_from:
+    if recipe.init_from in ("", IMAGENET):
         return None
     try:
         run = open_run(recipe.init_from)

@@ -14,7 +14,7 @@ import subprocess
 import threading
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -25,20 +25,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from edge_fmnist import Classifier
+from edge_fmnist import LABELS, Classifier
 from edge_fmnist.cli.app import app
 from edge_fmnist.data import dataset
 from edge_fmnist.data.files import write_bytes
 from edge_fmnist.errors import DataNotFoundError, DownloadError, InterpreterError, ModelError, UsageError
 from edge_fmnist.model.classifier import FLIP_LIMIT
 from edge_fmnist.model.flatbuffer import Table
+from edge_fmnist.model.metadata import embed
 from edge_fmnist.model.photos import find_photos
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.pipeline.pipeline import Pipeline
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.sources.scenery import wardrobe
 from edge_fmnist.teaching.parent import SHAPE_SIGNATURE, SUBGRAPHS, TENSORS
-from edge_fmnist.vision.preprocess import preprocess
+from edge_fmnist.vision.preprocess import convention_warning, preprocess
 from edge_fmnist.vision.read_image import read_image
 from edge_fmnist_export.cli.web import web
 from edge_fmnist_export.web import browser, build, litertjs
@@ -170,6 +171,13 @@ def test_the_settings_are_those_of_the_classifier() -> None:
     assert model["output"]["scale"] == classifier.output.scale
 
 
+def test_pixels_have_the_range_that_the_file_states(model_path: Callable[[str], Path], tmp_path: Path) -> None:
+    content = model_path("range_255_float").read_bytes()
+    (tmp_path / "own.tflite").write_bytes(embed(content, {"name": "own", "output": "logits"}, LABELS))
+    table = build.page_settings(tmp_path / "own.tflite")["model"]["input"]["table"]
+    assert table == list(range(256))
+
+
 def test_a_model_without_metadata_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bare.tflite"
     content = read_model("edge").content
@@ -241,6 +249,7 @@ class Writer:
             "width": picture.shape[1],
             "height": picture.shape[0],
             "found": bool(garment.found),
+            "warning": convention_warning(picture) is not None,
             "data": self.add(to_rgba(picture)),
             "mask": self.add(garment.mask > 0),
             "image": self.add(garment.image),
@@ -250,6 +259,11 @@ class Writer:
 def to_rgba(picture: np.ndarray) -> np.ndarray:
     code = {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}.get(picture.ndim, 0)
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA if picture.shape[2:] == (4,) else code))
+
+
+def trimmed(cut_out: np.ndarray) -> np.ndarray:
+    left, top, width, height = cv2.boundingRect((cut_out[..., 3] > 127).astype(np.uint8))
+    return cut_out[top : top + height, left : left + width]
 
 
 def pictures() -> Iterator[tuple[str, np.ndarray]]:
@@ -272,9 +286,18 @@ def pictures() -> Iterator[tuple[str, np.ndarray]]:
     colours = garment.colours / np.maximum(garment.alpha, 1e-3)
     cut_out = np.concatenate([colours.clip(0, 255), 255 * garment.alpha], axis=2).astype(np.uint8)
     yield "cut out", cut_out
+    yield "small cut out", cv2.copyMakeBorder(cut_out[::3, ::3], 900, 5, 5, 700, cv2.BORDER_CONSTANT)
+    yield "trimmed", trimmed(cut_out)
+    yield "almost trimmed", cv2.copyMakeBorder(trimmed(cut_out), 0, 1, 2, 0, cv2.BORDER_CONSTANT)
+    yield "a speck", np.dstack([frame, np.eye(*frame.shape[:2], dtype=np.uint8) * 255])[:40, :40]
     translucent = np.dstack([frame, np.full(frame.shape[:2], 200, np.uint8)])
     yield "translucent", translucent
     yield "28x28", np.random.default_rng(1).integers(0, 256, (28, 28), np.uint8)
+    yield (
+        "28x28, bright on black",
+        cv2.copyMakeBorder(np.full((20, 20), 200, np.uint8), 4, 4, 4, 4, cv2.BORDER_CONSTANT),
+    )
+    yield "28x28, nearly empty", np.eye(28, dtype=np.uint8)
     for photo in find_photos(Path(PHOTOS), "validation") if PHOTOS else ():
         yield str(photo.path), read_image(photo.path)
 

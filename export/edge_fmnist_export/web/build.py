@@ -13,7 +13,7 @@ import numpy as np
 
 from edge_fmnist.data.files import check_replaceable, write_bytes
 from edge_fmnist.errors import ModelError, UsageError
-from edge_fmnist.model.classifier import FLIP_LIMIT, Classifier
+from edge_fmnist.model.classifier import FLIP_LIMIT, Classifier, pixel_range
 from edge_fmnist.model.flatbuffer import Table
 from edge_fmnist.model.quantization import input_table
 from edge_fmnist.model.registry import read_model
@@ -109,8 +109,7 @@ def _model_settings(model: str | Path) -> dict[str, Any]:
             )
     if input_.images != 1:
         raise ModelError(f"{model}: expected a model that takes one image at a time, got input {input_.shape}")
-    scale = metadata.pixel_scale
-    table = input_table(input_, (0.0, 255 * scale) if scale else None)
+    table = input_table(input_, pixel_range(data.content, metadata, input_)[0])
     return {
         "name": metadata.name,
         "file": MODEL_FILE,

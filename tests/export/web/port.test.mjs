@@ -9,6 +9,7 @@ import { readFixtures } from "./fixtures.mjs";
 const { FIXTURES: folder, SOURCES: sources } = process.env;
 const { Smoother, Tracker } = await import(`${sources}/pipeline.js`);
 const { preprocess, reduce } = await import(`${sources}/preprocess.js`);
+const { outline } = await import(`${sources}/outline.js`);
 const imaging = await import(`${sources}/imaging.js`);
 
 const { settings, frames, stills, reduced } = readFixtures(
@@ -21,6 +22,7 @@ function assertSame(garment, expected) {
   assert.equal(garment.found, expected.found, expected.name);
   assert.deepEqual(Uint8Array.from(garment.mask), Uint8Array.from(expected.mask), `${expected.name}: mask`);
   assert.deepEqual(Uint8Array.from(garment.image), Uint8Array.from(expected.image), `${expected.name}: image`);
+  assert.equal(Boolean(garment.warning), expected.warning, `${expected.name}: warning`);
 }
 
 test("frames that follow each other have the same masks and images", () => {
@@ -49,6 +51,19 @@ test("scores over time give the same labels", () => {
     labels.add(label);
   }
   assert.ok(labels.size > 2);
+});
+
+test("each part of an outline is a line of its own", () => {
+  const steps = [];
+  globalThis.Path2D = class {
+    moveTo() { steps.push("M"); }
+    lineTo() { steps.push("L"); }
+    closePath() { steps.push("Z"); }
+  };
+  // Two squares of 2 x 2 pixels.
+  const rows = ["..........", ".##....##.", ".##....##.", ".........."];
+  outline(Uint8Array.from(rows.join(""), (pixel) => Number(pixel === "#")), 10, 4, 5);
+  assert.match(steps.join(""), /^(ML+Z){2}$/);
 });
 
 test("all 256 grey values keep their lightness in Lab", () => {

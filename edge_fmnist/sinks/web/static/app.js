@@ -15,6 +15,7 @@ const view = {
   paused: false,
   received: 0, // time of the last event, in milliseconds of performance.now()
   newest: 0, // time of the last result
+  fps: 0, // rate of the results
   updated: 0, // time of the last update of the numbers
   request: new AbortController(), // aborts the current frame request
 };
@@ -22,11 +23,14 @@ const chart = new LatencyChart();
 
 // ---------------------------------------------------------------- state
 
+// Between two results, in milliseconds: some sources have a frame every few seconds.
+const longestGap = () => Math.max(STALLED, view.fps ? 2000 / view.fps : 0);
+
 function state(now) {
   if (view.connection !== "open") return view.connection;
   if (view.paused) return "paused";
   if (!view.newest) return "waiting";
-  return now - view.newest > STALLED ? "stalled" : "live";
+  return now - view.newest > longestGap() ? "stalled" : "live";
 }
 
 const STATUS = {
@@ -66,11 +70,12 @@ function showState() {
 function show(result) {
   const now = performance.now();
   view.newest = now;
+  view.fps = result.fps;
   if (view.paused) return;
   showPrediction(result);
   showBars(result);
   showModelInput(Uint8Array.from(atob(result.image), (character) => character.charCodeAt(0)));
-  chart.add(result.milliseconds, now);
+  chart.add(result.milliseconds, now, longestGap());
   if (now - view.updated > NUMBERS_INTERVAL) {
     view.updated = now;
     showNumbers(result, chart);

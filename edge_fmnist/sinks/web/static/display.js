@@ -85,9 +85,9 @@ export function showModelInput(image) {
 export class LatencyChart {
   history = [];
 
-  add({ preprocess, classify, smooth, age }, now) {
+  add({ preprocess, classify, smooth, age }, now, longestGap = STALLED) {
     // A line across a pause or an interruption would suggest measurements that were not made.
-    if (this.history.length && now - this.history.at(-1).time > STALLED) this.history = [];
+    if (this.history.length && now - this.history.at(-1).time > longestGap) this.history = [];
     this.history.push({ time: now, processing: preprocess + classify + smooth, age, preprocess, classify, smooth });
     while (this.history[0].time < now - HISTORY) this.history.shift();
     this.show(now);

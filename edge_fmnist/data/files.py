@@ -46,6 +46,10 @@ def moved_into_place(path: Path) -> Iterator[Path]:
         # mkstemp creates private files; these are the permissions that open() would leave.
         temporary.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
         temporary.replace(path)
+    except OSError as error:
+        # A full disk names no file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -214,13 +214,14 @@ class Outputs:
         from edge_fmnist.sinks.mqtt import MqttPublisher, find_credentials
         from edge_fmnist.sinks.web import is_local
 
+        credentials = find_credentials()
         with caused_by("mqtt_ca"):
             authority = self._settings.mqtt_ca
             publisher = MqttPublisher(broker, loop.labels, authority=authority, warn=self._report.warn)
         publisher.time_left = self._time_left
         self.sinks.append(publisher)
         self._report.publishing(broker.url)
-        if find_credentials() is not None and not (broker.tls or is_local(broker.host)):
+        if credentials is not None and not (broker.tls or is_local(broker.host)):
             self._report.warn("user and password are sent to the broker unencrypted; use mqtts:// if it supports TLS")
         return publisher
 

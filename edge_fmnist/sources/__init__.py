@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edge_fmnist.errors import SourceError, UsageError
 from edge_fmnist.sources.base import CaptureSettings, Source, Warn, log_warning
-from edge_fmnist.vision.picture_files import is_picture
+from edge_fmnist.vision.picture_files import OTHER_FILES, identify_file, is_picture
 
 __all__ = ["CaptureSettings", "Source", "parse_source"]
 
@@ -84,6 +84,9 @@ def _on_disk(text: str, settings: CaptureSettings, warn: Warn) -> Source:
         from edge_fmnist.sources.stills import Stills
 
         return Stills(text, warn)
+
+    if (kind := identify_file(path)) in OTHER_FILES:
+        raise SourceError(f"{text}: {kind}, neither a picture nor a video that can be decoded")
 
     from edge_fmnist.sources.video import VideoFile
 

@@ -40,6 +40,8 @@ SIGNATURES = tuple(
         (rb"\s*<(?:svg|\?xml)", "SVG or XML"),
     )
 )
+# Known, and neither pictures nor videos that can be decoded.
+OTHER_FILES = frozenset({"JPEG XL", "macOS resource fork", "PDF", "SVG or XML"})
 HEADER_BYTES = 64
 # A part of a glob that stands for any number of folders.
 RECURSIVE = re.compile(r"(?:^|/)\*\*(?:/+\*\*)*(?:/+|$)")

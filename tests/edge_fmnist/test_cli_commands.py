@@ -103,6 +103,15 @@ def test_a_home_folder_that_the_shell_leaves(
     assert (tmp_path / "made").exists()
 
 
+def test_a_home_folder_in_a_settings_file(
+    run_cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "live.toml").write_text('source = "demo"\nframes = 1\njsonl = "~/made"\n')
+    run_cli("live", "--config", tmp_path / "live.toml")
+    assert (tmp_path / "made").exists()
+
+
 @pytest.mark.slow
 def test_each_option_alone(cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer or one message, never a traceback."""

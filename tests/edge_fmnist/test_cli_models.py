@@ -65,6 +65,13 @@ def test_tables_fit_the_width_without_losing_anything(
     assert all(len(line.rstrip()) <= width or ":" in line or line.startswith("Shipped") for line in lines)
 
 
+def test_a_terminal_without_a_width(run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    expected = run_cli("models").stdout
+    monkeypatch.setenv("COLUMNS", "0")
+    assert run_cli("models").stdout == expected
+
+
 def test_info(run_cli: RunCli, shipped: Path) -> None:
     shown = run_cli("models", "info").stdout
     for text in ("input", "zero_point", "interpreter", "metadata.accuracy", "0.9512", "10, 3", "Ankle boot"):

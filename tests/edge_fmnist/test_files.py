@@ -52,6 +52,14 @@ def test_failure_keeps_the_old_file_and_nothing_else(tmp_path: Path, error: type
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*file\.bin'"),
+        moved_into_place(tmp_path / "file.bin"),
+    ):
+        raise OSError(28, "No space left on device")
+
+
 def test_paths_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("old")

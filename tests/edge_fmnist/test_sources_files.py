@@ -262,6 +262,15 @@ def test_reading_what_is_not_open(tmp_path: Path, noisy_video: Callable[..., Pat
             source.read()
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"%PDF-1.7", "PDF"), (b"\xff\x0a", "JPEG XL"), (b"<svg>", "SVG or XML")]
+)
+def test_other_files_are_named(tmp_path: Path, content: bytes, kind: str) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(SourceError, match=f"{kind}, neither a picture nor a video"):
+        parse_source(str(tmp_path / "file"))
+
+
 def test_a_closed_video_gives_no_frame(tmp_path: Path, noisy_video: Callable[..., Path]) -> None:
     source = parse_source(str(noisy_video(tmp_path / "a.avi")))
     source.open()

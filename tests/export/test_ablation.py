@@ -175,6 +175,13 @@ def test_every_variant_is_trained_with_every_seed(ablate: Callable[..., Any], tm
     assert text.count("| no ema |") == 1
 
 
+def test_fewer_images_than_the_recipe_holds_out(ablate: Callable[..., Any], tmp_path: Path) -> None:
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE.replace("validation = 100", "validation = 5000"), "utf-8")
+    done = ablate("--output", tmp_path / "runs", "--seeds", "4", "--json")
+    assert json.loads(done.stdout)["validation_images"] == 30
+
+
 def test_runs_before_an_interruption_are_in_the_table(ablate: Callable[..., Any], tmp_path: Path) -> None:
     done = ablate("--output", tmp_path / "runs", "--seeds", "4,13")
     assert done.exit_code == 130

@@ -14,11 +14,11 @@ import pytest
 from edge_fmnist.errors import MissingExtraError, RecipeError, RunError, UsageError
 from edge_fmnist_export import architectures
 from edge_fmnist_export.architectures import efficientnet
+from edge_fmnist_export.architectures.efficientnet import FILE, NAME, PACKAGE
 from edge_fmnist_export.training.recipe import parse_recipe
 from edge_fmnist_export.training.train_recipe import check_back_end, check_runs
 from edge_fmnist_export.training.weights import assign_variables
 
-NAME = "efficientnet-lite0"
 RECIPE = f'name = "teacher"\narchitecture = "{NAME}"\ninit_from = "imagenet"\n'
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the extra [torch] is not installed")
 
@@ -26,12 +26,11 @@ needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="the extra [
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the path at which an installed package has the weights."""
-    name, file, _ = efficientnet.WEIGHTS[NAME]
-    path = tmp_path / name / "models" / file
+    path = tmp_path / PACKAGE / "models" / FILE
     path.parent.mkdir(parents=True)
-    (tmp_path / name / "__init__.py").touch()
+    (tmp_path / PACKAGE / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
     return path
 
 
@@ -51,8 +50,7 @@ def test_weights_are_those_of_the_package(package: Path, monkeypatch: pytest.Mon
     state["0"] = torch.cat([state["0"] / 2, state["0"] / 4, state["0"] / 4], dim=1)
     state[names[-2]], state[names[-1]] = torch.ones(1000, 1280), torch.ones(1000)
     torch.save({"bn.num_batches_tracked": torch.tensor(7), **state}, package)
-    digest = hashlib.sha256(package.read_bytes()).hexdigest()
-    monkeypatch.setitem(efficientnet.WEIGHTS, NAME, (*efficientnet.WEIGHTS[NAME][:2], digest))
+    monkeypatch.setattr(efficientnet, "SHA256", hashlib.sha256(package.read_bytes()).hexdigest())
 
     found = efficientnet.imagenet_weights(NAME, 3)
     assign_variables(model.weights, found, NAME)
@@ -64,7 +62,7 @@ def test_weights_are_those_of_the_package(package: Path, monkeypatch: pytest.Mon
 @needs_torch
 def test_another_file_is_not_read(package: Path) -> None:
     package.write_bytes(b"another file")
-    with pytest.raises(RunError, match=r"expected SHA-256 579344.*pip install --force-reinstall"):
+    with pytest.raises(RunError, match=r"expected SHA-256 965618.*pip install --force-reinstall"):
         check_runs(parse_recipe(RECIPE, "test"), None)
 
 
@@ -76,7 +74,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_other_architectures_have_no_such_weights() -> None:
     recipe = parse_recipe(RECIPE.replace(NAME, "edge"), "test")
-    with pytest.raises(UsageError, match=r"efficientnet-lite0.*got edge"):
+    with pytest.raises(UsageError, match="efficientnet-lite2, got edge"):
         check_runs(recipe, None)
 
 

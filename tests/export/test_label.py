@@ -552,6 +552,8 @@ def test_a_second_run_is_refused_while_the_first_lists(
         ("c.csv", 'path,"a; b; c; d"\n"photos/a, brown.png",x\n'),
         ("d.csv", "title;path\n1,5;photos/a, brown.png\n"),
         ("e.csv", "\n\r\ntitle;path\n1,5;photos/a, brown.png\n"),
+        # Excel's first line, and columns without names.
+        ("f.csv", "sep=;\r\ntitle;path;;\n1,5;photos/a, brown.png;;\n"),
     ],
 )
 def test_delimiters_in_names(photos: Path, tmp_path: Path, cli: Cli, name: str, content: str) -> None:
@@ -592,6 +594,15 @@ def test_maps_in_a_table_are_carried_through(photos: Path, tmp_path: Path, cli: 
     result = cli("label", tmp_path / "catalogue.parquet", "-o", tmp_path / "labels", "--workers", "1")
     assert result.exit_code == 0, result.stderr
     assert rows(tmp_path / "labels")[0]["sizes"] == [("s", 1), ("gr\xf6\xdfe", 2)]
+
+
+@pytest.mark.parametrize("kind", ["large_string", "string_view", "large_binary", "binary_view", "categories"])
+def test_types_of_paths(photos: Path, tmp_path: Path, kind: str) -> None:
+    paths = pyarrow.array(["photos/0.png", "photos/1.png"])
+    column = paths.dictionary_encode() if kind == "categories" else paths.cast(getattr(pyarrow, kind)())
+    parquet.write_table(pyarrow.table({"path": column}), tmp_path / "catalogue.parquet")
+    found = open_source(str(tmp_path / "catalogue.parquet"), None, None, pytest.fail)
+    assert [path for path, _ in found.rows] == ["photos/0.png", "photos/1.png"]
 
 
 def test_photographs_of_a_last_partition_that_is_smaller_are_counted(photos: Path, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ pytestmark = [
 WITHOUT_COMPILING = {"TORCHDYNAMO_DISABLE": "1"}
 # Every kind of layer: padding "same" and "valid", pooling that leaves a pixel out, shortcuts with and without a
 # convolution, depthwise convolutions.
-NAMES = ["lenet5", "cnn-dropout", "resnet:8k5/2;8,12/2", "efficientnet-lite0"]
+NAMES = ["lenet5", "cnn-dropout", "resnet:8k5/2;8,12/2", "efficientnet-lite2"]
 RECIPE = """
 name = "torched"
 architecture = "resnet:12k5/2;16"

@@ -51,7 +51,9 @@ def test_a_network_is_exported_once_and_again_when_its_file_is_damaged(
     found = [network[key] for key in ("name", "parameters", "images", "epochs", "bytes")]
     assert found == ["lenet5", 59_086, 200, [2, 2], model.stat().st_size]
     assert 0 < network["ratio"] < 100
-    assert network["met"] == (network["top1"] >= 0.9126)
+    # Of another data set than the published accuracy.
+    assert network["published"] is None
+    assert network["met"]
     for damaged in ("{}", "[]", '{"float": null}'):
         (run / "metrics.json").write_text(damaged, "utf-8")
         with pytest.raises(RunError, match=r"metrics\.json: (without the phase float|expected|damaged)"):

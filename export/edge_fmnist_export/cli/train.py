@@ -74,15 +74,15 @@ def train(
             )
         loaded = own_classes.for_classes(loaded, photos)
     wanted = _changed(loaded, epochs, qat_epochs if qat else 0, validation, seed)
-    # A number that the user wrote is kept.
-    scaling = validation is None and not (Path(recipe).is_file() and "validation" in loaded.data.model_fields_set)
     folder = output or RUNS / wanted.name
     names = options.labels_of(labels)
     if wanted.photos.views and names != LABELS:
         raise UsageError(f"the recipe {wanted.name} trains on photographs of garments; omit --labels")
     try:
         images = None if wanted.photos.classes else dataset.load("train", data, names)
-        if images is not None and scaling:
+        # A number that the user wrote is kept, unless there are not as many images.
+        written = Path(recipe).is_file() and "validation" in loaded.data.model_fields_set
+        if images is not None and validation is None and not (written and wanted.data.validation < len(images)):
             wanted = _scaled(wanted, len(images))
         run, metrics = _train(wanted, folder, images, photos, resume)
     except KeyboardInterrupt:

@@ -40,21 +40,19 @@ def representative_dataset(train: Subset, count: int, seed: int, classes: int | 
 
     A few hundred images are enough; more are not better (gh:tensorflow/tensorflow#49927).
 
-    ``count`` is rounded down to the same number of images of each class; without ``classes``, of those in the images.
+    ``count`` is rounded down to the same number of images of each class; without ``classes``, of those in the images. A
+    class with fewer images gives all of them.
 
     Raises:
-        DataError: too few images of a class, or a count below one of each class.
+        DataError: a count below one of each class.
     """
     classes = classes or int(train.targets.max()) + 1
     each = count // classes
-    available = np.bincount(train.targets, minlength=classes)
-    if each < 1 or available.min() < each:
-        raise DataError(
-            f"expected {each or 1} representative images of each class, "
-            f"but class {int(available.argmin())} has {int(available.min())} and {count} were requested in total"
-        )
+    if each < 1:
+        raise DataError(f"expected {classes} representative images or more, one of each class, got {count}")
     rng = np.random.default_rng(seed)
-    chosen = [rng.choice(np.flatnonzero(train.targets == index), each, replace=False) for index in range(classes)]
+    places = [np.flatnonzero(train.targets == index) for index in range(classes)]
+    chosen = [rng.choice(found, min(each, len(found)), replace=False) for found in places]
     return representative_images(train.images[np.sort(np.concatenate(chosen))], seed)
 
 

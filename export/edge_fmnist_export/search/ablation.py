@@ -53,11 +53,13 @@ def ablation(
     from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.recipe import load_recipe
 
-    baseline, page, numbers = load_recipe(recipe), table or output / "ablation.md", _parse_seeds(seeds)
+    page, numbers, train = table or output / "ablation.md", _parse_seeds(seeds), dataset.load("train", data)
+    baseline = load_recipe(recipe)
+    if baseline.data.validation >= len(train):
+        baseline = training_data.scaled_validation(baseline, len(train))
     variants = make_variants(baseline, variant or [], epochs)
     # Unusable pages, data and recipes are reported before anything is trained.
     ablation_page(page, baseline, epochs, [])
-    train = dataset.load("train", data)
     for each in variants:
         training_data.subsets(each.recipe, train)
         train_recipe.check_runs(each.recipe, train)

@@ -146,7 +146,9 @@ def _calibrate(quantized: Any, model: Any, calibration: Subset) -> None:
 def _activation_ranges(model: Any, calibration: Subset) -> dict[str, tuple[np.float32, np.float32]]:
     layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
     probe = modules().keras.Model(model.inputs, [layer.output for layer in layers])
-    images = calibration.inputs()[:CALIBRATION_IMAGES]
+    # At random, since a data set may be sorted by class.
+    order = np.random.default_rng(0).permutation(len(calibration.images))
+    images = calibration.chosen(order[:CALIBRATION_IMAGES]).inputs()
     lows, highs = [], []
     for start in range(0, len(images), CALIBRATION_BATCH):
         outputs = probe(images[start : start + CALIBRATION_BATCH], training=False)

@@ -13,7 +13,8 @@ from edge_fmnist.data.dataset import Split, of_another_set
 from edge_fmnist.errors import RecipeError, RunError, RunNotFoundError, UsageError
 from edge_fmnist.vision.picture_files import log_warning
 from edge_fmnist_export import architectures
-from edge_fmnist_export.architectures.efficientnet import IMAGENET, WEIGHTS, imagenet_weights
+from edge_fmnist_export.architectures.efficientnet import IMAGENET, imagenet_weights
+from edge_fmnist_export.architectures.efficientnet import NAME as EFFICIENTNET
 from edge_fmnist_export.training import backend
 from edge_fmnist_export.training.batches import epoch_batches, steps_per_epoch
 from edge_fmnist_export.training.calibration import FILE as CALIBRATION
@@ -132,7 +133,7 @@ def check_back_end(recipe: Recipe) -> None:
         UsageError: weights of four bits, on another back end than torch; another optimizer than SGD, on torch;
             quantization-aware training of a network that it does not support.
     """
-    if recipe.qat.epochs and recipe.architecture in WEIGHTS:
+    if recipe.qat.epochs and recipe.architecture == EFFICIENTNET:
         raise UsageError(
             f"the recipe {recipe.name}: {recipe.architecture} has no quantization-aware training; set epochs = 0 under "
             "[qat], or --no-qat"

@@ -40,8 +40,9 @@ class TrainingData:
 
 
 def scaled_validation(recipe: Recipe, images: int) -> Recipe:
-    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out for validation."""
-    most = max(1, round(images * VALIDATION_SHARE))
+    """Return the recipe with at most 5 % of a data set smaller than Fashion-MNIST held out, but ten images or more."""
+    # One of each class.
+    most = max(CLASSES, round(images * VALIDATION_SHARE))
     if images >= FASHION_MNIST_IMAGES or recipe.data.validation <= most:
         return recipe
     return recipe.with_changes(data={"validation": most})

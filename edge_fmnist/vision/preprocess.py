@@ -81,7 +81,8 @@ def to_grey(picture: np.ndarray) -> np.ndarray:
 
     Args:
         picture: uint8 or uint16; shape (H, W) or (H, W, 1) grey, (H, W, 3) BGR or (H, W, 4) BGRA. Transparent pixels
-            become white, as on a page, or black in a 28x28 image. uint16 values above 255 are scaled to 8 bits.
+            become white, as on a page, or black in a 28x28 image. uint16 values above 255 are scaled to 8 bits
+            from 10, 12, 14 or 16.
 
     Returns:
         uint8, shape (H, W), 0 black to 255 white.

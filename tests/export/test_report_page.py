@@ -109,4 +109,4 @@ def test_confusion_matrix_shows_counts_and_truncates_long_names() -> None:
     svg_of(ReportFigure("confusion", figure, "c"))
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts if text.get_visible()] == ["5", "2", "7"]
-    assert axes.get_yticklabels()[0].get_text() == "a class name …"
+    assert axes.get_yticklabels()[0].get_text() == "a class…can be"

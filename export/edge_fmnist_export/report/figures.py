@@ -105,8 +105,9 @@ def logarithmic(axis: Axis) -> None:
 
 
 def shortened(label: str) -> str:
-    """Return a class name, truncated to fit a figure."""
-    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    """Return a class name, cut in the middle to fit a figure: names often differ at the end."""
+    half = LONGEST_LABEL // 2
+    return label if len(label) <= LONGEST_LABEL else f"{label[:half]}…{label[1 - half :]}"
 
 
 def class_axis(axes: Axes, labels: Sequence[str]) -> None:

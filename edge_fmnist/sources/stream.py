@@ -221,9 +221,13 @@ class PolledImage(PictureStream):
         try:
             response, self._response = self._response or self._request_again(), None
             with response:
-                return response.read(MAX_IMAGE_BYTES)
+                content = response.read(MAX_IMAGE_BYTES)
         except (OSError, http.client.HTTPException, ValueError, OverflowError) as error:
             raise SourceError(f"{self.name}: {_reason(error)}") from error
+        if self._closed.is_set():
+            # What has been read may end anywhere.
+            raise SourceError(f"{self.name}: not open")
+        return content
 
     def close(self) -> None:
         """See :meth:`Source.close`."""

@@ -62,13 +62,26 @@ def prepare_jpeg(data: bytes) -> tuple[bytes, bool]:
     return (data if data.endswith(_EOI) else data + _EOI), True
 
 
-def is_zero_filled(data: bytes, pixels: int) -> bool:
-    """Return whether a large part of a WebP, AVIF or HEIC picture is zeros, as after a power failure.
+def is_zero_filled(data: bytes, pixels: int, exif: bytes | None = None) -> bool:
+    """Return whether a large part of a lossy WebP, AVIF or HEIC picture is zeros, as after a power failure.
 
-    A plain area takes up to a byte of zeros for 10,000 pixels, and metadata may be filled up with some.
+    A plain area takes up to a byte of zeros for 10,000 pixels. Exif data may be padded with zeros.
     """
-    coded = data[: 8 + struct.unpack_from("<I", data, 4)[0]] if data.startswith(b"RIFF") else _media_data(data)
+    coded = _lossy_data(data) if data.startswith(b"RIFF") else _media_data(data)
+    if exif:
+        coded = coded.replace(exif.removeprefix(b"Exif\0\0"), b"")
     return bytes(256 + pixels // 2048 + len(coded) // 8) in coded
+
+
+def _lossy_data(data: bytes) -> bytes:
+    """Return the chunk ``VP8`` of a WebP picture, empty without one. Format: RFC 9649."""
+    position = 12
+    while position + 8 <= len(data):
+        kind, size = struct.unpack_from("<4sI", data, position)
+        if kind == b"VP8 ":
+            return data[position + 8 : position + 8 + size]
+        position += 8 + size + size % 2
+    return b""
 
 
 def _media_data(data: bytes) -> bytes:

@@ -219,8 +219,8 @@ def preprocess(picture: np.ndarray, previous: Garment | None = None, small: np.n
     kind: it is used as it is.
 
     Args:
-        picture: as for :func:`to_grey`. A picture with an edge below 8 pixels, at full size or after downscaling to
-            96, shows no garment.
+        picture: as for :func:`to_grey`. A picture with an edge below 8 pixels shows no garment; without transparency,
+            also one that has it after downscaling to 96.
         previous: the detection in the previous frame, of any size; speeds up and stabilizes a stream.
         small: the same picture at low resolution, if a camera delivers it, of the same kind; the garment is then
             detected in it, and of ``picture``, which has no alpha channel, only the shape matters.
@@ -261,8 +261,8 @@ def _cut_out(picture: np.ndarray) -> Garment | None:
     part = picture[place.top : place.top + place.height, place.left : place.left + place.width]
     colours, mask = _colours_and_mask(part)
     inner = Box(*cv2.boundingRect(mask))
-    # A mask that fills its box is the edge of a photograph, not the outline of a garment.
-    if not 0 < np.count_nonzero(mask) <= MAX_AREA * inner.width * inner.height:
+    # A mask that fills its box is the edge of a photograph, not the outline of a garment; a nearly empty one is specks.
+    if not MIN_AREA * mask.size <= np.count_nonzero(mask) <= MAX_AREA * inner.width * inner.height:
         return None
     left, top, width, height = _enlarged(inner, mask.shape, part.shape)
     box = Box(place.left + left, place.top + top, width, height)

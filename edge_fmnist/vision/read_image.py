@@ -244,7 +244,9 @@ def _decode(data: bytes, source: str, kind: str, edge: int) -> Still:
         channels = {"1": 1, "L": 1, "P": 1, "I;16": 2}.get(image.mode[:4], 4)
         pixels = (size[0] >> reduction) * (size[1] >> reduction)
         _check_memory(source, size, max(pixels, _tile_pixels(image)) * BYTES_PER_PIXEL.get(kind, channels))
-        if kind in ("AVIF", "HEIC", "WebP") and is_zero_filled(data, size[0] * size[1]):
+        if kind == "PNM":
+            image.info["maximum"] = _pnm_maximum(data)
+        if kind in ("AVIF", "HEIC", "WebP") and is_zero_filled(data, size[0] * size[1], image.info.get("exif")):
             raise ImageError(f"damaged {kind} picture (a part of its data is zeros)")
         if kind != "WebP":
             image.load()
@@ -390,10 +392,10 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
     array = _reduced_array(image, mode, edge)
     bits = _jpeg_2000_bits(data) if image.format == "JPEG2000" else 16
     # Pillow takes the high byte of 16-bit colours; here the values have 14 bits or fewer (rounded up in PNM).
-    fewer = _has_16_bits(image, data) and array[..., :3].max() <= 64
+    fewer = image.mode in ("LA", "RGB", "RGBA") and _has_16_bits(image, data) and array[..., :3].max() <= 64
     # In JPEG 2000, Pillow rounds white to 256, which becomes black.
     overflows = image.format == "JPEG2000" and bits > 8
-    if (image.mode in ("LA", "RGB", "RGBA") and fewer) or (image.mode == "RGB" and overflows):
+    if fewer or (image.mode == "RGB" and overflows):
         image.close()
         deep = _load_deep(data, size, bits, mode)
         mode, array = deep.mode, _reduced_array(deep, deep.mode, edge)
@@ -405,12 +407,17 @@ def _to_array(image: Image.Image, edge: int, data: bytes) -> np.ndarray:
 
 
 def _has_16_bits(image: Image.Image, data: bytes) -> bool:
-    """Return whether a PNG, TIFF or PNM, opened by Pillow, has 16 bits a colour."""
+    """Return whether a PNG, TIFF or binary PNM, opened by Pillow, has 16 bits a colour."""
     if image.format == "PPM":
-        # After the kind, width and height.
-        return int(re.sub(rb"#[^\n]*", b"", data[:_PNM_HEADER]).split(maxsplit=4)[3]) > 255
+        return bool(image.info["maximum"] == 0xFFFF) and data.startswith(b"P6")
     bits = (data[24],) if image.format == "PNG" else getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (1,))
     return min(bits) == 16
+
+
+def _pnm_maximum(data: bytes) -> int:
+    """Return the value of white in a PNM picture, which Pillow scales to 8 or 16 bits."""
+    header = re.sub(rb"#[^\r\n]*", b"", data[:_PNM_HEADER]).split(maxsplit=4)
+    return 1 if header[0] in (b"P1", b"P4") else int(header[3])
 
 
 def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Image.Image:
@@ -420,10 +427,13 @@ def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Imag
 
     from edge_fmnist.vision.preprocess import to_8_bits
 
-    _check_memory("picture", size, size[0] * size[1] * _DEEP_BYTES)
+    _check_memory("picture", size, size[0] * size[1] * (2 * _DEEP_BYTES if mode == "RGBA" else _DEEP_BYTES))
     colours = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     flags = cv2.IMREAD_UNCHANGED if mode == "RGBA" else colours
-    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags)) << (16 - bits)
+    pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
+    if bits < 16:
+        # The file says how many bits it has.
+        return PIL.Image.fromarray((pixels >> (bits - 8)).astype(np.uint8)[..., ::-1].copy())
     # Alpha may have another range.
     parts = [to_8_bits(pixels[..., 2::-1]), *(to_8_bits(alpha) for alpha in [pixels[..., 3:]] if alpha.size)]
     return PIL.Image.fromarray(np.dstack(parts))
@@ -474,7 +484,9 @@ def _converter_of_deep(image: Image.Image, mode: str) -> Callable[[Image.Image],
     if image.mode == "F" or low < 0 or high > 0xFFFF:
         raise ImageError(f"expected an image of uint8 or uint16, got {extremes[0][2]}")
     inverted = counts_from_white(image)
-    shift, turned = (8, 255) if inverted and high > 255 else (excess_bits(int(high)), 255 * inverted)
+    # Scaled by what the file says; otherwise a file of 16 bits may hold fewer.
+    known = (inverted and high > 255) or image.info.get("maximum", 0xFFFF) != 0xFFFF
+    shift, turned = 8 if known else excess_bits(int(high)), 255 * inverted
     transparent = image.info.get("transparency")
 
     def convert(strip: Image.Image) -> Image.Image:

@@ -447,6 +447,13 @@ def test_what_is_transparent_around_a_cut_out_garment_does_not_matter() -> None:
         assert found.mask.shape == (96, 72)
 
 
+def test_specks_are_no_garment() -> None:
+    picture = np.full((480, 640, 4), 255, np.uint8)
+    picture[..., 3] = 0
+    picture[10:13, 10:13] = picture[400:403, 600:603] = (0, 0, 0, 255)
+    assert not preprocess(picture).found
+
+
 def test_an_alpha_channel_without_an_outline_lets_white_through() -> None:
     picture = np.dstack([Scene(320, 240).draw(2.0), np.full((240, 320), 200, np.uint8)])
     translucent, mixed = preprocess(picture), preprocess(to_bgr(picture))

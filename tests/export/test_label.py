@@ -554,6 +554,7 @@ def test_a_second_run_is_refused_while_the_first_lists(
         ("e.csv", "\n\r\ntitle;path\n1,5;photos/a, brown.png\n"),
         # Excel's first line, and columns without names.
         ("f.csv", "sep=;\r\ntitle;path;;\n1,5;photos/a, brown.png;;\n"),
+        ("g.csv", '"sep=|"\r\ntitle|path\n1|photos/a, brown.png\n'),
     ],
 )
 def test_delimiters_in_names(photos: Path, tmp_path: Path, cli: Cli, name: str, content: str) -> None:

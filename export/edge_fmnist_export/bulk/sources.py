@@ -31,7 +31,7 @@ EXPECTED = "expected a picture, a table or a text file with one path a line"
 FOREIGN = re.compile("[\udc80-\udcff]")
 # Names in the heading of a CSV file that may contain delimiters.
 QUOTED = re.compile(r'"[^"]*"')
-SEPARATOR = re.compile("sep=.")
+SEPARATOR = re.compile('"?sep=(.)"?')
 # Arrow types of a column of paths.
 PATH_TYPES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 # A path, and the values of the carried columns.
@@ -238,23 +238,26 @@ def _csv_rows(opened: Callable[[], Any], source: str, suffix: str, warn: Warn) -
     """Yield the heading, then the rows; a warning tells how many have more cells, or letters that are not UTF-8."""
     lines = _lines(opened, source)
     first: list[str] = []
-    # The heading, after blank lines.
+    stated = ""
+    # The heading, after blank lines and Excel's line with the delimiter.
     for line in lines:
-        if SEPARATOR.fullmatch(line.strip("\r\n")):
-            # Of Excel; the heading shows it, too.
+        if found := SEPARATOR.fullmatch(line.strip("\r\n")):
+            stated = found[1]
+            first.append("\n")
             continue
         first.append(line)
         if line.strip("\r\n"):
             break
     names = QUOTED.sub("", "".join(first))
-    delimiter = "\t" if suffix == ".tsv" else max(",;\t", key=names.count)
+    delimiter = stated or ("\t" if suffix == ".tsv" else max(",;\t", key=names.count))
     # Strict: a quote that is not closed would swallow the rows after it.
     table = csv.reader(chain(first, lines), delimiter=delimiter, strict=True)
     width, longer, foreign = 0, 0, 0
     try:
         for row in filter(None, table):
-            # Empty names at the end of the heading are of empty columns.
-            width = width or len(row) - next((i for i, name in enumerate(reversed(row)) if name), 0)
+            # Several empty names at the end of the heading are of empty columns.
+            unnamed = next((i for i, name in enumerate(reversed(row)) if name), 0)
+            width = width or len(row) - (unnamed if unnamed > 1 else 0)
             longer += any(row[width:])
             foreign += FOREIGN.search("".join(row)) is not None
             yield [*row, *[""] * (width - len(row))][:width]

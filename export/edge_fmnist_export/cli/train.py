@@ -31,8 +31,8 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="Number of training images held out for validation. Default: the recipe's, but at most 5 % of a data "
-            "set smaller than Fashion-MNIST.",
+            help="Number of training images held out for validation. Default: the recipe's; of a data set smaller than "
+            "Fashion-MNIST at most 5 %, but ten, unless your own recipe file states a number that it has.",
         ),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Random seed.")] = None,

@@ -27,7 +27,7 @@ def with_part(page: str, begin: str, end: str, content: str, where: str) -> str:
     if not (begun and ended):
         raise UsageError(
             f"{where}: expected a page with the lines {begin!r} and {end!r}, between which the text is written; "
-            "add them, or name a new page"
+            "add them"
         )
     return f"{before}{begin}\n\n{content}\n\n{end}{after}"
 

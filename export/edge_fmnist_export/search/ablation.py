@@ -53,8 +53,8 @@ def ablation(
     from edge_fmnist_export.training import train_recipe, training_data
     from edge_fmnist_export.training.recipe import load_recipe
 
-    page, numbers, train = table or output / "ablation.md", _parse_seeds(seeds), dataset.load("train", data)
-    baseline = load_recipe(recipe)
+    baseline, page, numbers = load_recipe(recipe), table or output / "ablation.md", _parse_seeds(seeds)
+    train = dataset.load("train", data)
     if baseline.data.validation >= len(train):
         baseline = training_data.scaled_validation(baseline, len(train))
     variants = make_variants(baseline, variant or [], epochs)

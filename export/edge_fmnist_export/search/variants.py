@@ -15,6 +15,7 @@ import tomli_w
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import parse_toml
 from edge_fmnist.errors import RecipeError, UsageError
+from edge_fmnist_export.architectures.efficientnet import IMAGENET
 from edge_fmnist_export.report import markdown
 from edge_fmnist_export.search.runs import page_with, train_or_resume
 from edge_fmnist_export.training import train_recipe
@@ -56,9 +57,10 @@ class RecipeVariant:
 def short_recipe(recipe: Recipe, epochs: int, seed: int) -> Recipe:
     """Return a recipe of the float phase only, with distillation targets for at most as many views as epochs.
 
-    It starts from random weights: trained ones would hide what a variant leaves out.
+    It starts from random weights, or from those of ImageNet: trained ones would hide what a variant leaves out.
     """
-    return recipe.model_copy(update={"seed": seed, "init_from": ""}).with_changes(
+    start = IMAGENET if recipe.init_from == IMAGENET else ""
+    return recipe.model_copy(update={"seed": seed, "init_from": start}).with_changes(
         data={"train_on_validation": False},
         training={"epochs": epochs},
         qat=QatPhase(epochs=0).model_dump(),

@@ -199,7 +199,9 @@ def _relu(layer: Any) -> Operation:
 
     if layer.negative_slope or layer.threshold:
         raise UsageError("the torch back end supports ReLU without slope and threshold; set KERAS_BACKEND=tensorflow")
-    return lambda inputs, _: torch.clamp(inputs[0], 0, layer.max_value)
+    if layer.max_value is None:
+        return lambda inputs, _: torch.relu(inputs[0])
+    return lambda inputs, _: torch.nn.functional.hardtanh(inputs[0], 0, layer.max_value)
 
 
 def _enlargement(layer: Any) -> Operation:

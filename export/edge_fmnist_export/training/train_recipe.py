@@ -133,10 +133,10 @@ def check_back_end(recipe: Recipe) -> None:
         UsageError: weights of four bits, on another back end than torch; another optimizer than SGD, on torch;
             quantization-aware training of a network that it does not support.
     """
-    if recipe.qat.epochs and recipe.architecture == EFFICIENTNET:
+    if (recipe.qat.epochs or recipe.training.weight_bits == 4) and recipe.architecture == EFFICIENTNET:
         raise UsageError(
-            f"the recipe {recipe.name}: {recipe.architecture} has no quantization-aware training; set epochs = 0 under "
-            "[qat], or --no-qat"
+            f"the recipe {recipe.name}: {recipe.architecture} is trained in float only; set epochs = 0 under [qat] (or "
+            "--no-qat), and weight_bits = 8"
         )
     if recipe.training.weight_bits == 4 and (name := backend.keras_module().backend.backend()) != "torch":
         raise UsageError(

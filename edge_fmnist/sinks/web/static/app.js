@@ -69,13 +69,14 @@ function showState() {
 
 function show(result) {
   const now = performance.now();
+  const gap = longestGap();
   view.newest = now;
   view.fps = result.fps;
   if (view.paused) return;
   showPrediction(result);
   showBars(result);
   showModelInput(Uint8Array.from(atob(result.image), (character) => character.charCodeAt(0)));
-  chart.add(result.milliseconds, now, longestGap());
+  chart.add(result.milliseconds, now, gap);
   if (now - view.updated > NUMBERS_INTERVAL) {
     view.updated = now;
     showNumbers(result, chart);

@@ -32,7 +32,8 @@ def placement(garment: Garment) -> Placement:
 
     :mod:`edge_fmnist.vision.preprocess` scales the bounds of the mask to a longest edge of 28 pixels and centres them.
     """
-    _, _, width, height = garment.box
+    # Where the picture brought the mask, its part was scaled that the box shows.
+    _, _, width, height = garment.box if garment.confidence == 1 else cv2.boundingRect(garment.mask)
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))
     return Placement(Box((SIZE - columns) // 2, (SIZE - rows) // 2, columns, rows), garment.box)

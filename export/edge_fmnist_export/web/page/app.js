@@ -50,6 +50,8 @@ function clearResults() {
   showBars({ label: null, scores: Object.fromEntries(settings.model.labels.map((label) => [label, 0])) });
   showModelInput(new Uint8Array(28 * 28));
   for (const id of ["processing", "age", "fps", "frames", "size", "confidence"]) setText(element(id), "–");
+  for (const id of ["processing-line", "age-line", "processing-area"]) element(id).removeAttribute("points");
+  setText(element("stages"), "\u00a0");
 }
 
 // ---------------------------------------------------------------- results

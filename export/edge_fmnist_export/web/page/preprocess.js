@@ -121,14 +121,14 @@ function shrink(picture, longest, channels) {
 
 // The garment of a photograph whose alpha channel is its mask; null if it shows no outline.
 function cutOut(picture, settings) {
-  const { WORKING_EDGE, MIN_EDGE, MAX_AREA } = settings;
+  const { WORKING_EDGE, MIN_EDGE, MIN_AREA, MAX_AREA } = settings;
   const alpha = picture.data.filter((_, i) => (i & 3) === 3);
   const place = boundingBox(alpha.map((value) => Number(value > 127)), picture.width);
   if (Math.min(place.width, place.height) < MIN_EDGE) return null;
   const { small, mask } = coloursAndMask(crop(picture, place), settings);
   const box = boundingBox(mask, small.width);
   const size = count(mask);
-  if (!size || size > MAX_AREA * box.width * box.height) return null;
+  if (size < MIN_AREA * mask.length || size > MAX_AREA * box.width * box.height) return null;
   const { data, width, height } = shrink({ ...picture, data: alpha, stride: 1 }, WORKING_EDGE, 1);
   const whole = Uint8Array.from(data, (value) => Number(value > 127));
   return { found: true, image: garmentImage(small, mask, settings), mask: whole, width, height, confidence: 1 };

@@ -433,10 +433,12 @@ def _load_deep(data: bytes, size: tuple[int, int], bits: int, mode: str) -> Imag
     pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     if bits < 16:
         # The file says how many bits it has.
-        return PIL.Image.fromarray((pixels >> (bits - 8)).astype(np.uint8)[..., ::-1].copy())
-    # Alpha may have another range.
-    parts = [to_8_bits(pixels[..., 2::-1]), *(to_8_bits(alpha) for alpha in [pixels[..., 3:]] if alpha.size)]
-    return PIL.Image.fromarray(np.dstack(parts))
+        return PIL.Image.fromarray(np.ascontiguousarray((pixels >> (bits - 8)).astype(np.uint8)[..., ::-1]))
+    deep = to_8_bits(pixels[..., 2::-1])
+    if pixels.shape[2] == 4:
+        # Alpha may have another range.
+        deep = np.dstack([deep, to_8_bits(pixels[..., 3])])
+    return PIL.Image.fromarray(np.ascontiguousarray(deep))
 
 
 def _reduced_array(image: Image.Image, mode: str, edge: int) -> np.ndarray:

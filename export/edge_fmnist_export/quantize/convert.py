@@ -36,7 +36,7 @@ class Representative:
 
 
 def representative_dataset(train: Subset, count: int, seed: int, classes: int | None = None) -> Representative:
-    """Select a class-balanced representative dataset from training images.
+    """Select a representative dataset from training images, balanced by class as far as they allow.
 
     A few hundred images are enough; more are not better (gh:tensorflow/tensorflow#49927).
 

@@ -90,7 +90,8 @@ def finished_networks(folder: Path, test: Split, reference: bytes) -> list[dict[
 
     ``met`` tells whether the int8 file reaches the published accuracy, if there is one for this data set.
     """
-    published = {name: PUBLISHED[name][0] if is_fashion_mnist(test) else None for name in PUBLISHED}
+    comparable = is_fashion_mnist(test)
+    published = {name: accuracy if comparable else None for name, (accuracy, _) in PUBLISHED.items()}
     files = {name: file for name in PUBLISHED if (file := finished_file(folder / name, test)) is not None}
     latencies = compare_latency({name: (folder / name / MODEL).read_bytes() for name in files}, reference)
     return [

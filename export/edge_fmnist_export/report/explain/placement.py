@@ -32,7 +32,7 @@ def placement(garment: Garment) -> Placement:
 
     :mod:`edge_fmnist.vision.preprocess` scales the bounds of the mask to a longest edge of 28 pixels and centres them.
     """
-    # Where the picture brought the mask, its part was scaled that the box shows.
+    # If the mask is an alpha channel, preprocessing scales the part of the picture in the box instead.
     _, _, width, height = garment.box if garment.confidence == 1 else cv2.boundingRect(garment.mask)
     factor = SIZE / max(height, width)
     rows, columns = max(1, round(height * factor)), max(1, round(width * factor))

@@ -25,7 +25,7 @@ import numpy as np
 from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.metadata import HASH_DIGITS
-from edge_fmnist.vision.picture_files import Warn, list_pictures, log_warning
+from edge_fmnist.vision.picture_files import Warn, is_picture, list_pictures, log_warning, walk
 from edge_fmnist.vision.read_image import read_image
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def find_photos(
         )
     photos = [
         Photo(path, name, right_labels(name, labels))
-        for name, kind in kinds.items()
-        for path in list_pictures(kind, warn)
+        for name, paths in pictures_of_classes(place, warn).items()
+        for path in paths
     ]
     if not photos:
         raise DataNotFoundError(f"{place}: expected photographs in folders such as {place / 't-shirt'}, got none")
@@ -137,6 +137,22 @@ def subfolders(place: Path) -> dict[str, Path]:
     """Return the folders in a place by name, sorted, without hidden ones and :data:`UNSORTED`."""
     paths = [path for path in sorted(place.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     return {path.name: path for path in paths if path.name != UNSORTED}
+
+
+def pictures_of_classes(place: Path, warn: Warn) -> dict[str, list[Path]]:
+    """Return the pictures of each folder in a place, by the folder's name.
+
+    Pictures beside these folders and in folders below them are counted in a warning.
+    """
+    folders = subfolders(place)
+    if beside := sum(map(is_picture, place.iterdir())):
+        warn(f"{place}: {beside} pictures skipped; expected them in the folder of a class")
+    for folder in folders.values():
+        # The folder itself comes first.
+        below = sum(is_picture(Path(top, name)) for top, _, names in list(walk(str(folder)))[1:] for name in names)
+        if below:
+            warn(f"{folder}: {below} pictures in folders below it skipped; expected them in the folder itself")
+    return {name: list_pictures(folder, warn) for name, folder in folders.items()}
 
 
 def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:

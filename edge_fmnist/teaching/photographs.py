@@ -11,8 +11,9 @@ import numpy as np
 
 from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, NONE, UNKNOWN, is_unused
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
-from edge_fmnist.model.photos import pixels_hash, subfolders
-from edge_fmnist.vision.picture_files import Warn, list_pictures
+from edge_fmnist.model.photos import class_key, pictures_of_classes, pixels_hash
+from edge_fmnist.model.quantization import mirror
+from edge_fmnist.vision.picture_files import Warn
 from edge_fmnist.vision.read_image import read_image
 
 MIN_PHOTOGRAPHS = 3
@@ -66,9 +67,9 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
             f"{folder}: no photographs in its folders {', '.join(labels)}; expected them in the folder of each class, "
             "not in folders below it"
         )
-    seen: dict[str, tuple[Path, int, np.ndarray]] = {}
+    seen: dict[str, tuple[Path, int, np.ndarray | None]] = {}
     for target, (label, paths) in enumerate(files.items()):
-        missed, repeated = 0, 0
+        missed, repeated, different = 0, 0, 0
         for path in paths:
             done += 1
             try:
@@ -81,22 +82,25 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
                         f"{path}: the same photograph as {seen[digest][0]}, in another class; keep it in the class "
                         "that is right"
                     )
-                repeated += digest in seen
-                missed += image is None
-                if image is not None:
-                    seen.setdefault(digest, (path, target, image))
+                if digest in seen:
+                    repeated += 1
+                else:
+                    seen[digest] = (path, target, image)
+                    different += 1
+                    missed += image is None
             step(done, total)
         all_missed.append(missed)
         if missed:
-            warn(f"{label}: no garment found in {missed} of {len(paths)} photographs")
+            warn(f"{label}: no garment found in {missed} of {different} photographs")
         if repeated:
             warn(f"{label}: {repeated} photographs are copies of others and were skipped")
-    if not seen:
+    found = {digest: (*place, image) for digest, (*place, image) in seen.items() if image is not None}
+    if not found:
         raise DataError(
             f"{folder}: no garment found in any of its {total} photographs; expected one thing at a time, whole, "
             "on ground of another colour"
         )
-    found, found_targets, found_images = zip(*seen.values(), strict=True)
+    paths_found, found_targets, found_images = zip(*found.values(), strict=True)
     images, targets = np.array(found_images), np.array(found_targets)
     counts = np.bincount(targets, minlength=len(labels))
     if few := [f"{label} has {count}" for label, count in zip(labels, counts, strict=True) if count < MIN_PHOTOGRAPHS]:
@@ -105,7 +109,7 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
             f"is found; {', '.join(few)}"
         )
     groups = _groups(labels, images, targets, warn)
-    return Photographs(labels, images, targets, groups, tuple(all_missed), tuple(seen), found)
+    return Photographs(labels, images, targets, groups, tuple(all_missed), tuple(found), paths_found)
 
 
 def rehearsal(labels: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +130,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
         )
-    files = {name: list_pictures(place, warn) for name, place in subfolders(folder).items()}
+    files = pictures_of_classes(folder, warn)
     if not files:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
     if not least_classes <= len(files) <= MAX_CLASSES:
@@ -134,7 +138,10 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
             f"{folder}: expected folders for {least_classes} to {MAX_CLASSES} classes, got {len(files)}"
             + (f" ({next(iter(files))})" if len(files) == 1 else "")
         )
+    names: dict[str, str] = {}
     for name in files:
+        if (same := names.setdefault(class_key(name), name)) != name:
+            raise DataError(f"{folder}: {same!r} and {name!r} are one class; put their photographs in one folder")
         strange = len(name) > MAX_LABEL_LENGTH or not name.isprintable() or name != name.strip()
         plain = name.casefold()
         if strange or plain == UNKNOWN or is_unused(plain) or plain == NONE != name:
@@ -156,15 +163,22 @@ def _read(path: Path) -> tuple[str, np.ndarray | None]:
 
 
 def _groups(labels: tuple[str, ...], images: np.ndarray, targets: np.ndarray, warn: Warn) -> np.ndarray:
-    """Return the group of each image: images of a class that show nearly the same have one in common."""
+    """Return the group of each image: images of a class that show nearly the same have one in common.
+
+    Mirrored images count as the same, since a parent with flip averaging sees no difference. Rounding may have put the
+    garment of one a pixel beside that of the other.
+    """
     groups = np.arange(len(images))
-    pixels = images.reshape(len(images), -1).astype(np.float32)
+    flipped = mirror(images)
+    views = (images, flipped, np.roll(flipped, 1, axis=2), np.roll(flipped, -1, axis=2))
+    pixels, *others = (view.reshape(len(images), -1).astype(np.float32) for view in views)
     squares = (pixels**2).sum(axis=1)
     for target, label in enumerate(labels):
         ours = np.flatnonzero(targets == target)
         for count, index in enumerate(ours):
             before = ours[:count]
-            distances = squares[before] + squares[index] - 2 * pixels[before] @ pixels[index]
+            alike = np.max([pixels[before] @ view[index] for view in (pixels, *others)], axis=0)
+            distances = squares[before] + squares[index] - 2 * alike
             near = groups[before[distances < SAME**2 * pixels.shape[1]]]
             groups[before[np.isin(groups[before], near)]] = index
         if len(np.unique(groups[ours])) < MIN_PHOTOGRAPHS:

@@ -29,6 +29,8 @@ FALSE_REJECT_RATE = 0.05
 LOST_RATE = 0.05
 # With fewer photographs of a class, more help much: measured on ten kinds of garments.
 ENOUGH_PHOTOGRAPHS = 20
+# Hashes of photographs in the metadata, which may be 1 MiB: those of earlier teachings are dropped first.
+MAX_HASHES = 100_000
 # The parent's metadata that a taught file does not keep.
 NO_LONGER_TRUE = ("accuracy", "io", "training")
 
@@ -87,9 +89,12 @@ class TrainedHead:
         )
         self._weights = regression.fit(self._strength, centre, np.full(len(rows), True))
         if add:
-            margin = self._lead(len(kept), fold_weights, folds)
+            # A class added by an earlier teaching is still one that the photographs of kept classes must be safe from.
+            first = (parent.original() or parent).classifier.labels
+            added = np.array([label not in first for label in self.labels])
+            margin = self._lead(added, fold_weights, folds)
             for weights in (self._weights, *fold_weights.values()):
-                weights[len(kept) :, -1] -= margin
+                weights[added, -1] -= margin
         step("Fitting", next(done), FOLDS + 1)
         self._calibrate(rows[: len(self.targets)], fold_weights, folds)
         self._count(np.bincount(places, photographs.missed, len(self.labels)).astype(int))
@@ -113,16 +118,17 @@ class TrainedHead:
                 centre[index] = weights[[known.index(each) for each in same]].mean(axis=0)
         return centre
 
-    def _lead(self, kept: int, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> float:
-        """Return by how much the logits of new classes can fall, so that few of their own photographs are lost.
+    def _lead(self, added: np.ndarray, fold_weights: dict[int, np.ndarray], folds: np.ndarray) -> float:
+        """Return by how much the logits of added classes can fall, so that few of their own photographs are lost.
 
-        Photographs of the kept classes, of which there are none here, are then taken for new ones less often.
+        Photographs of the other classes, of which there may be none here, are then taken for added ones less often.
+        ``added`` is bool, shape (classes,).
         """
         leads = []
         for fold, weights in fold_weights.items():
-            held = np.flatnonzero((folds[: len(self.targets)] == fold) & (self.targets >= kept))
+            held = np.flatnonzero((folds[: len(self.targets)] == fold) & added[self.targets])
             logits = self._features[held] @ weights.T
-            lead = logits[np.arange(len(held)), self.targets[held]] - logits[:, :kept].max(axis=1)
+            lead = logits[np.arange(len(held)), self.targets[held]] - logits[:, ~added].max(axis=1)
             leads.append(lead[logits.argmax(axis=1) == self.targets[held]])
         right = np.concatenate(leads)
         return float(np.quantile(right, LOST_RATE)) if len(right) else 0.0
@@ -146,8 +152,12 @@ class TrainedHead:
             predictions = self._classifier(flatbuffer, self.temperature).predict_batch(self.photographs.images[held])
             scores[held] = predictions.scores
         self._predicted = scores.argmax(axis=1)
-        named = rows * np.array([label != NONE for label in self.labels])
+        rejects = np.array([label == NONE for label in self.labels])
+        named = rows * ~rejects
         self.threshold = min(choose_threshold(correct_scores(scores, named), FALSE_REJECT_RATE), MAX_THRESHOLD)
+        # A thing to reject is also recognized where the threshold rejects it.
+        rejected = rejects[self.targets] & (scores.max(axis=1) < self.threshold)
+        self._right = (self._predicted == self.targets) | rejected
 
     def _classifier(self, flatbuffer: bytes, temperature: float) -> Classifier:
         settings = {**self.parent.settings, "calibration": {"temperature": temperature, "threshold": 0.0}}
@@ -165,7 +175,7 @@ class TrainedHead:
         classes = []
         for index in taught.tolist():
             found, label = int(counts[index].sum()), self.labels[index]
-            right = int(counts[index, index] + (missed[index] if label == NONE else 0))
+            right = int(self._right[self.targets == index].sum() + (missed[index] if label == NONE else 0))
             total = found + int(missed[index])
             wanted = max(0, ENOUGH_PHOTOGRAPHS - found)
             classes.append(TaughtClass(label, total, int(missed[index]), right, right / total, wanted))
@@ -186,7 +196,7 @@ class TrainedHead:
                 "parent_sha256": parent.sha256,
                 "original_sha256": parent.original_sha256,
                 "photographs": dict(Counter(self.labels[target] for target in self.targets)),
-                "photographs_sha256": "".join(dict.fromkeys((*hashes, *parent.taught_from))),
+                "photographs_sha256": "".join(list(dict.fromkeys((*hashes, *parent.taught_from)))[:MAX_HASHES]),
                 "cross_validated_accuracy": round(self.accuracy, 6),
                 "strength": self._strength,
             },
@@ -224,5 +234,4 @@ class TrainedHead:
             not prediction.known if label == NONE else prediction.label in right_labels(label, prediction.labels)
             for prediction, label in zip(predicted, (self.labels[target] for target in targets), strict=True)
         ]
-        after = self._predicted[new] == targets
-        return BeforeAfter(len(targets), float(np.mean(before)), float(after.mean()))
+        return BeforeAfter(len(targets), float(np.mean(before)), float(self._right[new].mean()))

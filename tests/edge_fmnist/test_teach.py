@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import flatbuffers
@@ -29,9 +30,11 @@ from edge_fmnist.data.labels import LABELS, UNKNOWN
 from edge_fmnist.data.samples import bag, t_shirt, trouser
 from edge_fmnist.model.metadata import embed, without_metadata
 from edge_fmnist.model.photos import evaluate_photos, find_photos
+from edge_fmnist.model.quantization import softmax
 from edge_fmnist.model.registry import read_model, shipped_models
 from edge_fmnist.model.tflite_graph import file_schema, read_graph
 from edge_fmnist.pipeline.smoothing import Smoother
+from edge_fmnist.teaching.fit import BIAS_SHARE, FOLDS, Regression, cross_validate, folds_of
 from edge_fmnist.teaching.parent import Parent
 from edge_fmnist.teaching.photographs import read_photographs, rehearsal
 from edge_fmnist.vision.read_image import read_image
@@ -123,7 +126,7 @@ def test_it_stays_an_ordinary_int8_file(taught: Taught) -> None:
     assert str(classifier.input.dtype) == str(classifier.output.dtype) == "uint8"
     assert classifier.metadata is not None
     assert classifier.metadata.settings["taught"]["photographs"] == {"cross": EACH, "jeans": EACH, "tee": EACH}
-    assert "accuracy" not in classifier.metadata.settings
+    assert not {"accuracy", "training"} & classifier.metadata.settings.keys()
 
 
 def test_the_same_photographs_give_the_same_bytes(taught: Taught, photos: Path, tmp_path: Path) -> None:
@@ -230,12 +233,47 @@ def test_copies_and_photographs_without_a_garment(tmp_path: Path) -> None:
     tee = write(tmp_path / "photos", "tee", t_shirt)
     (jeans / "copy.png").write_bytes((jeans / "0.png").read_bytes())
     (jeans / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
-    cv2.imwrite(str(tee / "empty.png"), np.full((100, 100, 3), 255, np.uint8))
+    for name in ("empty.png", "empty copy.png"):
+        cv2.imwrite(str(tee / name), np.full((100, 100, 3), 255, np.uint8))
     result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
     assert [(each.photographs, each.missed) for each in result.classes] == [(EACH, 0), (EACH + 1, 1)]
     assert result.photographs == 2 * EACH + 1
     assert result.accuracy == sum(each.right for each in result.classes) / result.photographs < 1
-    assert [text.partition(":")[0] for text in result.warnings] == [f"skipped {jeans / 'broken.png'}", "jeans", "tee"]
+    assert [text.partition(":")[0] for text in result.warnings] == [
+        f"skipped {jeans / 'broken.png'}",
+        "jeans",
+        "tee",
+        "tee",
+    ]
+    assert f"tee: no garment found in 1 of {EACH + 1} photographs" in result.warnings
+
+
+def test_pictures_that_are_not_directly_in_the_folder_of_a_class(tmp_path: Path) -> None:
+    jeans, _ = (write(tmp_path / "photos", name, draw) for name, draw in (("jeans", trouser), ("tee", t_shirt)))
+    for place in (tmp_path / "photos", jeans / "2026" / "May"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "more.png").write_bytes((jeans / "0.png").read_bytes())
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    assert result.warnings == (
+        f"{tmp_path / 'photos'}: 1 pictures skipped; expected them in the folder of a class",
+        f"{jeans}: 1 pictures in folders below it skipped; expected them in the folder itself",
+    )
+
+
+def test_mirrored_copies_are_held_out_together(tmp_path: Path) -> None:
+    for name, draw in (("jeans", trouser), ("tee", t_shirt)):
+        for path in sorted(write(tmp_path / "photos", name, draw).iterdir()):
+            cv2.imwrite(str(path.with_suffix(".flip.png")), np.asarray(cv2.imread(str(path)))[:, ::-1])
+    photographs = read_photographs(tmp_path / "photos", 2, lambda done, total: None, lambda text: None)
+    groups = dict(zip((path.name for path in photographs.paths), photographs.groups.tolist(), strict=True))
+    assert all(groups[f"{index}.png"] == groups[f"{index}.flip.png"] for index in range(EACH))
+
+
+def test_adding_the_same_classes_again_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    first = edge_fmnist.teach(photos, tmp_path / "first.tflite", model=PARENT, add=True)
+    second = edge_fmnist.teach(photos, tmp_path / "second.tflite", model=first.path, add=True)
+    assert (second.labels, second.accuracy) == (first.labels, first.accuracy)
+    np.testing.assert_allclose(Parent(second.path).weights(), Parent(first.path).weights(), atol=1e-6)
 
 
 def one_class(folder: Path) -> None:
@@ -258,9 +296,9 @@ def same_photograph(folder: Path) -> None:
 
 
 def nothing_found(folder: Path) -> None:
-    for name in ("jeans", "tee"):
+    for size, name in enumerate(("jeans", "tee"), 100):
         (folder / name).mkdir(parents=True)
-        cv2.imwrite(str(folder / name / "0.png"), np.full((100, 100, 3), 255, np.uint8))
+        cv2.imwrite(str(folder / name / "0.png"), np.full((size, size, 3), 255, np.uint8))
 
 
 def named(label: str) -> Callable[[Path], None]:
@@ -285,10 +323,13 @@ def nothing(folder: Path) -> None:
         (damaged, DataError, "tee has 2; .*tee: 1 files skipped: 1 PDF"),
         (same_photograph, DataError, "tee/x.png: the same photograph as .*jeans/0.png, in another class"),
         (nothing_found, DataError, "no garment found in any of its 2 photographs"),
+        (named("TEE"), DataError, "'TEE' and 'tee' are one class; put their photographs in one folder"),
         (named("unknown"), DataError, "the folder 'unknown' cannot be the name of a class"),
         (named("None"), DataError, "the folder 'None' cannot be .* the folder of things to reject is 'none'"),
         (named("unused 1"), DataError, "the folder 'unused 1' cannot be the name of a class"),
         (named("jeans "), DataError, "the folder 'jeans ' cannot be the name of a class"),
+        (named("x" * 61), DataError, "cannot be the name of a class; expected at most 60 printable characters"),
+        (named("a\x07"), DataError, r"the folder 'a\\x07' cannot be the name of a class"),
         (nothing, DataNotFoundError, "expected a folder of photographs for each class in it, got none"),
         (lambda folder: None, DataNotFoundError, "got no folder"),
     ],
@@ -384,6 +425,12 @@ def test_without_an_error_scores_are_not_sharpened(
     assert (result.accuracy, result.temperature) == (1, 1)
 
 
+def test_classes_with_enough_photographs(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.ENOUGH_PHOTOGRAPHS", EACH - 1)
+    result = edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT)
+    assert [each.wanted for each in result.classes] == [0, 0, 0]
+
+
 def test_a_reject_without_a_garment_is_recognized(tmp_path: Path) -> None:
     write(tmp_path / "photos", "jeans", trouser)
     none = write(tmp_path / "photos", "none", cross)
@@ -409,6 +456,103 @@ def test_frames_that_show_nearly_the_same_are_held_out_together(tmp_path: Path) 
     assert len(found.images) == 2 * EACH
     # The copies come first: "again 0.png".
     assert (found.groups[:EACH] == found.groups[EACH:]).sum() >= 4
+
+
+def test_a_group_is_held_out_together_and_each_class_evenly() -> None:
+    targets, groups = np.repeat([0, 1], 2 * FOLDS), np.arange(4 * FOLDS) // 2
+    folds = folds_of(targets, groups)
+    assert np.array_equal(folds[::2], folds[1::2])
+    assert [np.bincount(folds[targets == each]).tolist() for each in (0, 1)] == [[2] * FOLDS] * 2
+
+
+def test_a_fit_is_the_minimum_for_the_examples_that_are_used() -> None:
+    rng = np.random.default_rng(0)
+    features = np.c_[rng.normal(size=(60, 3)), np.ones(60)]
+    targets = np.eye(2)[(features[:, 0] + 1.5 + rng.normal(size=60) > 0).astype(int)]
+    used, centre = np.arange(60) < 40, np.full((2, 4), 0.5)
+    weights = Regression(features, targets, centre).fit(3.0, centre, used)
+    errors = softmax(features[used] @ weights.T, float) - targets[used]
+    gradient = errors.T @ features[used] + 3.0 * (weights - centre) * [1, 1, 1, BIAS_SHARE]
+    assert np.abs(gradient).max() < 0.05 < np.abs(weights).max()
+
+
+def test_files_are_asked_about_photographs_that_they_were_not_taught_with(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, asked = list[int](), list[int]()
+
+    def taught(parent: Parent, weights: np.ndarray, features: np.ndarray) -> bytes:
+        given.append(len(features))
+        return _taught(parent, weights, features)
+
+    def values(classifier: Classifier, images: np.ndarray) -> tuple[np.ndarray, float]:
+        asked.append(len(images))
+        return _values(classifier, images)
+
+    _taught, _values = Parent.taught, Classifier.values
+    monkeypatch.setattr(Parent, "taught", taught)
+    monkeypatch.setattr(Classifier, "values", values)
+    edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT)
+    # The first file is for a check, and the first values are features; the last file is the result.
+    assert np.add(given[1:-1], asked[1:]).tolist() == [3 * EACH] * (len(asked) - 1)
+    assert sum(asked[1:]) == given[-1] == 3 * EACH
+
+
+def test_new_classes_give_way_to_kept_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.TrainedHead._lead", lambda *_: 100.0)
+    write(tmp_path / "photos", "cross", cross)
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT, add=True)
+    assert result.labels == (*LABELS, "cross")
+    assert (result.classes[0].right, result.threshold) == (0, 0)
+    assert Parent(result.path).weights()[-1, -1] < -50
+
+
+def test_groups_of_photographs_are_those_that_are_held_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups, given = np.arange(3 * EACH) // 2, list[np.ndarray]()
+
+    def folds(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        given.append(groups)
+        return folds_of(targets, groups)
+
+    monkeypatch.setattr("edge_fmnist.teaching.photographs._groups", lambda *_: groups)
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.folds_of", folds)
+    edge_fmnist.teach(photos, tmp_path / "mine.tflite", model=PARENT)
+    np.testing.assert_array_equal(given, [groups])
+
+
+def test_rejects_are_right_if_they_are_unknown_and_do_not_set_the_threshold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def choose(scores: np.ndarray, _: float) -> float:
+        judged.append(len(scores))
+        return 0.5
+
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.choose_threshold", choose)
+    write(tmp_path / "photos", "none", cross)
+    write(tmp_path / "photos", "jeans", trouser)
+    # To it, everything is unknown.
+    settings = {"output": "logits", "calibration": {"temperature": 9.0, "threshold": 1.0}}
+    (tmp_path / "nano.tflite").write_bytes(embed(without_metadata(read_model(PARENT).content), settings, LABELS))
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=tmp_path / "nano.tflite")
+    assert result.comparison is not None
+    assert result.comparison.before == 0.5
+    assert judged == [result.classes[0].right]
+
+
+def test_the_strongest_regularization_within_a_standard_error_is_chosen() -> None:
+    means, noise = {100.0: 1.0, 30.0: 0.46, 10.0: 0.4, 3.0: 0.43}, np.arange(30) % 2
+
+    def losses(strength: float, used: np.ndarray) -> np.ndarray:
+        # The last ten examples are not judged.
+        return np.asarray((means[strength] + noise + 9 * (strength == 30) * (np.arange(30) >= 20))[used])
+
+    stub = SimpleNamespace(centre=None, fit=lambda strength, *_: strength, losses=losses)
+    strength, weights = cross_validate(cast(Regression, stub), np.arange(30) % FOLDS, 20, lambda: None)
+    assert (strength, len(weights), {float(each) for each in weights.values()}) == (30, FOLDS, {30})
 
 
 def test_a_class_whose_photographs_are_all_alike_is_still_spread_over_the_folds(tmp_path: Path) -> None:

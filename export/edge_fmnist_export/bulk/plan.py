@@ -111,7 +111,7 @@ class Plan:
             "this_run": {
                 "photographs": photographs,
                 "seconds": round(seconds, 2),
-                "photographs_per_second": round(photographs / seconds, 1) if seconds else None,
+                "photographs_per_second": round(photographs / seconds, 2) if seconds and photographs else None,
             },
         }
         _write_json(self.folder, SUMMARY, summary)

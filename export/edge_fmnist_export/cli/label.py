@@ -155,5 +155,6 @@ def _show(summary: dict[str, Any], output: str) -> None:
         [(answer, f"{count:,}") for answer, count in summary["answers"].items()]
         + [(f"({status})", f"{count:,}") for status, count in summary["status"].items() if status != "ok"],
     )  # fmt: skip
-    speed = f"{run['photographs']:,} in {run['seconds']:.0f} s: {run['photographs_per_second']} a second; "
-    console.say(f"{speed if run['photographs'] else ''}results in {output}")
+    speed = f"{run['photographs']:,} in {run['seconds']:.0f} s: {run['photographs_per_second']} a second"
+    done = "all were labelled before, --restart finds new ones"
+    console.say(f"{speed if run['photographs'] else done}; results in {output}")

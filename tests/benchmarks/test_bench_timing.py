@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import functools
+import gc
 import time
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edge_fmnist.model.measure import take_turns
+from edge_fmnist.model.measure import no_collection, take_turns
 from edge_fmnist_bench import timing
 from edge_fmnist_bench.protocol import Bootstrap, Offline, Paced, SingleStream
 from edge_fmnist_bench.timing import Samples
@@ -115,3 +116,14 @@ def test_what_failed_is_not_called_again() -> None:
     failures = take_turns(["whole", "damaged"], 3, 0, take)
     assert sorted(called) == ["damaged", "whole", "whole", "whole"]
     assert str(failures["damaged"]) == "call 1"
+
+
+def test_garbage_is_collected_again_after_a_failure() -> None:
+    def measured() -> None:
+        with no_collection():
+            assert not gc.isenabled()
+            raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        measured()
+    assert gc.isenabled()

@@ -20,7 +20,7 @@ import pytest
 from edge_fmnist import LABELS, LiveLoop, LiveResult, live
 from edge_fmnist.errors import SinkError, UsageError
 from edge_fmnist.sinks.collect import Collector, capture
-from edge_fmnist.sinks.web.collect import CollectPage
+from edge_fmnist.sinks.web.collect import MAX_RECENT_SHOWN, CollectPage
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.teaching.background import BackgroundTeacher
 from edge_fmnist.teaching.collection import CollectedFrame, Collection, folder_name, perceptual_hash
@@ -83,7 +83,11 @@ def test_the_name_of_a_class_is_one_visible_folder(label: str, name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "label", ["", " . ", "a\x00b", "a\x1b[31m", "\u202ea", "Unsorted", "unknown", "x" * 61, "Collected.jsonl"]
+    "label",
+    [
+        *("", " . ", "a\x00b", "a\x1b[31m", "\u202ea", "x" * 61),
+        *("Unsorted", "unknown", "unused 1", "Collected.jsonl", "Taught.tflite", "taught.former.tflite"),
+    ],
 )
 def test_names_that_no_class_can_have(label: str, tmp_path: Path) -> None:
     collection = Collection(tmp_path)
@@ -316,6 +320,7 @@ def counts(answer: Any) -> dict[str, int]:
 
 def test_the_page_stores_and_undoes(page: Page, make_result: MakeResult) -> None:
     assert b'id="classes"' in page.web.ask("/").body
+    assert [page.web.ask(path).status for path in ("/collect.js", "/collect.css")] == [200, 200]
     assert counts(page.web.ask("/collect.json")) == {}
     answer = page.post(action="store", name="T-shirt/top")
     assert (answer.status, answer.json()["said"], answer.json()["undo"]) == (
@@ -337,6 +342,16 @@ def test_the_strip_offers_no_class_that_only_a_former_model_has(page: Page, make
     page.collection.add_unsorted(capture(make_result(label="class 3", labels=former)))
     (entry,) = page.web.ask("/collect.json").json()["strip"]
     assert {*entry["best"]} <= {"Coat", "Bag"}
+
+
+def test_the_strip_shows_the_latest_frames(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = {number: frame(number) for number in range(MAX_RECENT_SHOWN + 3)}
+    monkeypatch.setattr(page.collector, "recent", lambda: recent)
+    page.collection.add_unsorted(frame(99))
+    state = page.web.ask("/collect.json").json()
+    shown = {entry["id"] for entry in state["strip"]}
+    assert shown == {"f-20270115T080139250.jpg", *(f"r-{number}" for number in range(3, len(recent)))}
+    assert state["unsorted"] == 1
 
 
 def test_the_strip_is_sorted_by_score_and_corrected(page: Page, make_result: MakeResult) -> None:
@@ -497,3 +512,14 @@ def test_the_page_cancels(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BackgroundTeacher, "cancel", lambda _: cancelled.append(True))
     assert page.post(action="cancel").json()["said"] == "Discarded"
     assert len(cancelled) == 1
+    page.web.close()
+    assert len(cancelled) == 2
+
+
+def test_the_page_teaches_with_and_without_the_classes_of_the_model(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[bool] = []
+    monkeypatch.setattr(BackgroundTeacher, "start", lambda _, add: started.append(add))
+    assert [page.post(action="teach", add=add).status for add in (True, False)] == [200, 200]
+    assert started == [True, False]

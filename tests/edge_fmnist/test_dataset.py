@@ -125,6 +125,13 @@ def test_found_by_search_with_other_contents_is_a_wrong_hash(make_idx: MakeIdx, 
     assert str(folder) in str(caught.value)
 
 
+@pytest.mark.usefixtures("published")
+def test_labels_that_were_found_by_search_are_checked(make_idx: MakeIdx) -> None:
+    make_idx(user_cache(), test_labels=np.zeros(40))
+    with pytest.raises(DataError, match=rf"wrong hash: .* Fashion-MNIST's {TARGETS['test']} "):
+        load("test")
+
+
 @pytest.mark.data
 def test_real_data_with_one_pixel_changed(real_data: Path, tmp_path: Path) -> None:
     for name in (IMAGES["test"], TARGETS["test"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def left_behind(folder: Path) -> list[str]:
 
 def test_downloads_four_checked_files(published: dict[str, bytes], serve: Serve, place: Path) -> None:
     last: dict[str, tuple[int, int | None]] = {}
-    assert download(place, lambda name, done, total: last.update({name: (done, total)}), [serve(published)]) == place
+    mirror = serve(published).rstrip("/")
+    assert download(place, lambda name, done, total: last.update({name: (done, total)}), [mirror]) == place
     assert {path.name: path.read_bytes() for path in place.iterdir()} == published
     assert len(load("train", place)) == 60
     assert last == {name.removesuffix(".gz"): (len(body), len(body)) for name, body in published.items()}
@@ -109,6 +111,17 @@ def test_folder_that_cannot_be_made(published: dict[str, bytes], serve: Serve, t
         download(tmp_path / "file", silent, [serve(published)])
 
 
+def test_a_full_disk_is_no_fault_of_the_mirror(
+    published: dict[str, bytes],
+    serve: Serve,
+    place: Path,
+    file_size_limit: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    with file_size_limit(1000), pytest.raises(DownloadError, match=r"place: cannot be written to \(File too large\)"):
+        download(place, silent, [serve(published)])
+    assert left_behind(place) == []
+
+
 def test_interrupted_download_leaves_nothing(published: dict[str, bytes], serve: Serve, place: Path) -> None:
     def interrupt(name: str, done: int, total: int | None) -> None:
         raise KeyboardInterrupt
@@ -128,6 +141,19 @@ def test_a_mirror_that_drips(
     with pytest.raises(DownloadError, match=r"too slow: \d+ bytes in 0 s"):
         download(place, silent, [serve(published, drip=True)])
     assert left_behind(place) == []
+
+
+def test_a_mirror_that_says_nothing_is_not_waited_for(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float | None] = []
+
+    def refuse(url: str, timeout: float | None = None) -> None:
+        limits.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    with pytest.raises(DownloadError, match="timed out"):
+        download(place, silent, ["http://localhost/"])
+    assert limits == [module.TIMEOUT_SECONDS]
 
 
 @pytest.fixture

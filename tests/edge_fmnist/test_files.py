@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.data.files import as_json, moved_into_place, write_bytes, write_json, write_text
+from edge_fmnist.data.files import advice, as_json, moved_into_place, write_bytes, write_json, write_text
 
 
 @pytest.fixture
@@ -105,3 +105,10 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "a new text keeps them")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
     assert os.umask(0o027) == 0o027
+
+
+def test_an_error_of_a_file_says_what_to_do(tmp_path: Path) -> None:
+    full, closed = OSError(28, "No space left on device"), OSError(13, "Permission denied")
+    assert advice(full, tmp_path) == "No space left on device: free some space"
+    assert advice(closed, tmp_path / "new" / "file").endswith(f"or give this user access to {tmp_path}")
+    assert advice(OSError("odd"), tmp_path) == "odd"

@@ -306,3 +306,8 @@ def test_unknown_is_right_for_a_folder_of_rejects_of_a_model_that_has_them(pictu
 @pytest.mark.parametrize("folder", ["none", "None", "NONE"])
 def test_nothing_is_right_for_rejects(folder: str) -> None:
     assert right_labels(folder, (folder, "Coat")) == ()
+
+
+def test_a_garment_that_the_model_does_not_have_is_unknown() -> None:
+    assert right_labels("pants", ("Coat", "Bag")) == ()
+    assert right_labels("shoes", ("Coat", "Sandal")) == ("Sandal",)

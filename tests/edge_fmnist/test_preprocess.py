@@ -24,7 +24,7 @@ from edge_fmnist.vision.preprocess import (
     to_bgr,
     to_grey,
 )
-from edge_fmnist.vision.resize import area_resized
+from edge_fmnist.vision.resize import area_resized, area_sums, area_weights
 from edge_fmnist.vision.segmentation import Segmentation
 
 FLOOR, CLOTH, STRIPE = (200, 205, 210), (120, 60, 40), (160, 110, 100)
@@ -495,6 +495,15 @@ def test_each_pixel_of_a_smaller_picture_is_the_mean(size: tuple[int, int], targ
     for picture in (scene, scene[..., 0], scene[::-1, ::-1]):
         means = cv2.resize(picture.astype(float), target, interpolation=cv2.INTER_AREA)
         assert np.abs(area_resized(picture, target) - means).max() < 0.51
+
+
+def test_sums_of_pixels_are_exact() -> None:
+    # Too large for 32-bit floats.
+    picture = np.random.default_rng(0).integers(200, 256, (287, 383), dtype=np.uint8)
+    rows, columns = area_weights(287, 71).astype(int), area_weights(383, 95).astype(int)
+    sums, area = area_sums(picture, (95, 71), 255)
+    assert area == 287 * 383
+    np.testing.assert_array_equal(sums, rows @ picture.astype(int) @ columns.T)
 
 
 def test_a_faint_shadow_is_not_part_of_a_cut_out_garment() -> None:

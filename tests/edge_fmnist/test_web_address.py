@@ -87,3 +87,19 @@ def test_url_for_all_networks_can_be_opened_elsewhere() -> None:
         url = url_of(listener, "0.0.0.0")
         assert url.endswith(f":{listener.getsockname()[1]}/")
         assert "//0.0.0.0" not in url
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no sockets of both protocols")
+def test_all_networks_of_both_protocols() -> None:
+    with listen(Address("::", 0)) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1]), timeout=10).close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
+def test_a_viewer_that_has_left_the_network_is_dropped_after_10_seconds() -> None:
+    with (
+        listen(Address("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 10_000

@@ -75,7 +75,9 @@ def test_security_headers(idle_page: Any, path: str) -> None:
     assert headers["cache-control"] == "no-store"
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert "default-src 'none'" in headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
+    assert headers["referrer-policy"] == "no-referrer"
     assert not {"access-control-allow-origin", "server"} & {name.lower() for name in headers}
 
 
@@ -182,6 +184,11 @@ def test_health_from_start_to_stall(page: Any, make_result: MakeResult, monkeypa
     assert health() == (200, "stalled")
     monkeypatch.setattr(web_app, "UNHEALTHY_AFTER", 0.0)
     assert health() == (503, "stalled")
+
+
+def test_the_age_of_the_latest_result_is_in_milliseconds(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page._latest, "age", lambda: 1.5)
+    assert page.ask("/healthz").json()["age"] == 1500
 
 
 def test_a_slow_source_is_healthy(page: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -20,6 +21,7 @@ from edge_fmnist.errors import SinkError
 from edge_fmnist.pipeline.results import LiveResult
 from edge_fmnist.sinks.web import WebPage, encoding, streams
 from edge_fmnist.sinks.web.address import SEND_BUFFER_BYTES
+from edge_fmnist.sinks.web.latest import MAX_RATE, LatestResult
 
 MakeResult = Callable[..., LiveResult]
 TIMEOUT = 10
@@ -133,6 +135,31 @@ def test_a_heartbeat_comes_while_there_is_no_result(page: Any, monkeypatch: pyte
         viewer.head()
         assert viewer.chunk().startswith(b"event: heartbeat\n")
         assert viewer.chunk().startswith(b"event: heartbeat\n")
+
+
+def test_an_image_is_repeated_while_there_is_no_other(
+    page: Any, make_result: MakeResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "REPEAT", 0.05)
+    page.write(make_result())
+    with Viewer(page, "/stream.mjpg") as viewer:
+        viewer.head()
+        viewer.chunk()
+        assert viewer.chunk() == viewer.chunk()
+
+
+def test_viewers_see_at_most_30_results_a_second(make_result: MakeResult) -> None:
+    results = [make_result(number, size=(28, 28)) for number in range(4)]
+
+    async def seconds_for_all() -> float:
+        loop = asyncio.get_running_loop()
+        latest, started = LatestResult(loop), loop.time()
+        for number, result in enumerate(results):
+            latest.put(result)
+            await latest.wait(number, TIMEOUT)
+        return loop.time() - started
+
+    assert asyncio.run(seconds_for_all()) > 2.9 / MAX_RATE
 
 
 def test_images_are_encoded_once_for_all_viewers(

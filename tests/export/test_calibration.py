@@ -75,6 +75,10 @@ def test_threshold_rejects_the_requested_share_and_no_more(lost: float) -> None:
     assert (few < choose_threshold(few, lost)).mean() <= lost
 
 
+def test_without_a_correct_prediction_the_threshold_is_0() -> None:
+    assert choose_threshold(np.empty(0, np.float32), 0.05) == 0
+
+
 def test_threshold_is_not_above_the_scores_it_was_taken_from() -> None:
     hits = np.full(10, 0.99996, np.float32)
     assert choose_threshold(hits, 0.5) == 0.9999

@@ -4,17 +4,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from edge_fmnist import Classifier
 from edge_fmnist.data.dataset import Split, load_split
 from edge_fmnist.data.labels import LABELS
-from edge_fmnist.errors import CheckError
+from edge_fmnist.errors import CheckError, DataError
 from edge_fmnist.model.evaluation import evaluate
 from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.convert import representative_dataset
+from edge_fmnist_export.quantize.parity import FloatReference, compare
 from edge_fmnist_export.training.batches import split_validation
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
 
@@ -236,3 +239,22 @@ def test_a_written_file_that_is_not_what_was_asked_for(monkeypatch: pytest.Monke
     exporter.labels = LABELS[::-1]
     with pytest.raises(CheckError, match="labels or settings cannot be read back"):
         exporter._check("int8", written)
+
+
+TEN = Split(np.zeros((10, 28, 28), np.uint8), np.arange(10, dtype=np.uint8), ("", ""))
+
+
+def test_differences_are_in_steps_of_the_output() -> None:
+    logits, values = np.eye(10), np.eye(10)
+    values[0, :2] = 0.5, 0.75
+    classifier = SimpleNamespace(values=lambda _: (values, 0.0))
+    parity = compare(cast(Classifier, classifier), FloatReference(logits, 1.0), TEN, 0.25)
+    assert (parity.top1, parity.agreement, parity.largest) == (0.9, 0.9, 3)
+    assert (parity.mean, parity.drop_points) == pytest.approx((0.05, 10))
+
+
+def test_test_images_of_a_class_that_the_model_does_not_have() -> None:
+    from edge_fmnist_export.quantize.exporting import Exporter
+
+    with pytest.raises(DataError, match=r"expected test images of the 9 classes .*; got class 9, counted from 0"):
+        Exporter.__new__(Exporter)._prepare("mine", None, LABELS[:9], "uint8", TEN)

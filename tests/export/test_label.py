@@ -599,11 +599,11 @@ def test_maps_in_a_table_are_carried_through(photos: Path, tmp_path: Path, cli: 
 
 @pytest.mark.parametrize("kind", ["large_string", "string_view", "large_binary", "binary_view", "categories"])
 def test_types_of_paths(photos: Path, tmp_path: Path, kind: str) -> None:
-    paths = pyarrow.array(["photos/0.png", "photos/1.png"])
+    paths = pyarrow.array(["photos/0.png", "photos/1.png", None])
     column = paths.dictionary_encode() if kind == "categories" else paths.cast(getattr(pyarrow, kind)())
     parquet.write_table(pyarrow.table({"path": column}), tmp_path / "catalogue.parquet")
     found = open_source(str(tmp_path / "catalogue.parquet"), None, None, pytest.fail)
-    assert [path for path, _ in found.rows] == ["photos/0.png", "photos/1.png"]
+    assert [path for path, _ in found.rows] == ["photos/0.png", "photos/1.png", ""]
 
 
 def test_photographs_of_a_last_partition_that_is_smaller_are_counted(photos: Path, tmp_path: Path) -> None:
@@ -640,6 +640,49 @@ def test_a_photograph_alone_is_tried_twice(tmp_path: Path) -> None:
     with closing(plan):
         Engine(Unlucky(Labeller(plan.spec)), plan, lambda _: None).run()
     assert [row["status"] for row in rows(tmp_path / "labels")] == ["unreadable"] * 2
+
+
+def test_a_photograph_whose_result_never_comes_becomes_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(Scripted):
+        """Workers of which nothing comes back."""
+
+        def submit(self, task: Task) -> Future[Any]:
+            self.handed_out.update(task.paths)
+            assert self.handed_out.total() < 20
+            return Future()
+
+    monkeypatch.setattr("edge_fmnist_export.bulk.engine.POLL", 0.01)
+    (tmp_path / "paths.txt").write_text("0.png\n")
+    with closing(prepare(LabelOptions(str(tmp_path / "paths.txt"), str(tmp_path / "labels")))) as made:
+        Engine(Silent(Labeller(made.spec)), made, lambda _: None, patience=-GRACE - 100).run()
+    (row,) = rows(tmp_path / "labels")
+    assert (row["status"], "no result within" in row["error"]) == ("crashed", True)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_partition_may_be_several_groups_of_the_manifest(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    monkeypatch.setattr(plan, "LEAST_PARTITION", 2)
+    monkeypatch.setattr(plan, "MOST_PARTITIONS", 2)
+    if suffix == "jsonl":
+        monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with closing(prepare(LabelOptions(str(photos), str(tmp_path / "labels")))) as made:
+        assert made.manifest.layout.suffix == suffix
+        tasks = [made.manifest.task(number) for number in range(len(made.manifest))]
+    assert [(task.first, len(task.photos)) for task in tasks] == [(0, 4), (4, 2)]
+    source = open_source(str(photos), None, None, pytest.fail)
+    assert [photo for task in tasks for photo in task.photos] == list(source.rows)
+
+
+def test_a_job_keeps_its_labels(photos: Path, tmp_path: Path) -> None:
+    options = LabelOptions(str(photos), str(tmp_path / "labels"), labels=tuple("abcdefghij"))
+    with closing(prepare(options)) as made:
+        Labeller(made.spec).run(made.manifest.task(0))
+    assert {row["label"] for row in rows(tmp_path / "labels") if row["status"] == "ok"} <= {*"abcdefghij"}
+    prepare(options).close()
+    with pytest.raises(UsageError, match=r'a job with --labels \["a", .*, not unset'):
+        prepare(replace(options, labels=None))
 
 
 def test_a_model_that_fails_ends_the_job(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -748,6 +791,14 @@ def test_sources_that_are_none(tmp_path: Path, name: str, content: bytes, messag
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=message):
         list(open_source(str(tmp_path / name), None, None, pytest.fail).rows)
+
+
+def test_an_output_folder_is_known_from_any_working_folder(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(prepare(LabelOptions("photos", "labels"))) as made:
+        assert (made.spec.options.output, made.spec.base) == (str(tmp_path / "labels"), str(tmp_path))
 
 
 def test_a_list_of_windows(tmp_path: Path) -> None:

@@ -191,6 +191,13 @@ def test_checkpoint_holds_the_run_and_nothing_of_an_earlier_one(tiny_run: Path, 
     assert {path.name for path in target.iterdir()} == {path.name for path in tiny_run.iterdir()} - {"calibration.json"}
 
 
+def test_a_checkpoint_is_stored_over_itself(tmp_path: Path, recipe: Recipe) -> None:
+    run = create_run(tmp_path / recipe.name, recipe)
+    before = {path: path.read_bytes() for path in run.folder.iterdir()}
+    assert store_checkpoint(run, tmp_path) == run.folder
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == before
+
+
 def test_weights_stored_as_float16_load_as_float32(tiny_run: Path, tmp_path: Path) -> None:
     run = open_run(tiny_run)
     stored = open_run(store_checkpoint(run, tmp_path, half=True))

@@ -159,6 +159,9 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> int | None:
     if isinstance(error, OSError):
         say(f"Error: {_described(error, arguments)}")
         return 1
+    if isinstance(error, RuntimeError) and "home directory" in str(error):
+        say(f"Error: {error} Set the environment variable HOME.")
+        return 1
     # Of a native module, such as OpenCV's on a system without a desktop.
     if isinstance(error, ImportError) and "cannot open shared object file" in str(error):
         from edge_fmnist.extras import OPENCV_HINT

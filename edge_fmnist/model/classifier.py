@@ -154,13 +154,13 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier({self._model.source!r}, {len(self.labels)} classes, {self.info.name}, {self.info.delegate})"
 
-    def __getstate__(self) -> tuple[ModelBytes, dict[str, Any], float]:
-        return self._model, self._options, self.threshold
+    def __getstate__(self) -> tuple[ModelBytes, dict[str, Any], float, bool]:
+        return self._model, self._options, self.threshold, self.flip_tta
 
-    def __setstate__(self, state: tuple[ModelBytes, dict[str, Any], float]) -> None:
-        model, options, threshold = state
+    def __setstate__(self, state: tuple[ModelBytes, dict[str, Any], float, bool]) -> None:
+        model, options, threshold, flip_tta = state
         self.__init__(model, **options)  # type: ignore[misc]
-        self._threshold = threshold
+        self._threshold, self.flip_tta = threshold, flip_tta
 
     @classmethod
     def load(

@@ -86,7 +86,7 @@ def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
             raise SourceError(f"{argument}: no pictures in this folder")
         yield from map(str, pictures)
     elif glob.has_magic(argument):
-        files = [match for match in sorted(matches(argument)) if Path(match).is_file()]
+        files = [match for match in sorted(matches(argument)) if _is_file(Path(match))]
         if not files:
             raise SourceError(f"{argument}: no file matches this pattern")
         yield from files
@@ -140,7 +140,7 @@ def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
     """
     pictures, skipped = [], Counter[str]()
     try:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_file(path))
     except OSError as error:
         raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
     heif = importlib.util.find_spec("pillow_heif") is not None
@@ -156,6 +156,11 @@ def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         warn(f"{folder}: {skipped.total()} files skipped: {kinds}")
     return pictures
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether this is a file, or a link to nothing, which reading it then reports."""
+    return path.is_file() or not path.exists()
 
 
 def _is_picture(kind: str | None, path: Path) -> bool:

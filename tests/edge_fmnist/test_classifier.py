@@ -146,9 +146,9 @@ def test_a_classifier_works_in_a_forked_process_and_it_ends(name: str, released:
 def test_a_classifier_pickles_and_has_a_short_repr(describe_model: Describe, images: np.ndarray) -> None:
     path = describe_model()
     classifier = Classifier(path, threads=2)
-    classifier.threshold = 0.75
+    classifier.threshold, classifier.flip_tta = 0.75, True
     again = pickle.loads(pickle.dumps(classifier))
-    assert again.threshold == 0.75
+    assert (again.threshold, again.flip_tta) == (0.75, True)
     path.unlink()
     np.testing.assert_array_equal(again.predict(images[0]).scores, classifier.predict(images[0]).scores)
     assert again.info == classifier.info

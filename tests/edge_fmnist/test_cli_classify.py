@@ -210,6 +210,17 @@ def test_files_of_a_folder_that_are_left_out_are_counted(
     assert result.stderr == f"Warning: {folder}: 1 files skipped: 1 .txt\n"
 
 
+def test_a_picture_that_is_a_link_to_nothing_is_an_error(
+    classify: RunCli, picture: Picture, images: np.ndarray, tmp_path: Path
+) -> None:
+    link = picture("folder/a.png", images[0]).with_name("b.png")
+    link.symlink_to(tmp_path / "unplugged.png")
+    for argument in (link.parent, f"{link.parent}/*.png"):
+        result = classify(argument, "--json", code=1)
+        assert [("error" in line) for line in json_lines(result)] == [False, True]
+        assert f"Error: {link}: no such file" in result.stderr
+
+
 def test_unusual_28x28_images_are_warned_about_once(classify: RunCli, picture: Picture) -> None:
     white = np.full((28, 28), 255, np.uint8)
     paths = [picture(name, white) for name in ("a.png", "b.png")]

@@ -272,6 +272,15 @@ def test_an_error_without_ctrl_c_is_a_fault() -> None:
         raise ValueError("a fault")
 
 
+def test_no_home_folder_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    # Path.home() for a user that the system does not know, as `--install-completion` calls it.
+    with pytest.raises(SystemExit, match="1"), console.exit_codes():
+        raise RuntimeError("Could not determine home directory.")
+    assert capsys.readouterr().err == (
+        "Error: Could not determine home directory. Set the environment variable HOME.\n"
+    )
+
+
 def test_a_missing_library_of_the_system_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
     missing = "libxcb.so.1: cannot open shared object file: No such file or directory"
     with pytest.raises(SystemExit, match="2"), console.exit_codes():

@@ -235,8 +235,7 @@ compare() {
     # The cached layer has the same requirements but possibly another version of the package.
     inside $venv/python -m pip --quiet install --no-cache-dir --force-reinstall --no-deps "$wheel_inside"
     say "running"
-    "$python" "$PROJECT/device/emulation/first_images.py" $IMAGES "$work/data"
-    "$python" "$PROJECT/device/emulation/photographs.py" write "$work/data/photographs"
+    "$python" "$PROJECT/device/emulation/photographs.py" write "$work/data" $IMAGES
     inside sh /mnt/project/device/emulation/run_commands.sh $venv/python /mnt/work/data /mnt/work/emulated
     sh "$PROJECT/device/emulation/run_commands.sh" "$python" "$work/data" "$work/native"
     "$python" "$PROJECT/device/emulation/compare.py" "$work/native" "$work/emulated" ${output:+--output "$output"}

@@ -1,12 +1,14 @@
-"""Photographs on two machines: write them as JPEG once, and preprocess them on each.
+"""Images and photographs on two machines: write them once, and preprocess the photographs on each.
 
-``python photographs.py write FOLDER`` or ``python photographs.py preprocess FOLDER FILE``. The photographs are those of
-the folder that EDGE_FMNIST_PHOTOS names; without it, pictures of the demo scene with noise.
+``python photographs.py write FOLDER COUNT`` or ``python photographs.py preprocess FOLDER FILE``. The images are the
+first of Fashion-MNIST, the photographs those of the folder that EDGE_FMNIST_PHOTOS names; without it, pictures of the
+demo scene with noise.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edge_fmnist.data.dataset import IMAGES, TARGETS, find_data, idx_path
+from edge_fmnist.data.files import write_bytes
+from edge_fmnist.data.idx import parse_idx, read_bytes
 from edge_fmnist.sources.demo import Scene
 from edge_fmnist.vision.preprocess import preprocess
 from edge_fmnist.vision.read_image import read_image
@@ -43,6 +48,16 @@ def photographs() -> Iterator[bytes]:
         yield path.read_bytes()
 
 
+def write_images(folder: Path, count: int) -> None:
+    """Write the four IDX files of the data set that :func:`find_data` returns, shortened to ``count`` images each."""
+    source = find_data()
+    for names, dimensions in ((IMAGES, 3), (TARGETS, 1)):
+        for name in names.values():
+            data = read_bytes(idx_path(source, name) or source / name)
+            kept = parse_idx(data, dimensions=dimensions, name=name)[:count]
+            write_bytes(folder / name, data[:4] + struct.pack(f">{dimensions}I", *kept.shape) + kept.tobytes())
+
+
 def write(folder: Path) -> None:
     """Write the photographs, numbered."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,6 +73,7 @@ def preprocess_all(folder: Path, file: Path) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "write":
-        write(Path(sys.argv[2]))
+        write_images(Path(sys.argv[2]), int(sys.argv[3]))
+        write(Path(sys.argv[2]) / "photographs")
     else:
         preprocess_all(Path(sys.argv[2]), Path(sys.argv[3]))

@@ -23,6 +23,15 @@ from edge_fmnist.data.dataset import load
 np.save("outputs.npy", Classifier("edge").outputs(load("test", Path(sys.argv[1])).images)[0])
 END
 "$python" "$here/photographs.py" preprocess "$data/photographs" photographs.npz
-"$python" "$here/peak_memory.py" memory.json \
-    "$python" -m edge_fmnist live --source demo --frames 100 --quiet --jsonl live.jsonl
+# Under qemu-user, the peak includes the emulator, which is part of the process.
+"$python" - <<'END'
+import json, resource, subprocess, sys
+from pathlib import Path
+
+options = ["--source", "demo", "--frames", "100", "--quiet", "--jsonl", "live.jsonl"]
+subprocess.run([sys.executable, "-m", "edge_fmnist", "live", *options], check=True)
+# KiB on Linux.
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+Path("memory.json").write_text(json.dumps({"peak_bytes": peak}) + "\n")
+END
 "$python" "$here/sizes.py" >sizes.json

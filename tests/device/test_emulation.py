@@ -1,4 +1,4 @@
-"""The scripts of device/emulation: comparison of two machines, small data set, peak memory; arguments of emulate.sh."""
+"""The scripts of device/emulation: comparison of two machines, small data set; arguments of emulate.sh."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def import_script(name: str) -> ModuleType:
     return module
 
 
-compare, first_images, photographs = map(import_script, ("compare", "first_images", "photographs"))
+compare, photographs = map(import_script, ("compare", "photographs"))
 
 
 def outputs(*labels: int, margin: int = 20) -> np.ndarray:
@@ -125,18 +125,10 @@ def test_compare_writes_a_report_and_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [7, 10_000])
 def test_first_images(small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
-    first_images.write(count, tmp_path / "first")
+    photographs.write_images(tmp_path / "first", count)
     first, whole = load("test", tmp_path / "first"), load("test", small_data)
     assert np.array_equal(first.images, whole.images[:count])
     assert np.array_equal(first.targets, whole.targets[:count])
-
-
-def test_peak_memory_of_a_command(tmp_path: Path) -> None:
-    file = tmp_path / "memory.json"
-    program = "b = bytearray(60_000_000); b[::4096] = b'x' * len(b[::4096]); raise SystemExit(3)"
-    command = [sys.executable, str(SCRIPTS / "peak_memory.py"), str(file), sys.executable, "-c", program]
-    assert subprocess.run(command, timeout=60, check=False).returncode == 3
-    assert 60_000_000 < json.loads(file.read_text())["peak_bytes"] < 200_000_000
 
 
 def emulate(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

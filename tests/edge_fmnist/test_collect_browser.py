@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import pytest
 from edge_fmnist import LABELS, Classifier, LiveLoop, live
 from edge_fmnist.sources.base import Source
 from edge_fmnist.sources.demo import CYCLE, Scene
+from edge_fmnist_export.web.browser import BROWSERS
 
 PHOTOGRAPHS = 10
 # On a machine that has nothing else to do it takes three; the process gives way to others.
@@ -32,13 +33,7 @@ TEACHING_SECONDS = 240
 SIZES = ((390, 844), (1280, 900))
 # Keeps the screenshots, to be looked at.
 SHOTS = os.environ.get("EDGE_FMNIST_SHOTS")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SECONDS = 60
-
-
-def find_browser() -> str | None:
-    """Return the path of Chromium or Chrome."""
-    return next((path for path in map(shutil.which, BROWSERS) if path), None)
 
 
 class Tab:
@@ -174,13 +169,8 @@ class Table(Source):
 
 
 @pytest.fixture
-def tab() -> Iterator[Tab]:
-    browser = find_browser()
-    if browser is None:
-        reason = "no browser is installed"
-        if os.environ.get("EDGE_FMNIST_REQUIRE_BROWSER") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+def tab(need: Callable[..., str]) -> Iterator[Tab]:
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None) or need("chromium", "chromium", "BROWSER")
     with browser_tab(browser) as tab:
         yield tab
 

@@ -55,10 +55,6 @@ IMAGES, FEWER_IMAGES = 10_000, 300
 SECONDS = 240
 
 
-def need_node() -> str:
-    return shutil.which("node") or give_up("node is not installed")
-
-
 def give_up(reason: str) -> NoReturn:
     """Skip the test, or fail where browsers are required."""
     if REQUIRED:
@@ -342,8 +338,10 @@ def fixtures(tmp_path_factory: pytest.TempPathFactory) -> Fixtures:
 
 
 @pytest.mark.slow
-def test_node_computes_the_same(fixtures: Fixtures, without_npm: None, tmp_path: Path) -> None:
-    node = need_node()
+def test_node_computes_the_same(
+    fixtures: Fixtures, without_npm: None, tmp_path: Path, need: Callable[..., str]
+) -> None:
+    node = need("node", "nodejs", "BROWSER")
     build.write_page("camera", tmp_path)
     (tmp_path / "package.json").write_text('{"type": "module"}')
     environment = {**os.environ, "FIXTURES": str(fixtures.folder), "SOURCES": tmp_path.as_uri()}

@@ -194,23 +194,33 @@ def spawn_command(subprocess_environment: dict[str, str]) -> Command:
 
 
 @pytest.fixture(scope="session")
-def tiny_run(make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command) -> Path:
-    """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
+def command_once(make_once: Callable[..., Path], run_command: Command) -> Callable[..., Path]:
+    """Return a function that runs ``edge-fmnist`` with ``--output`` once for all workers, and returns what it wrote.
 
-    def make(folder: Path) -> None:
-        run_command("train", tiny_recipe, "--data", tiny_data, "--output", folder)
+    It takes the name of a folder, ``/`` and a file or folder in it, and the other arguments; not to be written to.
+    """
 
-    return make_once("tiny", make)
+    def once(output: str, *arguments: object) -> Path:
+        def make(folder: Path) -> None:
+            answer = run_command(*arguments, "--output", folder / name)
+            (folder / "stderr.txt").write_text(answer.stderr, "utf-8")
+
+        folder, _, name = output.partition("/")
+        return make_once(folder, make) / name
+
+    return once
 
 
 @pytest.fixture(scope="session")
-def tiny_model(make_once: Callable[..., Path], run_command: Command, tiny_run: Path) -> Path:
+def tiny_run(command_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path) -> Path:
+    """Return the folder of a whole run on the tiny data, float and QAT; not to be written to."""
+    return command_once("tiny/run", "train", tiny_recipe, "--data", tiny_data)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(command_once: Callable[..., Path], tiny_run: Path) -> Path:
     """Return the int8 file of the tiny run; not to be written to."""
-
-    def make(folder: Path) -> None:
-        run_command("export", tiny_run, "--int8", "-o", folder / "tiny.tflite")
-
-    return make_once("tiny-model", make) / "tiny.tflite"
+    return command_once("tiny-model/tiny.tflite", "export", tiny_run, "--int8")
 
 
 @pytest.fixture(scope="session")
@@ -222,31 +232,16 @@ def photo_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photo_run(
-    make_once: Callable[..., Path], tiny_data: Path, tiny_photos: Path, photo_recipe: Path, run_command: Command
-) -> Path:
+def photo_run(command_once: Callable[..., Path], tiny_data: Path, tiny_photos: Path, photo_recipe: Path) -> Path:
     """Return the folder of a whole run with photographs, float and QAT; not to be written to."""
-
-    def make(folder: Path) -> None:
-        options = ("--data", tiny_data, "--photos", tiny_photos, "--output", folder)
-        run_command("train", photo_recipe, *options)
-
-    return make_once("pictured", make)
+    return command_once("pictured/run", "train", photo_recipe, "--data", tiny_data, "--photos", tiny_photos)
 
 
 @pytest.fixture(scope="session")
-def no_qat_run(
-    make_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path, run_command: Command
-) -> tuple[Path, str]:
+def no_qat_run(command_once: Callable[..., Path], tiny_data: Path, tiny_recipe: Path) -> tuple[Path, str]:
     """Return the folder of a run without QAT, not to be written to, and the command's messages."""
-
-    def make(folder: Path) -> None:
-        options = ("--data", tiny_data, "--output", folder / "run", "--no-qat", "--epochs", 1)
-        answer = run_command("train", tiny_recipe, *options)
-        (folder / "stderr.txt").write_text(answer.stderr, "utf-8")
-
-    folder = make_once("no-qat", make)
-    return folder / "run", (folder / "stderr.txt").read_text("utf-8")
+    run = command_once("no-qat/run", "train", tiny_recipe, "--data", tiny_data, "--no-qat", "--epochs", 1)
+    return run, (run.parent / "stderr.txt").read_text("utf-8")
 
 
 # Kills the process that reads a photograph of this name; every Python process that finds the module imports it.

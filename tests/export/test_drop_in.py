@@ -44,27 +44,17 @@ def five_labels(five_data: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def five_run(
-    make_once: Callable[..., Path], five_data: Path, five_labels: Path, tiny_recipe: Path, run_command: Command
-) -> Path:
+def five_run(command_once: Callable[..., Path], five_data: Path, five_labels: Path, tiny_recipe: Path) -> Path:
     """Return the folder of a run on the five classes; not to be written to."""
-
-    def make(folder: Path) -> None:
-        options = ("--data", five_data, "--labels", five_labels, "--output", folder / "five", "--no-qat")
-        run_command("train", tiny_recipe, *options)
-
-    return make_once("five-classes", make) / "five"
+    options = ("--data", five_data, "--labels", five_labels, "--no-qat")
+    return command_once("five-classes/five", "train", tiny_recipe, *options)
 
 
 @pytest.fixture(scope="session")
-def five_file(make_once: Callable[..., Path], five_run: Path, five_data: Path, run_command: Command) -> Path:
+def five_file(command_once: Callable[..., Path], five_run: Path, five_data: Path) -> Path:
     """Return the int8 file of that run, exported without naming the labels."""
-
-    def make(folder: Path) -> None:
-        options = ("--data", five_data, "--output", folder / "five.tflite", "--max-drop", 10)
-        run_command("export", five_run, "--ptq", "--calibration", 50, *options)
-
-    return make_once("five-classes-file", make) / "five.tflite"
+    options = ("--data", five_data, "--ptq", "--calibration", 50, "--max-drop", 10)
+    return command_once("five-classes-file/five.tflite", "export", five_run, *options)
 
 
 def test_evaluate_names_them_without_an_option(run_cli: Callable[..., Any], five_file: Path, five_data: Path) -> None:

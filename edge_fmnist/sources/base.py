@@ -67,7 +67,8 @@ class Source(ABC):
             frames would queue up and be seconds old.
         fps: frames per second if known after opening, else None.
         open_timeout: seconds after which opening has failed; None waits forever.
-        read_timeout: seconds after which a read has failed: the source's own limit, and its pause between frames.
+        read_timeout: seconds after which a read has failed: the source's own limit, and its pause between frames;
+            infinite for one that cannot block.
         small: the frame read last at low resolution, uint8, shape (h, w, 3), BGR, in which the garment is then found;
             None for a source that delivers one resolution.
         problem: why the last frame without a picture has none; None if there was no such frame.

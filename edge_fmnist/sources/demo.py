@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_fmnist.errors import SourceError
-from edge_fmnist.sources.base import READ_TIMEOUT, CaptureSettings, Source
+from edge_fmnist.sources.base import CaptureSettings, Source
 
 if TYPE_CHECKING:
     from edge_fmnist.sources.scenery import Cutout
@@ -38,15 +38,16 @@ class Demo(Source):
     """Garments of several kinds that move, turn and grow a little, in changing light.
 
     Frame ``n`` is always the same. The source never ends; reopened, it starts
-    over.
+    over. Drawing may take long, but no device can block it.
     """
+
+    read_timeout = math.inf
 
     def __init__(self, settings: CaptureSettings | None = None, *, paced: bool = True) -> None:
         """Create a scene; without ``paced``, frames come as fast as they are read."""
         settings = settings or CaptureSettings()
         self.name = NAME
         self.fps = settings.fps or FPS
-        self.read_timeout = READ_TIMEOUT + 1 / self.fps
         self._paced = paced
         self._size = tuple(
             min(max(wish or usual, EDGES[0]), EDGES[1])

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,20 @@ def collect(tab: Tab, name: str) -> None:
         tab.run(f"{button(name)}.click()")
         tab.until(f"{button(name)}.textContent === {json.dumps(f'{name}{count}')}")
         tab.run(f"fetch('frame.jpg?after={serial}').then((answer) => answer.status)")
+
+
+@pytest.mark.slow
+def test_a_page_opened_during_a_stall_says_since_when(tab: Tab, page: Any, make_result: Callable[..., Any]) -> None:
+    page.write(make_result())
+    assert page.ask("/frame.jpg?after=0").status == 200
+    latest = page._latest
+    latest.published = replace(latest.published, monotonic=time.monotonic() - 60)
+    tab.open(page.url, width=390, height=844, phone=True)
+    tab.until("document.body.dataset.state === 'stalled'")
+    assert tab.run("document.getElementById('notice').textContent").startswith("No new frame for 6")
+    assert tab.run("getComputedStyle(document.querySelector('.prediction')).filter") == "grayscale(1)"
+    page.write(make_result(1))
+    tab.until("document.body.dataset.state === 'live'")
 
 
 @pytest.mark.slow

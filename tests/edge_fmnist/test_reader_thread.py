@@ -14,7 +14,8 @@ from edge_fmnist.errors import ImageError, SourceError, UsageError
 from edge_fmnist.pipeline import reader_thread
 from edge_fmnist.pipeline.reader_thread import DRIVER_QUEUE, STALL_MARGIN, ReaderThread, Retry
 from edge_fmnist.pipeline.results import Frame
-from edge_fmnist.sources.base import NO_PICTURE, Source
+from edge_fmnist.sources.base import NO_PICTURE, CaptureSettings, Source
+from edge_fmnist.sources.demo import Demo
 
 QUICK = Retry(first_delay=0.001, longest_delay=0.01, steady=0)
 LOST = SourceError("camera: unplugged")
@@ -345,6 +346,21 @@ def test_a_read_that_cannot_be_interrupted_ends_with_an_error(start: Start) -> N
     with pytest.raises(SourceError, match=r"camera: no frame for .* the device does not respond; unplug it"):
         drain(reader)
     source.woken.set()
+
+
+def test_a_drawn_scene_is_waited_for(start: Start, messages: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no device that could be unplugged."""
+    monkeypatch.setattr(reader_thread, "STALL_MARGIN", -5)
+    drawn = threading.Event()
+    source = Demo(CaptureSettings(64, 48))
+    monkeypatch.setattr(source, "read", lambda: drawn.wait(10) and Demo.read(source))
+    reader = start(source)
+    end = time.perf_counter() + 0.8
+    while time.perf_counter() < end:
+        assert reader.next(0.05) is None
+    drawn.set()
+    assert reader.next(5)
+    assert messages.lost == []
 
 
 def test_a_stream_whose_read_takes_long_is_reopened(start: Start, messages: Messages) -> None:

@@ -133,7 +133,22 @@ def test_the_link_sets_a_cookie_that_opens_everything(page: Any) -> None:
 
 def test_behind_a_proxy_with_tls_the_cookie_is_secure(page: Any) -> None:
     headers = {"X_Forwarded_Proto": "https", "X_Forwarded_For": "203.0.113.5", "Host": "camera.example.org"}
-    assert "Secure" in page.ask(f"/?token={TOKEN}", **headers).headers["Set-Cookie"]
+    cookie = page.ask(f"/?token={TOKEN}", **headers).headers["Set-Cookie"]
+    assert "Secure" in cookie
+    # Browsers do not let the page replace it without TLS: that one has another name.
+    given, plain = (text.partition(";")[0] for text in (cookie, page.ask(f"/?token={TOKEN}").headers["Set-Cookie"]))
+    assert given.partition("=")[0] == plain.partition("=")[0] + "_tls"
+    assert page.ask("/metrics", Cookie=given).status == 200
+    assert page.ask("/metrics", Cookie=f"{plain}x; {given}").status == 200
+
+
+def test_the_cookie_of_another_page_of_the_host_does_not_hide_that_of_this_one(page: Any) -> None:
+    name = f"edge_fmnist_{urlsplit(page.url).port}"
+    # Browsers send the one with the longest path first.
+    own, other = f"{name}={TOKEN}", f"{name}=a-token-of-another-page"
+    assert page.ask("/metrics", Cookie=f"{own}; {other}").status == 200
+    assert page.ask("/metrics", Cookie=f"{other};{own}").status == 200
+    assert page.ask("/metrics", Cookie=f"{other}; {name}; x{own}").status == 401
 
 
 def test_programs_give_the_token_in_a_header_or_the_url(page: Any) -> None:

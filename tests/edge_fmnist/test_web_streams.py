@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -127,6 +128,18 @@ def test_events(page: Any, make_result: MakeResult) -> None:
         image = np.frombuffer(base64.b64decode(event["image"]), np.uint8).reshape(28, 28)
         assert np.array_equal(image, result.garment.image)
         assert abs(event["shown_at"] - time.time()) < TIMEOUT
+
+
+def test_the_first_event_says_how_old_its_result_is(page: Any, make_result: MakeResult) -> None:
+    page.write(make_result())
+    latest = page._latest
+    wait_for(lambda: latest.published is not None)
+    latest.published = replace(latest.published, monotonic=time.monotonic() - 60)
+    with Viewer(page, "/events") as viewer:
+        viewer.head()
+        assert 60_000 <= viewer.event()["age"] < 60_000 + 1000 * TIMEOUT
+        page.write(make_result(1))
+        assert 0 <= viewer.event()["age"] < 1000 * TIMEOUT
 
 
 def test_a_heartbeat_comes_while_there_is_no_result(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:

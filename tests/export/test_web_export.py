@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import functools
+import hashlib
 import json
 import os
 import re
@@ -53,6 +54,10 @@ FRAMES, FPS = 40, 4
 # For the camera model, whose page is tried in full; the others' raw outputs are compared on fewer images.
 IMAGES, FEWER_IMAGES = 10_000, 300
 SECONDS = 240
+NO_RUNTIME = b"""
+export const loadLiteRt = async () => { throw new Error("no runtime"); };
+export const loadAndCompile = null, Tensor = null;
+"""
 
 
 def give_up(reason: str) -> NoReturn:
@@ -64,7 +69,7 @@ def give_up(reason: str) -> NoReturn:
 
 @pytest.fixture
 def without_npm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "litertjs_files", lambda: {"index.js": b"export {};\n"})
+    monkeypatch.setattr(build, "litertjs_files", lambda: {"index.js": NO_RUNTIME})
 
 
 # ---------------------------------------------------------------- the folder
@@ -76,7 +81,10 @@ def test_the_folder_holds_the_page_the_model_unchanged_and_a_worker_that_stores_
     written = build.write_page("camera", tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     assert {"index.html", "app.js", "display.js", "style.css", "litert/index.js", "icon.svg"} <= names
-    assert (tmp_path / "model.tflite").read_bytes() == read_model("camera").content
+    content = (tmp_path / "model.tflite").read_bytes()
+    assert content == read_model("camera").content
+    stated = json.loads((tmp_path / "model.json").read_bytes())["model"]
+    assert (stated["bytes"], stated["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
     markup, *scripts = ((tmp_path / name).read_text("utf-8") for name in ("index.html", "app.js", "display.js"))
     named = set(re.findall(r'element\("([a-z-]+)"\)', "".join(scripts)))
     assert "bars" in named
@@ -410,7 +418,12 @@ def test_chromium_computes_the_same_and_the_page_works_offline(fixtures: Fixture
     for got, expected in zip(pipeline["answers"], fixtures.scores, strict=True):
         np.testing.assert_allclose(got, expected, atol=1e-5)
     assert app["online"]["label"] == app["offline"]["label"] == "Trouser"
-    assert app["pictures"] == ["Trouser", "damaged.png: not a picture that this browser can read"]
+    assert app["pictures"] == [
+        "Trouser",
+        "damaged.png: not a picture that this browser can read",
+        "garment.png: 1 of 2 files",
+    ]
+    assert app["stalls"] == [["No new frame for 2 s", "grayscale(1)"]] * 2
 
 
 @pytest.mark.slow

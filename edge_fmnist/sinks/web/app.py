@@ -118,7 +118,7 @@ def make_app(
     cookie: str,
     collect: CollectPage | None = None,
 ) -> ASGIApp:
-    """Return the application; ``cookie`` is the name of the cookie with the token."""
+    """Return the application; ``cookie`` is the name of the cookie with the token, without TLS."""
     endpoints = Endpoints(latest, encoder, viewers, metrics)
     index = with_part(static_file("index.html"), "results")
     routes = [

@@ -27,6 +27,10 @@ class PublishedResult:
     shown_at: float
     monotonic: float
 
+    def age(self) -> float:
+        """Return the seconds since that moment."""
+        return time.monotonic() - self.monotonic
+
 
 class LatestResult:
     """Publishes the latest result to any number of viewers.
@@ -91,7 +95,7 @@ class LatestResult:
 
     def age(self) -> float:
         """Return the seconds since the latest result, or since the start before the first one."""
-        return time.monotonic() - (self._newest.monotonic if self._newest else self._started)
+        return self._newest.age() if self._newest else time.monotonic() - self._started
 
     def close(self) -> None:
         """End all waiting."""

@@ -31,6 +31,8 @@ LOGIN_HEADERS = {
 # What anyone may see: files that are the same on every device, and whether the camera works.
 PUBLIC = frozenset({"/app.js", "/display.js", "/style.css", "/icon.svg", "/healthz"})
 COOKIE_SECONDS = 30 * 24 * 3600
+# Browsers do not let a page without TLS replace a cookie that one with TLS has set: each has a name of its own.
+TLS_SUFFIX = "_tls"
 MAX_HOST = 253
 
 
@@ -45,7 +47,7 @@ class SecurityMiddleware:
     """
 
     def __init__(self, app: ASGIApp, access: Access, cookie: str) -> None:
-        """Wrap ``app``; ``cookie`` is the name of the cookie with the token."""
+        """Wrap ``app``; ``cookie`` is the name of the cookie with the token, without TLS."""
         self._app = app
         self._access = access
         self._cookie = cookie
@@ -91,7 +93,7 @@ class SecurityMiddleware:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._access.admits(bearer.strip()):
             return None
-        if self._access.admits(request.cookies.get(self._cookie)):
+        if any(self._access.admits(token) for token in self._kept(request)):
             return None
         if path == "/":
             page = self._login if given is None else self._login.replace(' id="wrong" hidden', ' id="wrong"')
@@ -99,16 +101,23 @@ class SecurityMiddleware:
         text = f"Expected the token of this page as cookie, ?token=… or bearer token; see {TOKEN_VARIABLE}.\n"
         return PlainTextResponse(text, 401, LOGIN_HEADERS)
 
+    def _kept(self, request: Request) -> list[str]:
+        """Return the values of all cookies with a token: that of a page in a folder comes with those of pages above."""
+        pairs = [pair.partition("=") for header in request.headers.getlist("cookie") for pair in header.split(";")]
+        names = (self._cookie, self._cookie + TLS_SUFFIX)
+        return [value.strip() for name, _, value in pairs if name.strip() in names]
+
     def _keep(self, request: Request) -> Response:
         """Return a redirection to the page without the token in its URL, which history and screenshots would show."""
         response = RedirectResponse("./", 303)
+        secure = request.scope["scheme"] == "https"
         # Without a path, it is that of the page, also behind a proxy that serves it in a folder.
         response.set_cookie(
-            self._cookie,
+            self._cookie + TLS_SUFFIX if secure else self._cookie,
             self._access.token,
             max_age=COOKIE_SECONDS,
             path=None,
-            secure=request.scope["scheme"] == "https",
+            secure=secure,
             httponly=True,
             samesite="lax",
         )

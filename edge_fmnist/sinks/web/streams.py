@@ -59,8 +59,9 @@ async def mjpeg(latest: LatestResult, encoder: ImageEncoder, kind: Kind) -> Asyn
     yield boundary
     published: PublishedResult | None = None
     while not latest.closed:
-        published = await latest.wait(published.serial if published else None, REPEAT) or published
+        published = await latest.wait(published.serial if published else None, REPEAT)
         if published is None:
+            # There is no other image: the same one follows.
             continue
         jpeg = await encoder.encode(published, kind)
         head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
@@ -69,7 +70,11 @@ async def mjpeg(latest: LatestResult, encoder: ImageEncoder, kind: Kind) -> Asyn
 
 
 async def events(latest: LatestResult) -> AsyncIterator[bytes]:
-    """Yield the results as server-sent events, with ``image``: the 28x28 model input, greyscale bytes in Base64."""
+    """Yield the results as server-sent events.
+
+    With ``image``, the 28x28 model input, greyscale bytes in Base64, and ``age``, the milliseconds since the result,
+    since the first event may be old.
+    """
     serial = None
     while not latest.closed:
         published = await latest.wait(serial, HEARTBEAT)
@@ -78,7 +83,8 @@ async def events(latest: LatestResult) -> AsyncIterator[bytes]:
             continue
         serial = published.serial
         image = base64.b64encode(published.result.garment.image.tobytes()).decode()
-        yield f"data: {json.dumps({**as_dict(published), 'image': image})}\n\n".encode()
+        event = {**as_dict(published), "image": image, "age": round(published.age() * 1000)}
+        yield f"data: {json.dumps(event)}\n\n".encode()
         await asyncio.sleep(EVENT_INTERVAL)
 
 

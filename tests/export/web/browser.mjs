@@ -42,36 +42,58 @@ async function runPipeline(classifier, settings) {
   return { smoothed, answers, milliseconds: times.sort((a, b) => a - b)[times.length >> 1] };
 }
 
-async function useCamera() {
+// The video stops, as when another app takes the camera, until `resume` brings it back.
+async function stall(resume) {
+  const video = inPage("video");
+  video.pause();
+  await until("stall", () => state() === "stalled");
+  const { filter } = frame.contentWindow.getComputedStyle(frame.contentDocument.querySelector(".prediction"));
+  const notice = inPage("notice").textContent;
+  resume(video);
+  await until("frames", () => state() === "live" && inPage("notice").hidden);
+  return [notice, filter];
+}
+
+async function useCamera(stalls) {
   await until("ready", () => state() === "waiting" && !inPage("camera").disabled);
   const started = performance.now();
   inPage("camera").click();
   await until("garment", () => state() === "live" && frame.contentDocument.body.dataset.prediction === "known");
   const firstLabel = performance.now() - started;
+  const label = inPage("label").textContent;
+  for (const resume of stalls ? [wakeUp, unmute] : []) stalls.push(await stall(resume));
   inPage("camera").click();
-  return { label: inPage("label").textContent, firstLabel };
+  return { label, firstLabel };
 }
 
-async function openPicture(name) {
-  const file = new File([await read(name)], name);
+const wakeUp = () => frame.contentDocument.dispatchEvent(new Event("visibilitychange"));
+const unmute = (video) => video.srcObject.getVideoTracks()[0].dispatchEvent(new Event("unmute"));
+
+// Drops files onto the page; only a garment is known to be a picture.
+async function openPicture(...names) {
   const transfer = new DataTransfer();
-  transfer.items.add(file);
+  for (const name of names) {
+    transfer.items.add(new File([await read(name)], name, { type: name === "garment.png" ? "image/png" : "" }));
+  }
+  // Until it has a result, for a picture or for none.
+  inPage("size").textContent = "";
   frame.contentDocument.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, cancelable: true }));
-  // The label of the camera is still shown until the picture's result replaces its frame size.
-  const size = inPage("size").textContent;
-  await until(name, () => state() === "waiting" || inPage("size").textContent !== size);
+  await until(names.join(), () => inPage("size").textContent);
   return inPage("notice").textContent || inPage("label").textContent;
 }
 
 async function runApp() {
   frame.src = "page/";
-  const online = await useCamera();
+  const stalls = [];
+  const online = await useCamera(stalls);
   await until("storage", () => inPage("offline").textContent);
-  const pictures = [await openPicture("garment.png"), await openPicture("damaged.png")];
+  const pictures = [
+    await openPicture("garment.png"), await openPicture("damaged.png"), await openPicture("damaged.png", "garment.png"),
+  ];
   await report("stop");
   frame.contentWindow.location.reload();
   await until("reload", () => state() === "connecting");
-  return { online, pictures, offline: await useCamera() };
+  return { online, stalls, pictures, offline: await useCamera() };
 }
 
 await reportDone(async () => {

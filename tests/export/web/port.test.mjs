@@ -10,6 +10,7 @@ const { FIXTURES: folder, SOURCES: sources } = process.env;
 const { Smoother, Tracker } = await import(`${sources}/pipeline.js`);
 const { preprocess, reduce } = await import(`${sources}/preprocess.js`);
 const { outline } = await import(`${sources}/outline.js`);
+const { Classifier } = await import(`${sources}/classifier.js`);
 const imaging = await import(`${sources}/imaging.js`);
 
 const { settings, frames, stills, reduced } = readFixtures(
@@ -64,6 +65,19 @@ test("each part of an outline is a line of its own", () => {
   const rows = ["..........", ".##....##.", ".##....##.", ".........."];
   outline(Uint8Array.from(rows.join(""), (pixel) => Number(pixel === "#")), 10, 4, 5);
   assert.match(steps.join(""), /^(ML+Z){2}$/);
+});
+
+test("a model that is not that of the settings is refused", async () => {
+  const content = readFileSync(new URL(`${sources}/model.tflite`));
+  globalThis.self = globalThis;
+  const load = (bytes) => {
+    globalThis.fetch = async () => new Response(bytes);
+    return Classifier.load(settings.model, `${sources}/`);
+  };
+  await assert.rejects(load(content), /^Error: no runtime$/);
+  await assert.rejects(load(content.subarray(1)), /expected \d+ bytes, got \d+ \(HTTP 200\)/);
+  const other = content.map((byte, i) => (i === content.length - 1 ? byte ^ 1 : byte));
+  await assert.rejects(load(other), /model\.tflite does not belong to model\.json; reload the page/);
 });
 
 test("all 256 grey values keep their lightness in Lab", () => {

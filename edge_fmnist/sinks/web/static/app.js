@@ -2,8 +2,8 @@
 // one is displayed, so that a slow viewer sees fewer frames and never outdated ones.
 
 import {
-  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
-  STALLED, whole,
+  element, LatencyChart, noFrameFor, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers,
+  showPrediction, STALLED, whole,
 } from "./display.js";
 
 const RETRY = 1000;
@@ -44,12 +44,11 @@ const STATUS = {
 };
 
 function notice(current, now) {
-  const seconds = Math.floor((now - view.newest) / 1000);
   return {
     connecting: "Connecting…",
     paused: "Paused",
     waiting: "Waiting for the first frame",
-    stalled: `No new frame for ${seconds} s`,
+    stalled: noFrameFor(now - view.newest),
     lost: "Connection lost. Reconnecting…",
     full: "Maximum number of viewers reached. Retrying…",
   }[current] ?? "";
@@ -70,7 +69,8 @@ function showState() {
 function show(result) {
   const now = performance.now();
   const gap = longestGap();
-  view.newest = now;
+  // The first one after connecting may be old.
+  view.newest = now - result.age;
   view.fps = result.fps;
   if (view.paused) return;
   showPrediction(result);

@@ -8,6 +8,7 @@ export const NUMBERS_INTERVAL = 300;
 export const element = (id) => document.getElementById(id);
 export const percent = (share) => `${Math.round(100 * share)}\u202f%`;
 export const milliseconds = (value) => `${value.toFixed(value < 10 ? 1 : 0)}\u202fms`;
+export const noFrameFor = (value) => `No new frame for ${Math.floor(value / 1000)} s`;
 export const whole = new Intl.NumberFormat("en", { useGrouping: true });
 
 export function setText(target, text) {

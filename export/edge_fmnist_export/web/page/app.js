@@ -2,7 +2,8 @@
 
 import { Classifier } from "./classifier.js";
 import {
-  element, LatencyChart, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers, showPrediction,
+  element, LatencyChart, noFrameFor, NUMBERS_INTERVAL, onSpace, setText, showBars, showModelInput, showNumbers,
+  showPrediction, STALLED,
 } from "./display.js";
 import { outline } from "./outline.js";
 import { Smoother, Tracker } from "./pipeline.js";
@@ -14,10 +15,11 @@ const PICTURE_EDGE = 4096;
 const UNSMOOTHED = { TIME_CONSTANT: 0, MARGIN: 0, BAND: 0, ABSENCE: 0 };
 
 const view = {
-  state: "connecting", // connecting (loading), waiting (ready), live, paused, photo, lost (failed)
+  state: "connecting", // connecting (loading), waiting (ready), live, stalled, paused, photo, lost (failed)
   notice: "Loading the model…",
   facing: "environment",
   session: 0, // changes with each start of a camera or picture, so that late results are dropped
+  newest: 0, // time of the last frame of the camera
   updated: 0, // time of the last update of the numbers
   size: [], // width and height of the frame or picture
 };
@@ -29,13 +31,14 @@ let settings, classifier, unsmoothed;
 // ---------------------------------------------------------------- state
 
 const STATUS = {
-  connecting: "Loading", waiting: "Ready", live: "Live", paused: "Paused", photo: "Picture", lost: "Failed",
+  connecting: "Loading", waiting: "Ready", live: "Live", stalled: "Stalled", paused: "Paused", photo: "Picture",
+  lost: "Failed",
 };
 
 function setState(state, notice = "") {
   view.state = state;
   document.body.dataset.state = state;
-  const hasCamera = state === "live" || state === "paused";
+  const hasCamera = ["live", "stalled", "paused"].includes(state);
   setText(element("status"), STATUS[state]);
   setText(element("notice"), notice);
   element("notice").hidden = !notice;
@@ -153,6 +156,7 @@ async function startCamera() {
     }
     const [track] = stream.getVideoTracks();
     track.addEventListener("ended", () => session === view.session && endCamera("The camera has stopped"));
+    track.addEventListener("unmute", play);
     // A view of oneself is expected to be a mirror image.
     picture.canvas.classList.toggle("mirrored", track.getSettings().facingMode === "user");
     video.srcObject = stream;
@@ -162,6 +166,7 @@ async function startCamera() {
     return;
   }
   view.frames = 0;
+  view.newest = performance.now();
   setState("live");
   // Otherwise the space bar would press the button that has just been clicked.
   element("pause").focus();
@@ -172,6 +177,8 @@ async function startCamera() {
   const onFrame = async (now, { captureTime, presentedFrames }) => {
     if (session !== view.session) return;
     view.frames = presentedFrames ?? view.frames + 1;
+    view.newest = performance.now();
+    checkStall();
     if (view.state === "live" && video.videoWidth) {
       const draw = () => {
         const [width, height] = scaledSize(video.videoWidth, video.videoHeight, FRAME_EDGE);
@@ -180,10 +187,24 @@ async function startCamera() {
         return picture.getImageData(0, 0, width, height);
       };
       await show(draw, (frame) => tracker.preprocess(frame), smoother, captureTime ?? now, session);
+      // The time of the classification, long on a slow phone, is no stall.
+      view.newest = performance.now();
     }
     next(onFrame);
   };
   next(onFrame);
+}
+
+// The browser tells nothing when another app takes the camera or the system pauses the video: frames stay away.
+function checkStall() {
+  const gap = performance.now() - view.newest;
+  if (gap > STALLED && ["live", "stalled"].includes(view.state)) setState("stalled", noFrameFor(gap));
+  else if (view.state === "stalled") setState("live");
+}
+
+// Goes on with a video that the system has paused.
+function play() {
+  if (video.srcObject && !document.hidden) video.play().catch(() => {});
 }
 
 function endCamera(notice) {
@@ -202,7 +223,10 @@ function cameraProblem(error) {
 
 // ---------------------------------------------------------------- pictures
 
-async function showFile(file) {
+const firstPicture = (files) => files.find((file) => file.type.startsWith("image/"));
+
+// `count` is how many files were given, of which one is shown.
+async function showFile(file, count = 1) {
   if (!file || !classifier) return;
   stopCamera();
   const { session } = view;
@@ -227,7 +251,7 @@ async function showFile(file) {
     view.size = [bitmap.width, bitmap.height];
     bitmap.close();
     view.frames = 1;
-    setState("photo");
+    setState("photo", count > 1 ? `${file.name}: 1 of ${count} files` : "");
     return pixels;
   };
   await show(draw, (still) => preprocess(still, null, settings.preprocess), unsmoothed, started, session);
@@ -236,7 +260,7 @@ async function showFile(file) {
 // ---------------------------------------------------------------- start
 
 function togglePause() {
-  if (view.state === "live") setState("paused");
+  if (view.state === "live" || view.state === "stalled") setState("paused");
   else if (view.state === "paused") setState("live");
 }
 
@@ -256,11 +280,15 @@ function listen() {
   document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    showFile(event.dataTransfer.files[0]);
+    const files = [...event.dataTransfer.files];
+    // A browser may not know the type of a picture, and the first file says why it cannot be shown.
+    showFile(firstPicture(files) ?? files[0], files.length);
   });
   document.addEventListener("paste", (event) => {
-    showFile([...event.clipboardData.files].find((file) => file.type.startsWith("image/")));
+    showFile(firstPicture([...event.clipboardData.files]));
   });
+  document.addEventListener("visibilitychange", play);
+  setInterval(checkStall, 500);
   onSpace(togglePause);
 }
 

@@ -5,6 +5,11 @@ import { loadAndCompile, loadLiteRt, Tensor } from "./litert/index.js";
 
 const { fround } = Math;
 
+async function sha256(content) {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
 export class Classifier {
   // Loads the runtime and the model; `folder` is the URL of the page's files.
   static async load(model, folder) {
@@ -12,6 +17,10 @@ export class Classifier {
     const content = response.ok ? new Uint8Array(await response.arrayBuffer()) : new Uint8Array();
     if (content.length !== model.bytes) {
       throw new Error(`${model.file}: expected ${model.bytes} bytes, got ${content.length} (HTTP ${response.status})`);
+    }
+    // After an update, one of the files may come from a cache. Browsers compute hashes in secure contexts only.
+    if (crypto.subtle && (await sha256(content)) !== model.sha256) {
+      throw new Error(`${model.file} does not belong to model.json; reload the page`);
     }
     // LiteRT for the web takes no variable batch size: set the sizes of -1 to 1. The file itself stays as it is.
     const view = new DataView(content.buffer);

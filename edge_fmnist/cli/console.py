@@ -98,6 +98,8 @@ def lasting_stderr_console() -> Iterator[Console]:
 # Set by a command that has nothing left to do for Python at its end, which takes seconds on a busy device, waits for
 # threads of the page that write to a hung disk, and aborts if FFmpeg returns from a read meanwhile.
 end_at_once = False
+# Each Ctrl-C during the command.
+_pressed: list[int] = []
 
 
 def discard_unwritten() -> None:
@@ -148,6 +150,11 @@ def exit_codes(arguments: Sequence[str] = ()) -> Iterator[None]:
             raise SystemExit(code) from error
 
 
+def was_interrupted() -> bool:
+    """Return whether Ctrl-C was pressed during the command; it can surface as another exception of native code."""
+    return bool(_pressed)
+
+
 def _explained(error: BaseException, arguments: Sequence[str]) -> int | None:
     """Print what an error means and return the exit code; None for one that is not expected."""
     if isinstance(error, EdgeFmnistError):
@@ -174,10 +181,9 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> int | None:
 @contextlib.contextmanager
 def _interruptions() -> Iterator[list[int]]:
     """Record each Ctrl-C inside the block in the list that is yielded; it interrupts as it does without this."""
-    pressed: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
+        _pressed.append(number)
         # Native code prints an exception that it cannot raise, as TensorFlow does, and ctypes for xgboost.
         sys.excepthook = lambda *_: None
         sys.unraisablehook = lambda _: None
@@ -185,13 +191,14 @@ def _interruptions() -> Iterator[list[int]]:
 
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield pressed
+        yield []
         return
     hooks = sys.excepthook, sys.unraisablehook
     signal.signal(signal.SIGINT, note)
     try:
-        yield pressed
+        yield _pressed
     finally:
+        _pressed.clear()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.excepthook, sys.unraisablehook = hooks
 

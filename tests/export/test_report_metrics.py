@@ -127,6 +127,12 @@ def test_all_images_near_or_none() -> None:
     assert near_pairs(images, np.full((4, 28, 28), 200, np.uint8)) == []
 
 
+def test_a_single_training_image() -> None:
+    train, test = garments(1, 4), garments(3, 5)
+    test[1] = np.clip(train[0], 5, None)
+    assert [(pair.test, pair.train) for pair in near_pairs(train, test)] == [(1, 0)]
+
+
 def records(
     validation_losses: Sequence[float], accuracy: float = 0.95, validation_accuracy: float = 0.93
 ) -> list[EpochRecord]:

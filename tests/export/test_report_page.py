@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import base64
 import re
+import warnings
 from collections.abc import Iterator
 
 import matplotlib
 import numpy as np
 import pytest
 
-from edge_fmnist_export.report import figures
+from edge_fmnist_export.report import figures, markdown
 from edge_fmnist_export.report.base import ReportFigure, ReportSection, ReportTable, Tile
+from edge_fmnist_export.report.explain import drawing
+from edge_fmnist_export.report.explain.base import Explanation
+from edge_fmnist_export.report.explain.explain_input import ExplainInput
 from edge_fmnist_export.report.page import cell_text, render_page
 from edge_fmnist_export.report.store import BuiltSection, drawn
 
@@ -100,6 +104,47 @@ def test_image_tiles_embed_the_original_pixels() -> None:
     (embedded,) = re.findall(r"base64,([A-Za-z0-9+/=\s]+)", svg)
     header = base64.b64decode(embedded)[16:24]
     assert (int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")) == (28, 28)
+
+
+def test_characters_that_no_font_has_are_one_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(figures, "OTHER_FONTS", ("no such font",))
+    figures._warn_of_missing_glyphs.cache_clear()
+    for _ in range(2):
+        with figures.drawing():
+            figures.as_png(figures.figure_of(figures.new_axes(2)))
+    assert capsys.readouterr().err == ""
+    for text in ("服装", "シャツ"):
+        with figures.drawing():
+            figures.new_axes(2)
+            axes = figures.new_axes(2)
+            axes.set_xlabel(text)
+            figures.as_png(figures.figure_of(axes))
+    assert capsys.readouterr().err == f"Warning: {figures.NO_FONT}\n"
+    with figures.drawing(), pytest.warns(UserWarning, match="another"):
+        warnings.warn("another", stacklevel=1)
+
+
+def test_other_fonts_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "OTHER_FONTS", ("no such font", "STIXGeneral"))
+    with figures.drawing():
+        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "STIXGeneral"]
+
+
+def test_a_long_title_of_an_explanation_is_wrapped() -> None:
+    made = Explanation("occlusion", np.zeros((28, 28)), "share")
+    source = ExplainInput("a.png", np.zeros((28, 28), np.uint8))
+    for title in ("a class name with words " * 8, "W" * 120):
+        figure = drawing._figure(source, made, title, "note")
+        (heading,) = figure.texts
+        assert heading.get_window_extent().x1 <= figure.bbox.width
+        assert "".join(heading.get_text().split()) == "".join(title.split())
+
+
+def test_a_table_in_markdown_stays_one() -> None:
+    text = markdown.table(["a", "b"], [["two\nlines", r"a|b, a\|b, \a"]], text_columns=1)
+    assert text.splitlines() == ["| a | b |", "| --- | ---: |", r"| two lines | a\|b, a\\\|b, \a |"]
 
 
 def test_confusion_matrix_shows_counts_and_truncates_long_names() -> None:

@@ -13,13 +13,18 @@ import numpy as np
 import pytest
 
 from edge_fmnist import LABELS, Classifier
+from edge_fmnist.cli import console
 from edge_fmnist.data.dataset import load_split
 from edge_fmnist.errors import DataError, ModelError, RunError, UsageError
 from edge_fmnist.model.predictions import Predictions
 from edge_fmnist.model.registry import shipped_models
 from edge_fmnist_export.report import builder, figures, metrics
+from edge_fmnist_export.report.analysis.projection import Projection
 from edge_fmnist_export.report.base import ReportContext, ReportSection
-from edge_fmnist_export.report.sections import SECTIONS, data, gallery, result, training
+from edge_fmnist_export.report.explain.base import ExplainRequest
+from edge_fmnist_export.report.explain.methods import METHODS
+from edge_fmnist_export.report.explain.scorer import of_file
+from edge_fmnist_export.report.sections import SECTIONS, data, explanation, gallery, projection, result, training
 from edge_fmnist_export.report.store import drawn
 from edge_fmnist_export.training.run_folder import open_run
 
@@ -218,6 +223,35 @@ def test_a_section_that_fails_leaves_the_others(context: ReportContext, monkeypa
     assert list(report.failures) == ["result"]
     assert list(report.summary["sections"]) == ["training"]
     assert "the file is &lt;damaged&gt;" in report.page.read_text("utf-8")
+
+
+def test_an_unexpected_error_of_a_section_leaves_the_others(
+    context: ReportContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(context: ReportContext) -> ReportSection:
+        raise ZeroDivisionError("of a library")
+
+    monkeypatch.setattr(result, "build", fail)
+    report = builder.build_report(context, ["training", "result"])
+    assert list(report.summary["sections"]) == ["training"]
+    assert report.summary["failures"] == {"result": "ZeroDivisionError: of a library"}
+    # Ctrl-C, which native code made another exception of.
+    monkeypatch.setattr(console, "was_interrupted", lambda: True)
+    with pytest.raises(ZeroDivisionError):
+        builder.build_report(context, ["result"])
+
+
+def test_explanations_and_projections_shorten_long_names(context: ReportContext) -> None:
+    context = replace(context, labels=tuple(f"a class name as long as it can be, {index}" for index in range(10)))
+    request = ExplainRequest(of_file(context.classifier, "edge"), context.test.images[0], 0, 0)
+    explained = {0: [METHODS["occlusion"](request)]}
+    (axes, *_) = explanation._rows(context, [0], explained, ["occlusion"]).axes
+    targets = np.arange(10)
+    points = Projection("features", "umap", np.eye(10)[:, :2], 1.0, 1.0)
+    drawn = projection.draw(points, targets, targets < 0, context.labels)
+    names = [*axes.get_title(loc="left").splitlines(), *(text.get_text() for text in drawn.axes[0].texts)]
+    assert len(names) >= 11
+    assert all(len(name) <= figures.LONGEST_LABEL + len("→  100%") for name in names)
 
 
 def test_a_section_is_cached_until_its_inputs_change(

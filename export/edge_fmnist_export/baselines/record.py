@@ -15,7 +15,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import write_bytes, write_json, write_text
 from edge_fmnist_export.baselines.fitted import RESULTS
 from edge_fmnist_export.baselines.runner import BaselineOptions, BaselineResult, save
-from edge_fmnist_export.report.figures import RC, as_png, confusion_figure, new_figure
+from edge_fmnist_export.report.figures import as_png, confusion_figure, drawing, new_figure
 
 # What is written beside the model and its results.
 FILES = CONFUSION, IMPORTANCE, IMPORTANCES, REPORT = "confusion.png", "importance.png", "importance.csv", "report.txt"
@@ -34,11 +34,9 @@ def write(folder: Path, result: BaselineResult, options: BaselineOptions, train:
         CheckError: the saved model predicts differently from the fitted one.
         OSError: the folder is not writable.
     """
-    from matplotlib import rc_context
-
     model = folder / result.fitted.baseline.file_name
     save(result, model, test.images)
-    with rc_context(RC):
+    with drawing():
         confusion = confusion_figure(result.test.confusion, result.test.labels)
         write_bytes(folder / CONFUSION, as_png(confusion))
         importance = importance_figure(result.importance, result.fitted.baseline.importance_method)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from edge_fmnist import __version__
+from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json, write_text
-from edge_fmnist.errors import DataError, EdgeFmnistError, UsageError
+from edge_fmnist.errors import CheckError, DataError, EdgeFmnistError, UsageError
 from edge_fmnist.model.measure import peak_memory_bytes
 from edge_fmnist_export.report import store
 from edge_fmnist_export.report.base import ReportContext
-from edge_fmnist_export.report.figures import RC
+from edge_fmnist_export.report.figures import drawing
 from edge_fmnist_export.report.page import render_page
 from edge_fmnist_export.report.report_input import file_sha256, run_sha256
 from edge_fmnist_export.report.sections import SECTIONS
@@ -74,6 +75,12 @@ def build_report(
             sections.append(_section(context, name, fresh))
         except EdgeFmnistError as error:
             failures[name] = error
+        except OSError:
+            raise
+        except Exception as error:  # of a library, for data that nobody thought of
+            if console.was_interrupted():
+                raise
+            failures[name] = CheckError(f"{type(error).__name__}: {error}")
     summary = _summary(context, sections, failures, time.perf_counter() - begun)
     problems = [f"The section {name!r} could not be computed: {error}" for name, error in failures.items()]
     page = render_page(f"{context.name}: report", sections, _about(context, summary), problems)
@@ -83,8 +90,6 @@ def build_report(
 
 
 def _section(context: ReportContext, name: str, fresh: bool) -> BuiltSection:
-    import matplotlib
-
     folder = context.output / name
     # Everything that the section's content depends on.
     key = {
@@ -101,7 +106,7 @@ def _section(context: ReportContext, name: str, fresh: bool) -> BuiltSection:
     if cached is not None:
         return cached
     begun = time.perf_counter()
-    with matplotlib.rc_context(RC):
+    with drawing():
         section = store.drawn(SECTIONS[name].build(context))
     built = BuiltSection(name, section, round(time.perf_counter() - begun, 3))
     store.save(built, folder, key)

@@ -46,6 +46,9 @@ def near_pairs(train: np.ndarray, test: np.ndarray) -> list[NearPair]:
 
     flat_train, flat_test = (images.reshape(len(images), -1).astype(np.float32) for images in (train, test))
     sample = flat_train[:: -(-len(train) // PCA_IMAGES)]
+    if len(sample) == 1:
+        # PCA takes no single image; its other components are all the same.
+        sample = np.repeat(sample, 2, axis=0)
     components = PCA(min(COMPONENTS, *sample.shape), svd_solver="covariance_eigh")
     # Identical images have no variance to divide by.
     with np.errstate(invalid="ignore", divide="ignore"):

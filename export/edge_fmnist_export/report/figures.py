@@ -5,11 +5,17 @@ Figures are 4.8 inches wide with text of at least 8 points, so that they are rea
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from edge_fmnist.cli import console
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,6 +42,11 @@ DARK = {
     RED: "#f0788a",
     AMBER: "#e0a63c",
 }
+# Fonts for what DejaVu Sans does not have, as Debian's packages name them.
+OTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "IPAexGothic", "WenQuanYi Zen Hei", "Noto Emoji")
+# The beginning of matplotlib's warning.
+MISSING_GLYPH = "Glyph "
+NO_FONT = "class names in figures have characters that no installed font has: install fonts-noto-cjk"
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": NORMAL,
@@ -66,6 +77,52 @@ RC: dict[str, Any] = {
     # Reproducible SVG files.
     "svg.hashsalt": "edge-fmnist",
 }
+
+
+@contextlib.contextmanager
+def drawing(style: Mapping[str, Any] = RC) -> Iterator[None]:
+    """Draw in a style inside the block, and in other fonts what the usual one does not have.
+
+    One warning, instead of matplotlib's for each character, says that no installed font has some.
+    """
+    import matplotlib
+
+    missing: list[str] = []
+
+    def show(message: Warning | str, *rest: Any, **more: Any) -> None:
+        if str(message).startswith(MISSING_GLYPH):
+            missing.append(str(message))
+        else:
+            usual(message, *rest, **more)
+
+    family = [RC["font.family"], *_other_fonts()]
+    with warnings.catch_warnings(), matplotlib.rc_context({**style, "font.family": family}):
+        warnings.filterwarnings("always", MISSING_GLYPH)
+        usual, warnings.showwarning = warnings.showwarning, show
+        # Says for each of them which weights it lacks.
+        logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+        yield
+    if missing:
+        _warn_of_missing_glyphs()
+
+
+@functools.cache
+def _warn_of_missing_glyphs() -> None:
+    """Print the warning, once for all figures of a command."""
+    console.warn(NO_FONT)
+
+
+def _other_fonts() -> list[str]:
+    """Return those of ``OTHER_FONTS`` that are installed."""
+    from matplotlib import font_manager
+
+    fonts = font_manager.fontManager
+    # matplotlib's list is made once, when it is first used, and kept in a file.
+    for path in {*font_manager.findSystemFonts()} - {font.fname for font in fonts.ttflist}:
+        with contextlib.suppress(Exception):
+            fonts.addfont(path)
+    known = {font.name for font in fonts.ttflist}
+    return [name for name in OTHER_FONTS if name in known]
 
 
 def new_figure(height: float, *, width: float = WIDTH) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,20 @@ from edge_fmnist.data.files import write_json, write_text
 from edge_fmnist.errors import UsageError
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table without a trailing line break; ``|`` is escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], *, text_columns: int | None = None) -> str:
+    """Return a table without a trailing line break.
+
+    The columns after the first ``text_columns``, if given, are numbers, aligned to the right.
+    """
+    words = len(header) if text_columns is None else text_columns
+    lines = [header, ["---"] * words + ["---:"] * (len(header) - words), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    """Return text on one line, without a ``|`` that ends the cell, which it also does after an escaped backslash."""
+    line = " ".join(str(value).splitlines())
+    return re.sub(r"(\\*)\|", r"\1\1\|", line)
 
 
 def with_part(page: str, begin: str, end: str, content: str, where: str) -> str:

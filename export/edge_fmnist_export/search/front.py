@@ -45,9 +45,7 @@ def plot_front(candidates: Sequence[Candidate], front: Sequence[Candidate], fold
     Raises:
         OSError: A file cannot be written.
     """
-    import matplotlib
-
-    with matplotlib.rc_context(figures.RC):
+    with figures.drawing():
         figure = figures.new_figure(4.6, width=10.0)
         latency, size = figure.subplots(1, 2, sharey=True)
         latency.set_xlabel("latency, multiple of the reference's")

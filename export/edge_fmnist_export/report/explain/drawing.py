@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,7 +12,7 @@ from edge_fmnist.vision.resize import shrunk
 from edge_fmnist_export.report.explain.base import Explanation
 from edge_fmnist_export.report.explain.explain_input import ExplainInput
 from edge_fmnist_export.report.explain.placement import onto_photograph
-from edge_fmnist_export.report.figures import INK, QUIET, as_png, new_figure
+from edge_fmnist_export.report.figures import INK, QUIET, as_png, drawing, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +28,8 @@ MIDDLE = "0.45"
 PANEL, TITLE = 3.0, 0.75
 DPI = 110
 LONGEST_EDGE = 640
+# Of a title, in characters.
+LEAST_COLUMNS = 10
 
 
 def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) -> bytes:
@@ -35,10 +38,8 @@ def draw(source: ExplainInput, explanation: Explanation, title: str, note: str) 
     Returns:
         A PNG file; the same arguments give the same bytes.
     """
-    import matplotlib
-
     # Dollar signs in labels do not mark formulas.
-    with matplotlib.rc_context({"text.parse_math": False}):
+    with drawing({"text.parse_math": False}):
         return as_png(_figure(source, explanation, title, note), DPI)
 
 
@@ -47,7 +48,11 @@ def _figure(source: ExplainInput, explanation: Explanation, title: str, note: st
     panels = 2 if photograph is None else 3
     figure = new_figure(PANEL + TITLE, width=panels * PANEL + 1)
     figure.set_facecolor("white")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    heading = figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    for columns in range(len(title), LEAST_COLUMNS, -1):
+        if heading.get_window_extent().width < 0.98 * figure.bbox.width:
+            break
+        heading.set_text(textwrap.fill(title, columns - 1))
     axes = figure.subplots(1, panels)
     axes[0].set_title(note, loc="left", fontsize=8.5, color=QUIET)
     if photograph is None or source.garment is None:

@@ -19,7 +19,7 @@ from edge_fmnist_export.report.explain.scorer import Scorer, of_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 2
+VERSION = 3
 # The number of mistakes with the highest scores that are explained, besides one correct prediction of each class.
 MISTAKES = 4
 ROWS = 5
@@ -107,13 +107,14 @@ def _rows(
     figure = figures.new_figure(1.12 * len(chosen) + 0.3)
     grid = figure.subplots(len(chosen), 1 + len(methods), squeeze=False)
     size = figures.SMALL - 1
+    labels = [figures.shortened(label) for label in context.labels]
     for row, index in zip(grid, chosen, strict=True):
         image = context.test.images[index]
         target, predicted = context.test.targets[index], context.predictions.indexes[index]
-        caption = f"{context.labels[predicted]} {context.predictions.scores[index].max():.0%}"
+        caption = f"{labels[predicted]} {context.predictions.scores[index].max():.0%}"
         figures.show_image(row[0], image)
         row[0].set_title(
-            caption if target == predicted else f"{context.labels[target]}\n→ {caption}", fontsize=size, loc="left"
+            caption if target == predicted else f"{labels[target]}\n→ {caption}", fontsize=size, loc="left"
         )
         for axes, explanation in zip(row[1:], explained[index], strict=True):
             overlay(axes, image, explanation.values, explanation)

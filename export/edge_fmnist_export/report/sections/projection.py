@@ -13,7 +13,7 @@ from edge_fmnist_export.report.base import ReportContext, ReportFigure, ReportSe
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 3
+VERSION = 4
 HEIGHT = 4.6
 # Points are drawn as a raster image, since thousands of shapes would make the page large.
 POINTS_DPI = 180
@@ -89,7 +89,7 @@ def draw(projection: Projection, targets: np.ndarray, wrong: np.ndarray, labels:
         axes.text(
             float(np.median(x[of_class])),
             float(np.median(y[of_class])),
-            labels[index],
+            figures.shortened(labels[index]),
             ha="center",
             va="center",
             fontsize=figures.SMALL,

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.data.files import as_utf8, write_json
+from edge_fmnist.cli import console
+from edge_fmnist.data.files import advice, as_utf8, write_json
 from edge_fmnist.errors import UsageError
 from edge_fmnist_bench import tables
 from edge_fmnist_bench.document import Document
@@ -26,18 +27,18 @@ def report(document: Document, rows: Sequence[GateRow]) -> None:
     """Append the result to the step summary and the figures to the step outputs, if this is a step of GitHub Actions.
 
     Outputs: ``p50-us``, ``speedup``, ``top1``, ``bytes``, ``peak-bytes`` (empty if not measured), and ``gate``:
-    ``passed``, ``failed`` or empty.
-
-    Raises:
-        OSError: a file cannot be written.
+    ``passed``, ``failed`` or empty. A file that cannot be written is a warning: the measurement is not lost for it.
     """
     gate = ("passed" if all(row.passed for row in rows) else "failed") if rows else None
     outputs = {**tables.figures_of(document), "gate": gate}
     lines = [f"{name.replace('_', '-')}={'' if value is None else value}\n" for name, value in outputs.items()]
     for variable, text in ((SUMMARY_VARIABLE, tables.markdown(document, rows)), (OUTPUT_VARIABLE, "".join(lines))):
         if path := os.environ.get(variable):
-            with Path(path).open("a", encoding="utf-8") as stream:
-                stream.write(as_utf8(text))
+            try:
+                with Path(path).open("a", encoding="utf-8") as stream:
+                    stream.write(as_utf8(text))
+            except OSError as error:
+                console.warn(f"{variable}: {path}: {advice(error, Path(path))}")
 
 
 def check_replaceable(folder: Path) -> None:
@@ -53,7 +54,7 @@ def check_replaceable(folder: Path) -> None:
                 raise TypeError
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, TypeError, ValueError) as error:
+        except (OSError, RecursionError, TypeError, ValueError) as error:
             raise UsageError(
                 f"{path}: holds something else than results; choose another folder", setting="--action-benchmark"
             ) from error

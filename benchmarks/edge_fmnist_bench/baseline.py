@@ -22,7 +22,8 @@ TOLERANCES: dict[str, dict[str, Any]] = {
     "drop_points": {"below": None, "above": 0.1, "relative": False},
     "bytes": {"below": None, "above": 0.02, "relative": True},
 }
-EXACT = ("operators", "dtypes")
+# Must be equal: names, as in a result.
+EXACT = {"operators": list, "dtypes": dict}
 METRICS = (*TOLERANCES, *EXACT)
 # Metrics with one value per kind of machine, or per architecture and interpreter version.
 SPEEDUP, INSTRUCTIONS = "speedup", "instructions"
@@ -154,6 +155,8 @@ def read(path: Path) -> dict[str, Any]:
             raise BaselineError(f"{path}: metric {name!r}: expected {', '.join(METRICS)}, with a value; {CORRECT}")
         if name in TOLERANCES:
             limits(path, name, entry)
+        elif not _is_names(entry["value"], of=EXACT[name]):
+            raise BaselineError(f"{path}: {name}: expected names, got {entry['value']!r}; {CORRECT}")
     for metric in KIND_TOLERANCES:
         for kind, entry in baseline[metric].items():
             if limits(path, f"{metric} of {kind}", entry).value <= 0:
@@ -238,6 +241,14 @@ def update(document: Document, path: Path, instructions: int | None = None) -> N
         if value is not None:
             made[metric][kind] = {**before[metric].get(kind, KIND_TOLERANCES[metric]), "value": value}
     write_json(path, made)
+
+
+def _is_names(value: Any, of: type) -> bool:
+    """Return whether a value is a list of names, or a mapping ``of`` keys to names or lists of them."""
+    parts = value.values() if isinstance(value, dict) else [value]
+    return isinstance(value, of) and all(
+        isinstance(name, str) for part in parts for name in (part if isinstance(part, list) else [part])
+    )
 
 
 def _unusable(value: Any) -> bool:

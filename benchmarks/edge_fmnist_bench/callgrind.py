@@ -80,7 +80,8 @@ def _count(mode: str, model: str, calls: int, *more: int) -> dict[str, int]:
     parts = PARTS[mode]
     with TemporaryDirectory(prefix="edge-fmnist-callgrind-") as folder:
         file = Path(folder) / "callgrind"
-        command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
+        # Without pipes for a debugger, which would stay behind when it is killed.
+        command = ["valgrind", "--vgdb=no", "--tool=callgrind", f"--callgrind-out-file={file}", f"--dump-before={MARK}"]
         program = module_command("edge_fmnist_bench.callgrind_target", mode, model, *map(str, (calls, *more)))
         try:
             done = subprocess.run(  # noqa: S603

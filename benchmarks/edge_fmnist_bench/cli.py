@@ -15,6 +15,7 @@ import typer
 
 from edge_fmnist import extras
 from edge_fmnist.cli import console, options
+from edge_fmnist.cli.signals import interrupted_by_signals
 from edge_fmnist.data.files import check_outputs
 from edge_fmnist.errors import DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.registry import DEFAULT_MODEL
@@ -38,6 +39,7 @@ FAILED, INTERRUPTED = 1, 130
 File = Path | None
 
 
+@interrupted_by_signals()
 def bench(
     model: Annotated[
         str | None, typer.Argument(help=f"A shipped model's name or a .tflite file. Default: {DEFAULT_MODEL}.")
@@ -88,7 +90,7 @@ def bench(
 
     The base install measures the model in each installed interpreter and compares it with a float32 reference of it.
     Variants take turns, so ratios are valid on a noisy machine. Accuracy needs a data set that fits the model. Ctrl-C
-    keeps what was measured. Exit code 1 if nothing could be measured, 4 if the gate failed.
+    and SIGTERM keep what was measured. Exit code 1 if nothing could be measured, 4 if the gate failed.
     """
     model = options.one_model(model, same, DEFAULT_MODEL)
     measuring = (
@@ -117,9 +119,13 @@ def bench(
         if output is not None and read is not None and os.path.realpath(output) == os.path.realpath(read):
             raise typer.BadParameter(f"{output}: is read; choose another file", param_hint="--output")
     if output is not None:
-        document.check_replaceable(output)
+        document.check_replaceable(output, callgrind.SCHEMA if instructions else document.SCHEMA)
     if action_benchmark is not None:
         action.check_replaceable(action_benchmark)
+    if plot is not None:
+        from edge_fmnist_bench import plots
+
+        plots.check_replaceable(plot)
     files = (output, gate if update_baseline else None)
     check_outputs(filter(None, files), filter(None, (plot, action_benchmark)))
     if instructions:
@@ -141,7 +147,9 @@ def bench(
     with TemporaryDirectory(prefix="edge-fmnist-bench-") if against or peers else contextlib.nullcontext("") as folder:
         # Holds the files of the float network while they are measured.
         others = _others(model, run, Path(folder), against=against is not None, peers=peers)
-        result = _measured(Suite(_beside(plan, others), lambda step: console.say(f"bench: {step}")))
+        result = _measured(
+            Suite(_beside(plan, others, gated=gate is not None), lambda step: console.say(f"bench: {step}"))
+        )
     if result["complete"] and all(variant["error"] for variant in result["variants"]):
         errors = "; ".join(f"{variant['title']}: {variant['error']}" for variant in result["variants"])
         console.say(f"Error: {plan.facts['file']}: no variant could be measured ({errors})")
@@ -163,9 +171,7 @@ def bench(
         for line in device_report.remarks(result, output, shortened=iterations is not None):
             console.say(line)
     if plot is not None and result["complete"]:
-        from edge_fmnist_bench.plots import plot as draw
-
-        draw(result, plot)
+        plots.plot(result, plot)
         console.say(f"Wrote the plots to {plot}")
     if not markdown:
         with console.reader_may_leave():
@@ -254,11 +260,14 @@ def _others(model: str, run: str | None, folder: Path, *, against: bool, peers: 
     return variants
 
 
-def _beside(plan: BenchmarkPlan, others: list[BenchmarkVariant]) -> BenchmarkPlan:
-    """Return a plan with other variants; each replaces one of the same name, or is renamed if that is the reference."""
+def _beside(plan: BenchmarkPlan, others: list[BenchmarkVariant], *, gated: bool) -> BenchmarkPlan:
+    """Return a plan with other variants; each replaces one of the same name, or is renamed if that is the reference.
+
+    The gate compares with the variants of the plan alone, so that none of them is replaced.
+    """
     variants = {variant.name: variant for variant in plan.variants}
     for variant in others:
-        if variant.name == plan.reference:
+        if variant.name == plan.reference or (gated and variant.name in variants):
             variant.name, variant.title = f"{variant.name}-export", f"{variant.title} export"
         variants[variant.name] = variant
     return dataclasses.replace(plan, variants=list(variants.values()))

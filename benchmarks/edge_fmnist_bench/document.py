@@ -41,7 +41,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from edge_fmnist.data.files import has_key, write_text
+from edge_fmnist.data.files import write_text
 from edge_fmnist.errors import DataError, EdgeFmnistError, SourceError, UsageError
 
 SCHEMA = "edge-fmnist-bench/1"
@@ -66,14 +66,20 @@ def write(path: Path, document: Document) -> None:
     write_text(path, as_json(document) + "\n")
 
 
-def check_replaceable(path: Path) -> None:
-    """Check that a file to be written is none, or an earlier result.
+def check_replaceable(path: Path, schema: str = SCHEMA) -> None:
+    """Check that a file to be written is none, empty, or an earlier result of the same schema: not a baseline.
 
     Raises:
         UsageError: it is another file.
     """
-    if path.is_file() and path.stat().st_size and not has_key(path, "schema"):
-        raise UsageError(f"{path}: holds something else than a result; choose another file", setting="--output")
+    if not path.is_file() or not path.stat().st_size:
+        return
+    try:
+        read_schema(path, schema, ("an earlier result", "not a result"), "")
+    except DataError as error:
+        raise UsageError(
+            f"{path}: holds something else than a result; choose another file", setting="--output"
+        ) from error
 
 
 def read(path: Path) -> Document:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_fmnist import extras
-from edge_fmnist.errors import DataError
+from edge_fmnist.errors import DataError, UsageError
 from edge_fmnist_bench.document import Document
-from edge_fmnist_export.report.figures import BLUE, INK, QUIET, RED
-from edge_fmnist_export.report.figures import RC as FIGURES
+from edge_fmnist_export.report.figures import BLUE, INK, QUIET, RED, drawing
+from edge_fmnist_export.report.figures import RC as STYLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,6 +29,12 @@ LABEL_WIDTH = 26
 COLOURS = {"int8": RED, "reduced": "#c98a1b", "float32": BLUE}
 NAMES = {"int8": "int8", "reduced": "float16, or int8 weights alone", "float32": "float32"}
 MARKERS = {"tflite": "o", "keras": "s", "onnx": "D"}
+DRAWN = ("accuracy-latency", "accuracy-size", "latency")
+# Metadata of the files, by which they are told from those of others; without the date, so that they are reproducible.
+MARK = "edge-fmnist bench"
+METADATA: dict[str, dict[str, str | None]] = {".png": {"Software": MARK}, ".svg": {"Creator": MARK, "Date": None}}
+# The metadata comes first.
+MARKED_BYTES = 4096
 Units = Sequence[tuple[float, str]]
 # Units of microseconds and of kilobytes.
 TIMES: Units = ((1, "µs"), (1e3, "ms"), (1e6, "s"))
@@ -37,7 +43,7 @@ SIZES: Units = ((1, "kB"), (1e3, "MB"))
 MIN_SPAN = 2.0
 BINS = 140
 VERSION = re.compile(r" \d+(\.\d+)+[^\s,]*")
-RC = {**FIGURES, "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "figure.dpi": 160}
+RC = {**STYLE, "xtick.labelcolor": QUIET, "ytick.labelcolor": QUIET, "figure.dpi": 160}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +92,23 @@ def _point(variant: dict[str, Any]) -> VariantPoint:
     )
 
 
+def check_replaceable(folder: Path) -> None:
+    """Check that the files of :func:`plot` replace none but earlier ones.
+
+    Raises:
+        UsageError: a file of somebody else has one of the names.
+        OSError: a file cannot be read.
+    """
+    for path in (folder / f"{name}{suffix}" for name in DRAWN for suffix in METADATA):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            if MARK.encode() not in file.read(MARKED_BYTES):
+                raise UsageError(
+                    f"{path}: is not a plot of `edge-fmnist bench`; choose another folder", setting="--plot"
+                )
+
+
 def plot(document: Document, folder: Path) -> list[Path]:
     """Draw a result, each figure as PNG and SVG, into a folder, which is created if needed, and return the files.
 
@@ -97,20 +120,18 @@ def plot(document: Document, folder: Path) -> list[Path]:
         OSError: a file cannot be written.
     """
     extras.require("plot", "plotting")
-    import matplotlib
-
     points = points_of(document)
-    drawers: dict[str, Callable[[Sequence[VariantPoint], Document], Figure | None]] = {
-        "accuracy-latency": accuracy_against_latency,
-        "accuracy-size": accuracy_against_size,
-        "latency": latency_distributions,
-    }
+    drawers: Sequence[Callable[[Sequence[VariantPoint], Document], Figure | None]] = (
+        accuracy_against_latency,
+        accuracy_against_size,
+        latency_distributions,
+    )
     written = []
-    with matplotlib.rc_context(RC):
-        for name, draw in drawers.items():
+    with drawing(RC):
+        for name, draw in zip(DRAWN, drawers, strict=True):
             if (figure := draw(points, document)) is not None:
                 folder.mkdir(parents=True, exist_ok=True)
-                for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+                for suffix, metadata in METADATA.items():
                     figure.savefig(folder / f"{name}{suffix}", metadata=metadata)
                     written.append(folder / f"{name}{suffix}")
     if not written:

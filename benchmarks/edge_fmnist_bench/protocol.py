@@ -17,6 +17,9 @@ SCENARIOS = ("single-stream", "paced", "offline", "frame", "live", "process")
 MAY_BE_ZERO = ("warm_up", "minimum_seconds", "seed")
 # As the option --threads of other commands.
 MAX_THREADS = 64
+# What fits into memory: frames of 4K, drawn on several grounds; resamples of all rounds at once.
+MAX_EDGE = 4096
+MAX_RESAMPLES = 100_000
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,12 @@ def load(path: Path = DEFAULT) -> Protocol:
         raise UsageError(f"{path}: bootstrap.confidence: expected less than 1, got {protocol.bootstrap.confidence}")
     if len(protocol.frame.size) != 2:
         raise UsageError(f"{path}: frame.size: expected a width and a height, got {list(protocol.frame.size)}")
+    if max(protocol.frame.size) > MAX_EDGE:
+        raise UsageError(f"{path}: frame.size: expected at most {MAX_EDGE} pixels, got {list(protocol.frame.size)}")
+    if protocol.bootstrap.resamples > MAX_RESAMPLES:
+        raise UsageError(
+            f"{path}: bootstrap.resamples: expected at most {MAX_RESAMPLES}, got {protocol.bootstrap.resamples}"
+        )
     threads = max(protocol.single_stream.threads, protocol.paced.threads, *protocol.offline.threads)
     if threads > MAX_THREADS:
         raise UsageError(f"{path}: expected at most {MAX_THREADS} threads, got {threads}")

@@ -219,6 +219,11 @@ def notes(document: Document) -> list[str]:
     lines = []
     if not document["complete"]:
         lines.append("Incomplete: interrupted; the result holds what was measured before.")
+    if (found := document["frame"]) and not (found["following"] or found["alone"]):
+        width, height = found["size"]
+        lines.append(
+            f"Frame to label was not measured: no garment was found in {found['frames']} frames of {width} x {height}."
+        )
     if document["data"] is None:
         reason = document["model"].get("no_accuracy") or "no data set was found (see `edge-fmnist data`)"
         lines.append(f"Accuracy was not measured: {reason}.")
@@ -267,9 +272,10 @@ def figures_of(document: Document) -> dict[str, Any]:
 
 def markdown_table(table: ResultTable) -> str:
     """Return a table in GitHub's Markdown."""
-    words = table.text_columns
-    lines = [table.columns, ["---"] * words + ["---:"] * (len(table.columns) - words), *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    # Not needed to measure.
+    from edge_fmnist_export.report import markdown
+
+    return markdown.table(table.columns, table.rows, text_columns=table.text_columns)
 
 
 def markdown(document: Document, rows: Sequence[GateRow] = ()) -> str:

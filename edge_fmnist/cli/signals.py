@@ -45,6 +45,33 @@ def stopped_by_signals(stop: Callable[[], None], reopen: Callable[[], None] | No
 
 
 @contextlib.contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP inside the block do what Ctrl-C does, so that child processes and temporary files go.
+
+    Signals that were ignored stay so, as in :func:`stopped_by_signals`. Does nothing outside the main thread.
+    """
+
+    def handle(_: int, frame: FrameType | None) -> None:
+        # It may be held back by interrupted_later. A shell ignores Ctrl-C for commands in the background.
+        interrupt = signal.getsignal(signal.SIGINT)
+        (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (getattr(signal, name, None) for name in SIGNALS if name != "SIGINT")
+    before = {number: signal.getsignal(number) for number in numbers if number}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def interrupted_later() -> Iterator[Callable[[], None]]:
     """Hold Ctrl-C back until the end of the block, for native code that calls Python.
 

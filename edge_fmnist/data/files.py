@@ -104,7 +104,7 @@ def has_key(path: Path, key: str) -> bool:
     """Return whether a JSON file holds an object with a key."""
     try:
         found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, RecursionError, ValueError):
         return False
     return isinstance(found, dict) and key in found
 

@@ -119,6 +119,27 @@ def test_github_actions(bench: Any, small_data: Path, tmp_path: Path, monkeypatc
     assert len(list((tmp_path / "c").glob("*.json"))) == 2
 
 
+def test_files_of_github_that_cannot_be_written_are_a_warning(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+        monkeypatch.setenv(variable, "/proc/nothing")
+    result = bench(*QUICK, "--json")
+    assert json.loads(result.stdout)["complete"] is True
+    for variable in ("GITHUB_STEP_SUMMARY", "GITHUB_OUTPUT"):
+        assert f"Warning: {variable}: /proc/nothing: " in result.stderr
+
+
+def test_under_the_gate_no_variant_replaces_another(fake: Any, plan: Any) -> None:
+    reference, others = fake("litert-float32"), [fake("litert-int8"), fake("litert-float32")]
+    planned = plan(fake("litert-int8"), reference)
+    names = ["litert-int8", "litert-float32", "litert-int8-export", "litert-float32-export"]
+    gated = command._beside(planned, others, gated=True)
+    assert [variant.name for variant in gated.variants] == names
+    assert gated.variants[1] is reference
+    free = command._beside(planned, [fake("litert-float32")], gated=False)
+    assert [variant.name for variant in free.variants] == names[:2]
+    assert free.variants[1] is not reference
+
+
 @pytest.mark.usefixtures("no_data_installed")
 def test_without_data(bench: Any, baseline: Path) -> None:
     result = bench(*QUICK)
@@ -254,6 +275,11 @@ def test_an_unusable_baseline_is_refused_before_measuring(bench: Any, baseline: 
         # Folders that cannot be written to, even by root.
         (["--output", "photo.jpg"], 2, "photo.jpg: holds something else than a result; choose another file"),
         (["--instructions", "--output", "photo.jpg"], 2, "photo.jpg: holds something else than a result"),
+        (["--output", "baseline.json"], 2, "baseline.json: holds something else than a result"),
+        (["--output", "instructions.json"], 2, "instructions.json: holds something else than a result"),
+        (["--instructions", "--output", "bench.json"], 2, "bench.json: holds something else than a result"),
+        (["--plot", "others"], 2, "latency.png: is not a plot of `edge-fmnist bench`; choose another folder"),
+        (["--action-benchmark", "deep"], 2, "smaller-is-better.json: holds something else than results"),
         (["--action-benchmark", "others"], 2, "smaller-is-better.json: holds something else than results"),
         (["--output", "/proc/results/a.json"], 1, "/proc/results: cannot write to this folder"),
         (["--action-benchmark", "/proc"], 1, "/proc: cannot write to this folder"),
@@ -275,6 +301,11 @@ def test_bad_input_is_refused_before_measuring(
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "others").mkdir()
     (tmp_path / "others" / "smaller-is-better.json").write_text('{"mine": 1}')
+    (tmp_path / "others" / "latency.png").write_bytes(b"\x89PNG")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "smaller-is-better.json").write_text("[" * 200_000)
+    for schema in (baselines.SCHEMA, document.SCHEMA, callgrind.SCHEMA):
+        (tmp_path / f"{schema.split('-')[2].partition('/')[0]}.json").write_text(json.dumps({"schema": schema}))
     monkeypatch.setenv("EDGE_FMNIST_DATA", str(small_data))
     text = bench(*arguments, code=code).stderr
     assert message in text
@@ -303,7 +334,8 @@ def test_a_missing_profiler_is_a_warning(bench: Any, rgb_model: Path, monkeypatc
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, small_data: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_keeps_what_was_measured(tmp_path: Path, small_data: Path, number: signal.Signals) -> None:
     """Interrupted between paced calls, which would continue for minutes."""
     path, protocol = tmp_path / "result.json", tmp_path / "protocol.toml"
     text = (Path(__file__).parents[2] / "benchmarks" / "protocol.toml").read_text("utf-8")
@@ -319,7 +351,7 @@ def test_ctrl_c_keeps_what_was_measured(tmp_path: Path, small_data: Path) -> Non
             line = run.stderr.readline()
             assert line, seen
             seen += line
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         printed, rest = run.communicate()
     assert run.returncode == 130, rest
     assert "Traceback" not in rest

@@ -239,6 +239,19 @@ def test_a_baseline_with_unusable_numbers(result: Result, edit: Any, change: dic
         gate.compare(result, path)
 
 
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [
+        *(("operators", value) for value in (None, "ADD", {"ADD": "CONV_2D"}, ["ADD", 1])),
+        *(("dtypes", value) for value in (5, ["INT8"], {"input": None}, {"layers": ["INT8", 8]})),
+    ],
+)
+def test_a_baseline_with_unusable_names(result: Result, edit: Any, metric: str, value: Any) -> None:
+    path = edit(lambda content: content["metrics"][metric].update(value=value))
+    with pytest.raises(BaselineError, match=f"{metric}: expected names"):
+        gate.compare(result, path)
+
+
 @pytest.mark.parametrize(("metric", "value"), [("speedup", NAN), ("speedup", 0.0), ("instructions", -1)])
 def test_a_baseline_with_unusable_speed(result: Result, edit: Any, metric: str, value: float) -> None:
     path = edit(lambda content: next(iter(content[metric].values())).update(value=value))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edge_fmnist.errors import DataError
+from edge_fmnist.errors import DataError, UsageError
 from edge_fmnist_bench import plots
 from edge_fmnist_bench.document import Document
 from edge_fmnist_bench.plots import footer, points_of
@@ -120,6 +120,18 @@ def test_points(result: Callable[..., Document]) -> None:
 def test_without_a_data_set_only_latency_is_drawn(result: Callable[..., Document], tmp_path: Path) -> None:
     document = result(variant("litert-int8", 100.0, accuracy=None))
     assert {path.stem for path in plots.plot(document, tmp_path)} == {"latency"}
+
+
+def test_only_plots_of_the_benchmark_are_replaced(result: Callable[..., Document], tmp_path: Path) -> None:
+    document = result(variant("litert-int8", 100.0))
+    written = plots.plot(document, tmp_path)
+    plots.check_replaceable(tmp_path)
+    for path in written:
+        content = path.read_bytes()
+        path.write_bytes(content.replace(plots.MARK.encode(), b"another program"))
+        with pytest.raises(UsageError, match=f"{path.name}: is not a plot"):
+            plots.check_replaceable(tmp_path)
+        path.write_bytes(content)
 
 
 def test_nothing_to_draw(result: Callable[..., Document], tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ def test_a_setting_can_be_changed(edited: Edit) -> None:
         ("[paced]", "[paced", "not valid TOML"),
         ("confidence = 0.95", "confidence = 95", "confidence: expected less than 1, got 95"),
         ("size = [640, 480]", "size = [640]", r"size: expected a width and a height, got \[640\]"),
+        ("size = [640, 480]", "size = [640, 100000]", r"size: expected at most 4096 pixels, got \[640, 100000\]"),
+        ("resamples = 2000", "resamples = 1000000000", "resamples: expected at most 100000, got 1000000000"),
         ("threads = 1\n", "threads = 100000\n", "at most 64 threads, got 100000"),
         ("threads = 1\nhertz", "threads = 2\nhertz", "paced.threads: expected 1, as single_stream.threads"),
         ("hertz = 30.0", "hertz = inf", "hertz: expected a number above zero, got inf"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.errors import DataError, SourceError
-from edge_fmnist_bench import document, frame, images, process, protocol
+from edge_fmnist_bench import document, frame, images, process, protocol, tables
 from edge_fmnist_bench.accuracy import accuracy
 from edge_fmnist_bench.images import Images
 from edge_fmnist_bench.protocol import Protocol
@@ -112,6 +113,12 @@ def test_frames_stage_by_stage(quick: Protocol) -> None:
     for way in ("following", "alone"):
         assert set(found[way]) == {"preprocess", "classify", "smooth", "total"}
         assert found[way]["total"]["p50_us"] > max(found[way][stage]["p50_us"] for stage in ("preprocess", "classify"))
+
+
+def test_frames_without_a_garment_are_a_note(plan: MakePlan, fake: Any, quick: Protocol) -> None:
+    settings = dataclasses.replace(quick, frame=protocol.FrameToLabel((4, 4), 1, 2))
+    result = measured(plan(fake("a"), protocol=settings, scenarios=["frame"]))
+    assert "Frame to label was not measured: no garment was found in 2 frames of 4 x 4." in tables.notes(result)
 
 
 def test_a_separate_process() -> None:

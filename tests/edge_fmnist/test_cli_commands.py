@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from edge_fmnist.cli import console
 from edge_fmnist.cli.app import COMMANDS as RUNTIME
 from edge_fmnist.cli.app import app, plug_ins
+from edge_fmnist.cli.signals import interrupted_by_signals
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -242,6 +243,7 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(error: Exception, capsy
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt as interruption:
+                assert console.was_interrupted()
                 # As native code does with an exception that it cannot raise.
                 sys.excepthook(type(interruption), interruption, interruption.__traceback__)
                 raise error from interruption
@@ -251,6 +253,20 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(error: Exception, capsy
         interrupted()
     assert capsys.readouterr().err == "Interrupted.\n"
     assert sys.excepthook is hook
+    assert not console.was_interrupted()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_other_signals_interrupt_as_ctrl_c_does_also_where_that_is_ignored(number: int, ctrl_c: Any) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(number)
+    signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
+            signal.raise_signal(number)
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(number)) == before
 
 
 def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.CaptureFixture[str]) -> None:

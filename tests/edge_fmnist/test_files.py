@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_fmnist.data.files import advice, as_json, moved_into_place, write_bytes, write_json, write_text
+from edge_fmnist.data.files import (
+    advice,
+    as_json,
+    check_replaceable,
+    moved_into_place,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from edge_fmnist.errors import UsageError
 
 
 @pytest.fixture
@@ -105,6 +114,12 @@ def test_permissions_follow_the_umask(tmp_path: Path) -> None:
     write_text(tmp_path / "file", "a new text keeps them")
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
     assert os.umask(0o027) == 0o027
+
+
+def test_json_that_is_nested_too_deeply_is_no_earlier_result(tmp_path: Path) -> None:
+    (tmp_path / "mark.json").write_text("[" * 200_000)
+    with pytest.raises(UsageError, match=r"holds other files \(mark.json\)"):
+        check_replaceable(tmp_path, ["mark.json"], "mark.json", "key")
 
 
 def test_an_error_of_a_file_says_what_to_do(tmp_path: Path) -> None:

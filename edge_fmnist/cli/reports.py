@@ -4,6 +4,8 @@
 line, see sd-daemon(3); the rest is logfmt, which is readable and easy to parse.
 """
 
+# ruff: noqa: D102 - methods without a docstring are documented in the base class
+
 from __future__ import annotations
 
 import contextlib
@@ -89,11 +91,9 @@ class Report(OutputReport):
         console.say(message)
 
     def warn(self, message: str) -> None:
-        """See :meth:`OutputReport.warn`."""
         self._say(f"Warning: {message}")
 
     def failed(self, message: str) -> None:
-        """See :meth:`OutputReport.failed`."""
         self._say(f"Error: {message}")
 
     def serving(self, page: WebPage) -> None:
@@ -105,7 +105,6 @@ class Report(OutputReport):
             _show_qr_code(page.login_url)
 
     def publishing(self, url: str) -> None:
-        """See :meth:`OutputReport.publishing`."""
         if not self.quiet:
             self._say(f"Publishing to {url}")
 
@@ -143,15 +142,12 @@ class JournalReport(Report):
     has_events = True
 
     def warn(self, message: str) -> None:
-        """See :meth:`Report.warn`."""
         say_event("warning", message, WARNING)
 
     def failed(self, message: str) -> None:
-        """See :meth:`Report.failed`."""
         say_event("sink-failed", message, ERROR)
 
     def serving(self, page: WebPage) -> None:
-        """See :meth:`Report.serving`."""
         if page.access.generated:
             console.say(journal_line("serving", {"url": page.login_url}))
         else:
@@ -161,32 +157,25 @@ class JournalReport(Report):
         """Report nothing."""
 
     def start(self, facts: Mapping[str, object]) -> None:
-        """See :meth:`Report.start`."""
         self._event("start", facts)
 
     def label(self, result: LiveResult, previous: LiveResult | None) -> None:
-        """See :meth:`Report.label`."""
         before = None if previous is None else previous.label or NO_GARMENT
         self._event("label", {"label": result.label or NO_GARMENT, "previous": before, "score": result.score})
 
     def idle(self, idle: bool) -> None:
-        """See :meth:`Report.idle`."""
         self._event("idle" if idle else "awake", {})
 
     def lost(self, message: str) -> None:
-        """See :meth:`Report.lost`."""
         say_event("source-lost", message, WARNING)
 
     def back(self, message: str) -> None:
-        """See :meth:`Report.back`."""
         say_event("source-back", message, WARNING)
 
     def swapped(self, message: str) -> None:
-        """See :meth:`Report.swapped`."""
         self._event("model", {"message": message})
 
     def end(self, stats: LiveStats, summary: str) -> None:  # noqa: ARG002 - human-readable
-        """See :meth:`Report.end`."""
         names = ("results", "seconds", "fps", "seen", "dropped", "unusable", "reconnects")
         if stats.seconds:
             self._event("stop", {name: getattr(stats, name) for name in names})

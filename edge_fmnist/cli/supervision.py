@@ -1,5 +1,7 @@
 """Reports what a live run is doing to a service manager and to the user."""
 
+# ruff: noqa: D102 - methods without a docstring are documented in the base class
+
 from __future__ import annotations
 
 import time
@@ -33,11 +35,9 @@ class Supervisor(Observer):
         self._notifier.ready()
 
     def stopping(self) -> None:
-        """See :meth:`Observer.stopping`."""
         self._notifier.stopping()
 
     def turn(self, state: State) -> None:
-        """See :meth:`Observer.turn`."""
         self._watchdog.turn(state)
         if state in (State.RUNNING, State.IDLE) and (state is State.IDLE) != self._idle:
             self._idle = not self._idle
@@ -45,18 +45,15 @@ class Supervisor(Observer):
             self._show()
 
     def lost(self, message: str) -> None:
-        """See :meth:`Observer.lost`."""
         self._idle = False
         self._report.lost(message)
         self._notifier.status(message)
 
     def back(self, message: str) -> None:
-        """See :meth:`Observer.back`."""
         self._report.back(message)
         self._show()
 
     def swapped(self, message: str) -> None:
-        """See :meth:`Observer.swapped`."""
         self._report.swapped(message)
 
     def take(self, result: LiveResult) -> None:

@@ -248,10 +248,11 @@ class Classifier:
             ImageError: a picture that cannot be read or used.
             ModelError: a damaged model, which only running it shows.
         """
-        from edge_fmnist.model.inputs import image_of
+        from edge_fmnist.model.inputs import read_pixels
+        from edge_fmnist.vision.preprocess import preprocess
 
         pictures = list(picture) if isinstance(picture, list | tuple) else [picture]
-        images = [image_of(each) for each in pictures]
+        images = [garment.image if garment.found else None for garment in map(preprocess, map(read_pixels, pictures))]
         found = [image for image in images if image is not None]
         predictions = iter(self.predict_batch(np.stack(found)) if found else ())
         results = [None if image is None else next(predictions) for image in images]

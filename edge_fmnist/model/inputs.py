@@ -1,4 +1,4 @@
-"""From a picture of any kind (a path, bytes, a PIL image, an array) to the 28x28 image that a model classifies."""
+"""From a picture of any kind (a path, bytes, a PIL image, an array) to its pixels."""
 
 from __future__ import annotations
 
@@ -9,25 +9,6 @@ import numpy as np
 
 from edge_fmnist.errors import ImageError
 from edge_fmnist.vision.read_image import counts_from_white, read_image
-
-
-def image_of(picture: Any) -> np.ndarray | None:
-    """Return the image that a model classifies, as ``edge-fmnist classify`` does.
-
-    Args:
-        picture: as for :meth:`edge_fmnist.Classifier.__call__`.
-
-    Returns:
-        uint8, shape (28, 28); None if no garment was found.
-
-    Raises:
-        SourceError: a path that does not exist.
-        ImageError: a picture that cannot be read or used.
-    """
-    from edge_fmnist.vision.preprocess import preprocess
-
-    garment = preprocess(read_pixels(picture))
-    return garment.image if garment.found else None
 
 
 def read_pixels(picture: Any) -> np.ndarray:

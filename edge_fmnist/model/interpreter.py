@@ -122,9 +122,9 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
     try:
         interpreter = interpreter_class(model_content=content, num_threads=threads)
         details = interpreter.get_input_details()[0]
-        if batch != 1 and _has_open_batch(details):
-            shape = [batch, *(int(size) for size in details["shape"][1:])]
-            interpreter.resize_tensor_input(details["index"], shape)
+        # An open batch.
+        if batch != 1 and [*details.get("shape_signature", ())][:1] == [-1]:
+            interpreter.resize_tensor_input(details["index"], [batch, *map(int, details["shape"][1:])])
         interpreter.allocate_tensors()
         # Allocation changes the shapes.
         return Allocated(interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0])
@@ -133,11 +133,6 @@ def create(content: bytes, *, name: str, threads: int, batch: int, source: str) 
             # Some state a batch of any size, and then reshape to one image.
             return create(content, name=name, threads=threads, batch=1, source=source)
         raise ModelError(f"{source}: not a TensorFlow Lite model, or a damaged one ({error})") from error
-
-
-def _has_open_batch(details: dict[str, Any]) -> bool:
-    signature = details.get("shape_signature", ())
-    return len(signature) > 0 and int(signature[0]) == -1
 
 
 def describe(interpreter: Any, name: str, threads: int) -> InterpreterInfo:

@@ -107,11 +107,6 @@ class Graph:
         """Return the operators that a plain interpreter cannot run: variables, TensorFlow's, custom ones."""
         return sorted({operator.name for operator in self.operators} & UNSUPPORTED)
 
-    def is_boundary(self, operator: Operator) -> bool:
-        """Return whether an operator only converts the type of the graph's input or output."""
-        ends = {*self.inputs, *self.outputs}
-        return operator.name in CONVERSIONS and not ends.isdisjoint((*operator.inputs, *operator.outputs))
-
     def stray_operators(self) -> list[str]:
         """Return what keeps the network from being fully integer; empty if nothing does.
 
@@ -120,11 +115,11 @@ class Graph:
         """
         problems = []
         for operator in self.operators:
-            if self.is_boundary(operator):
-                continue
-            if operator.name in CONVERSIONS:
-                problems.append(f"{operator.name} inside the graph")
             used = (*operator.inputs, *operator.outputs)
+            if operator.name in CONVERSIONS:
+                if not {*self.inputs, *self.outputs}.isdisjoint(used):
+                    continue
+                problems.append(f"{operator.name} inside the graph")
             types = {self.tensors[index].type for index in used if index >= 0} - INTEGER_TYPES
             if types:
                 problems.append(f"{operator.name} on {', '.join(sorted(types))}")

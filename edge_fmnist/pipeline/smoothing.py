@@ -70,7 +70,10 @@ class Smoother:
         )
         # Never above halfway to certainty, or a high threshold could not be left.
         self._enter, self._leave = threshold, min(threshold + band, (threshold + 1) / 2)
-        self._scores: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(labels), np.float32)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._scores: np.ndarray[Any, np.dtype[np.float32]] = np.zeros(len(self._labels), np.float32)
         self._shown = Smoothed(None, 0.0, self._scores)
         self._seen_at: float | None = None
 
@@ -87,14 +90,9 @@ class Smoother:
             return self._shown
         self._average(scores, now)
         self._seen_at = now
-        label = self._choose(self._scores)
-        self._shown = Smoothed(label, float(self._scores.max()), self._scores)
+        label = self._leading()
+        self._shown = Smoothed(UNKNOWN if label == NONE else label, float(self._scores.max()), self._scores)
         return self._shown
-
-    def _forget(self) -> None:
-        self._scores = np.zeros(len(self._labels), np.float32)
-        self._shown = Smoothed(None, 0.0, self._scores)
-        self._seen_at = None
 
     def _average(self, scores: np.ndarray, now: float) -> None:
         """Move the average towards ``scores``, by the time that has passed; a first frame counts in full."""
@@ -106,13 +104,9 @@ class Smoother:
         share = -math.expm1(-max(0.0, now - self._seen_at) / self._time_constant)
         self._scores = (self._scores + np.float32(share) * (scores - self._scores)).astype(np.float32)
 
-    def _choose(self, scores: np.ndarray) -> str:
-        """Return the label to show; the class ``none`` is shown as unknown."""
-        label = self._leading(scores, int(scores.argmax()))
-        return UNKNOWN if label == NONE else label
-
-    def _leading(self, scores: np.ndarray, best: int) -> str:
+    def _leading(self) -> str:
         """Return the best label above the threshold; the shown one unless another leads by the margin."""
+        scores, best = self._scores, int(self._scores.argmax())
         if scores[best] < (self._leave if self._shown.label == UNKNOWN else self._enter):
             return UNKNOWN
         if self._shown.label in (None, UNKNOWN):

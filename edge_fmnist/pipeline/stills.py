@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,29 +48,16 @@ class Answer:
         return f"{doubt}{classes} ({self.prediction.milliseconds:.2f} ms)"
 
 
-@dataclass
 class StillClassifier:
     """Classifies still pictures; each model is loaded when a picture needs it.
 
     Attributes:
         model: the model for every picture; None takes ``edge`` for images of 28x28 and ``camera`` for photographs.
-        load: loads a model by name or path.
-        loaded: the models by name.
+        named: returns a model by name or path; errors as :meth:`Classifier.load`.
     """
 
-    model: str | None
-    load: Callable[[str], Classifier]
-    loaded: dict[str, Classifier] = field(default_factory=dict)
-
-    def named(self, name: str) -> Classifier:
-        """Return a model by name or path.
-
-        Raises:
-            EdgeFmnistError: as :meth:`Classifier.load`.
-        """
-        if name not in self.loaded:
-            self.loaded[name] = self.load(name)
-        return self.loaded[name]
+    def __init__(self, model: str | None, load: Callable[[str], Classifier]) -> None:
+        self.model, self.named = model, cache(load)
 
     def answer(self, picture: np.ndarray) -> Answer:
         """Classify a picture, as :func:`edge_fmnist.vision.preprocess.preprocess` takes it.

@@ -9,7 +9,7 @@ from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.labels import LABELS
 from edge_fmnist.errors import DataError
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, epoch_batches, one_hot, split_validation
+from edge_fmnist_export.training.batches import FOOTWEAR, TARGET_ROWS, UNKNOWN, Subset, epoch_batches, split_validation
 from edge_fmnist_export.training.feeding import fed, outputs
 from edge_fmnist_export.training.recipe import Augmentation
 
@@ -60,7 +60,7 @@ def test_split_that_cannot_be_made(split: Split, count: int) -> None:
 
 
 def test_footwear_is_right_for_three_classes_and_unknown_for_none() -> None:
-    footwear, unknown = one_hot(np.array([FOOTWEAR, UNKNOWN], np.uint8))
+    footwear, unknown = TARGET_ROWS[[FOOTWEAR, UNKNOWN]]
     assert [LABELS[index] for index in footwear.nonzero()[0]] == ["Sandal", "Sneaker", "Ankle boot"]
     assert set(footwear[footwear > 0]) == {1}
     assert not unknown.any()

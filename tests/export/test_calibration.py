@@ -9,7 +9,7 @@ import pytest
 from edge_fmnist.errors import RunError
 from edge_fmnist.model.calibration import choose_threshold, correct_scores, fit_temperature, negative_log_likelihood
 from edge_fmnist.model.quantization import softmax
-from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, Subset, one_hot
+from edge_fmnist_export.training.batches import FOOTWEAR, TARGET_ROWS, UNKNOWN, Subset
 from edge_fmnist_export.training.calibration import FILE, calibrate, recorded
 from edge_fmnist_export.training.recipe import load_recipe
 from edge_fmnist_export.training.run_folder import Run, create_run
@@ -56,13 +56,13 @@ def test_likelihood_sums_the_correct_classes() -> None:
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_temperature_undoes_the_scale_of_the_logits(logits: np.ndarray, targets: np.ndarray, scale: float) -> None:
-    assert fit_temperature(logits * np.float32(scale), one_hot(targets)) == pytest.approx(scale, rel=0.05)
+    assert fit_temperature(logits * np.float32(scale), TARGET_ROWS[targets]) == pytest.approx(scale, rel=0.05)
 
 
 def test_correct_scores_accept_any_correct_class_and_leave_out_unknown() -> None:
     scores = np.full((4, 10), 0.02, np.float32)
     scores[[0, 1, 2, 3], [7, 7, 3, 3]] = [0.9, 0.8, 0.7, 0.6]
-    rows = one_hot(np.array([FOOTWEAR, UNKNOWN, 3, 4], np.uint8))
+    rows = TARGET_ROWS[[FOOTWEAR, UNKNOWN, 3, 4]]
     assert correct_scores(scores, rows).tolist() == pytest.approx([0.9, 0.7])
 
 
@@ -91,7 +91,7 @@ def test_calibration_lowers_the_loss_and_rejects_the_reported_share(logits: np.n
     temperature, threshold = found.calibration.temperature, found.calibration.threshold
     assert temperature == pytest.approx(3, rel=0.05)
     assert found.after < found.before
-    assert found.before == pytest.approx(negative_log_likelihood(logits * 3, one_hot(targets), 1.0))
+    assert found.before == pytest.approx(negative_log_likelihood(logits * 3, TARGET_ROWS[targets], 1.0))
     hits = correct_scores(softmax(logits[:1000] * 3 / temperature), photos.one_hot())
     assert found.false_reject_rate == pytest.approx((hits < threshold).mean()) == pytest.approx(0.1, abs=0.005)
 

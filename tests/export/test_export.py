@@ -17,7 +17,7 @@ from edge_fmnist.errors import CheckError, DataError
 from edge_fmnist.model.evaluation import evaluate
 from edge_fmnist.model.tflite_graph import read_graph
 from edge_fmnist_export.quantize.convert import representative_dataset
-from edge_fmnist_export.quantize.parity import FloatReference, compare
+from edge_fmnist_export.quantize.parity import compare
 from edge_fmnist_export.training.batches import split_validation
 from edge_fmnist_export.training.recipe import Recipe, load_recipe
 
@@ -248,7 +248,7 @@ def test_differences_are_in_steps_of_the_output() -> None:
     logits, values = np.eye(10), np.eye(10)
     values[0, :2] = 0.5, 0.75
     classifier = SimpleNamespace(values=lambda _: (values, 0.0))
-    parity = compare(cast(Classifier, classifier), FloatReference(logits, 1.0), TEN, 0.25)
+    parity = compare(cast(Classifier, classifier), logits, TEN, 0.25)
     assert (parity.top1, parity.agreement, parity.largest) == (0.9, 0.9, 3)
     assert (parity.mean, parity.drop_points) == pytest.approx((0.05, 10))
 

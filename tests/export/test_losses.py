@@ -6,11 +6,11 @@ import numpy as np
 
 from edge_fmnist.model.quantization import softmax
 from edge_fmnist_export.training import backend
-from edge_fmnist_export.training.batches import FOOTWEAR, UNKNOWN, one_hot
+from edge_fmnist_export.training.batches import FOOTWEAR, TARGET_ROWS, UNKNOWN
 from edge_fmnist_export.training.losses import Objective, accuracy, target_loss, training_loss
 
 SHOES = [5, 7, 9]
-ROWS = one_hot(np.array([0, 3, 9, FOOTWEAR, FOOTWEAR, UNKNOWN, UNKNOWN], np.uint8))
+ROWS = TARGET_ROWS[[0, 3, 9, FOOTWEAR, FOOTWEAR, UNKNOWN, UNKNOWN]]
 KNOWN, OF_SHOES, OF_UNKNOWN = slice(0, 3), slice(3, 5), slice(5, 7)
 LOGITS = np.random.default_rng(1).normal(0, 2, ROWS.shape).astype(np.float32)
 PROBABILITIES = softmax(LOGITS)

@@ -32,17 +32,13 @@ def convolution(keras: Any, x: Any, filters: int, size: int, strides: int = 1) -
     return keras.layers.BatchNormalization()(x)
 
 
-def residual_block(keras: Any, x: Any, filters: int, strides: int = 1, size: int = 3, inner: int = 0) -> Any:
-    """Apply two convolutions with a shortcut: a 1x1 convolution if the shape changes, else the identity.
-
-    The first convolution has the strides and, unless 0, ``inner`` filters; ``size`` is the edge of both kernels in
-    pixels.
-    """
+def residual_block(keras: Any, x: Any, stage: Stage) -> Any:
+    """Apply two convolutions with a shortcut: a 1x1 convolution if the shape changes, else the identity."""
     shortcut = x
-    if strides != 1 or x.shape[-1] != filters:
-        shortcut = convolution(keras, x, filters, 1, strides)
-    x = keras.layers.ReLU()(convolution(keras, x, inner or filters, size, strides))
-    x = convolution(keras, x, filters, size)
+    if stage.strides != 1 or x.shape[-1] != stage.filters:
+        shortcut = convolution(keras, x, stage.filters, 1, stage.strides)
+    x = keras.layers.ReLU()(convolution(keras, x, stage.between, stage.size, stage.strides))
+    x = convolution(keras, x, stage.filters, stage.size)
     return keras.layers.ReLU()(keras.layers.Add()([x, shortcut]))
 
 
@@ -86,21 +82,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """One convolution of a network: its kernel, its channels, and the pixels along an edge of its output."""
-
-    size: int
-    inputs: int
-    filters: int
-    pixels: int
-
-    @property
-    def weights(self) -> int:
-        """Number of kernel weights."""
-        return self.size**2 * self.inputs * self.filters
-
-
-@dataclass(frozen=True)
 class Network:
     """A residual network as data; ``str()`` gives the name that :func:`parse` reads.
 
@@ -128,26 +109,26 @@ class Network:
     @property
     def parameters(self) -> int:
         """Number of parameters, as counted by Keras."""
-        convolutions = sum(each.weights + NORMALIZATION * each.filters for each in self._convolutions())
+        convolutions = sum(weights + NORMALIZATION * filters for weights, filters, _ in self._convolutions())
         return convolutions + (self.blocks[-1].filters + 1) * CLASSES
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates for one image."""
-        convolutions = sum(each.weights * each.pixels**2 for each in self._convolutions())
+        convolutions = sum(weights * edge**2 for weights, _, edge in self._convolutions())
         return convolutions + self.blocks[-1].filters * CLASSES
 
-    def _convolutions(self) -> Iterator[Convolution]:
-        """Yield every convolution, shortcuts among them."""
-        pixels = -(-INPUT_SHAPE[0] // self.stem.strides)
+    def _convolutions(self) -> Iterator[tuple[int, int, int]]:
+        """Yield the weights, filters and edge of the output, in pixels, of every convolution, also of shortcuts."""
+        edge = -(-INPUT_SHAPE[0] // self.stem.strides)
         channels = self.stem.filters
-        yield Convolution(self.stem.size, INPUT_SHAPE[-1], channels, pixels)
+        yield self.stem.size**2 * INPUT_SHAPE[-1] * channels, channels, edge
         for block in self.blocks:
-            pixels = -(-pixels // block.strides)
+            edge = -(-edge // block.strides)
             if block.strides != 1 or block.filters != channels:
-                yield Convolution(1, channels, block.filters, pixels)
-            yield Convolution(block.size, channels, block.between, pixels)
-            yield Convolution(block.size, block.between, block.filters, pixels)
+                yield channels * block.filters, block.filters, edge
+            yield block.size**2 * channels * block.between, block.between, edge
+            yield block.size**2 * block.between * block.filters, block.filters, edge
             channels = block.filters
 
 
@@ -188,6 +169,6 @@ def build(network: Network, keras: Any, name: str = FAMILY) -> Any:
     stem = network.stem
     x = layers.ReLU()(convolution(keras, inputs, stem.filters, stem.size, stem.strides))
     for block in network.blocks:
-        x = residual_block(keras, x, block.filters, block.strides, block.size, block.inner)
+        x = residual_block(keras, x, block)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(CLASSES)(x), name=name)

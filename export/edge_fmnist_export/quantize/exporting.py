@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_fmnist.data.dataset import Split
 from edge_fmnist.data.files import moved_into_place
 from edge_fmnist.data.labels import LABELS, filled
@@ -19,8 +21,9 @@ from edge_fmnist.model.tflite_graph import Graph, read_graph
 from edge_fmnist_export.quantize import convert
 from edge_fmnist_export.quantize.convert import IoType, Representative
 from edge_fmnist_export.quantize.int4 import int4_weights
-from edge_fmnist_export.quantize.parity import FloatReference, Parity, compare, float_reference
+from edge_fmnist_export.quantize.parity import Parity, compare
 from edge_fmnist_export.training import backend, calibration, training_data
+from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.run_folder import Run
 
 INT8 = "int8"
@@ -124,7 +127,7 @@ class Exporter:
         self.name, self.model, self.labels, self.io, self.test = name, model, labels, io, test
         self.representative = None
         self._flip_tta = False
-        self._reference: FloatReference | None = None
+        self._logits: np.ndarray | None = None
 
     def export(self, kind: str, path: Path, *, max_drop: float) -> Exported:
         """Write one of ``FORMATS`` to ``path`` if it passes all checks.
@@ -228,9 +231,9 @@ class Exporter:
     def _parity(self, classifier: Classifier, graph: Graph) -> Parity | None:
         if self.test is None:
             return None
-        if self._reference is None:
-            self._reference = float_reference(self.model, self.test, flip_tta=self._flip_tta)
-        return compare(classifier, self._reference, self.test, graph.output_step)
+        if self._logits is None:
+            self._logits = logits_of(self.model, self.test.images, flip_tta=self._flip_tta)
+        return compare(classifier, self._logits, self.test, graph.output_step)
 
     def _accuracy(self, parity: Parity, classifier: Classifier) -> dict[str, Any]:
         return {

@@ -55,15 +55,10 @@ class Subset:
         return scaled(self.images)
 
     def one_hot(self) -> np.ndarray:
-        """Return the targets as float32 rows, shape (N, classes): 1 for each correct class."""
-        return one_hot(self.targets, self.classes)
-
-
-def one_hot(targets: np.ndarray, classes: int = CLASSES) -> np.ndarray:
-    """Return targets (N,) as float32 rows (N, classes): 1 for each correct class, so all 0 for UNKNOWN."""
-    rows = TARGET_ROWS if classes == CLASSES else np.eye(classes, dtype=np.float32)
-    encoded: np.ndarray = rows[targets]
-    return encoded
+        """Return the targets as float32 rows, shape (N, classes): 1 for each correct class, so all 0 for UNKNOWN."""
+        rows = TARGET_ROWS if self.classes == CLASSES else np.eye(self.classes, dtype=np.float32)
+        encoded: np.ndarray = rows[self.targets]
+        return encoded
 
 
 def join(subsets: Sequence[Subset]) -> Subset:

@@ -27,7 +27,7 @@ def make_trainer(phase: Phase) -> Trainer:
     """Return the trainer for the back end of the phase's model.
 
     Raises:
-        UsageError: the torch back end does not support the optimizer or a layer.
+        UsageError: the torch back end does not support a layer.
     """
     if phase.keras.backend.backend() == "torch":
         from edge_fmnist_export.training.torch_trainer import TorchTrainer
@@ -55,7 +55,7 @@ def run_phase(
 
     Raises:
         RunError: the checkpoint does not fit the network, or training diverged.
-        UsageError: the back end does not support a layer or the optimizer.
+        UsageError: the back end does not support a layer.
     """
     trainer = make_trainer(phase)
     if checkpoint is None:

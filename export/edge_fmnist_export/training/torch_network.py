@@ -18,7 +18,7 @@ Operation = Callable[[Sequence[Any], bool], Any]
 
 
 class Step(NamedTuple):
-    """One layer: its operation, and the names of its inputs and its output."""
+    """One layer: its operation, and the names of its input tensors and its output tensor."""
 
     operation: Operation
     inputs: tuple[str, ...]
@@ -38,14 +38,14 @@ class TorchNetwork:
     """
 
     def __init__(self, model: Any, *, channels_last: bool = False) -> None:
-        config = model.get_config()
-        self._input = _names(config["input_layers"])[0]
-        self._output = _names(config["output_layers"])[0]
+        from keras import tree
+
+        self._input, self._output = model.inputs[0].name, model.outputs[0].name
         self._channels_last = channels_last
         self._steps = [
-            Step(_operation(model.get_layer(layer["name"])), _inputs(layer), layer["name"])
-            for layer in config["layers"]
-            if layer["class_name"] != "InputLayer"
+            Step(_operation(layer), tuple(tensor.name for tensor in tree.flatten(layer.input)), layer.output.name)
+            for layer in model.layers
+            if type(layer).__name__ != "InputLayer"
         ]
 
     def __call__(self, images: Any, training: bool) -> Any:
@@ -63,30 +63,6 @@ class TorchNetwork:
                 value = value.to(memory_format=torch.channels_last)
             values[step.output] = value
         return values[self._output]
-
-
-def _names(layers: Sequence[Any]) -> list[str]:
-    """Return the layer names in a configuration's list of inputs or outputs, which Keras flattens if it has one."""
-    return [layers[0]] if isinstance(layers[0], str) else [layer[0] for layer in layers]
-
-
-def _inputs(layer: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names of a layer's input layers, from its serialized configuration."""
-    found: list[str] = []
-
-    def collect(value: Any) -> None:
-        if isinstance(value, dict):
-            if "keras_history" in value:
-                found.append(value["keras_history"][0])
-            else:
-                for inner in value.values():
-                    collect(inner)
-        elif isinstance(value, list | tuple):
-            for inner in value:
-                collect(inner)
-
-    collect(layer["inbound_nodes"][0]["args"])
-    return tuple(found)
 
 
 def _operation(layer: Any) -> Operation:

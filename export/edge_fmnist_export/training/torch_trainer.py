@@ -10,14 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from edge_fmnist.errors import UsageError
 from edge_fmnist_export.training.batches import Subset
 from edge_fmnist_export.training.feeding import EVALUATION_BATCH, Batches
 from edge_fmnist_export.training.keras_trainer import Report, learning_rate_schedule, means
 from edge_fmnist_export.training.losses import accuracy, training_loss
 from edge_fmnist_export.training.memory import keep_freed_memory
 from edge_fmnist_export.training.phase import Phase
-from edge_fmnist_export.training.recipe import PhaseSettings
 from edge_fmnist_export.training.torch_network import TorchNetwork
 
 # Variables with weight decay; biases and batch normalization have none.
@@ -36,13 +34,12 @@ class TorchTrainer:
     rounding (straight-through estimator, Bengio et al. 2013, arXiv:1308.3432).
 
     Raises:
-        UsageError: another optimizer than SGD, or an unsupported layer.
+        UsageError: an unsupported layer.
     """
 
     def __init__(self, phase: Phase) -> None:
         import torch
 
-        check_optimizer(phase.settings)
         keep_freed_memory()
         self._phase, self._torch, self._seed = phase, torch, torch.initial_seed()
         keras, model = phase.keras, phase.model
@@ -148,19 +145,6 @@ class TorchTrainer:
         with self._torch.no_grad():
             for number in self._rounded:
                 self._weights[number].copy_(_on_grid(parameters[number]))
-
-
-def check_optimizer(settings: PhaseSettings) -> None:
-    """Check that a phase uses the optimizer that this back end has.
-
-    Raises:
-        UsageError: another optimizer than SGD.
-    """
-    if settings.optimizer != "sgd":
-        raise UsageError(
-            f'the torch back end trains with optimizer = "sgd", got "{settings.optimizer}"; '
-            "set KERAS_BACKEND=tensorflow"
-        )
 
 
 def _is_rounded(variable: Any) -> bool:

@@ -23,8 +23,8 @@ from edge_fmnist_export.training.distill import DistillationTargets, distillatio
 from edge_fmnist_export.training.epochs import run_phase
 from edge_fmnist_export.training.inference import logits_of
 from edge_fmnist_export.training.losses import Objective
-from edge_fmnist_export.training.phase import EpochBatches, EpochRecord, Listener, Phase
-from edge_fmnist_export.training.recipe import Augmentation, PhaseSettings, Recipe
+from edge_fmnist_export.training.phase import EpochRecord, Listener, Phase
+from edge_fmnist_export.training.recipe import Augmentation, Recipe
 from edge_fmnist_export.training.run_folder import Run, environment, open_run
 from edge_fmnist_export.training.training_data import (
     TrainingData,
@@ -138,15 +138,17 @@ def check_back_end(recipe: Recipe) -> None:
             f"the recipe {recipe.name}: {recipe.architecture} is trained in float only; set epochs = 0 under [qat] (or "
             "--no-qat), and weight_bits = 8"
         )
-    if recipe.training.weight_bits == 4 and (name := backend.keras_module().backend.backend()) != "torch":
+    name = backend.keras_module().backend.backend()
+    if recipe.training.weight_bits == 4 and name != "torch":
         raise UsageError(
             f"the recipe {recipe.name}, weight_bits = 4: expected Keras on torch, got {name}; "
             "pip install 'edge-fmnist[torch]' and set KERAS_BACKEND=torch"
         )
-    if backend.keras_module().backend.backend() == "torch":
-        from edge_fmnist_export.training.torch_trainer import check_optimizer
-
-        check_optimizer(recipe.training)
+    if recipe.training.optimizer != "sgd" and name == "torch":
+        raise UsageError(
+            f'the torch back end trains with optimizer = "sgd", got "{recipe.training.optimizer}"; '
+            "set KERAS_BACKEND=tensorflow"
+        )
 
 
 def initial_weights(recipe: Recipe) -> Arrays | None:
@@ -291,37 +293,29 @@ def _phase(
 ) -> Phase:
     settings = recipe.training if name == FLOAT else recipe.qat
     augmentation = recipe.augmentation if name == FLOAT or recipe.qat.augmentation else Augmentation()
+    batch_size = recipe.data.batch_size
+
+    def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        seed = (recipe.seed, PHASE_SEEDS[name], epoch)
+        if targets is not None:
+            return targets.batches(epoch, batch_size, seed)
+        return epoch_batches(data.train, batch_size, augmentation, seed)
+
     return Phase(
         name=name,
         keras=keras,
         model=model,
         settings=settings,
-        objective=_objective(recipe, settings),
-        batches=_batches(recipe, name, data, augmentation, targets),
-        batch_size=recipe.data.batch_size,
-        steps=steps_per_epoch(data.train, recipe.data.batch_size),
+        objective=Objective(
+            label_smoothing=settings.label_smoothing,
+            unknown=recipe.photos.unknown if recipe.photos.views else None,
+            teacher=recipe.distill.weight if recipe.distill.teachers else 0.0,
+            temperature=recipe.distill.temperature,
+        ),
+        batches=batches,
+        batch_size=batch_size,
+        steps=steps_per_epoch(data.train, batch_size),
     )
-
-
-def _objective(recipe: Recipe, settings: PhaseSettings) -> Objective:
-    return Objective(
-        label_smoothing=settings.label_smoothing,
-        unknown=recipe.photos.unknown if recipe.photos.views else None,
-        teacher=recipe.distill.weight if recipe.distill.teachers else 0.0,
-        temperature=recipe.distill.temperature,
-    )
-
-
-def _batches(
-    recipe: Recipe, phase: str, data: TrainingData, augmentation: Augmentation, targets: DistillationTargets | None
-) -> EpochBatches:
-    def batches(epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        seed = (recipe.seed, PHASE_SEEDS[phase], epoch)
-        if targets is not None:
-            return targets.batches(epoch, recipe.data.batch_size, seed)
-        return epoch_batches(data.train, recipe.data.batch_size, augmentation, seed)
-
-    return batches
 
 
 def _train_phase(run: Run, phase: Phase, data: TrainingData, listener: Listener) -> None:

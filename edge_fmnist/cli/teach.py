@@ -77,6 +77,6 @@ def show(taught: Taught) -> None:
     if taught.comparison is not None:
         console.say(
             f"{taught.parent} before: {taught.comparison.before:.1%}; now {taught.comparison.after:.1%} of the "
-            f"{taught.comparison.photographs:,} photographs that it was not taught from."
+            f"{taught.comparison.photographs:,} photographs with a garment that it was not taught from."
         )
     console.say(f"Taught in {taught.seconds:.1f} s. Next: edge-fmnist live --model {taught.path}")

@@ -34,7 +34,7 @@ class BeforeAfter:
     """The parent model and the taught one on the same photographs, none of which either was taught from.
 
     Attributes:
-        photographs: number of photographs.
+        photographs: number of photographs in which a garment was found.
         before: share that the parent recognized, 0 to 1; a class that it does not have counts as not recognized.
         after: share that the taught model recognized, by cross-validation.
     """

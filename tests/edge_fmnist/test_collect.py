@@ -393,6 +393,7 @@ def test_frames_of_another_run_have_other_ids(page: Page, make_result: MakeResul
 @pytest.mark.parametrize(
     ("body", "content_type", "status"),
     [
+        (b"[]", "Application/JSON; charset=utf-8", 400),
         (b'{"action": "undo"}', "text/plain", 415),
         (b'{"action": "undo"}', "application/x-www-form-urlencoded", 415),
         (b'{"action": "' + b"x" * 5000, "application/json", 413),

@@ -202,6 +202,8 @@ def test_a_slow_source_is_healthy(page: Any, make_result: MakeResult, monkeypatc
 
 def test_unknown_paths_and_methods(idle_page: Any) -> None:
     assert idle_page.ask("/absent").status == 404
+    # No redirection, which would leave out the path below which a proxy serves the page.
+    assert idle_page.ask("/result.json/").status == 404
     assert idle_page.ask("/../pyproject.toml").status == 404
     assert idle_page.ask("/metrics", "POST").status == 405
 

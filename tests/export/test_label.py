@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -640,6 +641,23 @@ def test_a_photograph_alone_is_tried_twice(tmp_path: Path) -> None:
     with closing(plan):
         Engine(Unlucky(Labeller(plan.spec)), plan, lambda _: None).run()
     assert [row["status"] for row in rows(tmp_path / "labels")] == ["unreadable"] * 2
+
+
+def test_photographs_that_disappear_during_a_run(photos: Path, tmp_path: Path, cli: Cli) -> None:
+    folder, output = tmp_path / "mounted", tmp_path / "labels"
+    shutil.copytree(photos, folder)
+    for empty in (False, True):
+        plan = prepare(LabelOptions(str(folder), str(output)))
+        folder.rename(tmp_path / "elsewhere")
+        if empty:
+            folder.mkdir()
+        with closing(plan), pytest.raises(RunError, match=f"{folder}: not there any more; .* Run the same command"):
+            Engine(Scripted(Labeller(plan.spec)), plan, lambda _: None).run()
+        if empty:
+            folder.rmdir()
+        (tmp_path / "elsewhere").rename(folder)
+    assert cli("label", folder, "--output", output, "--workers", "1").exit_code == 0
+    assert "unreadable" not in {row["status"] for row in rows(output)}
 
 
 def test_a_photograph_whose_result_never_comes_becomes_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,10 @@ def make_app(
         routes += collect.routes(latest)
     routes += [_served("/", index, "text/html")]
     routes += [_served(path, static_file(name), media_type) for path, (name, media_type) in static.items()]
-    return SecurityMiddleware(Starlette(routes=routes), access, cookie)
+    app = Starlette(routes=routes)
+    # A redirection would leave out the path that a proxy serves the page below.
+    app.router.redirect_slashes = False
+    return SecurityMiddleware(app, access, cookie)
 
 
 def _served(path: str, content: bytes, media_type: str) -> Route:

@@ -71,7 +71,7 @@ class CollectPage:
         return PlainTextResponse("No such frame.\n", 404) if jpeg is None else Response(jpeg, media_type="image/jpeg")
 
     async def _change(self, request: Request) -> Response:
-        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
             return _problem("expected a body of application/json", 415)
         body = b""
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
+import glob
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from edge_fmnist import extras
 from edge_fmnist.data.files import is_special, moved_into_place
-from edge_fmnist.errors import EdgeFmnistError, SourceError, UsageError
+from edge_fmnist.errors import EdgeFmnistError, RunError, SourceError, UsageError
 from edge_fmnist.vision.read_image import MAX_BYTES, read_bytes, read_limited
 
 # Reads at once from an object store, whose latency is tens of milliseconds.
@@ -60,6 +61,29 @@ def filesystem(uri: str) -> tuple[Any, str]:
     except (OSError, ValueError, NotImplementedError) as error:
         raise SourceError(f"{uri}: {error}; expected s3://, gs:// or file://") from error
     return found
+
+
+def check_source(source: str) -> None:
+    """Check that the folder, list or table of a job is still there.
+
+    Raises:
+        RunError: it is gone, such as a network folder that is no longer mounted, or its store cannot be reached.
+    """
+    place, reason = local_path(source), "not there any more"
+    if not is_uri(place):
+        path = Path(place)
+        # The folder of a file system that is no longer mounted is empty.
+        there = glob.has_magic(place) or (any(path.iterdir()) if path.is_dir() else path.exists())
+    else:
+        system, name = filesystem(place)
+        try:
+            there = bool(system.get_file_info(name).type.value)
+        except OSError as error:
+            there, reason = False, str(error)
+    if not there:
+        raise RunError(
+            f"{source}: {reason}; none of its photographs can be read. Run the same command when they can be"
+        )
 
 
 def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistError]:

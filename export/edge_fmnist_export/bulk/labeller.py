@@ -13,7 +13,7 @@ from edge_fmnist.errors import EdgeFmnistError, ModelError, RunError
 from edge_fmnist.model.classifier import Classifier
 from edge_fmnist.model.registry import ModelBytes
 from edge_fmnist.pipeline.stills import StillClassifier
-from edge_fmnist_export.bulk.files import open_folder, read_photos
+from edge_fmnist_export.bulk.files import check_source, open_folder, read_photos
 from edge_fmnist_export.bulk.parts import COLUMNS, JOB, Counts, Layout, Row, Task, counted
 from edge_fmnist_export.training.memory import keep_freed_memory
 
@@ -92,11 +92,15 @@ class Labeller:
 
         Raises:
             SinkError: the part cannot be written.
+            RunError: none of the photographs can be read, since their source is gone.
             ModelError: the model failed.
         """
         started = time.monotonic()
         contents = zip(task.paths, read_photos(task.paths, self._spec.base), strict=True)
         rows = [self._row(number, *content) for number, content in enumerate(contents, task.first)]
+        if all(row["status"] == "unreadable" for row in rows):
+            # Otherwise these rows would be final, also when the source is back.
+            check_source(self._spec.options.source)
         if task.whole:
             self._spec.layout.write_part(self._folder, task, rows)
         return counted(rows) if task.whole else rows, time.monotonic() - started

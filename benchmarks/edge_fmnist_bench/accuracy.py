@@ -28,7 +28,7 @@ def accuracy(
         threads: threads of the variant.
 
     Raises:
-        VariantError: it cannot run here.
+        VariantError: it cannot run here, or its outputs are not finite.
     """
     single = single or variant.open(threads=threads, batch=1)
     single(split.images[:1])
@@ -48,4 +48,7 @@ def _correct(run: Runner, split: Split, start: int, batch: int) -> int:
     images, targets = split.images[start : start + batch], split.targets[start : start + batch]
     if len(images) < batch:
         images = np.concatenate([images, np.zeros((batch - len(images), *IMAGE_SHAPE), np.uint8)])
-    return int((run(images)[: len(targets)].argmax(axis=1) == targets).sum())
+    outputs = run(images)[: len(targets)]
+    if not np.isfinite(outputs).all():
+        raise VariantError("gave outputs that are not finite (NaN or infinity)")
+    return int((outputs.argmax(axis=1) == targets).sum())

@@ -24,7 +24,7 @@ from edge_fmnist.cli import console
 from edge_fmnist.data.files import write_json
 from edge_fmnist.errors import CheckError, DataError, UsageError
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.subprocesses import module_command
+from edge_fmnist.subprocesses import last_line, module_command
 from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench import machine, tables
 from edge_fmnist_bench.callgrind_target import MARK, PARTS
@@ -95,8 +95,7 @@ def _count(mode: str, model: str, calls: int, *more: int) -> dict[str, int]:
         except subprocess.TimeoutExpired as error:
             raise CheckError(f"callgrind did not finish within {TIMEOUT:.0f} seconds") from error
         if done.returncode:
-            last = " ".join(done.stderr.splitlines()[-3:])
-            raise CheckError(f"callgrind ended with exit code {done.returncode}: {last}")
+            raise CheckError(f"callgrind ended with exit code {done.returncode}: {last_line(done.stderr)}")
         # The first dump is the start of the program, before the first mark.
         return {part: round(_total(file, number) / calls) for number, part in enumerate(parts, start=2)}
 

@@ -160,7 +160,7 @@ def bench(
         # Again below, with the comparison.
         document.write(output, result)
     rows = _compare(result, model, gate, update_baseline) if gate is not None and result["complete"] else []
-    if output is not None and rows:
+    if output is not None and gate is not None:
         document.write(output, result)
     if action_benchmark is not None:
         action.write(action_benchmark, result)
@@ -307,10 +307,15 @@ def _compare(result: Document, model: str, gate: Path, update: bool) -> list[Gat
             console.warn(str(error))
             return None
 
-    if update:
-        baselines.update(result, gate, count() if callgrind.available() else None)
-        console.say(f"Wrote the baseline {gate}")
-    rows = gates.compare(result, gate, count if callgrind.available() and not update else None)
+    try:
+        if update:
+            baselines.update(result, gate, count() if callgrind.available() else None)
+            console.say(f"Wrote the baseline {gate}")
+        rows = gates.compare(result, gate, count if callgrind.available() and not update else None)
+    except KeyboardInterrupt:
+        console.say("Interrupted: the comparison with the baseline is missing.")
+        result["complete"] = False
+        return []
     result["gate"] = gates.as_dict(rows, gate)
     return rows
 

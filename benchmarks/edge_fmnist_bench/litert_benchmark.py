@@ -14,7 +14,7 @@ from typing import Any
 
 from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model.registry import read_model
-from edge_fmnist.subprocesses import module_command
+from edge_fmnist.subprocesses import last_line, module_command
 
 MODULE = "ai_edge_litert.tools.benchmark_litert_model"
 TIMEOUT = 120.0
@@ -39,8 +39,8 @@ def measure(model: str, calls: int, warm_up: int, threads: int) -> dict[str, Any
             found = json.loads(result.read_text("utf-8"))["latency"]
             times = {f"{ours}_us": round(found[f"{theirs}_ms"] * 1000) for ours, theirs in TIMES.items()}
         except (subprocess.SubprocessError, OSError, ValueError, KeyError) as error:
-            last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+            reason = last_line(getattr(error, "stderr", None) or str(error))
             raise InterpreterError(
-                f"litert-benchmark cannot be used ({' '.join(last)}); it comes with ai-edge-litert 2.3"
+                f"litert-benchmark cannot be used ({reason}); it was tested with ai-edge-litert 2.3"
             ) from error
     return {"calls": calls, "threads": threads, **times}

@@ -14,7 +14,7 @@ from edge_fmnist.errors import InterpreterError
 from edge_fmnist.model import interpreter as interpreters
 from edge_fmnist.model.registry import read_model
 from edge_fmnist.model.tflite_graph import Operator, read_graph
-from edge_fmnist.subprocesses import module_command
+from edge_fmnist.subprocesses import last_line, module_command
 from edge_fmnist_bench.timing import time_calls
 from edge_fmnist_bench.variants.edge import bare_loop
 
@@ -75,9 +75,9 @@ def _events(path: Path, version: str) -> list[dict[str, Any]]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)  # noqa: S603
         events: list[dict[str, Any]] = json.loads(done.stdout)
     except (subprocess.SubprocessError, ValueError) as error:
-        last = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        reason = last_line(getattr(error, "stderr", None) or str(error))
         raise InterpreterError(
-            f"{NAME} {version}: its profiler cannot be used ({' '.join(last)}); --profile was tested with 2.3"
+            f"{NAME} {version}: its profiler cannot be used ({reason}); --profile was tested with 2.3"
         ) from error
     return [event for event in events if event["delegate"] or "Delegate" not in event["operator"]]
 

@@ -31,7 +31,7 @@ def started(totals: dict[int, int], returncode: int = 0) -> Callable[..., Any]:
         file = Path(name.partition("=")[2])
         for number, total in {1: 10**9, **totals}.items():
             file.with_name(f"{file.name}.{number}").write_text(f"events: Ir\nfn=(1)\n1 5\ntotals: {total}\n")
-        return subprocess.CompletedProcess(command, returncode, "", "first\nsecond\nvalgrind: no\n")
+        return subprocess.CompletedProcess(command, returncode, "", "first\nvalgrind: no\n==1== I refs: 5\n")
 
     return start
 
@@ -63,7 +63,7 @@ def hang(command: list[str], timeout: float, **_: Any) -> Any:
     ("start", "message"),
     [
         (started({2: 1, 3: 1, 4: 1}), "no counts at call 5 of getsid"),
-        (started(TOTALS, returncode=1), "exit code 1: first second valgrind: no"),
+        (started(TOTALS, returncode=1), "exit code 1: valgrind: no$"),
         (hang, "did not finish within 900 seconds"),
     ],
 )

@@ -22,6 +22,7 @@ from edge_fmnist.model.registry import read_model
 from edge_fmnist_bench import baseline as baselines
 from edge_fmnist_bench import callgrind, device_report, document, machine
 from edge_fmnist_bench import cli as command
+from edge_fmnist_bench import gate as gates
 from edge_fmnist_bench.protocol import SCENARIOS
 from edge_fmnist_bench.suite import Suite
 from edge_fmnist_export.web import browser
@@ -331,6 +332,20 @@ def test_a_missing_profiler_is_a_warning(bench: Any, rgb_model: Path, monkeypatc
     result = bench("--model", rgb_model, *QUICK, "--profile")
     assert "Warning: --profile needs another interpreter" in result.stderr
     assert result.stdout.splitlines()[-1].startswith("person: p50 ")
+
+
+def test_an_interruption_of_the_comparison_keeps_the_result(
+    bench: Any, baseline: Path, small_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gates, "compare", interrupted)
+    path = tmp_path / "result.json"
+    result = bench("--gate", baseline, "--data", small_data, *QUICK, "--output", path, code=130)
+    assert "Interrupted: the comparison with the baseline is missing." in result.stderr
+    assert "edge: p50 " in result.stdout
+    assert document.read(path)["complete"] is False
 
 
 @pytest.mark.slow

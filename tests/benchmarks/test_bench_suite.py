@@ -88,6 +88,13 @@ def test_accuracy_goes_through_the_timed_call(plan: MakePlan, fake: Any) -> None
     assert variant.opened == [(1, 1)]
 
 
+def test_outputs_that_are_not_finite_have_no_accuracy(fake: Any) -> None:
+    split = Split(np.zeros((4, 28, 28), np.uint8), np.zeros(4, np.uint8), ("", ""))
+    variant = fake("a", run=lambda images: np.full((len(images), 10), np.nan, np.float32))
+    with pytest.raises(VariantError, match="not finite"):
+        accuracy(variant, None, split, protocol.Accuracy(10.0, 4), 1)
+
+
 def test_a_slow_variant_is_evaluated_in_batches(fake: Any) -> None:
     split = Split(np.zeros((10, 28, 28), np.uint8), np.full(10, 2, np.uint8), ("", ""))
     variant = fake("a", run=one_class(2))

@@ -261,12 +261,15 @@ def test_an_error_that_follows_ctrl_c_is_an_interruption(error: Exception, capsy
 def test_other_signals_interrupt_as_ctrl_c_does_also_where_that_is_ignored(number: int, ctrl_c: Any) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(number)
     signal.signal(signal.SIGINT, ctrl_c)
+    # Ignored if the tests run under nohup.
+    signal.signal(number, signal.SIG_DFL)
     try:
         with pytest.raises(KeyboardInterrupt), interrupted_by_signals():
             signal.raise_signal(number)
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(number)) == (ctrl_c, signal.SIG_DFL)
     finally:
         signal.signal(signal.SIGINT, before[0])
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(number)) == before
+        signal.signal(number, before[1])
 
 
 def test_a_command_that_reports_ctrl_c_itself_reports_it_once(capsys: pytest.CaptureFixture[str]) -> None:

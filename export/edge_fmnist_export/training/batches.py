@@ -85,8 +85,8 @@ def split_validation(train: Split, count: int, seed: int) -> tuple[Subset, Subse
         )
     except ValueError as error:
         raise DataError(
-            f"cannot hold out {count} of {len(train)} training images for validation: {error}; "
-            "use more images, or set another number (data.validation in the recipe)"
+            f"cannot hold out {count} of {len(train)} training images for validation ({error}); use more images of "
+            "each class, or another number of them for validation"
         ) from error
     return tuple(  # type: ignore[return-value]
         Subset(train.images[chosen], train.targets[chosen]) for chosen in (np.sort(rest), np.sort(held_out))

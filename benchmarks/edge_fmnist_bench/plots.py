@@ -105,7 +105,8 @@ def check_replaceable(folder: Path) -> None:
         with path.open("rb") as file:
             if MARK.encode() not in file.read(MARKED_BYTES):
                 raise UsageError(
-                    f"{path}: is not a plot of `edge-fmnist bench`; choose another folder", setting="--plot"
+                    f"{path}: is not a plot of this version of `edge-fmnist bench`; choose another folder",
+                    setting="--plot",
                 )
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from edge_fmnist.data.labels import LABELS, NONE
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
 from edge_fmnist.model.metadata import HASH_DIGITS
-from edge_fmnist.vision.picture_files import Warn, is_picture, list_pictures, log_warning, walk
+from edge_fmnist.vision.picture_files import SUFFIXES, Warn, list_pictures, log_warning
 from edge_fmnist.vision.read_image import read_image
 
 if TYPE_CHECKING:
@@ -142,17 +142,23 @@ def subfolders(place: Path) -> dict[str, Path]:
 def pictures_of_classes(place: Path, warn: Warn) -> dict[str, list[Path]]:
     """Return the pictures of each folder in a place, by the folder's name.
 
-    Pictures beside these folders and in folders below them are counted in a warning.
+    Those beside these folders and in folders directly below them are counted in a warning, by their suffixes.
     """
     folders = subfolders(place)
-    if beside := sum(map(is_picture, place.iterdir())):
+    if beside := _count_pictures(place):
         warn(f"{place}: {beside} pictures skipped; expected them in the folder of a class")
     for folder in folders.values():
-        # The folder itself comes first.
-        below = sum(is_picture(Path(top, name)) for top, _, names in list(walk(str(folder)))[1:] for name in names)
-        if below:
+        if below := sum(map(_count_pictures, subfolders(folder).values())):
             warn(f"{folder}: {below} pictures in folders below it skipped; expected them in the folder itself")
     return {name: list_pictures(folder, warn) for name, folder in folders.items()}
+
+
+def _count_pictures(folder: Path) -> int:
+    try:
+        paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    except OSError:
+        return 0
+    return sum(path.is_file() for path in paths)
 
 
 def ground(picture: np.ndarray, garment: Garment) -> np.ndarray | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_fmnist.data.labels import LABELS, MAX_LABEL_LENGTH, NONE, UNKNOWN, is_unused
 from edge_fmnist.errors import DataError, DataNotFoundError, EdgeFmnistError
-from edge_fmnist.model.photos import class_key, pictures_of_classes, pixels_hash
+from edge_fmnist.model.photos import class_key, pictures_of_classes, pixels_hash, subfolders
 from edge_fmnist.model.quantization import mirror
 from edge_fmnist.vision.picture_files import Warn
 from edge_fmnist.vision.read_image import read_image
@@ -77,7 +77,10 @@ def read_photographs(folder: Path, least_classes: int, step: Callable[[int, int]
             except EdgeFmnistError as error:
                 warn(f"skipped {error}")
             else:
-                if digest in seen and seen[digest][1] != target:
+                if image is None:
+                    # An empty picture may be in several classes.
+                    digest = f"{digest} {label}"
+                elif digest in seen and seen[digest][1] != target:
                     raise DataError(
                         f"{path}: the same photograph as {seen[digest][0]}, in another class; keep it in the class "
                         "that is right"
@@ -130,7 +133,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
         )
-    files = pictures_of_classes(folder, warn)
+    files = subfolders(folder)
     if not files:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
     if not least_classes <= len(files) <= MAX_CLASSES:
@@ -150,7 +153,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
                 "printable characters without spaces at either end; 'unknown' and 'unused NUMBER' have another meaning,"
                 f" the folder of things to reject is {NONE!r}"
             )
-    return files
+    return pictures_of_classes(folder, warn)
 
 
 def _read(path: Path) -> tuple[str, np.ndarray | None]:

@@ -55,7 +55,8 @@ class Taught:
         classes: results for each class with photographs, sorted by name.
         photographs: number of their photographs.
         accuracy: cross-validated accuracy, 0 to 1: each photograph is classified by an int8 file that was taught
-            without it. One in which no garment is found counts as not recognized, except in the class ``none``.
+            without it. One in which no garment is found counts as not recognized, except in the class ``none``, where
+            an answer of unknown is right, too.
         confusion: counts of photographs in which a garment was found, a row for each of ``classes``, a column for each
             of ``labels``.
         comparison: the parent on the photographs that it was not taught from; None if there are none.

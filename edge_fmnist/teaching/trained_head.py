@@ -91,6 +91,9 @@ class TrainedHead:
         if add:
             # A class added by an earlier teaching is still one that the photographs of kept classes must be safe from.
             first = (parent.original() or parent).classifier.labels
+            if not {*first} <= {*kept}:
+                # The parent was taught from its photographs alone.
+                first = kept
             added = np.array([label not in first for label in self.labels])
             margin = self._lead(added, fold_weights, folds)
             for weights in (self._weights, *fold_weights.values()):
@@ -169,13 +172,13 @@ class TrainedHead:
         Those are right in the class ``none`` only.
         """
         counts = np.zeros((len(self.labels), len(self.labels)), int)
-        np.add.at(counts, (self.targets, self._predicted), 1)
+        np.add.at(counts, (self.targets, np.where(self._right, self.targets, self._predicted)), 1)
         taught = np.unique(self.targets)
         self._confusion = counts[taught]
         classes = []
         for index in taught.tolist():
             found, label = int(counts[index].sum()), self.labels[index]
-            right = int(self._right[self.targets == index].sum() + (missed[index] if label == NONE else 0))
+            right = int(counts[index, index] + (missed[index] if label == NONE else 0))
             total = found + int(missed[index])
             wanted = max(0, ENOUGH_PHOTOGRAPHS - found)
             classes.append(TaughtClass(label, total, int(missed[index]), right, right / total, wanted))

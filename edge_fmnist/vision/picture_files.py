@@ -86,7 +86,7 @@ def find_pictures(argument: str, warn: Warn = log_warning) -> Iterator[str]:
             raise SourceError(f"{argument}: no pictures in this folder")
         yield from map(str, pictures)
     elif glob.has_magic(argument):
-        files = [match for match in sorted(matches(argument)) if _is_file(Path(match))]
+        files = [match for match in sorted(matches(argument)) if _is_listed(Path(match))]
         if not files:
             raise SourceError(f"{argument}: no file matches this pattern")
         yield from files
@@ -140,7 +140,7 @@ def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
     """
     pictures, skipped = [], Counter[str]()
     try:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_file(path))
+        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_listed(path))
     except OSError as error:
         raise SourceError(f"{folder}: cannot be read ({error.strerror or error})") from error
     heif = importlib.util.find_spec("pillow_heif") is not None
@@ -158,9 +158,9 @@ def list_pictures(folder: Path, warn: Warn = log_warning) -> list[Path]:
     return pictures
 
 
-def _is_file(path: Path) -> bool:
-    """Return whether this is a file, or a link to nothing, which reading it then reports."""
-    return path.is_file() or not path.exists()
+def _is_listed(path: Path) -> bool:
+    """Return whether this is a file, or a picture that is a link to nothing, which reading it then reports."""
+    return path.is_file() or (path.suffix.lower() in SUFFIXES and not path.exists())
 
 
 def _is_picture(kind: str | None, path: Path) -> bool:

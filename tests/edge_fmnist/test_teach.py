@@ -250,8 +250,8 @@ def test_copies_and_photographs_without_a_garment(tmp_path: Path) -> None:
 
 def test_pictures_that_are_not_directly_in_the_folder_of_a_class(tmp_path: Path) -> None:
     jeans, _ = (write(tmp_path / "photos", name, draw) for name, draw in (("jeans", trouser), ("tee", t_shirt)))
-    for place in (tmp_path / "photos", jeans / "2026" / "May"):
-        place.mkdir(parents=True, exist_ok=True)
+    for place in (tmp_path / "photos", jeans / "May", jeans / ".thumbs"):
+        place.mkdir(exist_ok=True)
         (place / "more.png").write_bytes((jeans / "0.png").read_bytes())
     result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
     assert result.warnings == (
@@ -267,6 +267,14 @@ def test_mirrored_copies_are_held_out_together(tmp_path: Path) -> None:
     photographs = read_photographs(tmp_path / "photos", 2, lambda done, total: None, lambda text: None)
     groups = dict(zip((path.name for path in photographs.paths), photographs.groups.tolist(), strict=True))
     assert all(groups[f"{index}.png"] == groups[f"{index}.flip.png"] for index in range(EACH))
+
+
+def test_adding_to_a_model_of_own_classes_alone(photos: Path, tmp_path: Path) -> None:
+    for name in ("jeans", "tee"):
+        shutil.copytree(photos / name, tmp_path / "own" / name)
+    own = edge_fmnist.teach(tmp_path / "own", tmp_path / "own.tflite", model=PARENT)
+    more = edge_fmnist.teach(photos, tmp_path / "more.tflite", model=own.path, add=True)
+    assert (more.labels, more.accuracy > 0.9) == (("jeans", "tee", "cross"), True)
 
 
 def test_adding_the_same_classes_again_changes_nothing(photos: Path, tmp_path: Path) -> None:
@@ -296,9 +304,9 @@ def same_photograph(folder: Path) -> None:
 
 
 def nothing_found(folder: Path) -> None:
-    for size, name in enumerate(("jeans", "tee"), 100):
+    for name in ("jeans", "tee"):
         (folder / name).mkdir(parents=True)
-        cv2.imwrite(str(folder / name / "0.png"), np.full((size, size, 3), 255, np.uint8))
+        cv2.imwrite(str(folder / name / "0.png"), np.full((100, 100, 3), 255, np.uint8))
 
 
 def named(label: str) -> Callable[[Path], None]:

@@ -643,6 +643,12 @@ def test_a_photograph_alone_is_tried_twice(tmp_path: Path) -> None:
     assert [row["status"] for row in rows(tmp_path / "labels")] == ["unreadable"] * 2
 
 
+def test_a_list_of_photographs_that_are_gone_is_finished(tmp_path: Path, cli: Cli) -> None:
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/gone/1.jpg\n{tmp_path}/gone/2.jpg\n")
+    assert cli("label", tmp_path / "list.txt", "--output", tmp_path / "labels", "--workers", "1").exit_code == 0
+    assert [row["status"] for row in rows(tmp_path / "labels")] == ["unreadable"] * 2
+
+
 def test_photographs_that_disappear_during_a_run(photos: Path, tmp_path: Path, cli: Cli) -> None:
     folder, output = tmp_path / "mounted", tmp_path / "labels"
     shutil.copytree(photos, folder)
@@ -651,7 +657,7 @@ def test_photographs_that_disappear_during_a_run(photos: Path, tmp_path: Path, c
         folder.rename(tmp_path / "elsewhere")
         if empty:
             folder.mkdir()
-        with closing(plan), pytest.raises(RunError, match=f"{folder}: not there any more; .* Run the same command"):
+        with closing(plan), pytest.raises(RunError, match=f"{folder}: not there any more, so that none"):
             Engine(Scripted(Labeller(plan.spec)), plan, lambda _: None).run()
         if empty:
             folder.rmdir()

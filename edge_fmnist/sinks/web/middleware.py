@@ -105,7 +105,7 @@ class SecurityMiddleware:
         """Return the values of all cookies with a token: that of a page in a folder comes with those of pages above."""
         pairs = [pair.partition("=") for header in request.headers.getlist("cookie") for pair in header.split(";")]
         names = (self._cookie, self._cookie + TLS_SUFFIX)
-        return [value.strip() for name, _, value in pairs if name.strip() in names]
+        return [value.strip().strip('"') for name, _, value in pairs if name.strip() in names]
 
     def _keep(self, request: Request) -> Response:
         """Return a redirection to the page without the token in its URL, which history and screenshots would show."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import glob
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -63,27 +62,29 @@ def filesystem(uri: str) -> tuple[Any, str]:
     return found
 
 
-def check_source(source: str) -> None:
-    """Check that the folder, list or table of a job is still there.
+def check_source(source: str, base: str, path: str) -> None:
+    """Check that the folder that a photograph was found in, or its store, is still there.
 
     Raises:
-        RunError: it is gone, such as a network folder that is no longer mounted, or its store cannot be reached.
+        RunError: the folder is gone, as one that is no longer mounted, or the store cannot be reached.
     """
     place, reason = local_path(source), "not there any more"
-    if not is_uri(place):
-        path = Path(place)
-        # The folder of a file system that is no longer mounted is empty.
-        there = glob.has_magic(place) or (any(path.iterdir()) if path.is_dir() else path.exists())
-    else:
+    if is_uri(place):
         system, name = filesystem(place)
         try:
-            there = bool(system.get_file_info(name).type.value)
+            system.get_file_info(name)
         except OSError as error:
-            there, reason = False, str(error)
-    if not there:
-        raise RunError(
-            f"{source}: {reason}; none of its photographs can be read. Run the same command when they can be"
-        )
+            reason = str(error)
+        else:
+            return
+    elif not path.startswith(os.path.join(place, "")):  # noqa: PTH118 - a list or a glob
+        return
+    else:
+        folder = Path(base, place)
+        # Where nothing is mounted, an empty folder is left.
+        if folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
+            return
+    raise RunError(f"{source}: {reason}, so that none of its photographs can be read")
 
 
 def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistError]:

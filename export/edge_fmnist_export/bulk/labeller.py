@@ -100,7 +100,7 @@ class Labeller:
         rows = [self._row(number, *content) for number, content in enumerate(contents, task.first)]
         if all(row["status"] == "unreadable" for row in rows):
             # Otherwise these rows would be final, also when the source is back.
-            check_source(self._spec.options.source)
+            check_source(self._spec.options.source, self._spec.base, task.paths[0])
         if task.whole:
             self._spec.layout.write_part(self._folder, task, rows)
         return counted(rows) if task.whole else rows, time.monotonic() - started

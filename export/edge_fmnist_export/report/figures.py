@@ -46,7 +46,9 @@ DARK = {
 OTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "IPAexGothic", "WenQuanYi Zen Hei", "Noto Emoji")
 # The beginning of matplotlib's warning.
 MISSING_GLYPH = "Glyph "
-NO_FONT = "class names in figures have characters that no installed font has: install fonts-noto-cjk"
+NO_FONT = (
+    "class names in figures have characters that cannot be drawn; for Chinese, Japanese, Korean: install fonts-noto-cjk"
+)
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": NORMAL,

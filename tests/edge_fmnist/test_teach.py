@@ -439,6 +439,17 @@ def test_classes_with_enough_photographs(photos: Path, tmp_path: Path, monkeypat
     assert [each.wanted for each in result.classes] == [0, 0, 0]
 
 
+def test_a_reject_that_the_threshold_rejects_is_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.MAX_THRESHOLD", 1.0)
+    monkeypatch.setattr("edge_fmnist.teaching.trained_head.choose_threshold", lambda *_: 1.0)
+    for name in ("none", "jeans"):
+        write(tmp_path / "photos", name, trouser)
+    result = edge_fmnist.teach(tmp_path / "photos", tmp_path / "mine.tflite", model=PARENT)
+    right = {each.label: each.right for each in result.classes}
+    assert right["none"] == EACH > right["jeans"]
+    assert result.confusion[result.labels.index("none")][result.labels.index("none")] == EACH
+
+
 def test_a_reject_without_a_garment_is_recognized(tmp_path: Path) -> None:
     write(tmp_path / "photos", "jeans", trouser)
     none = write(tmp_path / "photos", "none", cross)

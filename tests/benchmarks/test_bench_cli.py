@@ -279,7 +279,7 @@ def test_an_unusable_baseline_is_refused_before_measuring(bench: Any, baseline: 
         (["--output", "baseline.json"], 2, "baseline.json: holds something else than a result"),
         (["--output", "instructions.json"], 2, "instructions.json: holds something else than a result"),
         (["--instructions", "--output", "bench.json"], 2, "bench.json: holds something else than a result"),
-        (["--plot", "others"], 2, "latency.png: is not a plot of `edge-fmnist bench`; choose another folder"),
+        (["--plot", "others"], 2, "latency.png: is not a plot of this version of `edge-fmnist bench`"),
         (["--action-benchmark", "deep"], 2, "smaller-is-better.json: holds something else than results"),
         (["--action-benchmark", "others"], 2, "smaller-is-better.json: holds something else than results"),
         (["--output", "/proc/results/a.json"], 1, "/proc/results: cannot write to this folder"),

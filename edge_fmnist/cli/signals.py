@@ -6,8 +6,9 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
+from typing import Any
 
 # Ctrl-C, a service manager, and a terminal or SSH connection that closes.
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
@@ -21,27 +22,17 @@ def stopped_by_signals(stop: Callable[[], None], reopen: Callable[[], None] | No
     ``nohup`` and shells in the background rely on it. Does nothing outside the main thread, where Python allows no
     handlers.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for name in SIGNALS if (number := getattr(signal, name, None))}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     terminal = _has_terminal()
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None, former: Any) -> None:
         if reopen is not None and number == getattr(signal, "SIGHUP", None) and terminal == _has_terminal():
             reopen()
             return
-        signal.signal(number, before[number])
+        signal.signal(number, former)
         stop()
 
-    for number in before:
-        signal.signal(number, handle)
-    try:
+    with _handled(SIGNALS, handle):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -51,24 +42,13 @@ def interrupted_by_signals() -> Iterator[None]:
     Signals that were ignored stay so, as in :func:`stopped_by_signals`. Does nothing outside the main thread.
     """
 
-    def handle(_: int, frame: FrameType | None) -> None:
+    def handle(_: int, frame: FrameType | None, __: Any) -> None:
         # It may be held back by interrupted_later. A shell ignores Ctrl-C for commands in the background.
         interrupt = signal.getsignal(signal.SIGINT)
         (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
 
-    if threading.current_thread() is not threading.main_thread():
+    with _handled([name for name in SIGNALS if name != "SIGINT"], handle):
         yield
-        return
-    numbers = (getattr(signal, name, None) for name in SIGNALS if name != "SIGINT")
-    before = {number: signal.getsignal(number) for number in numbers if number}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -101,6 +81,26 @@ def interrupted_later() -> Iterator[Callable[[], None]]:
     finally:
         signal.signal(signal.SIGINT, before)
     check()
+
+
+@contextlib.contextmanager
+def _handled(names: Iterable[str], handle: Callable[[int, FrameType | None, Any], None]) -> Iterator[None]:
+    """Call ``handle`` for signals inside the block, also with their former handler; those that were ignored stay so.
+
+    Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for name in names if (number := getattr(signal, name, None))}
+    before = {number: former for number, former in before.items() if former not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, lambda number, frame: handle(number, frame, before[number]))
+    try:
+        yield
+    finally:
+        for number, former in before.items():
+            signal.signal(number, former)
 
 
 def _has_terminal() -> bool:

@@ -105,7 +105,7 @@ def find_photos(
         )
     photos = [
         Photo(path, name, right_labels(name, labels))
-        for name, paths in pictures_of_classes(place, warn).items()
+        for name, paths in pictures_of_classes(place, kinds, warn).items()
         for path in paths
     ]
     if not photos:
@@ -139,18 +139,19 @@ def subfolders(place: Path) -> dict[str, Path]:
     return {path.name: path for path in paths if path.name != UNSORTED}
 
 
-def pictures_of_classes(place: Path, warn: Warn) -> dict[str, list[Path]]:
-    """Return the pictures of each folder in a place, by the folder's name.
+def pictures_of_classes(place: Path, folders: dict[str, Path], warn: Warn) -> dict[str, list[Path]]:
+    """Return the pictures in each of the :func:`subfolders` of a place.
 
     Those beside these folders and in folders directly below them are counted in a warning, by their suffixes.
     """
-    folders = subfolders(place)
+    # First, since it raises for a folder that cannot be read.
+    pictures = {name: list_pictures(folder, warn) for name, folder in folders.items()}
     if beside := _count_pictures(place):
         warn(f"{place}: {beside} pictures skipped; expected them in the folder of a class")
     for folder in folders.values():
         if below := sum(map(_count_pictures, subfolders(folder).values())):
             warn(f"{folder}: {below} pictures in folders below it skipped; expected them in the folder itself")
-    return {name: list_pictures(folder, warn) for name, folder in folders.items()}
+    return pictures
 
 
 def _count_pictures(folder: Path) -> int:

@@ -133,16 +133,16 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
         raise DataNotFoundError(
             f"{folder}: expected a folder that has a folder of photographs for each class, got no folder"
         )
-    files = subfolders(folder)
-    if not files:
+    folders = subfolders(folder)
+    if not folders:
         raise DataNotFoundError(f"{folder}: expected a folder of photographs for each class in it, got none")
-    if not least_classes <= len(files) <= MAX_CLASSES:
+    if not least_classes <= len(folders) <= MAX_CLASSES:
         raise DataError(
-            f"{folder}: expected folders for {least_classes} to {MAX_CLASSES} classes, got {len(files)}"
-            + (f" ({next(iter(files))})" if len(files) == 1 else "")
+            f"{folder}: expected folders for {least_classes} to {MAX_CLASSES} classes, got {len(folders)}"
+            + (f" ({next(iter(folders))})" if len(folders) == 1 else "")
         )
     names: dict[str, str] = {}
-    for name in files:
+    for name in folders:
         if (same := names.setdefault(class_key(name), name)) != name:
             raise DataError(f"{folder}: {same!r} and {name!r} are one class; put their photographs in one folder")
         strange = len(name) > MAX_LABEL_LENGTH or not name.isprintable() or name != name.strip()
@@ -153,7 +153,7 @@ def photograph_files(folder: Path, least_classes: int, warn: Warn) -> dict[str, 
                 "printable characters without spaces at either end; 'unknown' and 'unused NUMBER' have another meaning,"
                 f" the folder of things to reject is {NONE!r}"
             )
-    return pictures_of_classes(folder, warn)
+    return pictures_of_classes(folder, folders, warn)
 
 
 def _read(path: Path) -> tuple[str, np.ndarray | None]:

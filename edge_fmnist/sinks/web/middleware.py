@@ -31,7 +31,7 @@ LOGIN_HEADERS = {
 # What anyone may see: files that are the same on every device, and whether the camera works.
 PUBLIC = frozenset({"/app.js", "/display.js", "/style.css", "/icon.svg", "/healthz"})
 COOKIE_SECONDS = 30 * 24 * 3600
-# Browsers do not let a page without TLS replace a cookie that one with TLS has set: each has a name of its own.
+# A page without TLS cannot overwrite a Secure cookie, so the cookie has another name with TLS.
 TLS_SUFFIX = "_tls"
 MAX_HOST = 253
 

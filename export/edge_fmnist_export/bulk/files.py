@@ -68,23 +68,18 @@ def check_source(source: str, base: str, path: str) -> None:
     Raises:
         RunError: the folder is gone, as one that is no longer mounted, or the store cannot be reached.
     """
-    place, reason = local_path(source), "not there any more"
+    place, effect = local_path(source), "so that none of its photographs can be read"
     if is_uri(place):
         system, name = filesystem(place)
         try:
             system.get_file_info(name)
         except OSError as error:
-            reason = str(error)
-        else:
-            return
-    elif not path.startswith(os.path.join(place, "")):  # noqa: PTH118 - a list or a glob
-        return
-    else:
+            raise RunError(f"{source}: {error}, {effect}") from error
+    elif path.startswith(os.path.join(place, "")):  # noqa: PTH118 - else it is of a list or a glob
         folder = Path(base, place)
         # Where nothing is mounted, an empty folder is left.
-        if folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir()):
-            return
-    raise RunError(f"{source}: {reason}, so that none of its photographs can be read")
+        if not (folder.is_dir() and any(not each.name.startswith(".") for each in folder.iterdir())):
+            raise RunError(f"{source}: not there any more, {effect}")
 
 
 def read_photos(paths: Sequence[str], base: str) -> Iterator[bytes | EdgeFmnistError]:
